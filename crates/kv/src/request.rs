@@ -1,0 +1,338 @@
+//! What clients ask and are told: etcd's key-value messages as plain data.
+//! Never encodes itself for a client: the server does that.
+//!
+//! Field names, meanings and defaults are those of etcd's `rpc.proto`; zero and empty mean unset.
+//!
+//! # Source
+//! The etcd v3 API, package `etcdserverpb`.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// One key at one revision (`mvccpb.KeyValue`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The revision that created it.
+    pub create_revision: i64,
+    /// The revision that last changed it.
+    pub mod_revision: i64,
+    /// How many times it was put since its creation.
+    pub version: i64,
+    /// The value.
+    pub value: Bytes,
+    /// The lease it is attached to; zero for none.
+    pub lease: i64,
+}
+
+/// Which keys, at which revision, in which order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RangeRequest {
+    /// The first key.
+    pub key: Bytes,
+    /// Empty: that key alone; `\0`: all keys from it on; else the end, exclusive.
+    pub range_end: Bytes,
+    /// The most keys to return; zero or less for all.
+    pub limit: i64,
+    /// The revision to read at; zero or less for the current one.
+    pub revision: i64,
+    /// The order; see [`SortOrder`].
+    pub sort_order: SortOrder,
+    /// What to order by.
+    pub sort_target: SortTarget,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Only count.
+    pub count_only: bool,
+    /// Keep keys modified at this revision or later; zero for no bound. The next three alike.
+    pub min_mod_revision: i64,
+    /// Upper bound on the modification revision.
+    pub max_mod_revision: i64,
+    /// Lower bound on the creation revision.
+    pub min_create_revision: i64,
+    /// Upper bound on the creation revision.
+    pub max_create_revision: i64,
+}
+
+/// The order of a range's keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum SortOrder {
+    /// None asked for: by key; ascending when the target is not the key.
+    #[default]
+    None = 0,
+    /// Lowest first.
+    Ascend = 1,
+    /// Highest first.
+    Descend = 2,
+}
+
+/// What a range's keys are ordered by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum SortTarget {
+    /// The key.
+    #[default]
+    Key = 0,
+    /// The version.
+    Version = 1,
+    /// The creation revision.
+    Create = 2,
+    /// The modification revision.
+    Mod = 3,
+    /// The value.
+    Value = 4,
+}
+
+/// The keys found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RangeResponse {
+    /// In the order asked for.
+    pub kvs: Vec<KeyValue>,
+    /// Whether the limit cut some off.
+    pub more: bool,
+    /// How many keys the range holds at that revision, before filters and limit.
+    pub count: i64,
+}
+
+/// One key to write.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PutRequest {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// The lease to attach to; zero for none.
+    pub lease: i64,
+    /// Return the key as it was.
+    pub prev_kv: bool,
+    /// Keep the present value.
+    pub ignore_value: bool,
+    /// Keep the present lease.
+    pub ignore_lease: bool,
+}
+
+/// The key was written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PutResponse {
+    /// The key as it was, if asked for and there.
+    pub prev_kv: Option<KeyValue>,
+}
+
+/// Keys to delete.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DeleteRangeRequest {
+    /// The first key; see [`RangeRequest::key`].
+    pub key: Bytes,
+    /// The end; see [`RangeRequest::range_end`].
+    pub range_end: Bytes,
+    /// Return the keys as they were.
+    pub prev_kv: bool,
+}
+
+/// The keys were deleted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DeleteRangeResponse {
+    /// How many.
+    pub deleted: i64,
+    /// As they were, in key order, if asked for.
+    pub prev_kvs: Vec<KeyValue>,
+}
+
+/// One condition of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compare {
+    /// How to compare.
+    pub result: CompareResult,
+    /// What of the key, with what.
+    pub target: CompareTarget,
+    /// The first key.
+    pub key: Bytes,
+    /// The end: every key of the range must pass; see [`RangeRequest::range_end`].
+    pub range_end: Bytes,
+}
+
+/// The relation that must hold between the key's side and the given one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum CompareResult {
+    /// Equal.
+    Equal = 0,
+    /// The key's is greater.
+    Greater = 1,
+    /// The key's is less.
+    Less = 2,
+    /// Not equal.
+    NotEqual = 3,
+    /// A number etcd does not know; it lets such a comparison pass.
+    Unknown = 255,
+}
+
+/// What of a key is compared with what. A mismatched or absent operand counts as zero or empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CompareTarget {
+    /// The version.
+    Version(i64),
+    /// The creation revision.
+    Create(i64),
+    /// The modification revision.
+    Mod(i64),
+    /// The value; fails if there is no such key.
+    Value(Bytes),
+    /// The lease.
+    Lease(i64),
+    /// A target etcd does not know.
+    Unknown,
+}
+
+/// If all comparisons hold then these, else those.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TxnRequest {
+    /// The conditions.
+    pub compare: Vec<Compare>,
+    /// What to do if all hold.
+    pub success: Vec<RequestOp>,
+    /// What to do otherwise.
+    pub failure: Vec<RequestOp>,
+}
+
+/// One operation of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RequestOp {
+    /// Read.
+    Range(RangeRequest),
+    /// Write.
+    Put(PutRequest),
+    /// Delete.
+    DeleteRange(DeleteRangeRequest),
+    /// A transaction within.
+    Txn(Box<TxnRequest>),
+    /// The client set no operation; refused as etcd refuses it.
+    Missing,
+}
+
+/// A transaction's outcome.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TxnResponse {
+    /// Whether the comparisons held.
+    pub succeeded: bool,
+    /// One answer per operation of the branch taken.
+    pub responses: Vec<ResponseOp>,
+}
+
+/// One operation's answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResponseOp {
+    /// To a read.
+    Range(RangeResponse),
+    /// To a write.
+    Put(PutResponse),
+    /// To a deletion.
+    DeleteRange(DeleteRangeResponse),
+    /// To a transaction within.
+    Txn(TxnResponse),
+}
+
+/// Forget history.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CompactionRequest {
+    /// Everything before this revision that is not current at it.
+    pub revision: i64,
+    /// Answer only once the space is free.
+    pub physical: bool,
+}
+
+/// A command to the store: what goes through the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Write a key.
+    Put(PutRequest),
+    /// Delete keys.
+    DeleteRange(DeleteRangeRequest),
+    /// Decide, then read and write, at one revision.
+    Txn(TxnRequest),
+    /// Forget history.
+    Compact(CompactionRequest),
+}
+
+/// An answer to a command or a query.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Response {
+    /// To a range.
+    Range(RangeResponse),
+    /// To a put.
+    Put(PutResponse),
+    /// To a deletion.
+    DeleteRange(DeleteRangeResponse),
+    /// To a transaction.
+    Txn(TxnResponse),
+    /// To a compaction.
+    Compact,
+    /// To [`Query::Status`].
+    Status(StoreStatus),
+}
+
+/// The store in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreStatus {
+    /// The current revision.
+    pub revision: i64,
+    /// The last compaction.
+    pub compact_revision: i64,
+    /// Keys alive at the current revision.
+    pub keys: u64,
+    /// Bytes held: keys, values and their bookkeeping, old versions included.
+    pub size_bytes: u64,
+    /// Of these, bytes that a compaction to the current revision would keep.
+    pub size_in_use_bytes: u64,
+}
+
+/// A question that changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Query {
+    /// Read keys.
+    Range(RangeRequest),
+    /// A transaction that only reads (in both branches).
+    Txn(TxnRequest),
+    /// The store in numbers.
+    Status,
+}
+
+/// What the store replies, with the store's revision after it (the response header's).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The revision for the response header.
+    pub revision: i64,
+    /// The answer, or why nothing was done.
+    pub result: Result<Response, KvError>,
+}
+
+/// Why a request was refused. The server turns each into etcd's code and message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum KvError {
+    /// "key is not provided"
+    EmptyKey,
+    /// "key not found": an operation without content, or `ignore_value`/`ignore_lease` on nothing.
+    KeyNotFound,
+    /// "value is provided" beside `ignore_value`.
+    ValueProvided,
+    /// "lease is provided" beside `ignore_lease`.
+    LeaseProvided,
+    /// "too many operations in txn request"
+    TooManyOps,
+    /// "duplicate key given in txn request"
+    DuplicateKey,
+    /// "invalid sort option"
+    InvalidSortOption,
+    /// "mvcc: required revision has been compacted"
+    Compacted,
+    /// "mvcc: required revision is a future revision"
+    FutureRevision,
+    /// "requested lease not found"
+    LeaseNotFound,
+    /// The log held bytes that are no command of a version known here.
+    MalformedCommand,
+}

@@ -1,0 +1,107 @@
+//! The remote procedure calls of Figure 2 as plain data.
+//! Never carries payload: the driver sends entries' bodies beside the header.
+//!
+//! # Source
+//! Raft paper, Figures 2 and 13; dissertation §9.6 (pre-vote), §6.4 (reads).
+
+use crate::types::{Entries, Index, LogId, ReadId, Term};
+
+/// One message between two nodes. Each carries the sender's term but for the read pair.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// RequestVote, or with `pre` the question whether such a request could succeed.
+    Vote {
+        /// The candidate's term; of a pre-vote, the term it *would* campaign in.
+        term: Term,
+        /// Only asking: no state changes on either side.
+        pre: bool,
+        /// The identity of the candidate's last entry.
+        last: LogId,
+    },
+    /// The answer to [`Message::Vote`].
+    VoteReply {
+        /// The voter's term; of a granted pre-vote, the term that was asked about.
+        term: Term,
+        /// Which kind of vote is answered.
+        pre: bool,
+        /// The vote.
+        granted: bool,
+    },
+    /// AppendEntries with entries, or a probe without.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The identities of the entries; their bodies travel beside.
+        entries: Entries,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// The answer to [`Message::Append`].
+    AppendReply {
+        /// The follower's term.
+        term: Term,
+        /// What became of the append.
+        result: AppendResult,
+    },
+    /// A heartbeat. It claims nothing about the log (rule R9).
+    Beat {
+        /// The leader's term.
+        term: Term,
+        /// The leader's commit index, cut to what the follower is known to hold.
+        commit: Index,
+        /// The latest read round the leader has begun.
+        round: u64,
+    },
+    /// The answer to [`Message::Beat`].
+    BeatReply {
+        /// The follower's term.
+        term: Term,
+        /// The read round of the heartbeat answered.
+        round: u64,
+    },
+    /// The leader offers its snapshot; the driver moves the bytes.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// The last entry that the snapshot covers.
+        base: LogId,
+    },
+    /// The follower holds everything up to `durable`, after a snapshot.
+    SnapshotReply {
+        /// The follower's term.
+        term: Term,
+        /// The last index it holds durably.
+        durable: Index,
+    },
+    /// A follower asks where a linearizable read may be served.
+    ReadAsk {
+        /// The asker's name for the read.
+        id: ReadId,
+        /// The asker's process life: an answer to an earlier life is not an answer (rule R6).
+        life: u64,
+    },
+    /// The leader's answer: serve after applying `at`; `None` when it could not confirm itself.
+    ReadTell {
+        /// The asker's name for the read.
+        id: ReadId,
+        /// The asker's process life, echoed.
+        life: u64,
+        /// The read index.
+        at: Option<Index>,
+    },
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendResult {
+    /// Everything up to here agrees with the leader's log and is durable.
+    Durable(Index),
+    /// The entry before the range is missing or of another term.
+    Conflict {
+        /// The index the leader took for common ground.
+        prev: Index,
+        /// The highest entry of the follower that could be common ground: at or before `prev`,
+        /// of a term no higher than the leader's there (dissertation §3.5's back-up, by terms).
+        hint: LogId,
+    },
+}

@@ -1,0 +1,76 @@
+//! Majorities: pure arithmetic, used alike for votes, commitment, reads and leases (rule R6).
+//! Never knows what it counts.
+//!
+//! # Source
+//! Raft paper §5.2, §5.3; §6 for joint majorities.
+
+use alloc::vec::Vec;
+
+use crate::membership::Config;
+use crate::types::NodeId;
+
+/// The largest value that a majority of `values` reach.
+///
+/// `values`: one per voter, in any order, at least one.
+///
+/// # Panics
+/// If `values` is empty: a cluster has a voter.
+pub fn majority_reaches<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    assert!(!values.is_empty(), "a cluster without voters");
+    values.sort_unstable();
+    values[(values.len() - 1) / 2]
+}
+
+/// The largest value that a quorum of `config` reaches: a majority of its voters and, while a
+/// change is under way, of the outgoing voters too.
+///
+/// `value`: what each voter has reached; `false < true` makes it a count of votes.
+pub fn quorum_reaches<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> T) -> T {
+    let incoming = majority_reaches(config.voters().iter().map(|&id| value(id)).collect());
+    if config.outgoing().is_empty() {
+        return incoming;
+    }
+    let outgoing = majority_reaches(config.outgoing().iter().map(|&id| value(id)).collect());
+    incoming.min(outgoing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn a_majority_reaches_the_upper_median() {
+        assert_eq!(majority_reaches(vec![7]), 7);
+        assert_eq!(majority_reaches(vec![9, 3]), 3);
+        assert_eq!(majority_reaches(vec![9, 3, 5]), 5);
+        assert_eq!(majority_reaches(vec![1, 9, 3, 5]), 3);
+        assert_eq!(majority_reaches(vec![8, 1, 9, 3, 5]), 5);
+    }
+
+    #[test]
+    fn the_sorted_answer_equals_a_naive_count() {
+        // Every multiset of up to five voters over four values, counted the slow way.
+        for code in 0..4_u32.pow(5) {
+            let all: Vec<u32> = (0..5).map(|digit| code / 4_u32.pow(digit) % 4).collect();
+            for size in 1..=5 {
+                let values = &all[..size];
+                let naive = (0..4)
+                    .filter(|v| values.iter().filter(|x| *x >= v).count() * 2 > size)
+                    .max()
+                    .expect("every voter reaches zero");
+                assert_eq!(majority_reaches(values.to_vec()), naive, "{values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_joint_quorum_needs_both_majorities() {
+        let ids = |list: &[u64]| list.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+        let config = Config::new(ids(&[1, 2, 3]), ids(&[3, 4, 5]), vec![]);
+        let votes = |yes: &'static [u64]| move |id: NodeId| yes.contains(&id.0);
+        assert!(!quorum_reaches(&config, votes(&[1, 2, 3])));
+        assert!(!quorum_reaches(&config, votes(&[3, 4, 5])));
+        assert!(quorum_reaches(&config, votes(&[1, 3, 4])));
+    }
+}

@@ -1,0 +1,123 @@
+//! Log entries with their bodies, and the orders given to the log.
+//! Never interprets a body.
+//!
+//! # Source
+//! Raft paper §5.3; Alagappan et al., FAST'18 (identifiers apart from bodies).
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use headwater_raft::{Config, HardState, Index, LogId, NodeId, WriteId};
+
+/// What an entry is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// A command for the state machine.
+    Command = 1,
+    /// A leader's first entry: empty, only there to be committed (paper §8).
+    Noop = 2,
+    /// A cluster configuration.
+    Config = 3,
+}
+
+/// One log entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Its identity.
+    pub id: LogId,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// The command, or the encoded configuration; empty for a no-op.
+    pub body: Bytes,
+    /// CRC-32C of the body: computed once, where the entry is born, and checked at every border.
+    pub crc: u32,
+}
+
+impl Entry {
+    /// An entry whose checksum is computed here: where it is born.
+    pub fn new(id: LogId, kind: EntryKind, body: Bytes) -> Self {
+        let crc = crate::checksum::crc32c(&body);
+        Self {
+            id,
+            kind,
+            body,
+            crc,
+        }
+    }
+}
+
+/// Who a data directory belongs to; in every file's head, so that files of another cluster, node
+/// or life are never mistaken for one's own (rule R13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: u64,
+    /// The node.
+    pub node: NodeId,
+    /// Drawn when the directory was formatted.
+    pub incarnation: u128,
+}
+
+/// One order to the log. Orders are carried out in the order given; all given while a sync runs
+/// share the next one (group commit).
+#[derive(Clone, Debug)]
+pub enum LogOrder {
+    /// A durable change, one of the core's writes.
+    Write(LogWrite),
+    /// A received snapshot is durable and loaded: the log now starts after `base`, empty.
+    Reset {
+        /// The order's place in the write queue.
+        id: WriteId,
+        /// The last entry that the snapshot covers.
+        base: LogId,
+        /// The hard state in force.
+        hard: HardState,
+    },
+    /// A snapshot covers everything up to and including `upto`: older segments may go.
+    /// Needs no sync and gets no answer.
+    Release {
+        /// The last index no longer needed.
+        upto: Index,
+    },
+}
+
+/// One durable change: hard state, then truncation, then append, in this order, all or nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogWrite {
+    /// Its place in the write queue.
+    pub id: WriteId,
+    /// Term and vote in force with this write, changed or not.
+    pub hard: HardState,
+    /// Commit index known when the write was made: a hint for recovery, never more.
+    pub commit: Index,
+    /// Entries from this index on are void.
+    pub truncate_from: Option<Index>,
+    /// New entries, contiguous.
+    pub entries: Vec<Entry>,
+}
+
+/// What the log found when it was opened.
+#[derive(Clone, Debug)]
+pub struct RecoveredLog {
+    /// The last entry before the log's first, zero for a log from the beginning.
+    pub base: LogId,
+    /// The entries after `base`, contiguous.
+    pub entries: Vec<Entry>,
+    /// Term and vote.
+    pub hard: HardState,
+    /// A commit index that was true once.
+    pub commit: Index,
+    /// The next write's place in the queue.
+    pub next_write: WriteId,
+    /// Bytes of an unfinished, never acknowledged write that were dropped.
+    pub torn_bytes: u64,
+}
+
+/// A snapshot's head: what it covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotMeta {
+    /// The last entry covered.
+    pub base: LogId,
+    /// The committed configuration as of `base`.
+    pub config: Config,
+}

@@ -1,0 +1,3 @@
+//! The one binary: `headwater`.
+
+fn main() {}
