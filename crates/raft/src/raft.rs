@@ -134,13 +134,11 @@ impl Raft {
                 why: "is no other member",
             });
         }
-        if let Message::Append { term, entries, .. } = &message {
-            if !entries.is_well_formed() || entries.last_id().term > *term {
-                return fx.push(Effect::Refused {
-                    from,
-                    why: "sent a malformed range",
-                });
-            }
+        if is_malformed(&message) {
+            return fx.push(Effect::Refused {
+                from,
+                why: "sent a malformed range",
+            });
         }
         if !self.settle_term(from, &message, fx) {
             return;
@@ -325,4 +323,14 @@ fn answers_leader(message: &Message) -> bool {
         message,
         Message::AppendReply { .. } | Message::BeatReply { .. }
     )
+}
+
+/// Whether a message holds what no correct peer sends (rule R12).
+fn is_malformed(message: &Message) -> bool {
+    match message {
+        Message::Append { term, entries, .. } => {
+            !entries.is_well_formed() || entries.last_id().term > *term
+        }
+        _ => false,
+    }
 }
