@@ -49,7 +49,10 @@ pub fn normalise(
         return Ok((vec![program, "version".to_owned()], Vec::new()));
     }
     let is_command = |word: &str| {
-        word == "help" || command.get_subcommands().any(|known| known.get_name() == word)
+        word == "help"
+            || command
+                .get_subcommands()
+                .any(|known| known.get_name() == word)
     };
     let is_help = |word: &str| word == "--help" || word == "-h";
     match first {
@@ -68,10 +71,15 @@ fn serve(
     let mut argv = vec![program, "serve".to_owned()];
     let mut notes = Vec::new();
     let starts_with_serve = rest.first().is_some_and(|word| word == "serve");
-    let mut rest = rest.into_iter().skip(usize::from(starts_with_serve)).peekable();
+    let mut rest = rest
+        .into_iter()
+        .skip(usize::from(starts_with_serve))
+        .peekable();
     while let Some(argument) = rest.next() {
         let (name, value) = match argument.strip_prefix("--") {
-            Some(flag) => flag.split_once('=').map_or((flag, None), |(n, v)| (n, Some(v))),
+            Some(flag) => flag
+                .split_once('=')
+                .map_or((flag, None), |(n, v)| (n, Some(v))),
             None => ("", None),
         };
         let Some(flag) = etcd_flags::find(name) else {
@@ -83,7 +91,12 @@ fn serve(
             None if flag.takes_value => rest.next_if(|next| !next.starts_with("--")),
             value => value,
         };
-        judge(&format!("--{name}"), flag.answer, value.as_deref(), &mut notes)?;
+        judge(
+            &format!("--{name}"),
+            flag.answer,
+            value.as_deref(),
+            &mut notes,
+        )?;
     }
     for flag in etcd_flags::all() {
         let suffix = flag.name.to_uppercase().replace('-', "_");
@@ -157,7 +170,10 @@ mod tests {
         );
         assert_eq!(run("headwater dev", &[]).unwrap().0, "headwater dev");
         assert_eq!(run("headwater --help", &[]).unwrap().0, "headwater --help");
-        assert_eq!(run("headwater -version", &[]).unwrap().0, "headwater version");
+        assert_eq!(
+            run("headwater -version", &[]).unwrap().0,
+            "headwater version"
+        );
     }
 
     #[test]
@@ -179,9 +195,16 @@ mod tests {
     #[test]
     fn a_flag_that_asks_for_safety_we_lack_is_refused() {
         let error = run("headwater --cert-file=x.pem", &[]).unwrap_err();
-        assert!(error.contains("--cert-file") && error.contains("TLS"), "{error}");
+        assert!(
+            error.contains("--cert-file") && error.contains("TLS"),
+            "{error}"
+        );
         let error = run("headwater", &[("ETCD_CERT_FILE", "x.pem")]).unwrap_err();
         assert!(error.contains("ETCD_CERT_FILE"), "{error}");
-        run("headwater --client-cert-auth=false", &[("ETCD_CERT_FILE", "")]).unwrap();
+        run(
+            "headwater --client-cert-auth=false",
+            &[("ETCD_CERT_FILE", "")],
+        )
+        .unwrap();
     }
 }

@@ -294,7 +294,10 @@ mod tests {
     #[test]
     fn the_version_has_etcds_lines_first() {
         let text = version();
-        let starts: Vec<&str> = text.lines().map(|l| l.split(": ").next().unwrap()).collect();
+        let starts: Vec<&str> = text
+            .lines()
+            .map(|l| l.split(": ").next().unwrap())
+            .collect();
         assert_eq!(
             starts,
             [

@@ -296,7 +296,10 @@ fn addresses(flag: &str, urls: &[Url]) -> Result<Vec<SocketAddr>> {
 
 fn limits(args: &ServeArgs) -> Result<Limits> {
     let (heartbeat, election) = (args.heartbeat_interval, args.election_timeout);
-    ensure!(heartbeat > 0, "--heartbeat-interval must be at least 1 (ms)");
+    ensure!(
+        heartbeat > 0,
+        "--heartbeat-interval must be at least 1 (ms)"
+    );
     ensure!(
         election >= 5 * heartbeat,
         "--election-timeout ({election} ms) should be at least 5 times --heartbeat-interval \

@@ -6,18 +6,14 @@
 
 use headwater_kv::request as kv;
 
-use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::mvccpb;
 
 /// A range as the store knows it.
-///
-/// # Errors
-/// An order or target that the API does not have.
-pub fn range(request: api::RangeRequest) -> Result<kv::RangeRequest, Failure> {
-    Ok(kv::RangeRequest {
-        sort_order: sort_order(request.sort_order)?,
-        sort_target: sort_target(request.sort_target)?,
+pub fn range(request: api::RangeRequest) -> kv::RangeRequest {
+    kv::RangeRequest {
+        sort_order: sort_order(request.sort_order),
+        sort_target: sort_target(request.sort_target),
         key: request.key,
         range_end: request.range_end,
         limit: request.limit,
@@ -28,28 +24,28 @@ pub fn range(request: api::RangeRequest) -> Result<kv::RangeRequest, Failure> {
         max_mod_revision: request.max_mod_revision,
         min_create_revision: request.min_create_revision,
         max_create_revision: request.max_create_revision,
-    })
-}
-
-fn sort_order(number: i32) -> Result<kv::SortOrder, Failure> {
-    use api::range_request::SortOrder;
-    match SortOrder::try_from(number) {
-        Ok(SortOrder::None) => Ok(kv::SortOrder::None),
-        Ok(SortOrder::Ascend) => Ok(kv::SortOrder::Ascend),
-        Ok(SortOrder::Descend) => Ok(kv::SortOrder::Descend),
-        Err(_) => Err(Failure::Kv(kv::KvError::InvalidSortOption)),
     }
 }
 
-fn sort_target(number: i32) -> Result<kv::SortTarget, Failure> {
+fn sort_order(number: i32) -> kv::SortOrder {
+    use api::range_request::SortOrder;
+    match SortOrder::try_from(number) {
+        Ok(SortOrder::None) => kv::SortOrder::None,
+        Ok(SortOrder::Ascend) => kv::SortOrder::Ascend,
+        Ok(SortOrder::Descend) => kv::SortOrder::Descend,
+        Err(_) => kv::SortOrder::Unknown,
+    }
+}
+
+fn sort_target(number: i32) -> kv::SortTarget {
     use api::range_request::SortTarget;
     match SortTarget::try_from(number) {
-        Ok(SortTarget::Key) => Ok(kv::SortTarget::Key),
-        Ok(SortTarget::Version) => Ok(kv::SortTarget::Version),
-        Ok(SortTarget::Create) => Ok(kv::SortTarget::Create),
-        Ok(SortTarget::Mod) => Ok(kv::SortTarget::Mod),
-        Ok(SortTarget::Value) => Ok(kv::SortTarget::Value),
-        Err(_) => Err(Failure::Kv(kv::KvError::InvalidSortOption)),
+        Ok(SortTarget::Key) => kv::SortTarget::Key,
+        Ok(SortTarget::Version) => kv::SortTarget::Version,
+        Ok(SortTarget::Create) => kv::SortTarget::Create,
+        Ok(SortTarget::Mod) => kv::SortTarget::Mod,
+        Ok(SortTarget::Value) => kv::SortTarget::Value,
+        Err(_) => kv::SortTarget::Unknown,
     }
 }
 
@@ -83,31 +79,25 @@ pub fn compaction(request: &api::CompactionRequest) -> kv::CompactionRequest {
 }
 
 /// A transaction as the store knows it. The decoder has bounded how deep it nests.
-///
-/// # Errors
-/// A range in it has an order or target that the API does not have.
-pub fn txn(request: api::TxnRequest) -> Result<kv::TxnRequest, Failure> {
-    Ok(kv::TxnRequest {
+pub fn txn(request: api::TxnRequest) -> kv::TxnRequest {
+    kv::TxnRequest {
         compare: request.compare.into_iter().map(compare).collect(),
-        success: request_ops(request.success)?,
-        failure: request_ops(request.failure)?,
-    })
+        success: request.success.into_iter().map(request_op).collect(),
+        failure: request.failure.into_iter().map(request_op).collect(),
+    }
 }
 
-fn request_ops(ops: Vec<api::RequestOp>) -> Result<Vec<kv::RequestOp>, Failure> {
+fn request_op(op: api::RequestOp) -> kv::RequestOp {
     use api::request_op::Request;
-    let convert = |op: api::RequestOp| {
-        Ok(match op.request {
-            Some(Request::RequestRange(request)) => kv::RequestOp::Range(range(request)?),
-            Some(Request::RequestPut(request)) => kv::RequestOp::Put(put(request)),
-            Some(Request::RequestDeleteRange(request)) => {
-                kv::RequestOp::DeleteRange(delete_range(request))
-            }
-            Some(Request::RequestTxn(request)) => kv::RequestOp::Txn(Box::new(txn(request)?)),
-            None => kv::RequestOp::Missing,
-        })
-    };
-    ops.into_iter().map(convert).collect()
+    match op.request {
+        Some(Request::RequestRange(request)) => kv::RequestOp::Range(range(request)),
+        Some(Request::RequestPut(request)) => kv::RequestOp::Put(put(request)),
+        Some(Request::RequestDeleteRange(request)) => {
+            kv::RequestOp::DeleteRange(delete_range(request))
+        }
+        Some(Request::RequestTxn(request)) => kv::RequestOp::Txn(Box::new(txn(request))),
+        None => kv::RequestOp::Missing,
+    }
 }
 
 fn compare(compare: api::Compare) -> kv::Compare {
@@ -115,7 +105,9 @@ fn compare(compare: api::Compare) -> kv::Compare {
     let operand = compare.target_union;
     // An operand of another kind than the target's counts as none: zero, or no bytes.
     let target = match (CompareTarget::try_from(compare.target), operand) {
-        (Ok(CompareTarget::Version), Some(TargetUnion::Version(n))) => kv::CompareTarget::Version(n),
+        (Ok(CompareTarget::Version), Some(TargetUnion::Version(n))) => {
+            kv::CompareTarget::Version(n)
+        }
         (Ok(CompareTarget::Version), _) => kv::CompareTarget::Version(0),
         (Ok(CompareTarget::Create), Some(TargetUnion::CreateRevision(n))) => {
             kv::CompareTarget::Create(n)

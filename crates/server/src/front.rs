@@ -84,7 +84,8 @@ impl Front {
         };
         let response = with_grpc_limit_code(response);
         if let Some(counted) = counted {
-            self.metrics.on_end(counted, status_code(response.headers()));
+            self.metrics
+                .on_end(counted, status_code(response.headers()));
         }
         response
     }
@@ -106,7 +107,8 @@ impl Front {
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {
-    let is_grpc_type = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    let is_grpc_type =
+        |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     let content_type = request.headers().get(http::header::CONTENT_TYPE);
     request.method() == Method::POST && content_type.is_some_and(is_grpc_type)
 }

@@ -142,7 +142,10 @@ fn checked(
             Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
             Err(failure) => {
                 is_ok = false;
-                lines.push_str(&format!("[-]{name} failed: {}\n", failure.code_and_text().1));
+                lines.push_str(&format!(
+                    "[-]{name} failed: {}\n",
+                    failure.code_and_text().1
+                ));
             }
         }
     }

@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn ids_never_change_between_versions() {
         let id = member_id("etcd-cluster", "default", &urls(&["http://localhost:2380"]));
-        assert_eq!(id.0, 0);
-        assert_eq!(cluster_id("etcd-cluster", [id]), 0);
+        assert_eq!(id.0, 4_752_816_823_868_115_504);
+        assert_eq!(cluster_id("etcd-cluster", [id]), 3_730_972_676_689_506_355);
     }
 
     #[test]

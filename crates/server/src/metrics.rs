@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headwater_kv::request::StoreStatus;
 use headwater_runtime::Status;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -108,7 +108,10 @@ impl Metrics {
             calls: self.sums(),
             store,
             node: backend.status(),
-            limits: (backend.limits().quota_bytes, backend.cluster().members.len()),
+            limits: (
+                backend.limits().quota_bytes,
+                backend.cluster().members.len(),
+            ),
         }));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -162,9 +165,21 @@ impl Scrape {
         let counter = |name: &str| node.counters.get(name).copied().unwrap_or(0);
         let has_leader = i64::from(node.leader.is_some());
         let is_leader = i64::from(node.leader == Some(node.node));
-        out.gauge("etcd_server_has_leader", "Whether a leader is known", has_leader)?;
-        out.gauge("etcd_server_is_leader", "Whether this member leads", is_leader)?;
-        out.gauge("etcd_server_is_learner", "Whether this member has no vote", 0)?;
+        out.gauge(
+            "etcd_server_has_leader",
+            "Whether a leader is known",
+            has_leader,
+        )?;
+        out.gauge(
+            "etcd_server_is_leader",
+            "Whether this member leads",
+            is_leader,
+        )?;
+        out.gauge(
+            "etcd_server_is_learner",
+            "Whether this member has no vote",
+            0,
+        )?;
         out.counter(
             "etcd_server_leader_changes_seen",
             "Changes of the leader",
@@ -255,7 +270,10 @@ impl Scrape {
             counter("peer_received_bytes"),
         )?;
         // All that the node counts is there under its own name too, for whoever digs deeper.
-        for (name, &value) in counters.iter().filter(|(n, _)| !n.starts_with("fsync_us_le_")) {
+        for (name, &value) in counters
+            .iter()
+            .filter(|(n, _)| !n.starts_with("fsync_us_le_"))
+        {
             let name = format!("headwater_{name}");
             out.gauge(&name, "As counted by the node", to_i64(value))?;
         }
@@ -338,12 +356,12 @@ fn to_i64(number: u64) -> i64 {
 struct Writer<'a>(DescriptorEncoder<'a>);
 
 impl Writer<'_> {
-    fn family(
-        &mut self,
-        name: &str,
+    fn family<'s>(
+        &'s mut self,
+        name: &'s str,
         help: &str,
         kind: MetricType,
-    ) -> Result<prometheus_client::encoding::MetricEncoder<'_>, fmt::Error> {
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
@@ -373,12 +391,7 @@ mod tests {
         assert_eq!(total, 6);
         assert_eq!(
             buckets,
-            [
-                (64e-6, 3),
-                (128e-6, 0),
-                (1024e-6, 2),
-                (f64::INFINITY, 1)
-            ]
+            [(64e-6, 3), (128e-6, 0), (1024e-6, 2), (f64::INFINITY, 1)]
         );
     }
 

@@ -63,7 +63,11 @@ pub async fn run(config: Config) -> Result<()> {
     );
     let node = Handle::<Store>::start(config.node.clone()).await;
     let node = node.map_err(|error| explain(error, config.data_dir()))?;
-    let backend = Arc::new(Backend::new(node, config.cluster.clone(), config.limits.clone()));
+    let backend = Arc::new(Backend::new(
+        node,
+        config.cluster.clone(),
+        config.limits.clone(),
+    ));
 
     let front = Front::new(Arc::clone(&backend));
     let doors = Doors::open(listeners, &front);
@@ -129,19 +133,29 @@ fn explain(error: StartError, data_dir: &Path) -> anyhow::Error {
 
 /// Says once that clients are served, and until then what is missing.
 async fn report_ready(backend: Arc<Backend>, config: Config) {
-    let clients: Vec<String> = config.listen_client.iter().map(ToString::to_string).collect();
+    let clients: Vec<String> = config
+        .listen_client
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let members = config.cluster.members.len();
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(10);
     while !backend.has_leader() {
         tokio::time::sleep(step).await;
         waited += step;
-        if waited.as_millis() % LEADERLESS_REPORT.as_millis() == 0 {
+        if waited
+            .as_millis()
+            .is_multiple_of(LEADERLESS_REPORT.as_millis())
+        {
             let needed = members / 2 + 1;
             warn!("no leader yet: {needed} of the {members} members must run and reach each other");
         }
     }
-    info!(addresses = clients.join(","), "ready to serve client requests");
+    info!(
+        addresses = clients.join(","),
+        "ready to serve client requests"
+    );
 }
 
 enum End {
@@ -219,7 +233,10 @@ impl Doors {
         let Some(connections) = Arc::into_inner(self.connections) else {
             return;
         };
-        if tokio::time::timeout(DRAIN_TIME, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIME, connections.shutdown())
+            .await
+            .is_err()
+        {
             info!("some calls did not end in time and were cut off");
         }
     }

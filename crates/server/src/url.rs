@@ -120,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_url_is_read_and_written_back() {
-        for text in ["http://10.0.0.1:2380", "http://[::1]:1", "http://node-1.lan:0"] {
+        for text in [
+            "http://10.0.0.1:2380",
+            "http://[::1]:1",
+            "http://node-1.lan:0",
+        ] {
             assert_eq!(Url::parse("f", text).unwrap().to_string(), text);
         }
         let same = Url::parse("f", "http://Node:1/").unwrap();
@@ -140,7 +144,9 @@ mod tests {
             ("http://:1", "not a host"),
         ];
         for (text, part) in cases {
-            let error = Url::parse("listen-client-urls", text).unwrap_err().to_string();
+            let error = Url::parse("listen-client-urls", text)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(part), "{text}: {error}");
             assert!(error.contains("--listen-client-urls"), "{error}");
         }

@@ -36,6 +36,9 @@ impl Health for HealthService {
         &self,
         _request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented(not_yet("grpc.health.v1.Health", "Watch")))
+        Err(Status::unimplemented(not_yet(
+            "grpc.health.v1.Health",
+            "Watch",
+        )))
     }
 }

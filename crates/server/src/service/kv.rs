@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use headwater_kv::check;
-use headwater_kv::request::{Command, KvError, Outcome, Query, Response, RequestOp};
+use headwater_kv::check::{check, check_query, check_txn};
+use headwater_kv::request::{Command, Outcome, Query, Response};
+use headwater_kv::txn::is_read_only;
 use headwater_runtime::ReadLevel;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Status, async_trait};
@@ -30,12 +31,13 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn read_range(&self, request: api::RangeRequest) -> Result<api::RangeResponse, Failure> {
-        if request.key.is_empty() {
-            return Err(Failure::Kv(KvError::EmptyKey));
-        }
+    pub async fn read_range(
+        &self,
+        request: api::RangeRequest,
+    ) -> Result<api::RangeResponse, Failure> {
         let level = read_level(request.serializable);
-        let query = Query::Range(convert::range(request)?);
+        let query = Query::Range(convert::range(request));
+        check_query(&query, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
         let outcome = self.0.query(query, level).await?;
         match answer(outcome)? {
             (revision, Response::Range(response)) => {
@@ -85,15 +87,14 @@ impl KvService {
     /// See [`Failure`].
     pub async fn decide(&self, request: api::TxnRequest) -> Result<api::TxnResponse, Failure> {
         let level = read_level(is_serializable(&request));
-        let txn = convert::txn(request)?;
-        let only_reads = txn.success.iter().chain(&txn.failure).all(only_reads);
-        let command = Command::Txn(txn);
-        self.check(&command)?;
-        let answered = match command {
-            Command::Txn(txn) if only_reads => answer(self.0.query(Query::Txn(txn), level).await?)?,
-            command => answer(self.0.propose(&command).await?)?,
+        let txn = convert::txn(request);
+        check_txn(&txn, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
+        let outcome = if is_read_only(&txn) {
+            self.0.query(Query::Txn(txn), level).await?
+        } else {
+            self.0.propose(&Command::Txn(txn)).await?
         };
-        match answered {
+        match answer(outcome)? {
             (revision, Response::Txn(response)) => {
                 Ok(convert::txn_response(self.0.header(revision), response))
             }
@@ -119,13 +120,8 @@ impl KvService {
     }
 
     async fn carry_out(&self, command: &Command) -> Result<(i64, Response), Failure> {
-        self.check(command)?;
+        check(command, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
         answer(self.0.propose(command).await?)
-    }
-
-    /// What the store would refuse whatever it holds is refused here, before it costs a log entry.
-    fn check(&self, command: &Command) -> Result<(), Failure> {
-        check::command(command, self.0.limits().txn_ops_max).map_err(Failure::Kv)
     }
 }
 
@@ -147,18 +143,8 @@ fn read_level(is_serializable: bool) -> ReadLevel {
 fn is_serializable(txn: &api::TxnRequest) -> bool {
     use api::request_op::Request;
     let mut ops = txn.success.iter().chain(&txn.failure).peekable();
-    let may_be_stale = |op: &api::RequestOp| {
-        matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable)
-    };
+    let may_be_stale = |op: &api::RequestOp| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable);
     ops.peek().is_some() && ops.all(may_be_stale)
-}
-
-fn only_reads(op: &RequestOp) -> bool {
-    match op {
-        RequestOp::Range(_) => true,
-        RequestOp::Txn(txn) => txn.success.iter().chain(&txn.failure).all(only_reads),
-        _ => false,
-    }
 }
 
 #[async_trait]
@@ -173,7 +159,10 @@ impl Kv for KvService {
         &self,
         _request: Request<api::RangeRequest>,
     ) -> Answer<Self::RangeStreamStream> {
-        Err(Status::unimplemented(not_yet("etcdserverpb.KV", "RangeStream")))
+        Err(Status::unimplemented(not_yet(
+            "etcdserverpb.KV",
+            "RangeStream",
+        )))
     }
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {

@@ -31,7 +31,9 @@ pub struct MaintenanceService(pub Arc<Backend>);
 pub async fn store_status(backend: &Backend, level: ReadLevel) -> Result<StoreStatus, Failure> {
     match backend.query(Query::Status, level).await?.result {
         Ok(KvResponse::Status(status)) => Ok(status),
-        Ok(_) => Err(Failure::Internal("the store did not answer with its status")),
+        Ok(_) => Err(Failure::Internal(
+            "the store did not answer with its status",
+        )),
         Err(error) => Err(Failure::Kv(error)),
     }
 }
