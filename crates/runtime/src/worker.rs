@@ -1,0 +1,121 @@
+//! A thread that may wait for a disk, and the queue of orders it works off.
+//! Never goes on after a failure: what is on the disk is then unknown.
+//!
+//! # Source
+//! Rebello et al., ATC'20 (after a failed sync nothing later may be believed).
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use headwater_replica::{DiskError, DiskErrorKind};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::lock::DirectoryLock;
+
+/// How long the end of a worker is waited for; a disk that hangs longer is left to the kernel.
+const END_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A thread that obeys orders of type `O`, in order. The queue has no bound of its own: the
+/// replica bounds what it orders and has not been told done.
+#[derive(Debug)]
+pub struct Worker<O> {
+    orders: Sender<Vec<O>>,
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl<O: Send + 'static> Worker<O> {
+    /// Starts a thread that hands everything ordered since it last looked to `work`.
+    ///
+    /// `lock`: kept until the thread ends, since until then it may write.
+    /// `failed`: told, once, that `work` failed and that no order will be carried out any more.
+    ///
+    /// # Errors
+    /// The operating system gave no thread.
+    pub fn start(
+        name: &'static str,
+        lock: Arc<DirectoryLock>,
+        failed: impl Fn(String) + Send + 'static,
+        mut work: impl FnMut(Vec<O>) -> Result<(), DiskError> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (orders, queue) = channel();
+        let (ending, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || {
+                let end = catch_unwind(AssertUnwindSafe(|| work_off(&queue, &mut work)));
+                match end {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => failed(advice(&error)),
+                    Err(panic) => failed(format!("{name} thread: {}", panic_text(&*panic))),
+                }
+                // The files are closed and the lock given back before anyone hears of the end.
+                drop((work, lock));
+                drop(ending);
+            })?;
+        Ok(Self {
+            orders,
+            ended,
+            thread,
+        })
+    }
+
+    /// Gives orders. A worker that has failed has said so by itself; orders to it are void.
+    pub fn give(&self, orders: Vec<O>) {
+        let _ = self.orders.send(orders);
+    }
+
+    /// Lets the worker finish what is ordered, and waits for it; says whether it came to its end.
+    pub async fn finish(self) -> bool {
+        drop(self.orders);
+        if timeout(END_WAIT_MAX, self.ended).await.is_err() {
+            return false;
+        }
+        self.thread.join().is_ok()
+    }
+}
+
+fn work_off<O>(
+    queue: &Receiver<Vec<O>>,
+    work: &mut impl FnMut(Vec<O>) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    while let Ok(mut orders) = queue.recv() {
+        while let Ok(more) = queue.try_recv() {
+            orders.extend(more);
+        }
+        work(orders)?;
+    }
+    Ok(())
+}
+
+/// What happened, and what the operator can do about it.
+pub fn advice(error: &DiskError) -> String {
+    let deed = match error.kind {
+        DiskErrorKind::Full => {
+            "the disk is full; free some space and start the node again, nothing acknowledged is lost"
+        }
+        DiskErrorKind::Denied => {
+            "the data directory may not be written; correct its permissions and start the node again"
+        }
+        DiskErrorKind::NotFound => "a file of the data directory is missing",
+        _ => {
+            "the disk failed, so nothing since its last sync is believed; check it and start the node again"
+        }
+    };
+    format!("{error} ({deed})")
+}
+
+/// The words of a panic, if it has any.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return text;
+    }
+    panic
+        .downcast_ref::<String>()
+        .map_or("an assertion failed", String::as_str)
+}
