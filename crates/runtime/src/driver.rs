@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_raft::{Instant, NodeId, WriteId};
-use headwater_replica::replica::{
-    Input, Output, ProposeFate, ReadFate, Replica, RequestId, Status as ReplicaStatus,
+use headwater_replica::interface::{
+    Input, Output, ProposeFate, ReadFate, RequestId, Status as ReplicaStatus,
 };
+use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{LogOrder, StateMachine};
 use tokio::sync::oneshot;

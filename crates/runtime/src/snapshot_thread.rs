@@ -27,6 +27,7 @@ pub fn start<M: StateMachine>(
     failed: impl Fn(String) + Send + 'static,
 ) -> std::io::Result<Worker<FileOrder>> {
     Worker::start("snapshot", lock, failed, move |orders: Vec<FileOrder>| {
+        // Nothing is to do when nothing is ordered for a while.
         for order in orders {
             if let Some(answer) = store.run::<M>(&mut disk, order)? {
                 done(answer);

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use headwater_raft::{Config, NodeId};
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
-use headwater_replica::replica::{Options, Replica};
+use headwater_replica::interface::Options;
+use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::SnapshotStore;
 use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Identity, StateMachine};
@@ -57,6 +58,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     // Before recovery, which can take long: an address that is taken should be known at once.
     let listeners = listen(&config.listen_peer).await?;
     let counters = Arc::new(Counters::default());
+    let clock = Clock::start();
     let opened = recover::<M>(&config, counters.clone()).await?;
     let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
@@ -73,10 +75,9 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         sender(&inbox, Event::WorkerFailed),
     )
     .map_err(threads)?;
-    let clock = Clock::start();
     let parts = Parts {
         clock,
-        replica: Replica::new(clock.now(), options(&config), opened.recovered),
+        replica,
         network: Network::start(
             membership(&config, identity),
             listeners,

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::lock::DirectoryLock;
+
+/// Silence after which a worker is told that nothing is to do.
+const IDLE_AFTER: Duration = Duration::from_millis(50);
 
 /// How long the end of a worker is waited for; a disk that hangs longer is left to the kernel.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -30,7 +33,8 @@ pub struct Worker<O> {
 }
 
 impl<O: Send + 'static> Worker<O> {
-    /// Starts a thread that hands everything ordered since it last looked to `work`.
+    /// Starts a thread that hands everything ordered since it last looked to `work`; and, once
+    /// after each batch that was followed by silence, nothing.
     ///
     /// `lock`: kept until the thread ends, since until then it may write.
     /// `failed`: told, once, that `work` failed and that no order will be carried out any more.
@@ -84,13 +88,24 @@ fn work_off<O>(
     queue: &Receiver<Vec<O>>,
     work: &mut impl FnMut(Vec<O>) -> Result<(), DiskError>,
 ) -> Result<(), DiskError> {
-    while let Ok(mut orders) = queue.recv() {
+    let mut idle = true;
+    loop {
+        let next = if idle {
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(IDLE_AFTER)
+        };
+        let mut orders = match next {
+            Ok(orders) => orders,
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        idle = orders.is_empty();
         while let Ok(more) = queue.try_recv() {
             orders.extend(more);
         }
         work(orders)?;
     }
-    Ok(())
 }
 
 /// What happened, and what the operator can do about it.
