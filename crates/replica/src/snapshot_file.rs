@@ -15,7 +15,8 @@ use crate::entry::SnapshotMeta;
 pub enum FileOrder {
     /// Start writing an own snapshot (any unfinished one is dropped).
     Begin(SnapshotMeta),
-    /// The next chunk of the own snapshot, as the state machine gave it.
+    /// The next chunk of the own snapshot, as the state machine gave it. Answer:
+    /// [`FileDone::Wrote`].
     Chunk(Bytes),
     /// The own snapshot is whole: make it durable, drop older ones. Answer: [`FileDone::Taken`].
     Finish,
@@ -50,6 +51,8 @@ pub enum FileOrder {
 /// What the snapshot worker did.
 #[derive(Debug)]
 pub enum FileDone<M> {
+    /// A chunk of the own snapshot is written, not yet durable: room for the next.
+    Wrote,
     /// An own snapshot is durable.
     Taken(SnapshotMeta),
     /// A received snapshot has grown to `upto` bytes.
