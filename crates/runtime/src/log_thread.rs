@@ -111,7 +111,10 @@ impl Spare {
     }
 
     fn give_up(&mut self, why: &str) {
-        tracing::warn!(why, "no spare log segment: the log will have to wait for one");
+        tracing::warn!(
+            why,
+            "no spare log segment: the log will have to wait for one"
+        );
         self.not_before = Some(Instant::now() + SPARE_PAUSE);
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_raft::{Config, NodeId};
-use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::interface::Options;
+use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::SnapshotStore;
 use headwater_replica::wal::{Wal, WalOptions};
@@ -64,6 +64,8 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
 
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
     let identity = opened.recovered.identity;
+    let replica = Replica::new(clock.now(), options(&config), opened.recovered)
+        .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
     let files =
         start_snapshot_thread(opened.store, &opened.disk, &lock, &inbox).map_err(threads)?;
     let log = log_thread::start(
