@@ -134,3 +134,96 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .downcast_ref::<String>()
         .map_or("an assertion failed", String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel as std_channel;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn lock(directory: &tempfile::TempDir) -> Arc<DirectoryLock> {
+        Arc::new(DirectoryLock::take(directory.path()).expect("nobody else is here"))
+    }
+
+    #[tokio::test]
+    async fn orders_that_wait_together_are_carried_out_together_and_before_the_end() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (entered, has_entered) = std_channel();
+        let (gate, pass) = std_channel::<()>();
+        let (seen, was_seen) = std_channel();
+        let worker = Worker::start(
+            "test",
+            lock(&directory),
+            |text| panic!("{text}"),
+            move |orders: Vec<u32>| {
+                if !orders.is_empty() {
+                    let _ = entered.send(());
+                    let _ = pass.recv();
+                    let _ = seen.send(orders);
+                }
+                Ok(())
+            },
+        )
+        .expect("a thread");
+        worker.give(vec![1]);
+        has_entered.recv_timeout(PATIENCE).expect("it works");
+        // All that comes while the first order is carried out is the next batch.
+        worker.give(vec![2, 3]);
+        worker.give(vec![4]);
+        drop(gate);
+        assert!(worker.finish().await);
+        assert_eq!(
+            was_seen.try_iter().collect::<Vec<_>>(),
+            [vec![1], vec![2, 3, 4]]
+        );
+        // The lock was given back before the end was told.
+        DirectoryLock::take(directory.path()).expect("free again");
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_no_order_is_carried_out() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (failed, why) = std_channel();
+        let (seen, was_seen) = std_channel();
+        let worker = Worker::start(
+            "test",
+            lock(&directory),
+            move |text| failed.send(text).expect("the test listens"),
+            move |orders: Vec<u32>| {
+                seen.send(orders).expect("the test listens");
+                Err(DiskError {
+                    what: "sync a".into(),
+                    kind: DiskErrorKind::Full,
+                })
+            },
+        )
+        .expect("a thread");
+        worker.give(vec![1]);
+        let text = why.recv_timeout(PATIENCE).expect("a failure is told");
+        assert!(
+            text.starts_with("sync a") && text.contains("disk is full"),
+            "{text}"
+        );
+        worker.give(vec![2]);
+        assert!(worker.finish().await);
+        assert_eq!(was_seen.try_iter().collect::<Vec<_>>(), [vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_like_a_failure() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (failed, why) = std_channel();
+        let worker = Worker::start(
+            "test",
+            lock(&directory),
+            move |text| failed.send(text).expect("the test listens"),
+            |orders: Vec<u32>| panic!("cannot do {orders:?}"),
+        )
+        .expect("a thread");
+        worker.give(vec![1]);
+        let text = why.recv_timeout(PATIENCE).expect("a panic is told");
+        assert_eq!(text, "test thread: cannot do [1]");
+        assert!(worker.finish().await);
+    }
+}
