@@ -163,6 +163,9 @@ pub enum StartError {
     /// The log or a snapshot is damaged.
     #[error("{0}")]
     Damaged(String),
+    /// A later version of this program wrote the data directory.
+    #[error("{0}")]
+    NewerFormat(String),
     /// The peer address is taken or not ours.
     #[error("cannot listen for peers on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),

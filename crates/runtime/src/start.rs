@@ -62,6 +62,13 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     let opened = recover::<M>(&config, counters.clone()).await?;
     let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
+    for mended in opened.store.mended() {
+        tracing::warn!(node = %config.node, mended, "the data directory was mended");
+    }
+    if opened.recovered.torn_bytes > 0 {
+        let bytes = opened.recovered.torn_bytes;
+        tracing::info!(node = %config.node, bytes, "dropped the end of an unfinished write");
+    }
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
     let identity = opened.recovered.identity;
     let replica = Replica::new(clock.now(), options(&config), opened.recovered)
@@ -236,11 +243,13 @@ async fn recover<M: StateMachine>(
 }
 
 fn refusal(config: &NodeConfig, error: OpenError) -> StartError {
-    let place = config.data_dir.display();
+    let text = format!("{}: {error}", config.data_dir.display());
     match error {
-        OpenError::Foreign(text) => StartError::ForeignData(format!("{place}: {text}")),
         OpenError::Disk(error) => StartError::Disk(advice(&error)),
-        OpenError::Damaged(text) => StartError::Damaged(format!("{place}: {text}")),
+        OpenError::Foreign(_) => StartError::ForeignData(text),
+        OpenError::NewerFormat(_) => StartError::NewerFormat(text),
+        // What else recovery may learn to refuse is a directory it cannot read.
+        _ => StartError::Damaged(text),
     }
 }
 
