@@ -9,6 +9,7 @@ mod backend;
 mod cli;
 mod config;
 mod convert;
+mod dev;
 mod etcd_flags;
 mod failure;
 mod front;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     let (cli, ignored) = cli::parse();
     let result = match cli.command {
         Command::Serve(args) => serve(&args, ignored),
-        Command::Dev(_) => Ok(()),
+        Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
         Command::Version => {
             println!("{}", cli::version());
             Ok(())
