@@ -1,6 +1,7 @@
 //! Dice, a generator of requests and a naive store, shared by the tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod etcd;
 pub mod generator;
 pub mod model;
 
