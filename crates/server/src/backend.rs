@@ -54,7 +54,7 @@ impl Backend {
 
     /// Whether this member knows of a leader.
     pub fn has_leader(&self) -> bool {
-        self.node.status().leader.is_some()
+        self.node.leader().is_some()
     }
 
     /// The header of an answer given at `revision`.
@@ -63,7 +63,7 @@ impl Backend {
             cluster_id: self.cluster.id,
             member_id: self.cluster.me.0,
             revision,
-            raft_term: self.node.status().term.0,
+            raft_term: self.node.term().0,
         }
     }
 

@@ -4,7 +4,7 @@
 //! # Source
 //! etcd's Procfile: ports 2379, 22379 and 32379.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,12 @@ use crate::cli::DevArgs;
 
 /// What a kept data directory remembers of its cluster.
 const PLAN_FILE: &str = "cluster.txt";
+
+/// How temporary directories are called.
+const TEMPORARY_PREFIX: &str = "headwater-dev-";
+
+/// Locked in a temporary directory as long as its owner lives.
+const LOCK_FILE: &str = "owner.lock";
 
 /// The cluster as planned.
 pub struct Plan {
@@ -35,8 +41,11 @@ pub struct Planned {
 }
 
 enum Directory {
-    /// Deleted with the plan.
-    Temporary(TempDir),
+    /// Deleted with the plan; the lock says that the plan's process lives.
+    Temporary(
+        TempDir,
+        #[expect(dead_code, reason = "held, never read")] File,
+    ),
     /// The user's own.
     Kept(PathBuf),
 }
@@ -48,11 +57,14 @@ impl Plan {
     /// The directory or the ports cannot be had.
     pub fn make(args: &DevArgs) -> Result<Self> {
         let Some(path) = &args.data_dir else {
-            let dir = tempfile::Builder::new().prefix("headwater-dev-").tempdir();
+            sweep();
+            let dir = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir();
             let dir = dir.context("making a temporary directory")?;
+            let lock = File::create(dir.path().join(LOCK_FILE))?;
+            lock.lock()?;
             return Ok(Self {
                 members: choose(args.nodes)?,
-                dir: Directory::Temporary(dir),
+                dir: Directory::Temporary(dir, lock),
             });
         };
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
@@ -83,14 +95,14 @@ impl Plan {
     /// Where everything is kept.
     pub fn dir(&self) -> &Path {
         match &self.dir {
-            Directory::Temporary(dir) => dir.path(),
+            Directory::Temporary(dir, _) => dir.path(),
             Directory::Kept(path) => path,
         }
     }
 
     /// Whether the directory goes when the cluster does.
     pub fn is_temporary(&self) -> bool {
-        matches!(self.dir, Directory::Temporary(_))
+        matches!(self.dir, Directory::Temporary(..))
     }
 
     /// The value of `--initial-cluster`.
@@ -98,6 +110,22 @@ impl Plan {
         let member = |m: &Planned| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port);
         let members: Vec<String> = self.members.iter().map(member).collect();
         members.join(",")
+    }
+}
+
+/// Deletes temporary directories whose owner was killed before it could. What cannot be deleted is
+/// left: it may be another user's.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let lock = File::open(entry.path().join(LOCK_FILE));
+        let is_ours = name.to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        if is_ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -33,7 +33,10 @@ impl Screen {
         out.push_str(text);
         out.push('\n');
         put(&out);
-        self.last.clear();
+        if self.is_terminal {
+            // The table was erased and must be painted again though nothing in it changed.
+            self.last.clear();
+        }
     }
 
     /// Shows how the servers are.
