@@ -8,8 +8,10 @@
 pub mod cluster;
 pub mod history;
 pub mod http;
+pub mod judge;
 pub mod linearizable;
 pub mod port;
 pub mod random;
 pub mod revision;
 pub mod shrink;
+pub mod workload;
