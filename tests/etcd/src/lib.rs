@@ -6,6 +6,7 @@
 //! what its clients saw, and two independent judges of that history.
 
 pub mod cluster;
+pub mod golden;
 pub mod history;
 pub mod http;
 pub mod judge;
