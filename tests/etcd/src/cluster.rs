@@ -51,10 +51,11 @@ impl Server {
             .stdin(Stdio::null())
             .output();
         let output = output.with_context(|| format!("cannot run {program:?}"))?;
-        let says_etcd = String::from_utf8_lossy(&output.stdout).contains("Go Version");
+        // Headwater prints etcd's lines too, for the tools that read them.
+        let says_headwater = String::from_utf8_lossy(&output.stdout).contains("Headwater");
         Ok(Server {
             program,
-            is_etcd: says_etcd,
+            is_etcd: !says_headwater,
         })
     }
 }
