@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::check::{check, check_query};

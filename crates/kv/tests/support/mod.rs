@@ -10,7 +10,7 @@ use headwater_kv::Store;
 use headwater_kv::request::{
     Command, DeleteRangeRequest, Outcome, PutRequest, Query, RangeRequest, Response, StoreStatus,
 };
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
 
 /// SplitMix64 (Steele, Lea, Flood, 2014).
