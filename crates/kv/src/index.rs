@@ -197,3 +197,6 @@ impl Index {
 pub(crate) fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Unbounded, Bound::Included(key))
 }
+
+#[cfg(test)]
+mod tests;
