@@ -238,7 +238,7 @@ impl Loading {
                 let record = Record::parse(bytes).ok_or("a broken version of a key")?;
                 if tag == CHANGE {
                     self.changes += 1;
-                    restore.take_change(record)
+                    restore.take_change(mvcc, record)
                 } else if self.changes > 0 {
                     Err("a key after the changes")
                 } else {

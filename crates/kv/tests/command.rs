@@ -4,7 +4,7 @@ mod support;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::check::NESTED_TXNS_MAX;
-use headwater_kv::request::{Command, KvError, PutRequest, RequestOp, TxnRequest};
+use headwater_kv::request::{Command, KvError, PutRequest, RequestOp, Response, TxnRequest};
 use headwater_raft::LogId;
 use headwater_replica::machine::StateMachine;
 use support::generator::Generator;
@@ -97,6 +97,11 @@ fn nesting_is_bounded() {
     let deepest = nested(NESTED_TXNS_MAX);
     assert_eq!(Command::decode(&deepest.encode()), Ok(deepest.clone()));
     assert_eq!(headwater_kv::check::check(&deepest, 128), Ok(()));
+    let outcome = Store::default().apply(LogId::default(), &deepest.encode());
+    assert!(
+        matches!(outcome.result, Ok(Response::Txn(_))),
+        "as deep as is allowed is done"
+    );
     let deeper = nested(NESTED_TXNS_MAX + 1);
     assert_eq!(
         Command::decode(&deeper.encode()),

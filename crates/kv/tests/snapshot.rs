@@ -6,7 +6,7 @@ use headwater_kv::Store;
 use headwater_kv::request::{Command, CompactionRequest, Outcome};
 use headwater_replica::machine::StateMachine;
 use support::generator::Generator;
-use support::{apply, assert_equal_reads, delete_of, put_of, reload, status};
+use support::{Dice, apply, assert_equal_reads, delete_of, put_of, reload, status};
 
 fn replay(commands: &[Command]) -> Store {
     let mut store = Store::default();
