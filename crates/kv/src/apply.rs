@@ -154,3 +154,6 @@ pub(crate) fn delete_range(mvcc: &mut Mvcc, request: &DeleteRangeRequest) -> Del
     let prev_kvs = asked.iter().map(|record| record.to_kv(false)).collect();
     DeleteRangeResponse { deleted, prev_kvs }
 }
+
+#[cfg(test)]
+mod tests;
