@@ -224,6 +224,7 @@ impl Raft {
             round,
         };
         self.send_when_safe(from, reply, fx);
+        self.ask_reads_again(from, fx);
     }
 
     /// Tells of a change of term, role or leader, once.

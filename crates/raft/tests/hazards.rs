@@ -1,0 +1,45 @@
+//! Bugs that shipped elsewhere, and ones found here: each a directed scenario that must not
+//! happen again. `docs/bugs.md` lists those found in this code.
+//!
+//! # Source
+//! The ledger of known bugs by number; raft paper, Figures 7 and 8.
+
+mod common;
+
+use common::*;
+
+// Reads.
+
+#[test]
+fn a_read_whose_question_or_answer_is_lost_is_asked_again() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    for lost in 0..2 {
+        let id = c.read(2);
+        if lost == 1 {
+            c.deliver(2, 1);
+            c.settle_but(|from, to, m| {
+                (from, to) == (1, 2) && matches!(m, Message::ReadTell { .. })
+            });
+        }
+        c.drop_all();
+        c.settle();
+        assert_eq!(c.answer(2, id), None, "nobody answered");
+        for _ in 0..2 {
+            c.deadline(1);
+            c.settle();
+        }
+        assert_eq!(c.answer(2, id), Some(Ok(Index(1))));
+    }
+}
+
+#[test]
+fn a_learner_that_hears_no_leader_gives_its_reads_up() {
+    let config = Config::new(vec![n(1), n(2)], vec![], vec![n(3)]);
+    let mut c = Cluster::with_config(config);
+    c.elect(1);
+    let id = c.read(3);
+    c.drop_all();
+    c.deadline(3);
+    assert_eq!(c.answer(3, id), Some(Err(ReadLost::LeaderChanged)));
+}
