@@ -43,3 +43,48 @@ fn a_learner_that_hears_no_leader_gives_its_reads_up() {
     c.deadline(3);
     assert_eq!(c.answer(3, id), Some(Err(ReadLost::LeaderChanged)));
 }
+
+// Snapshots.
+
+/// Nodes 1 and 2 hold a snapshot of everything and an empty log; node 3 holds nothing.
+fn with_forgotten_log() -> Cluster {
+    let mut c = Cluster::new(3);
+    c.isolate(3);
+    c.elect(1);
+    c.propose(1, 4).expect("leads");
+    c.settle();
+    c.deadline(1);
+    c.settle();
+    for at in 1..=2 {
+        c.compact(at, 5);
+        assert_eq!((c.raft(at).base(), c.terms(at)), (id(1, 5), vec![]));
+    }
+    c.heal();
+    c
+}
+
+#[test]
+fn a_snapshot_that_outlives_the_term_it_came_in_vouches_for_that_term() {
+    let mut c = with_forgotten_log();
+    c.deadline(1);
+    while c.node(3).incoming.is_none() {
+        c.deadline(1);
+        c.deliver_wire(1, 3);
+        c.deliver_wire(3, 1);
+    }
+    assert_eq!(
+        c.node(3).disk.term(),
+        Term(0),
+        "the term's write is still under way"
+    );
+    c.snapshot_arrives(3);
+    c.crash(3, 0);
+    c.restart(3);
+    assert_eq!((c.raft(3).term(), c.raft(3).commit()), (Term(1), Index(5)));
+    c.settle();
+    c.deadline(1);
+    c.settle();
+    c.propose(1, 1).expect("leads");
+    c.settle();
+    assert_eq!(c.raft(3).commit(), Index(6));
+}
