@@ -88,3 +88,39 @@ fn a_snapshot_that_outlives_the_term_it_came_in_vouches_for_that_term() {
     c.settle();
     assert_eq!(c.raft(3).commit(), Index(6));
 }
+
+#[test]
+fn a_follower_that_is_up_to_date_is_sent_no_snapshot_by_a_new_leader() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    c.propose(1, 4).expect("leads");
+    c.settle();
+    c.compact(2, 5);
+    // Node 3 learns of the new term from its leader's first heartbeat, neither by a vote nor by
+    // an append.
+    c.crash(1, 0);
+    c.restart(1);
+    c.stand(2);
+    let lost = |m: &Message| matches!(m, Message::Vote { .. } | Message::Append { .. });
+    c.settle_but(|_, to, m| to == 3 && lost(m));
+    assert_eq!(
+        (c.raft(2).role(), c.raft(3).term()),
+        (RoleName::Leader, Term(2))
+    );
+    c.deadline(2);
+    c.settle();
+    let offers = |e: &Effect| {
+        matches!(
+            e,
+            Effect::Send {
+                message: Message::Snapshot { .. },
+                ..
+            }
+        )
+    };
+    assert!(
+        !c.saw(0, 2, offers),
+        "a snapshot for a follower that lacks nothing"
+    );
+    assert_eq!(c.raft(2).matched(n(3)), Some(Index(6)));
+}
