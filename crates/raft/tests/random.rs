@@ -70,16 +70,18 @@ struct Climate {
 impl Climate {
     fn of(dice: &mut Dice) -> Self {
         let mut pick = |choices: &[u64]| choices[dice.below(choices.len() as u64) as usize];
+        let election_ms = pick(&[150, 1000]);
+        let part = |percent: u64| (election_ms * percent / 100).max(2);
         Self {
             nodes: pick(&[3, 3, 5]),
-            election_ms: pick(&[150, 400, 1000]),
-            loss_percent: pick(&[0, 2, 10, 30]),
+            election_ms,
+            loss_percent: pick(&[0, 2, 10]),
             double_percent: pick(&[0, 5, 20]),
-            delay_ms: pick(&[2, 20, 200, 800]),
-            straggler_ms: pick(&[100, 2000, 6000]),
-            sync_ms: pick(&[2, 20, 300, 1500]),
-            fate_ms: pick(&[40, 150, 600]),
-            client_ms: pick(&[20, 60, 200]),
+            delay_ms: part(pick(&[1, 10, 40])),
+            straggler_ms: part(pick(&[100, 600])),
+            sync_ms: part(pick(&[1, 10, 60, 200])),
+            fate_ms: part(pick(&[20, 60, 200])),
+            client_ms: part(pick(&[4, 12])),
             links_speak: pick(&[0, 1]) == 1,
             compacts: pick(&[0, 1, 1]) == 1,
         }
@@ -131,7 +133,7 @@ impl World {
         let mut cluster = Cluster::new(climate.nodes);
         cluster.options.seed = dice.roll() >> 20;
         cluster.options.election_ns = climate.election_ms * MS;
-        cluster.options.heartbeat_ns = climate.election_ms * MS / 5;
+        cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
         for at in cluster.ids() {
             cluster.crash(at, 0);
             cluster.restart(at);
@@ -318,21 +320,21 @@ impl World {
         } else {
             victim
         };
-        match self.dice.below(10) {
-            0..=3 if self.cluster.is_up(victim) => self.crash(victim),
-            4 => {
+        match self.dice.below(16) {
+            0..=2 if self.cluster.is_up(victim) => self.crash(victim),
+            3..=4 => {
                 self.cluster.isolate(victim);
                 self.links(victim, false);
             }
-            5 => {
+            5..=6 => {
                 let other = self.any_node();
                 self.cluster.cut_one_way(victim, other);
             }
-            6 | 7 => {
+            7..=10 => {
                 self.cluster.heal();
                 self.links(victim, true);
             }
-            _ if self.climate.compacts => self.compact(victim),
+            _ if self.climate.compacts => self.compact(leader.unwrap_or(victim)),
             _ => {}
         }
         let ms = self.dice.below(self.climate.fate_ms);
@@ -346,7 +348,8 @@ impl World {
         self.tally.lost_writes += (pending - kept) as u64;
         self.cluster.crash(at, kept);
         self.links(at, false);
-        let most = if self.chance(50) { 100 } else { 4000 };
+        let quick = self.chance(50);
+        let most = self.climate.election_ms * if quick { 1 } else { 6 } / 2;
         let ms = self.dice.below(most);
         self.after_ms(ms, Event::Restart { at });
     }

@@ -81,8 +81,19 @@ impl Cluster {
         )
     }
 
-    /// A cluster whose nodes find these disks.
+    /// A cluster whose nodes find these disks, all of voters.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
+        let config = Config::of_voters((1..=disks.len() as u64).map(NodeId));
+        Self::of(config, disks)
+    }
+
+    /// A new cluster of this configuration, whose members count from 1.
+    pub fn with_config(config: Config) -> Self {
+        let count = config.peers_of(NodeId(0)).len();
+        Self::of(config, (0..count).map(|_| Disk::holding(0, &[])).collect())
+    }
+
+    fn of(config: Config, disks: Vec<Disk>) -> Self {
         let mut cluster = Self {
             now: Instant(0),
             nodes: BTreeMap::new(),
@@ -95,7 +106,7 @@ impl Cluster {
             batch: u64::MAX,
             thorough: true,
             options: Options::default(),
-            config: Config::of_voters((1..=disks.len() as u64).map(NodeId)),
+            config,
             next_read: 1,
         };
         for (at, disk) in disks.into_iter().enumerate() {
@@ -381,9 +392,16 @@ impl Cluster {
 
     /// Delivers and persists until nothing is left to do. No time passes.
     pub fn settle(&mut self) {
+        self.settle_but(|_, _, _| false);
+    }
+
+    /// The same, but loses the messages that `lost` names.
+    pub fn settle_but(&mut self, lost: impl Fn(u64, u64, &Message) -> bool) {
         for _ in 0..100_000 {
             if let Some(parcel) = self.wire.pop_front() {
-                self.receive(parcel.from.0, parcel.to.0, parcel.message);
+                if !lost(parcel.from.0, parcel.to.0, &parcel.message) {
+                    self.receive(parcel.from.0, parcel.to.0, parcel.message);
+                }
             } else if let Some(at) = self.disk_at_work() {
                 self.persist(at);
             } else {

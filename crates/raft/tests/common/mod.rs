@@ -10,6 +10,7 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod solo;
 pub mod truth;
 pub mod words;
 
