@@ -20,6 +20,18 @@ pub enum EntryKind {
     Config = 3,
 }
 
+impl EntryKind {
+    /// The kind that a byte on disk or on the wire names.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Command),
+            2 => Some(Self::Noop),
+            3 => Some(Self::Config),
+            _ => None,
+        }
+    }
+}
+
 /// One log entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {

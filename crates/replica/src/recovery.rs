@@ -1,13 +1,27 @@
 //! From a data directory to a node: identity, newest whole snapshot, log.
 //! Never guesses: what is neither whole nor torn is an error that names the place.
 //!
+//! Judging comes first and changes nothing; mending comes after, in steps of which each may be
+//! the last before a power cut.
+//!
 //! # Source
 //! Raft paper §7; docs/format.md, "Recovery".
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
-use headwater_raft::{Config, HardState, Index, LogId, WriteId};
+use headwater_raft::{Config, HardState, Index, LogId, NodeId, WriteId};
 
-use crate::entry::{Entry, Identity};
+use crate::entry::{Entry, Identity, LogOrder};
+use crate::identity::{
+    IDENTITY_FILE, IDENTITY_TEMPORARY, decode_identity, read_identity, write_identity,
+};
+use crate::machine::StateMachine;
+use crate::port::{Disk, DiskError};
+use crate::record::HeadError;
+use crate::replay::{Replay, Segments, identity_text, is_unused};
+use crate::snapshot_file::{Found, SnapshotStore};
+use crate::wal::{WAL_DIR, Wal, WalOptions, format_log};
 
 /// A node as its disk remembers it.
 #[derive(Debug)]
@@ -24,8 +38,7 @@ pub struct Recovered<M> {
     pub machine: M,
     /// The entry just before the first of `entries`; at or before `base`.
     pub log_base: LogId,
-    /// The log after `log_base`, contiguous; it may start before `base` and may end before it
-    /// (then it is void).
+    /// The log after `log_base`, contiguous; it may start before `base` and always reaches it.
     pub entries: Vec<Entry>,
     /// A commit index that was true once; never more than a hint.
     pub commit: Index,
@@ -33,4 +46,187 @@ pub struct Recovered<M> {
     pub next_write: WriteId,
     /// Bytes of an unfinished, never acknowledged write that were dropped.
     pub torn_bytes: u64,
+}
+
+/// Who the caller takes the directory to belong to.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// The cluster.
+    pub cluster: u64,
+    /// The node.
+    pub node: NodeId,
+    /// Drawn at random for every opening, not only the first: an empty directory is given it as
+    /// its incarnation, and the frames written after this opening bear a part of it.
+    pub fresh_incarnation: u128,
+    /// The configuration that an empty directory begins with; one in use keeps its own.
+    pub first_config: Config,
+}
+
+/// Why a directory was not opened; nothing in it was changed, unless the disk itself failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It belongs to another cluster, node or life: the text names both.
+    Foreign(String),
+    /// What was once durable is not whole: the text names the file, the place, what is concerned,
+    /// and what to do.
+    Damaged(String),
+    /// A later version wrote it: start that version.
+    NewerFormat(String),
+    /// The disk refused.
+    Disk(DiskError),
+}
+
+impl OpenError {
+    pub(crate) fn damaged(file: &str, offset: u64, what: &str) -> Self {
+        Self::Damaged(format!(
+            "{file}, byte {offset}: {what}. Nothing was changed. If other members hold the data, \
+             remove this member, empty its directory, and add it again as a new one; if not, \
+             restore the directory from a backup"
+        ))
+    }
+
+    pub(crate) fn newer(file: &str, version: u32) -> Self {
+        Self::NewerFormat(format!(
+            "{file} has format version {version}, newer than this program knows; start the \
+             program that wrote it"
+        ))
+    }
+}
+
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Foreign(text) => write!(f, "not this node's data: {text}"),
+            Self::Damaged(text) => write!(f, "damaged: {text}"),
+            Self::NewerFormat(text) => f.write_str(text),
+            Self::Disk(error) => write!(f, "disk: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+/// Opens a data directory; formats it if it is empty.
+///
+/// Everything in the result is durable, so the core may build on it and acknowledge it.
+///
+/// # Errors
+/// The directory is another's, damaged, of a later version, or the disk refused.
+pub fn open<M: StateMachine>(
+    disk: &mut dyn Disk,
+    options: &WalOptions,
+    expect: Expect,
+) -> Result<(Recovered<M>, Wal, SnapshotStore), OpenError> {
+    let life = (expect.fresh_incarnation ^ (expect.fresh_incarnation >> 64)) as u64;
+    let (identity, first_config) = identify(disk, options, expect)?;
+
+    let segments = Segments::find(disk, &identity)?;
+    if segments.log.is_empty() {
+        let why = "the directory has an identity but no log";
+        return Err(OpenError::damaged(WAL_DIR, 0, why));
+    }
+    let replay = Replay::run(disk, &segments.log)?;
+    let found = Found::<M>::newest(disk, identity.cluster, first_config)?;
+    if replay.base.index > found.meta.base.index {
+        let why = format!(
+            "the log begins after entry {}, and {}",
+            replay.base,
+            found.shortfall()
+        );
+        return Err(OpenError::damaged(WAL_DIR, 0, &why));
+    }
+
+    replay.mend(disk, &segments.log)?;
+    for name in &segments.leftovers {
+        disk.remove(name)?;
+    }
+    disk.remove(IDENTITY_TEMPORARY)?;
+    disk.sync_dir("")?;
+    let position = replay.position(&segments.log);
+    let mut wal = Wal::resume(options.clone(), identity, life, position);
+    let (meta, machine, store) = found.settle(disk, identity.cluster)?;
+
+    let mut recovered = Recovered {
+        identity,
+        hard: replay.hard,
+        base: meta.base,
+        config: meta.config,
+        machine,
+        log_base: replay.base,
+        commit: replay.commit.max(meta.base.index),
+        next_write: replay.last_write.next(),
+        torn_bytes: replay.torn_bytes,
+        entries: Vec::new(),
+    };
+    if replay.id_at(meta.base.index) == Some(meta.base) {
+        recovered.entries = replay.entries;
+    } else {
+        void_log(disk, &mut wal, &mut recovered)?;
+    }
+    Ok((recovered, wal, store))
+}
+
+/// The snapshot is ahead of the log or contradicts it: a crash came between loading a received
+/// snapshot and resetting the log, so the reset is done now.
+fn void_log<M>(
+    disk: &mut dyn Disk,
+    wal: &mut Wal,
+    recovered: &mut Recovered<M>,
+) -> Result<(), DiskError> {
+    let reset = LogOrder::Reset {
+        id: recovered.next_write,
+        base: recovered.base,
+        hard: recovered.hard,
+    };
+    wal.run(disk, &[reset])?;
+    recovered.next_write = recovered.next_write.next();
+    recovered.log_base = recovered.base;
+    Ok(())
+}
+
+/// Whose directory it is; an empty one becomes the expected node's.
+fn identify(
+    disk: &mut dyn Disk,
+    options: &WalOptions,
+    expect: Expect,
+) -> Result<(Identity, Config), OpenError> {
+    let wanted = Identity {
+        cluster: expect.cluster,
+        node: expect.node,
+        incarnation: expect.fresh_incarnation,
+    };
+    let bytes = read_identity(disk)?;
+    match bytes.map(|bytes| decode_identity(&bytes)) {
+        Some(Ok((found, first_config))) => {
+            if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
+                return Err(OpenError::Foreign(format!(
+                    "the directory belongs to {}, this is cluster {:016x} node {}",
+                    identity_text(&found),
+                    wanted.cluster,
+                    wanted.node
+                )));
+            }
+            Ok((found, first_config))
+        }
+        Some(Err(HeadError::Newer(version))) => Err(OpenError::newer(IDENTITY_FILE, version)),
+        Some(Err(HeadError::Malformed(why))) => Err(OpenError::damaged(IDENTITY_FILE, 0, &why.0)),
+        None => {
+            // The identity is the last thing that formatting makes, so a used log or a snapshot
+            // without one is a loss, never an empty directory.
+            if !is_unused(disk)? || SnapshotStore::has_files(disk)? {
+                let why = "missing, though there is a log or a snapshot";
+                return Err(OpenError::damaged(IDENTITY_FILE, 0, why));
+            }
+            format_log(disk, options, wanted)?;
+            write_identity(disk, &wanted, &expect.first_config)?;
+            Ok((wanted, expect.first_config))
+        }
+    }
 }

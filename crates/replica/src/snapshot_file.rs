@@ -1,14 +1,20 @@
 //! Snapshot files: orders to write, receive, serve and load them, and the worker that obeys.
-//! Never decides when: the replica does.
+//! Never decides when: the replica does. Never holds more of a file than one chunk.
 //!
 //! # Source
-//! Raft paper §7, Figure 13; dissertation §5.1, §5.4.
+//! Raft paper §7, Figure 13; dissertation §5.1, §5.4; docs/format.md, "Snapshots".
 
+use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{LogId, NodeId};
+use headwater_raft::{Config, Index, LogId, NodeId, Term};
 
 use crate::entry::SnapshotMeta;
+use crate::machine::StateMachine;
+use crate::port::{Disk, DiskError};
+use crate::recovery::OpenError;
+use crate::snapshot_record::{SnapshotWriter, Unloadable, load};
 
 /// One order to the snapshot worker; carried out in the order given, apart from the log.
 #[derive(Clone, Debug)]
@@ -89,4 +95,346 @@ pub enum FileDone<M> {
         /// The bytes.
         bytes: Bytes,
     },
+}
+
+/// The directory of snapshots.
+pub const SNAPSHOT_DIR: &str = "snap";
+/// How many whole snapshots are kept: the newest, and one to fall back on.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// The worker: carries out orders about snapshot files, one after the other.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    cluster: u64,
+    /// Whole and durable, oldest first, with their sizes.
+    held: Vec<(LogId, u64)>,
+    own: Option<SnapshotWriter>,
+    receiving: Option<Receiving>,
+    /// Whether the directory's own name is known to be durable.
+    dir_durable: bool,
+    mended: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Receiving {
+    base: LogId,
+    total_bytes: u64,
+    upto: u64,
+}
+
+impl SnapshotStore {
+    /// What recovery found amiss and went on without, for the operator; empty on a good day.
+    pub fn mended(&self) -> &[String] {
+        &self.mended
+    }
+
+    /// Carries out one order; `None` if it has no answer: a chunk, a piece wanted of a snapshot
+    /// when there is none, or the rest of a snapshot whose beginning failed.
+    ///
+    /// # Errors
+    /// The disk refused. The file being written or received is given up; those that are whole are
+    /// untouched, and later orders are carried out.
+    pub fn run<M: StateMachine>(
+        &mut self,
+        disk: &mut dyn Disk,
+        order: FileOrder,
+    ) -> Result<Option<FileDone<M>>, DiskError> {
+        let result = self.carry_out(disk, order);
+        if result.is_err() {
+            // After a failed write or sync nothing more is added to a file, let alone believed.
+            self.own = None;
+            self.receiving = None;
+        }
+        result
+    }
+
+    fn carry_out<M: StateMachine>(
+        &mut self,
+        disk: &mut dyn Disk,
+        order: FileOrder,
+    ) -> Result<Option<FileDone<M>>, DiskError> {
+        match order {
+            FileOrder::Begin(meta) => {
+                if let Some(own) = self.own.take() {
+                    disk.remove(own.name())?;
+                }
+                let name = file_name(meta.base, "tmp");
+                let own = SnapshotWriter::begin(disk, name, self.cluster, meta)?;
+                self.own = Some(own);
+                Ok(None)
+            }
+            FileOrder::Chunk(chunk) => {
+                if let Some(own) = &mut self.own {
+                    own.chunk(disk, &chunk)?;
+                }
+                Ok(Some(FileDone::Wrote))
+            }
+            FileOrder::Finish => self.finish(disk),
+            FileOrder::Receive {
+                base,
+                total_bytes,
+                offset,
+                bytes,
+            } => {
+                let piece = Receiving {
+                    base,
+                    total_bytes,
+                    upto: offset,
+                };
+                self.receive(disk, piece, &bytes).map(Some)
+            }
+            FileOrder::Read {
+                to,
+                base,
+                offset,
+                len,
+            } => self.piece(disk, to, (base, offset), len),
+        }
+    }
+
+    fn finish<M>(&mut self, disk: &mut dyn Disk) -> Result<Option<FileDone<M>>, DiskError> {
+        let Some(own) = self.own.take() else {
+            return Ok(None);
+        };
+        let (name, meta, size) = own.finish(disk)?;
+        self.adopt(disk, &name, meta.base, size)?;
+        Ok(Some(FileDone::Taken(meta)))
+    }
+
+    /// Takes in a piece; `piece.upto` is where it begins.
+    fn receive<M: StateMachine>(
+        &mut self,
+        disk: &mut dyn Disk,
+        piece: Receiving,
+        bytes: &[u8],
+    ) -> Result<FileDone<M>, DiskError> {
+        let base = piece.base;
+        if piece.upto == 0 {
+            if let Some(old) = self.receiving.take() {
+                disk.remove(&file_name(old.base, "part"))?;
+            }
+            disk.remove(&file_name(base, "part"))?;
+            self.receiving = Some(piece);
+        }
+        let current = self.receiving.filter(|at| at.base == base);
+        let Some(at) = current.filter(|at| at.upto == piece.upto) else {
+            let upto = current.map_or(0, |at| at.upto);
+            return Ok(FileDone::Received { base, upto });
+        };
+        let upto = at.upto + bytes.len() as u64;
+        if upto > at.total_bytes || piece.total_bytes != at.total_bytes {
+            return self.refuse(disk, base, "its pieces do not add up to its size".into());
+        }
+        let name = file_name(base, "part");
+        disk.write(&name, at.upto, bytes)?;
+        self.receiving = Some(Receiving { upto, ..at });
+        if upto < at.total_bytes {
+            return Ok(FileDone::Received { base, upto });
+        }
+        self.complete(disk, &name, at)
+    }
+
+    /// The received file is whole: only now is it known whether it is what it should be.
+    fn complete<M: StateMachine>(
+        &mut self,
+        disk: &mut dyn Disk,
+        name: &str,
+        at: Receiving,
+    ) -> Result<FileDone<M>, DiskError> {
+        disk.sync(name)?;
+        match load(disk, name, self.cluster) {
+            Ok((meta, machine)) if meta.base == at.base => {
+                self.receiving = None;
+                self.adopt(disk, name, meta.base, at.total_bytes)?;
+                Ok(FileDone::Loaded { meta, machine })
+            }
+            Ok((meta, _)) => {
+                let why = format!("it covers {}, not {}", meta.base, at.base);
+                self.refuse(disk, at.base, why)
+            }
+            Err(Unloadable::Disk(error)) => Err(error),
+            Err(why) => self.refuse(disk, at.base, why.text()),
+        }
+    }
+
+    fn refuse<M>(
+        &mut self,
+        disk: &mut dyn Disk,
+        base: LogId,
+        why: String,
+    ) -> Result<FileDone<M>, DiskError> {
+        self.receiving = None;
+        disk.remove(&file_name(base, "part"))?;
+        Ok(FileDone::Refused { base, why })
+    }
+
+    /// Gives a whole and synced file its final name, durably, then drops what is too old.
+    fn adopt(
+        &mut self,
+        disk: &mut dyn Disk,
+        name: &str,
+        base: LogId,
+        size: u64,
+    ) -> Result<(), DiskError> {
+        disk.rename(name, &file_name(base, "snap"))?;
+        disk.sync_dir(SNAPSHOT_DIR)?;
+        if !self.dir_durable {
+            disk.sync_dir("")?;
+            self.dir_durable = true;
+        }
+        self.held.retain(|&(held, _)| held != base);
+        self.held.push((base, size));
+        self.held.sort_unstable();
+        let surplus = self.held.len().saturating_sub(SNAPSHOTS_KEPT);
+        for (old, _) in self.held.drain(..surplus) {
+            disk.remove(&file_name(old, "snap"))?;
+        }
+        Ok(())
+    }
+
+    fn piece<M>(
+        &mut self,
+        disk: &mut dyn Disk,
+        to: NodeId,
+        (wanted, offset): (Option<LogId>, u64),
+        len: usize,
+    ) -> Result<Option<FileDone<M>>, DiskError> {
+        let begun = wanted.and_then(|base| self.held.iter().find(|held| held.0 == base));
+        let offset = if begun.is_some() { offset } else { 0 };
+        let Some(&(base, total_bytes)) = begun.or(self.held.last()) else {
+            return Ok(None);
+        };
+        let len = len.min(usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(len));
+        let bytes = disk.read(&file_name(base, "snap"), offset, len)?;
+        Ok(Some(FileDone::Piece {
+            to,
+            base,
+            total_bytes,
+            offset,
+            bytes,
+        }))
+    }
+
+    /// Whether a directory holds any snapshot.
+    pub(crate) fn has_files(disk: &mut dyn Disk) -> Result<bool, DiskError> {
+        let names = disk.list(SNAPSHOT_DIR)?;
+        Ok(names.iter().any(|name| file_base(name, "snap").is_some()))
+    }
+}
+
+/// The newest snapshot that is whole, loaded; and what recovery must still do about the others.
+#[derive(Debug)]
+pub(crate) struct Found<M> {
+    pub(crate) meta: SnapshotMeta,
+    machine: M,
+    held: Vec<(LogId, u64)>,
+    /// Newer ones that fail their checks: what, and why.
+    damaged: Vec<(LogId, String)>,
+    /// What crashes left, and what an earlier recovery set aside.
+    unfinished: Vec<String>,
+}
+
+impl<M: StateMachine> Found<M> {
+    /// Loads the newest whole snapshot; without one, the state before the first entry.
+    pub(crate) fn newest(
+        disk: &mut dyn Disk,
+        cluster: u64,
+        first_config: Config,
+    ) -> Result<Self, OpenError> {
+        let mut held = Vec::new();
+        let mut unfinished = Vec::new();
+        for name in disk.list(SNAPSHOT_DIR)? {
+            if let Some(base) = file_base(&name, "snap") {
+                let size = disk.size(&file_name(base, "snap"))?.unwrap_or(0);
+                held.push((base, size));
+            } else if [".tmp", ".part", ".bad"]
+                .iter()
+                .any(|end| name.ends_with(end))
+            {
+                unfinished.push(format!("{SNAPSHOT_DIR}/{name}"));
+            }
+        }
+        held.sort_unstable();
+        let mut found = Self {
+            meta: SnapshotMeta {
+                base: LogId::default(),
+                config: first_config,
+            },
+            machine: M::default(),
+            held,
+            damaged: Vec::new(),
+            unfinished,
+        };
+        while let Some(&(base, _)) = found.held.last() {
+            let name = file_name(base, "snap");
+            let why = match load::<M>(disk, &name, cluster) {
+                Ok((meta, machine)) if meta.base == base => {
+                    (found.meta, found.machine) = (meta, machine);
+                    break;
+                }
+                Ok((meta, _)) => format!("it covers {} under another's name", meta.base),
+                Err(Unloadable::Disk(error)) => return Err(error.into()),
+                Err(Unloadable::Newer(version)) => return Err(OpenError::newer(&name, version)),
+                Err(Unloadable::Foreign(text)) => {
+                    return Err(OpenError::Foreign(format!("{name}: {text}")));
+                }
+                Err(why) => why.text(),
+            };
+            found.damaged.push((base, format!("{name}, {why}")));
+            found.held.pop();
+        }
+        Ok(found)
+    }
+
+    /// Why there is no better snapshot, for an error's text.
+    pub(crate) fn shortfall(&self) -> String {
+        let mut text = format!("the newest whole snapshot covers {}", self.meta.base);
+        for (_, what) in &self.damaged {
+            text.push_str("; ");
+            text.push_str(what);
+        }
+        text
+    }
+
+    /// Clears away what is unfinished, sets aside what is damaged, and starts the worker.
+    pub(crate) fn settle(
+        self,
+        disk: &mut dyn Disk,
+        cluster: u64,
+    ) -> Result<(SnapshotMeta, M, SnapshotStore), DiskError> {
+        for name in &self.unfinished {
+            disk.remove(name)?;
+        }
+        for (base, _) in &self.damaged {
+            disk.rename(&file_name(*base, "snap"), &file_name(*base, "bad"))?;
+        }
+        if !self.held.is_empty() || !self.damaged.is_empty() {
+            disk.sync_dir(SNAPSHOT_DIR)?;
+        }
+        let store = SnapshotStore {
+            cluster,
+            held: self.held,
+            own: None,
+            receiving: None,
+            dir_durable: false,
+            mended: self.damaged.into_iter().map(|(_, what)| what).collect(),
+        };
+        Ok((self.meta, self.machine, store))
+    }
+}
+
+fn file_name(base: LogId, kind: &str) -> String {
+    format!(
+        "{SNAPSHOT_DIR}/{:016x}-{:016x}.{kind}",
+        base.term.0, base.index.0
+    )
+}
+
+/// What a name in the directory says it covers, if it is of that kind.
+fn file_base(name: &str, kind: &str) -> Option<LogId> {
+    let stem = name.strip_suffix(kind)?.strip_suffix('.')?;
+    let (term, index) = stem.split_once('-')?;
+    let number = |hex| u64::from_str_radix(hex, 16).ok();
+    let base = LogId::new(Term(number(term)?), Index(number(index)?));
+    (file_name(base, kind).strip_prefix("snap/") == Some(name)).then_some(base)
 }

@@ -1,0 +1,526 @@
+//! Reading the log back: every frame checked, the end judged torn or damaged.
+//! Never changes a byte before the whole directory has been judged.
+//!
+//! # Source
+//! docs/format.md, "Recovery"; Alagappan et al., FAST'18 (a crash is not corruption).
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use headwater_raft::{HardState, Index, LogId, WriteId};
+
+use crate::entry::{Entry, Identity};
+use crate::machine::Malformed;
+use crate::port::{Disk, DiskError};
+use crate::record::{
+    BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
+    HeadError, SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, decode_table,
+    decode_witness, malformed,
+};
+use crate::recovery::OpenError;
+use crate::runs::Runs;
+use crate::wal::{Held, Position, WAL_DIR, failed, segment_name, segment_seq};
+
+/// Read at a time; entries are slices of such pieces.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Where in a frame its block of entries begins.
+const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
+
+/// A segment whose head has been checked.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    name: String,
+    head: SegmentHead,
+    crc: u32,
+    witness: Option<WriteId>,
+}
+
+/// The segments that make up the log, oldest first, and the files that crashes left beside them.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    pub(crate) log: Vec<Segment>,
+    pub(crate) leftovers: Vec<String>,
+}
+
+impl Segments {
+    /// Finds the newest segments that follow each other without a gap and checks their heads.
+    pub(crate) fn find(disk: &mut dyn Disk, identity: &Identity) -> Result<Self, OpenError> {
+        let mut seqs = Vec::new();
+        let mut leftovers = Vec::new();
+        for name in disk.list(WAL_DIR)? {
+            match segment_seq(&name) {
+                Some(seq) => seqs.push(seq),
+                None if name.ends_with(".tmp") => leftovers.push(format!("{WAL_DIR}/{name}")),
+                // Not ours to touch.
+                None => {}
+            }
+        }
+        let first = first_of_newest_run(&seqs);
+        leftovers.extend(seqs[..first].iter().map(|&seq| segment_name(seq)));
+        let seqs = seqs[first..].iter();
+        let log = seqs.map(|&seq| read_segment(disk, identity, seq));
+        let log = log.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { log, leftovers })
+    }
+}
+
+/// Where in `seqs`, which are in order, the last stretch without a gap begins.
+fn first_of_newest_run(seqs: &[u64]) -> usize {
+    let gap = seqs.windows(2).rposition(|pair| pair[1] != pair[0] + 1);
+    gap.map_or(0, |at| at + 1)
+}
+
+fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Segment, OpenError> {
+    let name = segment_name(seq);
+    let size = disk.size(&name)?.unwrap_or(0);
+    let block = disk.read(&name, 0, SEGMENT_HEAD_BYTES)?;
+    let (head, crc) = SegmentHead::decode(&block).map_err(|error| match error {
+        HeadError::Newer(version) => OpenError::newer(&name, version),
+        HeadError::Malformed(why) => OpenError::damaged(&name, 0, &why.0),
+    })?;
+    if head.identity != *identity {
+        return Err(OpenError::Foreign(format!(
+            "{name} belongs to {}, this directory to {}",
+            identity_text(&head.identity),
+            identity_text(identity)
+        )));
+    }
+    if head.seq != seq {
+        let why = format!("it is segment {:016x} under another's name", head.seq);
+        return Err(OpenError::damaged(&name, 0, &why));
+    }
+    if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
+        let why = format!("the file ends here; its head says {} bytes", head.length);
+        return Err(OpenError::damaged(&name, size, &why));
+    }
+    Ok(Segment {
+        witness: decode_witness(&block, seq),
+        name,
+        head,
+        crc,
+    })
+}
+
+/// Both ids and the incarnation, as error texts name them.
+pub(crate) fn identity_text(identity: &Identity) -> String {
+    format!(
+        "cluster {:016x} node {} incarnation {:032x}",
+        identity.cluster, identity.node, identity.incarnation
+    )
+}
+
+/// Whether a log of these segments was never written to: what an unfinished formatting leaves.
+pub(crate) fn is_unused(disk: &mut dyn Disk) -> Result<bool, DiskError> {
+    let names = disk.list(WAL_DIR)?;
+    let mut seqs = names.iter().filter_map(|name| segment_seq(name));
+    match (seqs.next(), seqs.next()) {
+        (None, _) => Ok(true),
+        (Some(1), None) => {
+            let name = segment_name(1);
+            let end = disk.size(&name)?.unwrap_or(0);
+            let mut window = Window::new(disk, &name, end);
+            let tail = window.survey(SEGMENT_HEAD_BYTES as u64, |_, _| {})?;
+            Ok(tail == SEGMENT_HEAD_BYTES as u64)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// A view of one file that reads ahead.
+struct Window<'a> {
+    disk: &'a mut dyn Disk,
+    name: &'a str,
+    end: u64,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Window<'a> {
+    fn new(disk: &'a mut dyn Disk, name: &'a str, end: u64) -> Self {
+        Self {
+            disk,
+            name,
+            end,
+            start: 0,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// Exactly `len` bytes from `offset`, which must lie within the file.
+    fn take(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
+        assert!(offset + len <= self.end, "a reading beyond the file");
+        let held = self.start..self.start + self.bytes.len() as u64;
+        if offset < held.start || offset + len > held.end {
+            let wanted = len.max(WINDOW_BYTES).min(self.end - offset);
+            self.bytes = self.disk.read(self.name, offset, wanted as usize)?;
+            self.start = offset;
+        }
+        let at = (offset - self.start) as usize;
+        if self.bytes.len() < at + len as usize {
+            return Err(failed(format!("{}: short read at {offset}", self.name)));
+        }
+        Ok(self.bytes.slice(at..at + len as usize))
+    }
+
+    /// Looks at everything from `from` on: tells `found` of each whole frame head that lies where
+    /// it says it belongs, and returns where the last byte that is not zero ends, or `from`.
+    fn survey(
+        &mut self,
+        from: u64,
+        mut found: impl FnMut(u64, &FrameHead),
+    ) -> Result<u64, DiskError> {
+        let mut used = from;
+        let mut at = from;
+        while at < self.end {
+            let piece = self.take(at, WINDOW_BYTES.min(self.end - at))?;
+            if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
+                used = at + last as u64 + 1;
+            }
+            for place in (0..piece.len()).step_by(FRAME_ALIGN) {
+                if !piece[place..].starts_with(FRAME_MAGIC) {
+                    continue;
+                }
+                let offset = at + place as u64;
+                if self.end - offset < FRAME_HEAD_BYTES as u64 {
+                    break;
+                }
+                let head = decode_frame_head(&self.take(offset, FRAME_HEAD_BYTES as u64)?);
+                if let Ok(frame) = head.as_ref()
+                    && frame.head.offset == offset
+                {
+                    found(offset, &frame.head);
+                }
+            }
+            at += piece.len() as u64;
+        }
+        Ok(used)
+    }
+}
+
+/// The log as read so far.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) base: LogId,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) hard: HardState,
+    pub(crate) commit: Index,
+    pub(crate) last_write: WriteId,
+    pub(crate) torn_bytes: u64,
+    runs: Runs,
+    chain: u32,
+    /// Where the next frame would begin.
+    offset: u64,
+    /// Frames of the current segment that nothing proves durable: write and place.
+    unproven: VecDeque<(WriteId, u64)>,
+}
+
+/// A place where the log does not go on.
+struct Stop {
+    why: Malformed,
+    /// The frame there, if its head is whole and continues the log.
+    frame: Option<FrameRead>,
+}
+
+impl Replay {
+    /// Reads all segments, of which there is at least one.
+    pub(crate) fn run(disk: &mut dyn Disk, segments: &[Segment]) -> Result<Self, OpenError> {
+        let head = &segments[0].head;
+        let mut replay = Self {
+            base: head.prev,
+            entries: Vec::new(),
+            hard: head.hard,
+            commit: head.commit,
+            last_write: WriteId(head.next_write.0.saturating_sub(1)),
+            torn_bytes: 0,
+            runs: Runs::after(head.prev, head.prev_run_first),
+            chain: 0,
+            offset: 0,
+            unproven: VecDeque::new(),
+        };
+        for (at, segment) in segments.iter().enumerate() {
+            replay.chain = segment.crc;
+            replay.offset = SEGMENT_HEAD_BYTES as u64;
+            replay.unproven.clear();
+            let mut window = Window::new(disk, &segment.name, segment.head.length);
+            match segments.get(at + 1) {
+                Some(next) => replay.read_full(&mut window, segment, next)?,
+                None => replay.read_last(&mut window, segment)?,
+            }
+        }
+        Ok(replay)
+    }
+
+    /// Reads a segment that another follows: all of it was durable before the other was begun.
+    fn read_full(
+        &mut self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+        next: &Segment,
+    ) -> Result<(), OpenError> {
+        let end = (next.head.chain, next.head.next_write);
+        while (self.chain, self.last_write.next()) != end {
+            if let Some(stop) = self.read_frame(window, segment)? {
+                let proof = format!("{} was begun after it was synced", next.name);
+                return Err(self.damage(window, segment, stop, &proof, Some(&next.head)));
+            }
+        }
+        if self.runs.last() != next.head.prev {
+            let why = "it does not continue the segment before it";
+            return Err(OpenError::damaged(&next.name, 0, why));
+        }
+        Ok(())
+    }
+
+    /// Reads the segment that was being written to, and judges how it ends.
+    fn read_last(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), OpenError> {
+        let stop = loop {
+            if let Some(stop) = self.read_frame(window, segment)? {
+                break stop;
+            }
+        };
+        if let Some(witness) = segment.witness {
+            self.prove(witness);
+        }
+        // A whole head speaks for its frame's extent; what lies inside is somebody's data.
+        let skip = stop.frame.as_ref().map_or(0, FrameRead::length);
+        let from = self.offset.saturating_add(skip).min(segment.head.length);
+        let last = self.last_write;
+        let mut proof = segment
+            .witness
+            .filter(|&durable| durable > last)
+            .map(|w| format!("a witness says that write {w} was synced"));
+        let seq = segment.head.seq;
+        let used = window.survey(from, |offset, frame| {
+            if frame.seq == seq && frame.durable > last && proof.is_none() {
+                let (id, durable) = (frame.id, frame.durable);
+                proof = Some(format!(
+                    "write {id} at byte {offset} was made after write {durable} was synced"
+                ));
+            }
+        })?;
+        if let Some(proof) = proof {
+            return Err(self.damage(window, segment, stop, &proof, None));
+        }
+        self.torn_bytes = used - self.offset;
+        Ok(())
+    }
+
+    /// Reads and applies the frame at the current place, or says why there is none.
+    fn read_frame(
+        &mut self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+    ) -> Result<Option<Stop>, OpenError> {
+        let stop = |why: Malformed, frame| Ok(Some(Stop { why, frame }));
+        let left = segment.head.length - self.offset;
+        if left < FRAME_HEAD_BYTES as u64 {
+            return stop(malformed("the segment ends"), None);
+        }
+        let bytes = window.take(self.offset, FRAME_HEAD_BYTES as u64)?;
+        let frame = match decode_frame_head(&bytes) {
+            Ok(frame) => frame,
+            Err(why) => return stop(why, None),
+        };
+        let head = &frame.head;
+        if head.chain != self.chain || head.seq != segment.head.seq || head.offset != self.offset {
+            return stop(
+                malformed("the frame does not continue the one before"),
+                None,
+            );
+        }
+        if frame.length() > left {
+            return stop(malformed("the frame goes beyond its segment"), None);
+        }
+        let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
+        let entries = match decode_entries(head.prev, block) {
+            Ok(entries) => entries,
+            Err(why) => return stop(why, Some(frame)),
+        };
+        if let Err(why) = self.apply(head, entries) {
+            return Err(OpenError::damaged(&segment.name, self.offset, why));
+        }
+        self.unproven.push_back((head.id, self.offset));
+        self.prove(head.durable);
+        self.chain = frame.crc;
+        self.offset += frame.length();
+        Ok(None)
+    }
+
+    /// Applies a whole frame that continues the chain. Only a wrong writer makes this fail.
+    fn apply(&mut self, head: &FrameHead, entries: Vec<Entry>) -> Result<(), &'static str> {
+        if head.id <= self.last_write {
+            return Err("a whole frame repeats an earlier write");
+        }
+        if head.kind == FrameKind::Reset {
+            self.entries.clear();
+            self.base = head.prev;
+            self.runs = Runs::after(head.prev, head.prev_run_first);
+        }
+        if let Some(from) = head.truncate_from {
+            self.truncate(from, head);
+        }
+        if self.runs.last() != head.prev {
+            return Err("a whole frame does not continue the log");
+        }
+        for entry in &entries {
+            self.runs.push(entry.id);
+        }
+        self.entries.extend(entries);
+        self.hard = head.hard;
+        self.commit = self.commit.max(head.commit);
+        self.last_write = head.id;
+        Ok(())
+    }
+
+    fn truncate(&mut self, from: Index, head: &FrameHead) {
+        if from > self.base.index {
+            self.runs.truncate(from);
+            let kept = from.0 - self.base.index.0 - 1;
+            self.entries
+                .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        } else {
+            // The segments before were released while this truncation of what they ended with
+            // lay in the first one kept: the frame itself knows what remained.
+            self.entries.clear();
+            self.base = head.prev;
+            self.runs = Runs::after(head.prev, head.prev_run_first);
+        }
+    }
+
+    fn prove(&mut self, durable: WriteId) {
+        while self.unproven.front().is_some_and(|&(id, _)| id <= durable) {
+            self.unproven.pop_front();
+        }
+    }
+
+    /// Names what is damaged as far as it can be known.
+    fn damage(
+        &self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+        stop: Stop,
+        proof: &str,
+        next: Option<&SegmentHead>,
+    ) -> OpenError {
+        let named = match stop.frame {
+            Some(frame) => self.named_by_table(window, &frame),
+            None => self.named_by_neighbours(window, segment, next),
+        };
+        let why = match named {
+            Ok(named) => format!("{} ({named}) though {proof}", stop.why),
+            Err(error) => format!("{} though {proof}; reading on failed: {error}", stop.why),
+        };
+        OpenError::damaged(&segment.name, self.offset, &why)
+    }
+
+    fn named_by_table(
+        &self,
+        window: &mut Window<'_>,
+        frame: &FrameRead,
+    ) -> Result<String, DiskError> {
+        let id = frame.head.id;
+        let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
+        let Ok(table) = decode_table(frame.head.prev, &block) else {
+            return Ok(format!(
+                "write {id}, {} entries after {}",
+                frame.count, frame.head.prev
+            ));
+        };
+        Ok(match (table.first(), table.last()) {
+            (Some(first), Some(last)) => {
+                format!("write {id}, entries {} to {}", first.id, last.id)
+            }
+            _ => format!("write {id}, no entries"),
+        })
+    }
+
+    fn named_by_neighbours(
+        &self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+        next: Option<&SegmentHead>,
+    ) -> Result<String, DiskError> {
+        let mut after = None;
+        let from = self.offset + FRAME_ALIGN as u64;
+        let seq = segment.head.seq;
+        window.survey(from.min(segment.head.length), |_, frame| {
+            if frame.seq == seq && frame.id > self.last_write && after.is_none() {
+                after = Some((frame.prev, frame.prev_run_first));
+            }
+        })?;
+        let after = after.or(next.map(|head| (head.prev, head.prev_run_first)));
+        let first = self.runs.last().index.next();
+        Ok(match after {
+            Some((prev, run_first)) if prev.index >= first => {
+                let known = run_first.max(first);
+                format!(
+                    "after write {}: entries {first} to {}, from {known} on of term {}",
+                    self.last_write, prev.index, prev.term
+                )
+            }
+            _ => format!(
+                "after write {} and entry {}",
+                self.last_write,
+                self.runs.last()
+            ),
+        })
+    }
+
+    /// Makes the end of the log what it was judged to be, durably: what no frame proves durable
+    /// is written again, because after a failed sync the bytes read here may be in memory only;
+    /// what is torn becomes zeros, so that nothing of it can come back behind new frames.
+    pub(crate) fn mend(&self, disk: &mut dyn Disk, segments: &[Segment]) -> Result<(), DiskError> {
+        let last = segments.last().expect("a log has a segment");
+        let doubtful = self.unproven.front().map_or(self.offset, |&(_, at)| at);
+        let mut at = doubtful;
+        while at < self.offset {
+            let len = WINDOW_BYTES.min(self.offset - at);
+            let bytes = disk.read(&last.name, at, len as usize)?;
+            if bytes.len() as u64 != len {
+                return Err(failed(format!("{}: short read at {at}", last.name)));
+            }
+            disk.write(&last.name, at, &bytes)?;
+            at += len;
+        }
+        let end = self.offset + self.torn_bytes;
+        while at < end {
+            let len = WINDOW_BYTES.min(end - at);
+            disk.write(&last.name, at, &vec![0; len as usize])?;
+            at += len;
+        }
+        disk.sync(&last.name)?;
+        disk.sync_dir(WAL_DIR)
+    }
+
+    /// Where the log's writer goes on.
+    pub(crate) fn position(&self, segments: &[Segment]) -> Position {
+        let held = |segment: &Segment| Held {
+            seq: segment.head.seq,
+            prev: segment.head.prev.index,
+        };
+        let last = segments.last().expect("a log has a segment");
+        Position {
+            segments: segments.iter().map(held).collect(),
+            length: last.head.length,
+            offset: self.offset,
+            chain: self.chain,
+            runs: self.runs.clone(),
+            hard: self.hard,
+            commit: self.commit,
+            last_write: self.last_write,
+        }
+    }
+
+    /// The identity of the entry at `index`, if the log reaches it.
+    pub(crate) fn id_at(&self, index: Index) -> Option<LogId> {
+        if index == self.base.index {
+            return Some(self.base);
+        }
+        let at = index.0.checked_sub(self.base.index.0 + 1)?;
+        let entry = self.entries.get(usize::try_from(at).ok()?)?;
+        Some(entry.id)
+    }
+}

@@ -1,0 +1,436 @@
+//! The durable log: one queue of changes, appended to segments, made durable together.
+//! Never reads: what is on disk is recovery's to judge, and what is in force is the core's.
+//!
+//! A segment gets its final name only after its head is durable, and a frame goes into it only
+//! after everything in the segment before is. So a crash leaves unsynced frames in the last
+//! segment alone, and all of them of one call to [`Wal::run`].
+//!
+//! # Source
+//! Raft paper, Figure 2, persistent state; dissertation §10.2.1 (writing to disk in parallel);
+//! docs/format.md, "The log".
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use headwater_raft::{HardState, Index, LogId, WriteId};
+
+use crate::entry::{Entry, Identity, LogOrder, LogWrite};
+use crate::port::{Disk, DiskError, DiskErrorKind};
+use crate::record::{
+    FrameHead, FrameKind, SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_frame,
+    encode_witness, frame_bytes,
+};
+use crate::runs::Runs;
+
+/// The directory of the log.
+pub const WAL_DIR: &str = "wal";
+const NEXT_FILE: &str = "wal/next.tmp";
+const SPARE_FILE: &str = "wal/spare.tmp";
+/// Segments are whole numbers of these, as file systems allocate.
+const SEGMENT_ALIGN: u64 = 4096;
+/// A buffer that one huge batch has grown beyond this is given back.
+const BATCH_KEEP_BYTES: usize = 4 << 20;
+
+/// Numbers that shape the log on disk; may differ from one start to the next.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// The size of a segment; one is made larger when a single write needs it.
+    pub segment_bytes: u64,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// The log's writer.
+#[derive(Debug)]
+pub struct Wal {
+    options: WalOptions,
+    identity: Identity,
+    life: u64,
+    /// Oldest first; the last is the one written to.
+    segments: Vec<Held>,
+    /// The current segment's size, and where its next frame goes.
+    length: u64,
+    offset: u64,
+    chain: u32,
+    runs: Runs,
+    hard: HardState,
+    commit: Index,
+    last_write: WriteId,
+    durable: WriteId,
+    witnessed: WriteId,
+    witness_slot: usize,
+    spare_bytes: Option<u64>,
+    /// Frames not yet written, and where they go.
+    batch: Vec<u8>,
+    batch_offset: u64,
+    unsynced: bool,
+    poisoned: Option<DiskError>,
+}
+
+/// A segment on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) seq: u64,
+    /// The log's last index when the segment was begun.
+    pub(crate) prev: Index,
+}
+
+/// Where and after what the log goes on.
+#[derive(Debug)]
+pub(crate) struct Position {
+    pub(crate) segments: Vec<Held>,
+    pub(crate) length: u64,
+    pub(crate) offset: u64,
+    pub(crate) chain: u32,
+    pub(crate) runs: Runs,
+    pub(crate) hard: HardState,
+    pub(crate) commit: Index,
+    pub(crate) last_write: WriteId,
+}
+
+impl Wal {
+    /// The writer of a log that recovery has read to its end and made durable up to there.
+    ///
+    /// `life`: a number no other opening of this log has used.
+    pub(crate) fn resume(options: WalOptions, identity: Identity, life: u64, at: Position) -> Self {
+        assert!(!at.segments.is_empty(), "a log without a segment");
+        assert!(at.offset <= at.length, "a log that ends beyond its file");
+        Self {
+            options,
+            identity,
+            life,
+            segments: at.segments,
+            length: at.length,
+            offset: at.offset,
+            chain: at.chain,
+            runs: at.runs,
+            hard: at.hard,
+            commit: at.commit,
+            last_write: at.last_write,
+            durable: at.last_write,
+            witnessed: WriteId(0),
+            witness_slot: 0,
+            spare_bytes: None,
+            batch: Vec::new(),
+            batch_offset: at.offset,
+            unsynced: false,
+            poisoned: None,
+        }
+    }
+
+    /// Carries out orders in the order given. When it returns, all of them are durable, with one
+    /// sync for the whole slice and a few for each change of segment.
+    ///
+    /// Returns the highest write among them; `None` if there is none to acknowledge.
+    ///
+    /// # Errors
+    /// The disk refused. Nothing of this slice is acknowledged, and every later call fails too: a
+    /// disk that could not say what is durable is not asked again before a new start (rule R2).
+    ///
+    /// # Panics
+    /// If an order contradicts those before it: a gap, a term that goes down, an id used twice.
+    pub fn run(
+        &mut self,
+        disk: &mut dyn Disk,
+        orders: &[LogOrder],
+    ) -> Result<Option<WriteId>, DiskError> {
+        self.guarded(|wal| {
+            let mut upto = None;
+            for order in orders {
+                upto = wal.carry_out(disk, order)?.or(upto);
+            }
+            wal.settle(disk)?;
+            assert!(
+                upto <= Some(wal.durable),
+                "an unsynced write is not durable"
+            );
+            Ok(upto)
+        })
+    }
+
+    /// Work for a moment when nothing else is to do, without a sync: leaves a witness of how far
+    /// the log is durable, so that later damage to its last frames is known for what it is.
+    ///
+    /// # Errors
+    /// As for [`Wal::run`].
+    pub fn idle(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        self.guarded(|wal| {
+            if wal.witnessed == wal.durable || wal.offset == SEGMENT_HEAD_BYTES as u64 {
+                return Ok(());
+            }
+            let seq = wal.current();
+            let at = WITNESS_OFFSETS[wal.witness_slot] as u64;
+            let witness = encode_witness(seq, wal.durable);
+            disk.write(&segment_name(seq), at, &witness)?;
+            wal.witness_slot = (wal.witness_slot + 1) % WITNESS_OFFSETS.len();
+            wal.witnessed = wal.durable;
+            Ok(())
+        })
+    }
+
+    /// The name and size of a zero-filled file that the next change of segment could use; `None`
+    /// while there is one, or no hurry.
+    ///
+    /// Another thread may make it, through its own handle on the directory, while this one works:
+    /// [`Disk::create_zeroed`], [`Disk::sync`], then [`Wal::spare_ready`] here. The caller starts
+    /// one at a time.
+    pub fn spare_wanted(&self) -> Option<(String, u64)> {
+        let wanted =
+            self.spare_bytes.is_none() && self.poisoned.is_none() && self.offset >= self.length / 2;
+        wanted.then(|| (String::from(SPARE_FILE), self.segment_bytes(0)))
+    }
+
+    /// The file that [`Wal::spare_wanted`] named exists, is `length` bytes of zeros, and is synced.
+    pub fn spare_ready(&mut self, length: u64) {
+        self.spare_bytes = Some(length);
+    }
+
+    fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        if let Some(first) = &self.poisoned {
+            return Err(DiskError {
+                what: format!("the log stopped at an earlier error: {}", first.what),
+                kind: first.kind,
+            });
+        }
+        let result = work(self);
+        if let Err(error) = &result {
+            self.poisoned = Some(error.clone());
+        }
+        result
+    }
+
+    fn carry_out(
+        &mut self,
+        disk: &mut dyn Disk,
+        order: &LogOrder,
+    ) -> Result<Option<WriteId>, DiskError> {
+        match order {
+            LogOrder::Write(write) => {
+                self.make_room(disk, frame_bytes(&write.entries))?;
+                self.add_write(write);
+                Ok(Some(write.id))
+            }
+            LogOrder::Reset { id, base, hard } => {
+                self.make_room(disk, frame_bytes(&[]))?;
+                self.add_reset(*id, *base, *hard);
+                Ok(Some(*id))
+            }
+            LogOrder::Release { upto } => {
+                self.release(disk, *upto)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn add_write(&mut self, write: &LogWrite) {
+        if let Some(from) = write.truncate_from {
+            assert!(from > Index(0), "no entry has index zero");
+            assert!(
+                self.runs.truncate(from),
+                "a truncation into what a snapshot covers"
+            );
+        }
+        self.hard = write.hard;
+        self.commit = self.commit.max(write.commit);
+        self.add_frame(
+            write.id,
+            FrameKind::Write,
+            write.truncate_from,
+            &write.entries,
+        );
+        for entry in &write.entries {
+            self.runs.push(entry.id);
+        }
+    }
+
+    fn add_reset(&mut self, id: WriteId, base: LogId, hard: HardState) {
+        self.runs = Runs::after(base, base.index);
+        self.hard = hard;
+        self.commit = self.commit.max(base.index);
+        self.add_frame(id, FrameKind::Reset, None, &[]);
+    }
+
+    fn add_frame(
+        &mut self,
+        id: WriteId,
+        kind: FrameKind,
+        truncate_from: Option<Index>,
+        entries: &[Entry],
+    ) {
+        assert!(
+            id > self.last_write,
+            "a write out of its place in the queue"
+        );
+        let head = FrameHead {
+            seq: self.current(),
+            offset: self.offset,
+            id,
+            durable: self.durable,
+            life: self.life,
+            hard: self.hard,
+            commit: self.commit,
+            truncate_from,
+            prev: self.runs.last(),
+            prev_run_first: self.runs.run_first(),
+            kind,
+            chain: self.chain,
+        };
+        self.chain = encode_frame(&head, entries, &mut self.batch);
+        self.offset = self.batch_offset + self.batch.len() as u64;
+        self.last_write = id;
+        assert!(self.offset <= self.length, "a frame beyond its segment");
+    }
+
+    fn make_room(&mut self, disk: &mut dyn Disk, frame: u64) -> Result<(), DiskError> {
+        if frame > self.length - self.offset {
+            self.change_segment(disk, frame)?;
+        }
+        Ok(())
+    }
+
+    fn change_segment(&mut self, disk: &mut dyn Disk, frame: u64) -> Result<(), DiskError> {
+        // The next head says that all writes before it are durable.
+        self.settle(disk)?;
+        let needed = self.segment_bytes(frame);
+        let (file, length) = match self.spare_bytes {
+            Some(spare) if spare >= needed => (SPARE_FILE, spare),
+            _ => {
+                disk.create_zeroed(NEXT_FILE, needed)?;
+                (NEXT_FILE, needed)
+            }
+        };
+        let head = SegmentHead {
+            chain: self.chain,
+            identity: self.identity,
+            seq: self.current() + 1,
+            length,
+            next_write: self.last_write.next(),
+            hard: self.hard,
+            commit: self.commit,
+            prev: self.runs.last(),
+            prev_run_first: self.runs.run_first(),
+        };
+        self.chain = install_segment(disk, file, &head)?;
+        if file == SPARE_FILE {
+            self.spare_bytes = None;
+        }
+        self.segments.push(Held {
+            seq: head.seq,
+            prev: head.prev.index,
+        });
+        self.length = length;
+        self.offset = SEGMENT_HEAD_BYTES as u64;
+        self.batch_offset = self.offset;
+        Ok(())
+    }
+
+    fn segment_bytes(&self, frame: u64) -> u64 {
+        let least = SEGMENT_HEAD_BYTES as u64 + frame.max(frame_bytes(&[]));
+        let bytes = self.options.segment_bytes.max(least);
+        bytes.next_multiple_of(SEGMENT_ALIGN)
+    }
+
+    /// Writes what is gathered and makes it durable.
+    fn settle(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        let name = segment_name(self.current());
+        if !self.batch.is_empty() {
+            disk.write(&name, self.batch_offset, &self.batch)?;
+            self.unsynced = true;
+            self.batch_offset = self.offset;
+            self.batch.clear();
+            if self.batch.capacity() > BATCH_KEEP_BYTES {
+                self.batch = Vec::new();
+            }
+        }
+        if self.unsynced {
+            disk.sync(&name)?;
+            self.unsynced = false;
+        }
+        self.durable = self.last_write;
+        Ok(())
+    }
+
+    /// Removes the segments before the last one that begins at or before `upto`.
+    fn release(&mut self, disk: &mut dyn Disk, upto: Index) -> Result<(), DiskError> {
+        self.runs.forget(upto);
+        let keep = self.segments.iter().rposition(|held| held.prev <= upto);
+        // Oldest first, so that what a crash leaves begins later but has no hole that matters.
+        for held in self.segments.drain(..keep.unwrap_or(0)) {
+            disk.remove(&segment_name(held.seq))?;
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> u64 {
+        let last = self.segments.last();
+        last.expect("a log always has a segment to write to").seq
+    }
+}
+
+/// Turns a zero-filled file into the segment that `head` describes; returns its chain.
+pub(crate) fn install_segment(
+    disk: &mut dyn Disk,
+    file: &str,
+    head: &SegmentHead,
+) -> Result<u32, DiskError> {
+    let (bytes, chain) = head.encode();
+    disk.write(file, 0, &bytes)?;
+    // Only a whole segment may bear a segment's name: recovery takes a bad head for damage.
+    disk.sync(file)?;
+    disk.rename(file, &segment_name(head.seq))?;
+    disk.sync_dir(WAL_DIR)?;
+    Ok(chain)
+}
+
+/// Makes the first segment of an empty log.
+pub(crate) fn format_log(
+    disk: &mut dyn Disk,
+    options: &WalOptions,
+    identity: Identity,
+) -> Result<(), DiskError> {
+    let least = SEGMENT_HEAD_BYTES as u64 + frame_bytes(&[]);
+    let length = options.segment_bytes.max(least);
+    let length = length.next_multiple_of(SEGMENT_ALIGN);
+    disk.create_zeroed(NEXT_FILE, length)?;
+    let head = SegmentHead {
+        chain: 0,
+        identity,
+        seq: 1,
+        length,
+        next_write: WriteId(1),
+        hard: HardState::default(),
+        commit: Index(0),
+        prev: LogId::default(),
+        prev_run_first: Index(0),
+    };
+    install_segment(disk, NEXT_FILE, &head)?;
+    Ok(())
+}
+
+/// The file of segment `seq`.
+pub fn segment_name(seq: u64) -> String {
+    format!("{WAL_DIR}/{seq:016x}.wal")
+}
+
+/// The segment that a name in the log's directory stands for.
+pub(crate) fn segment_seq(name: &str) -> Option<u64> {
+    let seq = u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()?;
+    (segment_name(seq).strip_prefix("wal/") == Some(name)).then_some(seq)
+}
+
+/// An error in what a disk gave back rather than in what it said.
+pub(crate) fn failed(what: String) -> DiskError {
+    DiskError {
+        what,
+        kind: DiskErrorKind::Failed,
+    }
+}
