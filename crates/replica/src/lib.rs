@@ -23,6 +23,7 @@ mod snapshot_record;
 mod snapshots;
 pub mod wal;
 
+pub use codec::message_of;
 pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, RecoveredLog, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};
 pub use port::{Disk, DiskError, DiskErrorKind};
