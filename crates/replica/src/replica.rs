@@ -342,8 +342,10 @@ impl<M: StateMachine> Replica<M> {
                 continue;
             }
             while let Pull::Append { first, last } = self.raft.pull(peer) {
-                let matched = self.raft.matched(peer).unwrap_or_default();
-                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(matched);
+                // Of a follower not yet found nothing is known to be held, but nothing is under way
+                // to it either: the window is no bound on a probe.
+                let held = self.raft.flowing_after(peer).unwrap_or(first.prev());
+                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(held);
                 if waiting > self.options.window_bytes_max {
                     break;
                 }
