@@ -200,12 +200,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
                 Effect::Commit { .. } => {}
-                Effect::Read { id, result } => {
-                    if result.is_err() {
-                        self.depose();
-                    }
-                    self.requests.read_done(id, result.ok());
-                }
+                Effect::Read { id, result } => self.requests.read_done(id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Role { leader, .. } => self.on_role(leader, out),
                 Effect::Refused { .. } => {}
