@@ -225,6 +225,9 @@ fn identify(
                 return Err(OpenError::damaged(IDENTITY_FILE, 0, why));
             }
             format_log(disk, options, wanted)?;
+            // An identity without a log is damage, so the log's directory must outlive a power
+            // cut before the identity can.
+            disk.sync_dir("")?;
             write_identity(disk, &wanted, &expect.first_config)?;
             Ok((wanted, expect.first_config))
         }

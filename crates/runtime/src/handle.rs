@@ -307,6 +307,16 @@ impl<M: StateMachine> Handle<M> {
         }
     }
 
+    /// The term of [`Handle::status`], without the cost of the counters.
+    pub fn term(&self) -> Term {
+        self.node.shared.status.read().term
+    }
+
+    /// The leader of [`Handle::status`], without the cost of the counters.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.node.shared.status.read().leader
+    }
+
     /// Stops taking requests, finishes what is being written, closes the files; returns when all
     /// that is done. The data directory can then be opened again.
     pub async fn shutdown(&self) {

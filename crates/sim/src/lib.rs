@@ -1,1 +1,4 @@
 //! The deterministic world.
+
+pub mod dice;
+pub mod disk;

@@ -1,0 +1,667 @@
+//! One test for each row of the decision table in docs/format.md, "Recovery".
+
+mod wal_common;
+
+use headwater_raft::{Index, NodeId, WriteId};
+use headwater_replica::LogOrder;
+use headwater_replica::port::Disk;
+use headwater_replica::recovery::{Expect, OpenError, open};
+use headwater_replica::snapshot_file::FileDone;
+use headwater_replica::wal::segment_name;
+use headwater_sim::dice::Dice;
+use headwater_sim::disk::SimDisk;
+use wal_common::*;
+
+const FRAMES: u64 = 4096;
+
+fn damage_text(disk: &mut SimDisk) -> String {
+    let before = disk.contents();
+    match refusal(disk) {
+        OpenError::Damaged(text) => {
+            assert_eq!(
+                before,
+                disk.contents(),
+                "a refused opening changed something"
+            );
+            text
+        }
+        other => panic!("not damage: {other}"),
+    }
+}
+
+fn assert_names(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+// Identity.
+
+#[test]
+fn d1_an_empty_directory_is_formatted() {
+    let mut disk = SimDisk::new();
+    let (recovered, wal, store) = opened(&mut disk);
+    assert_eq!(recovered.identity.incarnation, INCARNATION);
+    assert_eq!(recovered.config, first_config());
+    assert_eq!((recovered.base, recovered.log_base), (id(0, 0), id(0, 0)));
+    assert_eq!(recovered.next_write, WriteId(1));
+    assert_eq!(recovered.torn_bytes, 0);
+    assert!(store.mended().is_empty());
+    drop(wal);
+    // What opening answered is durable.
+    disk.power_cut(&mut Dice(0));
+    disk.restart();
+    let later = Expect {
+        fresh_incarnation: 99,
+        ..expect()
+    };
+    let (again, ..) = open::<Ledger>(&mut disk, &options(SMALL), later).unwrap();
+    assert_eq!(again.identity, recovered.identity);
+}
+
+#[test]
+fn d2_an_unfinished_formatting_starts_over() {
+    let mut whole = SimDisk::new();
+    opened(&mut whole);
+    for at in 1..=whole.counts().ops {
+        for seed in 0..8 {
+            let mut disk = SimDisk::new();
+            disk.crash_after(at);
+            let early = try_open(&mut disk);
+            assert!(matches!(early, Err(OpenError::Disk(_))), "call {at}");
+            match seed {
+                0 => disk.kill(),
+                seed => disk.power_cut(&mut Dice(seed)),
+            }
+            disk.restart();
+            let (recovered, ..) = opened(&mut disk);
+            assert_eq!(recovered.next_write, WriteId(1));
+        }
+    }
+}
+
+#[test]
+fn d3_a_missing_identity_is_never_an_empty_directory() {
+    let mut disk = written_singly(1);
+    disk.remove("identity").unwrap();
+    assert_names(&damage_text(&mut disk), &["identity", "missing"]);
+
+    let mut disk = SimDisk::new();
+    let (_, _, mut store) = opened(&mut disk);
+    take_snapshot(&mut disk, &mut store, meta(1, 1), &mut Ledger::of(&[1]), 64).unwrap();
+    disk.remove("identity").unwrap();
+    assert_names(&damage_text(&mut disk), &["identity", "missing"]);
+}
+
+#[test]
+fn d4_a_damaged_identity_is_refused() {
+    let mut disk = written_singly(1);
+    disk.flip_bit("identity", 30, 4);
+    assert_names(&damage_text(&mut disk), &["identity, byte 0", "its check"]);
+}
+
+#[test]
+fn d5_the_directory_of_another_cluster_or_node_is_foreign() {
+    let mut disk = written_singly(1);
+    for (cluster, node) in [(CLUSTER + 1, NODE), (CLUSTER, NodeId(8))] {
+        let expect = Expect {
+            cluster,
+            node,
+            ..expect()
+        };
+        let error = open::<Ledger>(&mut disk, &options(SMALL), expect).unwrap_err();
+        let OpenError::Foreign(text) = error else {
+            panic!("not foreign: {error}");
+        };
+        assert_names(
+            &text,
+            &["0123456789abcdef node 7", &format!("{cluster:016x}")],
+        );
+        assert_names(&text, &[&format!("node {node}")]);
+    }
+}
+
+/// Writes format version 2 into a file's prologue, with its check made right.
+fn make_newer(disk: &mut SimDisk, name: &str) {
+    let mut start = disk.read(name, 0, 12).unwrap().to_vec();
+    start[8] = 2;
+    let crc = headwater_replica::checksum::crc32c(&start);
+    start.extend_from_slice(&crc.to_le_bytes());
+    disk.write(name, 0, &start).unwrap();
+}
+
+#[test]
+fn d6_a_file_of_a_later_version_is_named_as_such() {
+    let mut whole = written_singly(1);
+    let (_, _, mut store) = opened(&mut whole);
+    take_snapshot(
+        &mut whole,
+        &mut store,
+        meta(1, 1),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    for name in ["identity", &segment_name(1), &snapshot_file(1, 1)] {
+        let mut disk = whole.clone();
+        make_newer(&mut disk, name);
+        let error = refusal(&mut disk);
+        assert!(matches!(&error, OpenError::NewerFormat(text) if text.contains(name)));
+    }
+}
+
+#[test]
+fn d7_an_identity_without_a_log_is_damage() {
+    let mut disk = written_singly(1);
+    disk.remove(&segment_name(1)).unwrap();
+    assert_names(&damage_text(&mut disk), &["wal", "no log"]);
+}
+
+// Segments.
+
+/// Writes until there are `count` segments; returns how many writes that took.
+fn fill_segments(disk: &mut SimDisk, count: u64) -> u64 {
+    let (_, mut wal, _) = opened(disk);
+    let mut at = 0;
+    while disk.size(&segment_name(count)).unwrap().is_none() {
+        at += 1;
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+        wal.run(disk, &[order]).unwrap();
+    }
+    at
+}
+
+#[test]
+fn s1_a_segment_with_a_bad_head_is_damage() {
+    let mut disk = SimDisk::new();
+    fill_segments(&mut disk, 3);
+    for seq in 1..=3 {
+        for offset in [9, 70] {
+            let mut disk = disk.clone();
+            disk.flip_bit(&segment_name(seq), offset, 0);
+            assert_names(&damage_text(&mut disk), &[&segment_name(seq), "check"]);
+        }
+    }
+}
+
+#[test]
+fn s2_a_segment_of_another_life_is_foreign() {
+    let mut disk = written_singly(1);
+    let mut other = SimDisk::new();
+    let expect = Expect {
+        fresh_incarnation: 5,
+        ..expect()
+    };
+    open::<Ledger>(&mut other, &options(SMALL), expect).unwrap();
+    let bytes = other.read(&segment_name(1), 0, SMALL as usize).unwrap();
+    disk.write(&segment_name(1), 0, &bytes).unwrap();
+    let error = refusal(&mut disk);
+    let OpenError::Foreign(text) = error else {
+        panic!("not foreign: {error}");
+    };
+    assert_names(
+        &text,
+        &["00112233445566778899aabbccddeeff", "0000000000000005"],
+    );
+}
+
+#[test]
+fn s3_a_segment_that_was_cut_short_is_damage() {
+    let mut disk = written_singly(3);
+    let cut = FRAMES + 2 * frame_of("body 1");
+    disk.cut(&segment_name(1), cut);
+    let text = damage_text(&mut disk);
+    assert_names(&text, &[&segment_name(1), &format!("byte {cut}"), "8192"]);
+}
+
+#[test]
+fn s4_a_segment_under_another_ones_name_is_damage() {
+    let mut disk = SimDisk::new();
+    fill_segments(&mut disk, 2);
+    disk.rename(&segment_name(2), &segment_name(3)).unwrap();
+    assert_names(
+        &damage_text(&mut disk),
+        &[&segment_name(3), "another's name"],
+    );
+}
+
+#[test]
+fn s5_a_hole_that_a_snapshot_covers_is_what_a_release_left() {
+    let mut disk = SimDisk::new();
+    let writes = fill_segments(&mut disk, 3);
+    let (recovered, _, mut store) = opened(&mut disk);
+    let covered = recovered.entries[recovered.entries.len() - 2].id;
+    take_snapshot(
+        &mut disk,
+        &mut store,
+        meta(covered.term.0, covered.index.0),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    disk.remove(&segment_name(2)).unwrap();
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(recovered.next_write, WriteId(writes + 1));
+    assert!(recovered.log_base.index <= covered.index);
+    assert_eq!(
+        disk.size(&segment_name(1)).unwrap(),
+        None,
+        "the rest goes too"
+    );
+}
+
+#[test]
+fn s6_a_hole_that_no_snapshot_covers_is_damage() {
+    let mut disk = SimDisk::new();
+    fill_segments(&mut disk, 3);
+    disk.remove(&segment_name(2)).unwrap();
+    assert_names(
+        &damage_text(&mut disk),
+        &["the log begins after entry", "covers 0@t0"],
+    );
+}
+
+// Frames.
+
+#[test]
+fn f1_a_log_that_ends_in_zeros_ends_there() {
+    let mut disk = written_singly(3);
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2, 3]);
+    assert_eq!(recovered.torn_bytes, 0);
+    assert_eq!(recovered.next_write, WriteId(4));
+    assert_eq!(recovered.hard, hard(1, 7));
+}
+
+#[test]
+fn f2_a_bad_frame_with_nothing_after_it_is_torn_and_dropped() {
+    let mut disk = written_singly(3);
+    let at = FRAMES + 2 * frame_of("body 1");
+    disk.flip_bit(&segment_name(1), at + 150, 0);
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2]);
+    assert_eq!(recovered.torn_bytes, frame_of("body 3"));
+    assert_eq!(recovered.next_write, WriteId(3));
+    let tail = disk.read(&segment_name(1), at, 4096).unwrap();
+    assert!(tail.iter().all(|&byte| byte == 0), "the torn frame is gone");
+    disk.power_cut(&mut Dice(0));
+    disk.restart();
+    let (again, ..) = opened(&mut disk);
+    assert_eq!((again.torn_bytes, again.next_write), (0, WriteId(3)));
+}
+
+#[test]
+fn f3_whole_frames_after_a_torn_one_of_the_same_sync_are_dropped_with_it() {
+    let mut disk = written_singly(1);
+    let (_, mut wal, _) = opened(&mut disk);
+    let batch: Vec<LogOrder> = (2..=4)
+        .map(|at| write(at, None, vec![entry(1, at, &format!("body {at}"))]))
+        .collect();
+    wal.run(&mut disk, &batch).unwrap();
+    for inside in [0, 4, 30, 110, 130, 150] {
+        let mut disk = disk.clone();
+        let torn = FRAMES + frame_of("body 1");
+        disk.flip_bit(&segment_name(1), torn + inside, 1);
+        let (recovered, ..) = opened(&mut disk);
+        assert_eq!(indices(&recovered), [1]);
+        assert!(recovered.torn_bytes >= 3 * frame_of("body 1") - 8);
+        assert_eq!(recovered.next_write, WriteId(2));
+    }
+}
+
+#[test]
+fn f4_a_bad_frame_that_a_later_sync_vouches_for_is_damage() {
+    let disk = written_singly(4);
+    let length = frame_of("body 1");
+    for bad in [1, 2, 3] {
+        for inside in [0, 4, 12, 100, 112, 120, 130] {
+            let mut disk = disk.clone();
+            let at = FRAMES + (bad - 1) * length;
+            disk.flip_bit(&segment_name(1), at + inside, 1);
+            let text = damage_text(&mut disk);
+            assert_names(&text, &[&segment_name(1), &format!("byte {at}")]);
+            let before = bad - 1;
+            let named = if inside == 130 {
+                format!(
+                    "write {bad}, 1 entries after {}",
+                    id(bad.min(2) - 1, before)
+                )
+            } else {
+                // The frame after it, which names its own neighbour, is the only witness.
+                format!("after write {before}: entries {bad} to {bad}, from {bad} on of term 1")
+            };
+            assert_names(&text, &[&named]);
+            assert_names(&text, &["synced", "add it again"]);
+        }
+    }
+}
+
+#[test]
+fn f5_a_bad_body_is_named_by_its_identifier() {
+    let mut disk = written_singly(3);
+    let body = FRAMES + frame_of("body 1") + 148;
+    disk.flip_bit(&segment_name(1), body + 1, 3);
+    let text = damage_text(&mut disk);
+    assert_names(
+        &text,
+        &["the body of entry 2@t1", "write 2, entries 2@t1 to 2@t1"],
+    );
+}
+
+#[test]
+fn f6_a_bad_frame_in_a_segment_that_another_follows_is_damage() {
+    let mut disk = SimDisk::new();
+    fill_segments(&mut disk, 2);
+    // The segment's very last frame: nothing after it but the next segment.
+    let frame = frame_of(&"x".repeat(700));
+    let last = FRAMES + (4096 / frame - 1) * frame;
+    for inside in [3, 20, 140, 400] {
+        let mut disk = disk.clone();
+        disk.flip_bit(&segment_name(1), last + inside, 7);
+        let text = damage_text(&mut disk);
+        assert_names(&text, &[&segment_name(1), &format!("byte {last}")]);
+        assert_names(&text, &[&segment_name(2), "begun after it was synced"]);
+    }
+}
+
+#[test]
+fn f7_a_bad_last_frame_that_a_witness_vouches_for_is_damage() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    write_singly(&mut disk, &mut wal, 3);
+    wal.idle(&mut disk).unwrap();
+    let last = FRAMES + 2 * frame_of("body 1");
+    for inside in [0, 40, 130, 150] {
+        let mut disk = disk.clone();
+        disk.flip_bit(&segment_name(1), last + inside, 0);
+        let text = damage_text(&mut disk);
+        assert_names(&text, &["a witness says that write 3 was synced"]);
+    }
+}
+
+#[test]
+fn f8_a_torn_witness_vouches_for_nothing_and_harms_nothing() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    write_singly(&mut disk, &mut wal, 3);
+    wal.idle(&mut disk).unwrap();
+    disk.flip_bit(&segment_name(1), 2048 + 17, 0);
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2, 3]);
+}
+
+#[test]
+fn f9_a_whole_unacknowledged_frame_is_kept_and_made_durable() {
+    let mut disk = written_singly(1);
+    let (_, mut wal, _) = opened(&mut disk);
+    disk.fail_sync(1, Dice(1));
+    let order = write(2, None, vec![entry(1, 2, "body 2")]);
+    wal.run(&mut disk, &[order]).unwrap_err();
+    // The process starts again on the same page cache, whose pages count as clean.
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2]);
+    for seed in 0..20 {
+        let mut disk = disk.clone();
+        disk.power_cut(&mut Dice(seed));
+        disk.restart();
+        let (again, ..) = opened(&mut disk);
+        assert_eq!(
+            indices(&again),
+            [1, 2],
+            "what recovery answered must be durable"
+        );
+    }
+}
+
+#[test]
+fn f10_frames_that_do_not_meet_the_next_segments_chain_are_damage() {
+    let mut disk = SimDisk::new();
+    let mut twin = SimDisk::new();
+    fill_segments(&mut disk, 2);
+    // An equal log but for the life that wrote it: whole in itself, of another chain.
+    opened(&mut twin);
+    let expect = Expect {
+        fresh_incarnation: 1,
+        ..expect()
+    };
+    let (_, mut wal, _) = open::<Ledger>(&mut twin, &options(SMALL), expect).unwrap();
+    for at in 1..=5 {
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+        wal.run(&mut twin, &[order]).unwrap();
+    }
+    let bytes = twin.read(&segment_name(1), 0, SMALL as usize).unwrap();
+    disk.write(&segment_name(1), 0, &bytes).unwrap();
+    assert_names(&damage_text(&mut disk), &[&segment_name(1)]);
+}
+
+#[test]
+fn f11_stale_frames_behind_a_torn_one_never_come_back() {
+    // Two frames share a sync; the power cut tears the first and keeps the second.
+    let mut disk = written_singly(1);
+    let (_, mut wal, _) = opened(&mut disk);
+    let batch: Vec<LogOrder> = (2..=3)
+        .map(|at| write(at, None, vec![entry(1, at, "lost")]))
+        .collect();
+    wal.run(&mut disk, &batch).unwrap();
+    let torn = FRAMES + frame_of("body 1");
+    disk.flip_bit(&segment_name(1), torn + 150, 0);
+    let (recovered, mut wal, _) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1]);
+    // A write of exactly the torn frame's place and content leads to where the stale one was.
+    let order = write(2, None, vec![entry(1, 2, "lost")]);
+    wal.run(&mut disk, &[order]).unwrap();
+    let (again, ..) = opened(&mut disk);
+    assert_eq!(indices(&again), [1, 2]);
+    assert_eq!(again.torn_bytes, 0);
+}
+
+// Snapshots.
+
+/// Ten entries, a snapshot of the first `covered`, and maybe a release of them.
+fn with_snapshot(covered: &[u64]) -> SimDisk {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, mut store) = opened(&mut disk);
+    write_singly(&mut disk, &mut wal, 10);
+    for &index in covered {
+        let sums: Vec<u64> = (1..=index).collect();
+        let done = take_snapshot(
+            &mut disk,
+            &mut store,
+            meta(1, index),
+            &mut Ledger::of(&sums),
+            16,
+        );
+        assert!(matches!(done, Ok(Some(FileDone::Taken(m))) if m == meta(1, index)));
+    }
+    disk
+}
+
+#[test]
+fn p1_the_newest_whole_snapshot_is_loaded() {
+    let mut disk = with_snapshot(&[3, 5]);
+    let (recovered, _, store) = opened(&mut disk);
+    assert_eq!(recovered.base, id(1, 5));
+    assert_eq!(recovered.config, meta(1, 5).config);
+    assert_eq!(recovered.machine, Ledger::of(&[1, 2, 3, 4, 5]));
+    assert_eq!(indices(&recovered), (1..=10).collect::<Vec<_>>());
+    assert_eq!(recovered.commit, Index(5));
+    assert!(store.mended().is_empty());
+}
+
+#[test]
+fn p2_unfinished_snapshots_are_removed() {
+    let mut disk = with_snapshot(&[3]);
+    disk.write("snap/0000000000000001-0000000000000009.tmp", 0, b"half")
+        .unwrap();
+    disk.write("snap/0000000000000001-0000000000000008.part", 0, b"half")
+        .unwrap();
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(recovered.base, id(1, 3));
+    let left = disk.list("snap").unwrap();
+    assert_eq!(left, [&snapshot_file(1, 3)["snap/".len()..]]);
+}
+
+#[test]
+fn p3_a_damaged_newest_gives_way_to_an_older_one_that_the_log_reaches() {
+    let mut disk = with_snapshot(&[3, 5]);
+    disk.flip_bit(&snapshot_file(1, 5), 130, 2);
+    let (recovered, _, store) = opened(&mut disk);
+    assert_eq!(recovered.base, id(1, 3));
+    assert_eq!(recovered.machine, Ledger::of(&[1, 2, 3]));
+    assert_names(&store.mended()[0], &[&snapshot_file(1, 5), "byte", "check"]);
+    // The next start finds nothing amiss, and serves nothing that is damaged.
+    let (again, _, store) = opened(&mut disk);
+    assert_eq!(again.base, id(1, 3));
+    assert!(store.mended().is_empty());
+}
+
+#[test]
+fn p4_a_damaged_only_snapshot_gives_way_to_a_log_from_the_beginning() {
+    let mut disk = with_snapshot(&[5]);
+    disk.flip_bit(&snapshot_file(1, 5), 60, 2);
+    let (recovered, _, store) = opened(&mut disk);
+    assert_eq!(recovered.base, id(0, 0));
+    assert_eq!(recovered.config, first_config());
+    assert_eq!(recovered.machine, Ledger::default());
+    assert_eq!(indices(&recovered), (1..=10).collect::<Vec<_>>());
+    assert_eq!(store.mended().len(), 1);
+}
+
+#[test]
+fn p5_a_damaged_snapshot_that_nothing_stands_in_for_is_damage() {
+    let mut disk = SimDisk::new();
+    let last = fill_segments(&mut disk, 3);
+    let (recovered, mut wal, mut store) = opened(&mut disk);
+    assert_eq!(recovered.entries.len() as u64, last);
+    take_snapshot(
+        &mut disk,
+        &mut store,
+        meta(1, last),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    let upto = Index(last);
+    wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+    assert_eq!(disk.list("wal").unwrap().len(), 1);
+    let mut whole = disk.clone();
+    assert_eq!(opened(&mut whole).0.base, id(1, last));
+
+    let mut damaged = disk.clone();
+    damaged.flip_bit(&snapshot_file(1, last), 64, 2);
+    let text = damage_text(&mut damaged);
+    assert_names(
+        &text,
+        &[&snapshot_file(1, last), "the log begins after entry"],
+    );
+    disk.remove(&snapshot_file(1, last)).unwrap();
+    assert_names(&damage_text(&mut disk), &["covers 0@t0"]);
+}
+
+#[test]
+fn p6_a_snapshot_ahead_of_the_log_voids_it() {
+    let mut disk = with_snapshot(&[]);
+    let (_, _, mut store) = opened(&mut disk);
+    take_snapshot(
+        &mut disk,
+        &mut store,
+        meta(2, 20),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    for round in 0..2 {
+        let (recovered, mut wal, _) = opened(&mut disk);
+        assert_eq!(recovered.base, id(2, 20));
+        assert_eq!(recovered.log_base, id(2, 20));
+        assert_eq!(recovered.entries, []);
+        assert_eq!(recovered.commit, Index(20));
+        assert_eq!(recovered.next_write, WriteId(12), "the reset is made once");
+        if round == 1 {
+            let order = write(12, None, vec![entry(2, 21, "goes on")]);
+            wal.run(&mut disk, &[order]).unwrap();
+        }
+    }
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [21]);
+}
+
+#[test]
+fn p7_a_snapshot_that_contradicts_the_log_voids_it() {
+    let mut disk = with_snapshot(&[]);
+    let (_, _, mut store) = opened(&mut disk);
+    take_snapshot(&mut disk, &mut store, meta(3, 8), &mut Ledger::of(&[1]), 64).unwrap();
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!((recovered.base, recovered.log_base), (id(3, 8), id(3, 8)));
+    assert_eq!(recovered.entries, []);
+}
+
+#[test]
+fn p8_a_snapshot_of_another_cluster_is_foreign() {
+    let mut other = SimDisk::new();
+    let expect = Expect {
+        cluster: 5,
+        ..expect()
+    };
+    let (_, _, mut store) = open::<Ledger>(&mut other, &options(SMALL), expect).unwrap();
+    take_snapshot(
+        &mut other,
+        &mut store,
+        meta(1, 2),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    let bytes = other.read(&snapshot_file(1, 2), 0, 4096).unwrap();
+    let mut disk = written_singly(3);
+    disk.write(&snapshot_file(1, 2), 0, &bytes).unwrap();
+    let error = refusal(&mut disk);
+    let OpenError::Foreign(text) = error else {
+        panic!("not foreign: {error}");
+    };
+    assert_names(&text, &["0000000000000005", "0123456789abcdef"]);
+}
+
+#[test]
+fn p9_a_snapshot_under_another_ones_name_counts_as_damaged() {
+    let mut disk = with_snapshot(&[3]);
+    disk.rename(&snapshot_file(1, 3), &snapshot_file(1, 4))
+        .unwrap();
+    let (recovered, _, store) = opened(&mut disk);
+    assert_eq!(recovered.base, id(0, 0));
+    assert_names(&store.mended()[0], &["another's name"]);
+}
+
+#[test]
+fn a_release_follows_a_truncation_across_segments() {
+    // Segment 2 begins with a truncation of what segment 1 ended with; segment 1 goes.
+    let mut disk = SimDisk::new();
+    let first = fill_segments(&mut disk, 2);
+    let (_, mut wal, mut store) = opened(&mut disk);
+    let from = first - 2;
+    let new: Vec<_> = (from..=first + 1).map(|at| entry(2, at, "new")).collect();
+    wal.run(&mut disk, &[write(first + 1, Some(from), new)])
+        .unwrap();
+    let covered = first;
+    take_snapshot(
+        &mut disk,
+        &mut store,
+        meta(2, covered),
+        &mut Ledger::of(&[1]),
+        64,
+    )
+    .unwrap();
+    let upto = Index(covered);
+    wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+    assert_eq!(disk.size(&segment_name(1)).unwrap(), None);
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(recovered.base, id(2, covered));
+    let after: Vec<_> = recovered
+        .entries
+        .iter()
+        .filter(|e| e.id.index > upto)
+        .collect();
+    assert_eq!(after.len(), 1);
+    assert_eq!(after[0].id, id(2, first + 1));
+    assert!(recovered.log_base.index < Index(covered));
+}
