@@ -1,7 +1,38 @@
-//! The replicated state machine with etcd's semantics.
+//! The replicated state machine with etcd's semantics: keys with history, transactions, compaction.
+//!
+//! [`Store`] is a [`StateMachine`](headwater_replica::machine::StateMachine): committed commands go
+//! in as bytes, [`Outcome`](request::Outcome)s come out, and equal commands leave equal stores.
+//!
+//! | room | idea |
+//! |---|---|
+//! | [`request`] | etcd's messages as plain data |
+//! | [`command`] | those messages as bytes of the replicated log |
+//! | [`check`] | what is refused before it is proposed |
+//! | `apply` | one command, carried out |
+//! | `range`, [`txn`], `compaction` | the commands' rules |
+//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`) and by revision (`changes`) |
+//! | `record` | one version of one key in one allocation |
+//! | `snapshot` | the store as chunks, while it goes on changing |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod apply;
+mod changes;
+pub mod check;
+pub mod command;
+mod compaction;
+mod history;
+mod index;
+mod leaf;
+mod mvcc;
+mod range;
+mod record;
 pub mod request;
+mod snapshot;
+pub mod txn;
+mod wire;
+
+pub use apply::Store;
+pub use snapshot::Walk;

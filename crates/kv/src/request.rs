@@ -67,6 +67,8 @@ pub enum SortOrder {
     Ascend = 1,
     /// Highest first.
     Descend = 2,
+    /// A number etcd does not know; refused.
+    Unknown = 255,
 }
 
 /// What a range's keys are ordered by.
@@ -84,6 +86,8 @@ pub enum SortTarget {
     Mod = 3,
     /// The value.
     Value = 4,
+    /// A number etcd does not know; refused.
+    Unknown = 255,
 }
 
 /// The keys found.
@@ -279,7 +283,7 @@ pub enum Response {
 pub struct StoreStatus {
     /// The current revision.
     pub revision: i64,
-    /// The last compaction.
+    /// The last compaction; -1 before the first.
     pub compact_revision: i64,
     /// Keys alive at the current revision.
     pub keys: u64,

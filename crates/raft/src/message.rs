@@ -47,7 +47,7 @@ pub enum Message {
     Beat {
         /// The leader's term.
         term: Term,
-        /// The leader's commit index, cut to what the follower is known to hold.
+        /// The leader's commit index.
         commit: Index,
         /// The latest read round the leader has begun.
         round: u64,
@@ -59,19 +59,20 @@ pub enum Message {
         /// The read round of the heartbeat answered.
         round: u64,
     },
-    /// The leader offers its snapshot; the driver moves the bytes.
+    /// The leader's commit index, by itself; not answered.
+    Commit {
+        /// The leader's term.
+        term: Term,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// The header of a piece of the leader's snapshot; the driver moves the bytes. Once installed
+    /// it is acknowledged as an append that ends at `base`.
     Snapshot {
         /// The leader's term.
         term: Term,
         /// The last entry that the snapshot covers.
         base: LogId,
-    },
-    /// The follower holds everything up to `durable`, after a snapshot.
-    SnapshotReply {
-        /// The follower's term.
-        term: Term,
-        /// The last index it holds durably.
-        durable: Index,
     },
     /// A follower asks where a linearizable read may be served.
     ReadAsk {

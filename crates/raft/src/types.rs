@@ -202,6 +202,26 @@ impl Entries {
             .map(|&(_, term)| term)
     }
 
+    /// The part of the range behind `index`, which must lie in the range or be `prev`.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn after(&self, index: Index) -> Self {
+        let term = self.term_at(index).expect("a range is cut inside itself");
+        let mut rest = Self::none(LogId::new(term, index));
+        for (at, &(first, term)) in self.runs.iter().enumerate() {
+            let end = self
+                .runs
+                .get(at + 1)
+                .map_or(self.last, |&(next, _)| next.prev());
+            if end > index {
+                rest.runs.push((first.max(index.next()), term));
+            }
+        }
+        rest.last = self.last;
+        rest
+    }
+
     /// Whether the runs are in order, inside the range, and of non-decreasing, non-zero terms:
     /// what a peer's message must satisfy before the core looks at it (rule R12).
     pub fn is_well_formed(&self) -> bool {

@@ -7,233 +7,450 @@
 //! # Source
 //! Dissertation §10.2 (batching, pipelining, writing to disk in parallel).
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
+
 use bytes::Bytes;
-use headwater_raft::{Instant, LogId, NodeId, WriteId};
+use headwater_raft::{
+    Effect, Entries, Index, Input as CoreInput, Instant, LogId, Message, NodeId, Pull, Raft,
+    RoleName, Term, Write,
+};
 
-use crate::entry::LogOrder;
+use crate::bodies::Bodies;
+use crate::codec::{Frame, encode_message};
+use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
+use crate::interface::{Input, Options, Output, ProposeFate, Status};
 use crate::machine::StateMachine;
-use crate::snapshot_file::{FileDone, FileOrder};
-
-/// The caller's name for a request, echoed in its one outcome.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct RequestId(pub u64);
-
-/// What can happen to a node.
-#[derive(Debug)]
-pub enum Input<M: StateMachine> {
-    /// A client's command. Exactly one [`Output::Proposed`] follows, sooner or later.
-    Propose {
-        /// The caller's name for it.
-        request: RequestId,
-        /// The command.
-        command: Bytes,
-    },
-    /// A client's question. Exactly one [`Output::Answered`] follows.
-    Query {
-        /// The caller's name for it.
-        request: RequestId,
-        /// The question.
-        query: M::Query,
-        /// Whether the answer must be linearizable; if not, it comes at once.
-        linearizable: bool,
-    },
-    /// A frame from a peer, whole and in the order sent on one connection.
-    Frame {
-        /// The peer, as the connection's handshake named it.
-        from: NodeId,
-        /// The frame, as the peer's [`Output::Frame`] had it.
-        frame: Bytes,
-    },
-    /// A connection to a peer came up or went down.
-    Link {
-        /// The peer.
-        peer: NodeId,
-        /// Up or down; after a down, frames sent before may be lost.
-        up: bool,
-    },
-    /// All log orders with an id up to this one are durable.
-    LogDone {
-        /// The highest such id.
-        upto: WriteId,
-    },
-    /// The snapshot worker answers.
-    FileDone(FileDone<M>),
-}
-
-/// What a node wants done.
-#[derive(Debug)]
-pub enum Output<M: StateMachine> {
-    /// Send a frame to a peer; dropping it is allowed, reordering on one connection is not.
-    Frame {
-        /// To whom.
-        to: NodeId,
-        /// The frame.
-        frame: Bytes,
-    },
-    /// Give an order to the log, in this order (rule R2).
-    Log(LogOrder),
-    /// Give an order to the snapshot worker, in this order.
-    File(FileOrder),
-    /// A proposal's outcome.
-    Proposed {
-        /// Which proposal.
-        request: RequestId,
-        /// Where it stands and the reply, or its fate.
-        result: Result<(LogId, M::Reply), ProposeFate>,
-    },
-    /// A query's outcome.
-    Answered {
-        /// Which query.
-        request: RequestId,
-        /// The answer, or why there is none.
-        result: Result<M::Answer, ReadFate>,
-    },
-    /// The node can no longer take part safely: stop it and tell the operator.
-    Halt(String),
-}
-
-/// What became of a proposal that was not applied here (rule R11).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ProposeFate {
-    /// No leader is known; surely not taken.
-    NoLeader,
-    /// Too many bytes wait to commit; surely not taken.
-    Busy,
-    /// Larger than the limit; surely not taken.
-    TooLarge,
-    /// Another leader's entry was committed in its place: surely never applied.
-    Lost,
-    /// It may have been applied or may yet be: time ran out, or the link to the leader broke.
-    Unknown,
-}
-
-/// Why a query has no answer; asking again is always safe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReadFate {
-    /// No leader is known.
-    NoLeader,
-    /// The leader changed, or could not confirm that it leads.
-    LeaderChanged,
-    /// Too many queries wait.
-    Busy,
-    /// Time ran out.
-    Timeout,
-}
-
-/// Numbers that shape a node. Durations in nanoseconds, sizes in bytes.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Seed of the election dice.
-    pub seed: u64,
-    /// Never the same for two lives of one node's process; keeps answers to an earlier life apart.
-    pub life: u64,
-    /// How often a leader makes itself heard.
-    pub heartbeat_ns: u64,
-    /// The least silence before an election; the most is twice this.
-    pub election_ns: u64,
-    /// How long a request may wait for its outcome.
-    pub request_timeout_ns: u64,
-    /// The largest command.
-    pub command_bytes_max: usize,
-    /// Bytes proposed but not yet committed, at most; beyond it proposals are refused as busy.
-    pub uncommitted_bytes_max: u64,
-    /// Bytes of entries in one message to a peer, about.
-    pub message_bytes_max: usize,
-    /// Bytes sent to a peer but not yet acknowledged, at most.
-    pub window_bytes_max: u64,
-    /// Bytes of log since the last snapshot that make a new one worth it, if the state is smaller.
-    pub snapshot_log_bytes: u64,
-    /// Bytes of log kept behind a snapshot, so that a follower a little behind needs no snapshot.
-    pub log_keep_bytes: u64,
-    /// Bytes of one snapshot chunk.
-    pub chunk_bytes: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        const MILLISECOND: u64 = 1_000_000;
-        const MIB: u64 = 1 << 20;
-        Self {
-            seed: 0,
-            life: 0,
-            heartbeat_ns: 100 * MILLISECOND,
-            election_ns: 1000 * MILLISECOND,
-            request_timeout_ns: 7000 * MILLISECOND,
-            command_bytes_max: 2 << 20,
-            uncommitted_bytes_max: 64 * MIB,
-            message_bytes_max: 1 << 20,
-            window_bytes_max: 8 * MIB,
-            snapshot_log_bytes: 64 * MIB,
-            log_keep_bytes: 8 * MIB,
-            chunk_bytes: 256 << 10,
-        }
-    }
-}
+use crate::recovery::Recovered;
+use crate::request::Requests;
+use crate::snapshots::Snapshots;
 
 /// One node without an operating system.
 pub struct Replica<M: StateMachine> {
-    machine: M,
+    pub(crate) options: Options,
+    pub(crate) now: Instant,
+    pub(crate) raft: Raft,
+    pub(crate) machine: M,
+    pub(crate) applied: LogId,
+    pub(crate) bodies: Bodies,
+    pub(crate) snapshots: Snapshots<M::Walk>,
+    pub(crate) links: BTreeSet<NodeId>,
+    pub(crate) requests: Requests<M>,
+    /// Effects of the core not yet carried out, and the entries that its writes refer to.
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) source: Vec<Entry>,
+    /// An order to the log that recovery left to be given.
+    first_order: Option<LogOrder>,
+    /// The last append encoded: followers in step get the same bytes.
+    last_append: Option<(Message, Bytes)>,
+    /// A leader that said it no longer leads in this term: asking it again would be a loop.
+    deposed: Option<(NodeId, Term)>,
+    /// The last leader known, for counting changes.
+    last_leader: Option<NodeId>,
+    halted: bool,
+    pub(crate) proposals: u64,
+    leader_changes: u64,
 }
 
 impl<M: StateMachine> Replica<M> {
     /// A node as its disk remembers it.
-    pub fn new(_now: Instant, _options: Options, _disk: crate::recovery::Recovered<M>) -> Self {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// What the disk remembers contradicts itself; the text says how.
+    pub fn new(now: Instant, options: Options, disk: Recovered<M>) -> Result<Self, String> {
+        let (disk, first_order) = without_void_log(disk);
+        let core_options = headwater_raft::Options {
+            seed: options.seed,
+            life: options.life,
+            heartbeat_ns: options.heartbeat_ns,
+            election_ns: options.election_ns,
+            ..headwater_raft::Options::default()
+        };
+        let core = headwater_raft::Recovered {
+            me: disk.identity.node,
+            hard: disk.hard,
+            log: identities(disk.log_base, &disk.entries),
+            applied: disk.base,
+            config: disk.config,
+            commit_hint: disk.commit,
+            next_write: disk.next_write,
+        };
+        let raft = Raft::recover(now, core_options, core)?;
+        let bodies = Bodies::new(disk.log_base, disk.entries);
+        let snapshots = Snapshots::new(disk.base, bodies.weight(disk.base.index));
+        Ok(Self {
+            options,
+            now,
+            raft,
+            machine: disk.machine,
+            applied: disk.base,
+            bodies,
+            snapshots,
+            links: BTreeSet::new(),
+            requests: Requests::new(),
+            effects: Vec::new(),
+            source: Vec::new(),
+            first_order,
+            last_append: None,
+            deposed: None,
+            last_leader: None,
+            halted: false,
+            proposals: 0,
+            leader_changes: 0,
+        })
     }
 
     /// Takes in one event. Effects that can be shared with others of the turn wait for its end.
-    pub fn step(&mut self, _now: Instant, _input: Input<M>, _out: &mut Vec<Output<M>>) {
-        unimplemented!()
+    pub fn step(&mut self, now: Instant, input: Input<M>, out: &mut Vec<Output<M>>) {
+        self.now = self.now.max(now);
+        if let Some(order) = self.first_order.take() {
+            out.push(Output::Log(order));
+        }
+        match input {
+            Input::Propose { request, command } => self.on_propose(request, command, out),
+            Input::Query {
+                request,
+                query,
+                linearizable,
+            } => {
+                self.on_query(request, query, linearizable, out);
+            }
+            Input::Frame { from, frame } => self.on_frame(from, &frame, out),
+            Input::Link { peer, up } => self.on_link(peer, up, out),
+            Input::LogDone { upto } => self.core(CoreInput::Persisted { upto }, out),
+            Input::FileDone(done) => self.on_file_done(done, out),
+        }
     }
 
     /// Ends the turn: proposes what was gathered, sends, logs, applies.
-    pub fn end_turn(&mut self, _now: Instant, _out: &mut Vec<Output<M>>) {
-        unimplemented!()
+    pub fn end_turn(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
+        self.now = self.now.max(now);
+        if self.halted {
+            return;
+        }
+        if self.now >= self.raft.next_deadline() {
+            self.core(CoreInput::Deadline, out);
+        }
+        self.propose_held(out);
+        self.begin_read(out);
+        self.send_appends(out);
+        self.send_pieces(out);
+        self.raft.tell_commit(&mut self.effects);
+        self.carry_out(out);
+        self.apply_committed(out);
+        self.walk_snapshot(out);
+        self.requests.expire(self.now, out);
     }
 
     /// When [`Replica::end_turn`] must be called at the latest, were nothing else to happen.
     pub fn next_deadline(&self) -> Instant {
-        unimplemented!()
+        let core = self.raft.next_deadline();
+        self.requests
+            .deadline()
+            .map_or(core, |requests| core.min(requests))
     }
 
     /// How the node is.
     pub fn status(&self) -> Status {
-        unimplemented!()
+        Status {
+            node: self.raft.me(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            role: self.raft.role().as_str(),
+            last: self.raft.last(),
+            commit: self.raft.commit(),
+            applied: self.applied.index,
+            snapshot: self.snapshots.newest(),
+            proposals: self.proposals,
+            proposals_failed: self.requests.failed,
+            proposals_pending: self.requests.pending(),
+            leader_changes: self.leader_changes,
+        }
     }
 
     /// The state machine, for reading only.
     pub fn machine(&self) -> &M {
         &self.machine
     }
+
+    /// The core, for reading only.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    // The core and its effects.
+
+    /// One input to the core, and what it wants done.
+    pub(crate) fn core(&mut self, input: CoreInput, out: &mut Vec<Output<M>>) {
+        self.raft.step(self.now, input, &mut self.effects);
+        self.carry_out(out);
+    }
+
+    pub(crate) fn carry_out(&mut self, out: &mut Vec<Output<M>>) {
+        let mut effects = core::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { to, message } => {
+                    out.push(Output::Frame {
+                        to,
+                        frame: encode_message(&message, &[]),
+                    });
+                }
+                Effect::Persist(write) => self.on_persist(write, out),
+                // Applied at the end of the turn, up to the core's commit index.
+                Effect::Commit { .. } => {}
+                Effect::Read { id, result } => {
+                    if result.is_err() {
+                        self.depose();
+                    }
+                    self.requests.read_done(id, result.ok());
+                }
+                Effect::Install { from, base } => self.on_install(from, base, out),
+                Effect::Role { leader, .. } => self.on_role(leader, out),
+                Effect::Refused { .. } => {}
+                Effect::Halt { why } => {
+                    self.halted = true;
+                    out.push(Output::Halt(why));
+                }
+            }
+        }
+        // Keep the buffer: a turn has many effects.
+        self.effects = effects;
+    }
+
+    fn on_role(&mut self, leader: Option<NodeId>, out: &mut Vec<Output<M>>) {
+        if leader.is_some() && leader != self.last_leader {
+            self.last_leader = leader;
+            self.leader_changes += 1;
+        }
+        self.requests.lose_forwarded(leader, out);
+    }
+
+    /// The leader known here said that it does not lead: leave it alone until the term, the
+    /// leader or the link changes.
+    pub(crate) fn depose(&mut self) {
+        self.deposed = self.raft.leader().map(|leader| (leader, self.raft.term()));
+    }
+
+    /// The leader, if requests can be given to it now.
+    pub(crate) fn reachable_leader(&self) -> Option<NodeId> {
+        let leader = self.raft.leader()?;
+        let known = self.deposed != Some((leader, self.raft.term()));
+        let linked = leader == self.raft.me() || self.links.contains(&leader);
+        (known && linked).then_some(leader)
+    }
+
+    /// Turns a write of the core into an order to the log, with the entries' bodies.
+    fn on_persist(&mut self, write: Write, out: &mut Vec<Output<M>>) {
+        if let Some(base) = write.reset {
+            self.bodies.reset(base);
+            let order = LogOrder::Reset {
+                id: write.id,
+                base,
+                hard: write.hard,
+            };
+            return out.push(Output::Log(order));
+        }
+        if let Some(from) = write.truncate_from {
+            self.bodies.truncate(from);
+        }
+        let entries = match &write.append {
+            None => Vec::new(),
+            Some(entries) if write.noop => {
+                let body = Bytes::new();
+                [Entry::new(entries.last_id(), EntryKind::Noop, body)].into()
+            }
+            Some(entries) => self.take_source(entries),
+        };
+        self.bodies.append(entries.clone());
+        out.push(Output::Log(LogOrder::Write(LogWrite {
+            id: write.id,
+            hard: write.hard,
+            commit: self.raft.commit(),
+            truncate_from: write.truncate_from,
+            entries,
+        })));
+    }
+
+    /// The tail of the message or batch at hand that the core wants appended.
+    fn take_source(&mut self, entries: &Entries) -> Vec<Entry> {
+        let mut source = core::mem::take(&mut self.source);
+        let surplus = source.len().saturating_sub(entries.count() as usize);
+        source.drain(..surplus);
+        let matches = source.first().map(|entry| entry.id.index) == Some(entries.first())
+            && source.last().map(|entry| entry.id) == Some(entries.last_id());
+        assert!(matches, "the core appends only what it was just given");
+        source
+    }
+
+    // Peers.
+
+    fn on_frame(&mut self, from: NodeId, frame: &Bytes, out: &mut Vec<Output<M>>) {
+        let Ok(frame) = Frame::decode(frame) else {
+            // The transport has checked the frame's checksum, so the peer is of another make:
+            // what it says is not heard (rule R12).
+            return;
+        };
+        match frame {
+            Frame::Raft(message, entries) => {
+                self.source = entries;
+                self.core(CoreInput::Receive { from, message }, out);
+                self.source.clear();
+            }
+            Frame::Piece {
+                term,
+                base,
+                total_bytes,
+                offset,
+                bytes,
+            } => {
+                self.snapshots.piece = Some((total_bytes, offset, bytes));
+                let message = Message::Snapshot { term, base };
+                self.core(CoreInput::Receive { from, message }, out);
+                self.snapshots.piece = None;
+            }
+            Frame::PieceReply { base, upto } => self.on_piece_reply(from, base, upto, out),
+            Frame::Forward { batch, commands } => self.on_forward(from, batch, commands, out),
+            Frame::ForwardReply { batch, result } => {
+                self.on_forward_reply(from, batch, result, out);
+            }
+        }
+    }
+
+    fn on_link(&mut self, peer: NodeId, up: bool, out: &mut Vec<Output<M>>) {
+        if up {
+            self.links.insert(peer);
+            self.deposed = None;
+        } else {
+            self.links.remove(&peer);
+            self.snapshots.sending.remove(&peer);
+            if self.raft.leader() == Some(peer) {
+                self.requests.lose_forwarded(None, out);
+            }
+        }
+        self.core(CoreInput::Link { peer, up }, out);
+    }
+
+    /// Sends each follower what its link and window have room for.
+    fn send_appends(&mut self, out: &mut Vec<Output<M>>) {
+        if self.raft.role() != RoleName::Leader {
+            return;
+        }
+        for peer in self.raft.config().peers_of(self.raft.me()) {
+            if !self.links.contains(&peer) {
+                continue;
+            }
+            while let Pull::Append { first, last } = self.raft.pull(peer) {
+                let matched = self.raft.matched(peer).unwrap_or_default();
+                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(matched);
+                if waiting > self.options.window_bytes_max {
+                    break;
+                }
+                let limit = self.options.message_bytes_max as u64;
+                let upto = if last < first {
+                    last
+                } else {
+                    self.bodies.fit(first, last, limit)
+                };
+                let message = self.raft.sent(self.now, peer, upto);
+                let frame = self.encode_append(message, first, upto);
+                out.push(Output::Frame { to: peer, frame });
+            }
+        }
+        self.last_append = None;
+    }
+
+    fn encode_append(&mut self, message: Message, first: Index, upto: Index) -> Bytes {
+        if let Some((last, frame)) = &self.last_append
+            && *last == message
+        {
+            return frame.clone();
+        }
+        let frame = encode_message(&message, &self.bodies.range(first, upto));
+        self.last_append = Some((message, frame.clone()));
+        frame
+    }
+
+    // Applying.
+
+    fn apply_committed(&mut self, out: &mut Vec<Output<M>>) {
+        let commit = self.raft.commit();
+        while self.applied.index < commit {
+            let next = self.applied.index.next();
+            let entry = self
+                .bodies
+                .get(next)
+                .expect("committed entries are at hand");
+            let (id, kind, body) = (entry.id, entry.kind, entry.body.clone());
+            self.applied = id;
+            match kind {
+                EntryKind::Command => {
+                    let reply = self.machine.apply(id, &body);
+                    if let Some(request) = self.requests.applied(id, out) {
+                        out.push(Output::Proposed {
+                            request,
+                            result: Ok((id, reply)),
+                        });
+                    }
+                }
+                EntryKind::Noop | EntryKind::Config => {
+                    let taken = self.requests.applied(id, out);
+                    assert!(taken.is_none(), "a command's place holds no command");
+                }
+            }
+        }
+        for asking in self.requests.take_answerable(self.applied.index) {
+            let answer = self.machine.query(asking.query);
+            out.push(Output::Answered {
+                request: asking.request,
+                result: Ok(answer),
+            });
+        }
+    }
+
+    /// Everything up to `base` came with a snapshot: requests in between have no known outcome.
+    pub(crate) fn skip_requests(&mut self, base: LogId, out: &mut Vec<Output<M>>) {
+        if let Some(request) = self.requests.applied(base, out) {
+            self.requests.fail(request, ProposeFate::Unknown, out);
+        }
+    }
 }
 
-/// How a node is, with counters since its start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    /// This node.
-    pub node: NodeId,
-    /// Its term.
-    pub term: headwater_raft::Term,
-    /// The leader it knows of.
-    pub leader: Option<NodeId>,
-    /// `leader`, `follower`, `candidate` or `pre-candidate`.
-    pub role: &'static str,
-    /// The last entry in the log.
-    pub last: LogId,
-    /// The commit index.
-    pub commit: headwater_raft::Index,
-    /// The last entry applied.
-    pub applied: headwater_raft::Index,
-    /// The last entry that the newest snapshot covers.
-    pub snapshot: LogId,
-    /// Proposals taken since the start.
-    pub proposals: u64,
-    /// Proposals that ended otherwise than applied.
-    pub proposals_failed: u64,
-    /// Proposals without an outcome yet.
-    pub proposals_pending: u64,
-    /// Leader changes seen.
-    pub leader_changes: u64,
+/// The identities of a list of entries, for the core.
+fn identities(base: LogId, entries: &[Entry]) -> Entries {
+    let mut header = Entries::none(base);
+    for entry in entries {
+        if header
+            .runs
+            .last()
+            .is_none_or(|&(_, term)| term != entry.id.term)
+        {
+            header.runs.push((entry.id.index, entry.id.term));
+        }
+        header.last = entry.id.index;
+    }
+    header
+}
+
+/// A crash between a snapshot's arrival and the log's reset leaves a log that does not hold the
+/// snapshot's last entry: it is void, and the reset is ordered again.
+fn without_void_log<M>(mut disk: Recovered<M>) -> (Recovered<M>, Option<LogOrder>) {
+    let at = disk
+        .entries
+        .iter()
+        .find(|entry| entry.id.index == disk.base.index);
+    if disk.log_base == disk.base || at.is_some_and(|entry| entry.id == disk.base) {
+        return (disk, None);
+    }
+    let id = disk.next_write;
+    disk.entries.clear();
+    disk.log_base = disk.base;
+    disk.next_write = id.next();
+    let order = LogOrder::Reset {
+        id,
+        base: disk.base,
+        hard: disk.hard,
+    };
+    (disk, Some(order))
 }

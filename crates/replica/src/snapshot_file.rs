@@ -21,7 +21,8 @@ use crate::snapshot_record::{SnapshotWriter, Unloadable, load};
 pub enum FileOrder {
     /// Start writing an own snapshot (any unfinished one is dropped).
     Begin(SnapshotMeta),
-    /// The next chunk of the own snapshot, as the state machine gave it.
+    /// The next chunk of the own snapshot, as the state machine gave it. Answer:
+    /// [`FileDone::Wrote`].
     Chunk(Bytes),
     /// The own snapshot is whole: make it durable, drop older ones. Answer: [`FileDone::Taken`].
     Finish,
@@ -56,6 +57,8 @@ pub enum FileOrder {
 /// What the snapshot worker did.
 #[derive(Debug)]
 pub enum FileDone<M> {
+    /// A chunk of the own snapshot is written, not yet durable: room for the next.
+    Wrote,
     /// An own snapshot is durable.
     Taken(SnapshotMeta),
     /// A received snapshot has grown to `upto` bytes.
@@ -125,7 +128,7 @@ impl SnapshotStore {
         &self.mended
     }
 
-    /// Carries out one order; `None` if it has no answer: a chunk, a piece wanted of a snapshot
+    /// Carries out one order; `None` if it has no answer: a beginning, a piece wanted of a snapshot
     /// when there is none, or the rest of a snapshot whose beginning failed.
     ///
     /// # Errors
@@ -164,7 +167,7 @@ impl SnapshotStore {
                 if let Some(own) = &mut self.own {
                     own.chunk(disk, &chunk)?;
                 }
-                Ok(None)
+                Ok(Some(FileDone::Wrote))
             }
             FileOrder::Finish => self.finish(disk),
             FileOrder::Receive {

@@ -1,0 +1,159 @@
+//! One command, carried out; one query, answered.
+//! Never fails and never depends on anything but the commands before.
+//!
+//! # Source
+//! etcd v3 API, service `KV`; Raft paper §2 (replicated state machines).
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use headwater_replica::LogId;
+use headwater_replica::machine::{Malformed, StateMachine};
+
+use crate::check::{check, check_query};
+use crate::compaction::{Hold, compact, purge_some};
+use crate::index::KeyRange;
+use crate::mvcc::{Mvcc, Put};
+use crate::range::range;
+use crate::request::{
+    Command, DeleteRangeRequest, DeleteRangeResponse, KvError, Outcome, PutRequest, PutResponse,
+    Query, Response,
+};
+use crate::snapshot::{Loading, Walk};
+use crate::txn;
+
+/// The replicated key-value store.
+#[derive(Debug, Default)]
+pub struct Store {
+    mvcc: Mvcc,
+    hold: Hold,
+    loading: Loading,
+}
+
+impl StateMachine for Store {
+    type Reply = Outcome;
+    type Query = Query;
+    type Answer = Outcome;
+    type Walk = Walk;
+
+    fn apply(&mut self, _at: LogId, command: &Bytes) -> Outcome {
+        let result = Command::decode(command).and_then(|command| self.execute(&command));
+        purge_some(&mut self.mvcc, &self.hold);
+        Outcome {
+            revision: self.mvcc.revision(),
+            result,
+        }
+    }
+
+    fn query(&self, query: Query) -> Outcome {
+        Outcome {
+            revision: self.mvcc.revision(),
+            result: self.answer(&query),
+        }
+    }
+
+    fn begin_snapshot(&mut self) -> Walk {
+        Walk::begin(&self.mvcc, &mut self.hold)
+    }
+
+    fn next_chunk(&mut self, walk: &mut Walk, max_bytes: usize) -> Option<Bytes> {
+        walk.next_chunk(&self.mvcc, max_bytes)
+    }
+
+    fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
+        self.loading.take(&mut self.mvcc, &chunk)
+    }
+
+    fn finish_load(&mut self) -> Result<(), Malformed> {
+        self.loading.finish(&mut self.mvcc)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.mvcc.status().size_bytes
+    }
+}
+
+impl Store {
+    fn execute(&mut self, command: &Command) -> Result<Response, KvError> {
+        // A server checks before it proposes. Checking again here keeps the store sound whoever
+        // proposed; the limit on operations is that server's own setting, so it plays no part.
+        check(command, usize::MAX)?;
+        let mvcc = &mut self.mvcc;
+        let result = match command {
+            Command::Put(request) => put(mvcc, request).map(Response::Put),
+            Command::DeleteRange(request) => Ok(Response::DeleteRange(delete_range(mvcc, request))),
+            Command::Txn(request) => txn::apply(mvcc, request).map(Response::Txn),
+            Command::Compact(request) => {
+                compact(mvcc, &self.hold, request).map(|()| Response::Compact)
+            }
+        };
+        match &result {
+            Ok(_) => mvcc.commit(),
+            Err(_) => mvcc.roll_back(),
+        }
+        result
+    }
+
+    fn answer(&self, query: &Query) -> Result<Response, KvError> {
+        check_query(query, usize::MAX)?;
+        match query {
+            Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
+            Query::Txn(request) => txn::read(&self.mvcc, request).map(Response::Txn),
+            Query::Status => Ok(Response::Status(self.mvcc.status())),
+        }
+    }
+}
+
+/// Writes a key in the open transaction.
+pub(crate) fn put(mvcc: &mut Mvcc, request: &PutRequest) -> Result<PutResponse, KvError> {
+    check_lease(request.lease)?;
+    let kept = if request.ignore_value || request.ignore_lease {
+        Some(
+            mvcc.current(&request.key)
+                .cloned()
+                .ok_or(KvError::KeyNotFound)?,
+        )
+    } else {
+        None
+    };
+    let kept = kept.as_ref().map(|record| record.parts());
+    let value = kept
+        .filter(|_| request.ignore_value)
+        .map_or(&request.value[..], |kept| kept.value);
+    let lease = kept
+        .filter(|_| request.ignore_lease)
+        .map_or(request.lease, |kept| kept.lease);
+    let previous = mvcc.put(Put {
+        key: &request.key,
+        value,
+        lease,
+    });
+    let prev_kv = previous
+        .filter(|_| request.prev_kv)
+        .map(|previous| previous.to_kv(false));
+    Ok(PutResponse { prev_kv })
+}
+
+/// Whether a put may attach its key to `lease`. No command grants a lease yet, so none exists.
+pub(crate) fn check_lease(lease: i64) -> Result<(), KvError> {
+    if lease == 0 {
+        Ok(())
+    } else {
+        Err(KvError::LeaseNotFound)
+    }
+}
+
+/// Deletes the keys of a range, in key order, in the open transaction.
+pub(crate) fn delete_range(mvcc: &mut Mvcc, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+    let keys = KeyRange::new(&request.key, &request.range_end);
+    let found: Vec<_> = mvcc.visible(keys, mvcc.read_revision()).cloned().collect();
+    for record in &found {
+        mvcc.delete(record.key());
+    }
+    let deleted = found.len() as i64;
+    let asked = if request.prev_kv { found } else { Vec::new() };
+    let prev_kvs = asked.iter().map(|record| record.to_kv(false)).collect();
+    DeleteRangeResponse { deleted, prev_kvs }
+}
+
+#[cfg(test)]
+mod tests;

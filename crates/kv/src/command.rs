@@ -1,0 +1,316 @@
+//! Commands as the bytes of the replicated log.
+//! Never panics on any bytes, and never copies a key or a value while reading.
+//!
+//! The first byte is the version of the format, the second says which command follows. Numbers are
+//! as short as they can be; each set of flags is one byte in which unknown bits are refused, so an
+//! older version never half-understands a newer command.
+//!
+//! # Source
+//! The format is this project's own; the fields are those of the etcd v3 API.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::check::NESTED_TXNS_MAX;
+use crate::request::{
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, KvError,
+    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+};
+use crate::wire::{Reader, put_int, put_slice, put_uint};
+
+/// The version this code writes, and the only one it reads.
+const VERSION: u8 = 1;
+
+const PUT: u8 = 1;
+const DELETE_RANGE: u8 = 2;
+const TXN: u8 = 3;
+const COMPACT: u8 = 4;
+const RANGE: u8 = 5;
+const MISSING: u8 = 6;
+
+impl Command {
+    /// The command as the log holds it.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.encoded_bytes_about());
+        out.push(VERSION);
+        match self {
+            Command::Put(request) => put_put(&mut out, request),
+            Command::DeleteRange(request) => put_delete(&mut out, request),
+            Command::Txn(request) => put_txn(&mut out, request),
+            Command::Compact(request) => {
+                out.push(COMPACT);
+                out.push(flags([request.physical, false, false]));
+                put_int(&mut out, request.revision);
+            }
+        }
+        Bytes::from(out)
+    }
+
+    /// The command that `bytes` hold; its keys and values are slices of them.
+    ///
+    /// # Errors
+    /// [`KvError::MalformedCommand`] if [`Self::encode`] of this version writes no such bytes.
+    pub fn decode(bytes: &Bytes) -> Result<Command, KvError> {
+        decode(bytes).ok_or(KvError::MalformedCommand)
+    }
+
+    fn encoded_bytes_about(&self) -> usize {
+        match self {
+            Command::Put(request) => 32 + request.key.len() + request.value.len(),
+            Command::DeleteRange(request) => 16 + request.key.len() + request.range_end.len(),
+            Command::Txn(_) => 512,
+            Command::Compact(_) => 16,
+        }
+    }
+}
+
+fn flags(bits: [bool; 3]) -> u8 {
+    u8::from(bits[0]) | u8::from(bits[1]) << 1 | u8::from(bits[2]) << 2
+}
+
+fn put_put(out: &mut Vec<u8>, request: &PutRequest) {
+    out.push(PUT);
+    out.push(flags([
+        request.prev_kv,
+        request.ignore_value,
+        request.ignore_lease,
+    ]));
+    put_int(out, request.lease);
+    put_slice(out, &request.key);
+    put_slice(out, &request.value);
+}
+
+fn put_delete(out: &mut Vec<u8>, request: &DeleteRangeRequest) {
+    out.push(DELETE_RANGE);
+    out.push(flags([request.prev_kv, false, false]));
+    put_slice(out, &request.key);
+    put_slice(out, &request.range_end);
+}
+
+fn put_range(out: &mut Vec<u8>, request: &RangeRequest) {
+    out.push(RANGE);
+    out.push(flags([request.keys_only, request.count_only, false]));
+    out.push(request.sort_order as u8);
+    out.push(request.sort_target as u8);
+    put_int(out, request.limit);
+    put_int(out, request.revision);
+    put_int(out, request.min_mod_revision);
+    put_int(out, request.max_mod_revision);
+    put_int(out, request.min_create_revision);
+    put_int(out, request.max_create_revision);
+    put_slice(out, &request.key);
+    put_slice(out, &request.range_end);
+}
+
+fn put_txn(out: &mut Vec<u8>, request: &TxnRequest) {
+    out.push(TXN);
+    put_uint(out, request.compare.len() as u64);
+    for compare in &request.compare {
+        put_compare(out, compare);
+    }
+    for branch in [&request.success, &request.failure] {
+        put_uint(out, branch.len() as u64);
+        for op in branch {
+            match op {
+                RequestOp::Range(request) => put_range(out, request),
+                RequestOp::Put(request) => put_put(out, request),
+                RequestOp::DeleteRange(request) => put_delete(out, request),
+                RequestOp::Txn(nested) => put_txn(out, nested),
+                RequestOp::Missing => out.push(MISSING),
+            }
+        }
+    }
+}
+
+fn put_compare(out: &mut Vec<u8>, compare: &Compare) {
+    out.push(compare.result as u8);
+    match &compare.target {
+        CompareTarget::Version(operand) => put_operand(out, 0, *operand),
+        CompareTarget::Create(operand) => put_operand(out, 1, *operand),
+        CompareTarget::Mod(operand) => put_operand(out, 2, *operand),
+        CompareTarget::Value(operand) => {
+            out.push(3);
+            put_slice(out, operand);
+        }
+        CompareTarget::Lease(operand) => put_operand(out, 4, *operand),
+        CompareTarget::Unknown => out.push(255),
+    }
+    put_slice(out, &compare.key);
+    put_slice(out, &compare.range_end);
+}
+
+fn put_operand(out: &mut Vec<u8>, target: u8, operand: i64) {
+    out.push(target);
+    put_int(out, operand);
+}
+
+fn decode(bytes: &Bytes) -> Option<Command> {
+    let mut decoder = Decoder {
+        whole: bytes,
+        reader: Reader::new(bytes),
+    };
+    if decoder.reader.byte()? != VERSION {
+        return None;
+    }
+    let command = match decoder.reader.byte()? {
+        PUT => Command::Put(decoder.put()?),
+        DELETE_RANGE => Command::DeleteRange(decoder.delete()?),
+        TXN => Command::Txn(decoder.txn(NESTED_TXNS_MAX)?),
+        COMPACT => {
+            let [physical] = decoder.flags()?;
+            Command::Compact(CompactionRequest {
+                physical,
+                revision: decoder.reader.int()?,
+            })
+        }
+        _ => return None,
+    };
+    decoder.reader.is_empty().then_some(command)
+}
+
+struct Decoder<'a> {
+    whole: &'a Bytes,
+    reader: Reader<'a>,
+}
+
+impl Decoder<'_> {
+    fn bytes(&mut self) -> Option<Bytes> {
+        let slice = self.reader.slice()?;
+        Some(self.whole.slice_ref(slice))
+    }
+
+    /// The lowest bits of a byte whose other bits must be unset.
+    fn flags<const N: usize>(&mut self) -> Option<[bool; N]> {
+        let byte = self.reader.byte()?;
+        let known = byte >> N == 0;
+        known.then(|| core::array::from_fn(|bit| byte >> bit & 1 == 1))
+    }
+
+    fn put(&mut self) -> Option<PutRequest> {
+        let [prev_kv, ignore_value, ignore_lease] = self.flags()?;
+        let lease = self.reader.int()?;
+        let (key, value) = (self.bytes()?, self.bytes()?);
+        Some(PutRequest {
+            key,
+            value,
+            lease,
+            prev_kv,
+            ignore_value,
+            ignore_lease,
+        })
+    }
+
+    fn delete(&mut self) -> Option<DeleteRangeRequest> {
+        let [prev_kv] = self.flags()?;
+        let (key, range_end) = (self.bytes()?, self.bytes()?);
+        Some(DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv,
+        })
+    }
+
+    fn range(&mut self) -> Option<RangeRequest> {
+        let [keys_only, count_only] = self.flags()?;
+        Some(RangeRequest {
+            sort_order: sort_order(self.reader.byte()?)?,
+            sort_target: sort_target(self.reader.byte()?)?,
+            keys_only,
+            count_only,
+            limit: self.reader.int()?,
+            revision: self.reader.int()?,
+            min_mod_revision: self.reader.int()?,
+            max_mod_revision: self.reader.int()?,
+            min_create_revision: self.reader.int()?,
+            max_create_revision: self.reader.int()?,
+            key: self.bytes()?,
+            range_end: self.bytes()?,
+        })
+    }
+
+    /// `txns_max`: how many more transactions may stand within each other, this one included.
+    fn txn(&mut self, txns_max: usize) -> Option<TxnRequest> {
+        let below = txns_max.checked_sub(1)?;
+        // No count is believed before its elements are there: no capacity is reserved for it.
+        let mut compare = Vec::new();
+        for _ in 0..self.reader.uint()? {
+            compare.push(self.compare()?);
+        }
+        let success = self.branch(below)?;
+        let failure = self.branch(below)?;
+        Some(TxnRequest {
+            compare,
+            success,
+            failure,
+        })
+    }
+
+    fn branch(&mut self, txns_max: usize) -> Option<Vec<RequestOp>> {
+        let mut ops = Vec::new();
+        for _ in 0..self.reader.uint()? {
+            ops.push(match self.reader.byte()? {
+                PUT => RequestOp::Put(self.put()?),
+                DELETE_RANGE => RequestOp::DeleteRange(self.delete()?),
+                TXN => RequestOp::Txn(Box::new(self.txn(txns_max)?)),
+                RANGE => RequestOp::Range(self.range()?),
+                MISSING => RequestOp::Missing,
+                _ => return None,
+            });
+        }
+        Some(ops)
+    }
+
+    fn compare(&mut self) -> Option<Compare> {
+        let result = compare_result(self.reader.byte()?)?;
+        let target = match self.reader.byte()? {
+            0 => CompareTarget::Version(self.reader.int()?),
+            1 => CompareTarget::Create(self.reader.int()?),
+            2 => CompareTarget::Mod(self.reader.int()?),
+            3 => CompareTarget::Value(self.bytes()?),
+            4 => CompareTarget::Lease(self.reader.int()?),
+            255 => CompareTarget::Unknown,
+            _ => return None,
+        };
+        let (key, range_end) = (self.bytes()?, self.bytes()?);
+        Some(Compare {
+            result,
+            target,
+            key,
+            range_end,
+        })
+    }
+}
+
+fn sort_order(byte: u8) -> Option<SortOrder> {
+    let known = [
+        SortOrder::None,
+        SortOrder::Ascend,
+        SortOrder::Descend,
+        SortOrder::Unknown,
+    ];
+    known.into_iter().find(|order| *order as u8 == byte)
+}
+
+fn sort_target(byte: u8) -> Option<SortTarget> {
+    let known = [
+        SortTarget::Key,
+        SortTarget::Version,
+        SortTarget::Create,
+        SortTarget::Mod,
+        SortTarget::Value,
+        SortTarget::Unknown,
+    ];
+    known.into_iter().find(|target| *target as u8 == byte)
+}
+
+fn compare_result(byte: u8) -> Option<CompareResult> {
+    let known = [
+        CompareResult::Equal,
+        CompareResult::Greater,
+        CompareResult::Less,
+        CompareResult::NotEqual,
+        CompareResult::Unknown,
+    ];
+    known.into_iter().find(|result| *result as u8 == byte)
+}

@@ -1,0 +1,77 @@
+//! Forgetting history: when old versions may no longer be read, and when their memory goes.
+//! Never removes what a snapshot under way still has to show.
+//!
+//! Readers and the store's size feel a compaction at once. The memory goes bit by bit with the
+//! commands that follow, so that forgetting a million versions stops nobody for long.
+//!
+//! # Source
+//! etcd v3 API, `CompactionRequest`; etcd likewise compacts logically, then in the background.
+
+use alloc::sync::{Arc, Weak};
+
+use crate::mvcc::Mvcc;
+use crate::request::{CompactionRequest, KvError};
+
+/// How many changes a compaction looks at before it answers, unless asked to finish.
+const PURGE_AT_ONCE_CHANGES: usize = 8192;
+
+/// How many changes each later command looks at. More than a put adds, or it would never catch up.
+const PURGE_PER_COMMAND_CHANGES: usize = 4;
+
+/// Which versions must outlive a compaction because a snapshot walk shows them.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    /// Dead once the walk has ended or was dropped.
+    walk: Weak<()>,
+    /// What was compacted when the walk began.
+    floor: i64,
+}
+
+impl Hold {
+    /// Holds all that a compaction to `floor` keeps, for as long as what is returned lives.
+    pub(crate) fn begin(&mut self, floor: i64) -> Arc<()> {
+        let walk = Arc::new(());
+        *self = Hold {
+            walk: Arc::downgrade(&walk),
+            floor,
+        };
+        walk
+    }
+
+    /// The revision up to which memory may be freed.
+    fn floor(&self, mvcc: &Mvcc) -> i64 {
+        let compacted = mvcc.compact_revision();
+        if self.walk.strong_count() == 0 {
+            compacted
+        } else {
+            compacted.min(self.floor)
+        }
+    }
+}
+
+/// Carries out a compaction.
+pub(crate) fn compact(
+    mvcc: &mut Mvcc,
+    hold: &Hold,
+    request: &CompactionRequest,
+) -> Result<(), KvError> {
+    if request.revision <= mvcc.compact_revision() {
+        return Err(KvError::Compacted);
+    }
+    if request.revision > mvcc.revision() {
+        return Err(KvError::FutureRevision);
+    }
+    mvcc.compact(request.revision);
+    let changes_max = if request.physical {
+        usize::MAX
+    } else {
+        PURGE_AT_ONCE_CHANGES
+    };
+    mvcc.purge(hold.floor(mvcc), changes_max);
+    Ok(())
+}
+
+/// Frees a little of what earlier compactions left in memory.
+pub(crate) fn purge_some(mvcc: &mut Mvcc, hold: &Hold) {
+    mvcc.purge(hold.floor(mvcc), PURGE_PER_COMMAND_CHANGES);
+}

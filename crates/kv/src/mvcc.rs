@@ -1,0 +1,298 @@
+//! All versions of all keys, by key and by revision, and the store's arithmetic.
+//! Never judges a request: the rooms above do, before they write.
+//!
+//! A transaction writes at the revision after the current one, one sub revision per change, and
+//! then either commits (the revision moves, if anything was written) or rolls back.
+//!
+//! Garbage is counted when it arises: the change that supersedes a version, and the tombstone
+//! itself, are what a compaction past them frees. A running total over the change log therefore
+//! says at once what any compaction frees, and removing it from memory can wait for a good moment
+//! without anyone being able to tell.
+//!
+//! # Source
+//! etcd's `mvcc` package: main and sub revisions, tombstones, compaction.
+
+mod restore;
+
+use alloc::vec::Vec;
+
+pub(crate) use restore::Restore;
+
+use crate::changes::{Change, Changes};
+use crate::history::History;
+use crate::index::{End, Index, KeyRange};
+use crate::record::{Parts, Record};
+use crate::request::StoreStatus;
+
+/// Before the first compaction, as etcd reports it.
+const NEVER_COMPACTED: i64 = -1;
+
+/// The versions and their accounts.
+#[derive(Debug)]
+pub(crate) struct Mvcc {
+    index: Index,
+    changes: Changes,
+    /// The last committed revision.
+    revision: i64,
+    compact_revision: i64,
+    /// Changes written at `revision + 1` and not committed yet.
+    open: u32,
+    /// Keys that exist now.
+    keys: u64,
+    /// The cost of all versions that a reader may see.
+    size_bytes: u64,
+    /// The cost of all versions ever superseded, and of all tombstones.
+    freed_bytes: u64,
+    /// As much of it as compactions have taken off `size_bytes`.
+    freed_compacted_bytes: u64,
+    /// Where versions are put together.
+    scratch: Vec<u8>,
+}
+
+/// What a put writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) lease: i64,
+}
+
+impl Default for Mvcc {
+    fn default() -> Mvcc {
+        Mvcc {
+            index: Index::default(),
+            changes: Changes::default(),
+            revision: 1,
+            compact_revision: NEVER_COMPACTED,
+            open: 0,
+            keys: 0,
+            size_bytes: 0,
+            freed_bytes: 0,
+            freed_compacted_bytes: 0,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Mvcc {
+    /// The last committed revision.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The revision a read sees: within a transaction that has written, that transaction's.
+    pub(crate) fn read_revision(&self) -> i64 {
+        self.revision + i64::from(self.open > 0)
+    }
+
+    pub(crate) fn compact_revision(&self) -> i64 {
+        self.compact_revision
+    }
+
+    pub(crate) fn status(&self) -> StoreStatus {
+        StoreStatus {
+            revision: self.revision,
+            compact_revision: self.compact_revision,
+            keys: self.keys,
+            size_bytes: self.size_bytes,
+            size_in_use_bytes: self.size_bytes - self.garbage_bytes(),
+        }
+    }
+
+    /// The key as it is now, within a transaction as that has left it.
+    pub(crate) fn current(&self, key: &[u8]) -> Option<&Record> {
+        self.index.find(key)?.live_at(self.read_revision())
+    }
+
+    /// The keys of a range that existed at `revision`, in order, as they were.
+    pub(crate) fn visible(
+        &self,
+        range: KeyRange<'_>,
+        revision: i64,
+    ) -> impl Iterator<Item = &Record> {
+        self.index.visible(range, revision)
+    }
+
+    /// How many keys of a range existed at `revision`.
+    pub(crate) fn count(&self, range: KeyRange<'_>, revision: i64) -> usize {
+        self.index.count(range, revision)
+    }
+
+    /// All histories of keys from `start` on; what compaction has dropped may still be in them.
+    pub(crate) fn histories(&self, start: &[u8]) -> impl Iterator<Item = &History> {
+        self.index.histories(KeyRange {
+            start,
+            end: End::Unbounded,
+        })
+    }
+
+    /// The changes from (main, sub) on; complete from the compacted revision on.
+    pub(crate) fn changes_since(&self, main: i64, sub: u32) -> impl Iterator<Item = &Record> {
+        self.changes.since(main, sub).map(|change| &change.record)
+    }
+
+    /// The newest version of `key` no later than `revision`.
+    pub(crate) fn version_at(&self, key: &[u8], revision: i64) -> Option<&Record> {
+        self.index.find(key)?.at(revision)
+    }
+
+    /// Writes a key in the open transaction; returns it as it was.
+    pub(crate) fn put(&mut self, put: Put<'_>) -> Option<Record> {
+        let (main, sub) = (self.revision + 1, self.open);
+        let scratch = &mut self.scratch;
+        let (record, previous) = self.index.push(put.key, |newest| {
+            let previous = newest.filter(|newest| !newest.parts().is_tombstone());
+            let (create, version) = previous.map_or((main, 1), |previous| {
+                let parts = previous.parts();
+                (parts.create, parts.version + 1)
+            });
+            let parts = Parts {
+                key: put.key,
+                main,
+                sub,
+                create,
+                version,
+                lease: put.lease,
+                value: put.value,
+            };
+            let record = Record::new(&parts, scratch);
+            (record.clone(), (record, previous.cloned()))
+        });
+        self.enter(record, previous.as_ref());
+        previous
+    }
+
+    /// Deletes a key that exists, in the open transaction; returns it as it was.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Record {
+        let (main, sub) = (self.revision + 1, self.open);
+        let scratch = &mut self.scratch;
+        let (record, previous) = self.index.push(key, |newest| {
+            let previous = newest.expect("only a key that exists is deleted").clone();
+            let record = Record::new(&tombstone(key, main, sub), scratch);
+            (record.clone(), (record, previous))
+        });
+        assert!(
+            !previous.parts().is_tombstone(),
+            "only a key that exists is deleted"
+        );
+        self.enter(record, Some(&previous));
+        previous
+    }
+
+    /// Ends a transaction and keeps what it wrote.
+    pub(crate) fn commit(&mut self) {
+        if self.open > 0 {
+            self.revision += 1;
+            self.open = 0;
+        }
+    }
+
+    /// Ends a transaction as if it had written nothing.
+    pub(crate) fn roll_back(&mut self) {
+        while self.open > 0 {
+            let change = self
+                .changes
+                .pop_back()
+                .expect("every open change is in the log");
+            let record = change.record;
+            assert_eq!(
+                record.main(),
+                self.revision + 1,
+                "only open changes are taken back"
+            );
+            self.index.pop(record.key());
+            let has_previous = self.current(record.key()).is_some();
+            self.size_bytes -= record.cost_bytes();
+            self.freed_bytes = change.freed_before_bytes;
+            self.open -= 1;
+            self.keys =
+                self.keys + u64::from(has_previous) - u64::from(!record.parts().is_tombstone());
+        }
+    }
+
+    /// Makes all before `revision` unreadable, at once; [`Self::purge`] frees it.
+    pub(crate) fn compact(&mut self, revision: i64) {
+        assert!(self.open == 0, "a compaction within a transaction");
+        assert!(revision > self.compact_revision, "compacted twice");
+        assert!(revision <= self.revision, "compacted the future");
+        let mut later = self.changes.since(revision + 1, 0);
+        let freed = later
+            .next()
+            .map_or(self.freed_bytes, |change| change.freed_before_bytes);
+        let dropped = freed - self.freed_compacted_bytes;
+        assert!(
+            dropped <= self.size_bytes,
+            "compaction frees more than there is"
+        );
+        self.size_bytes -= dropped;
+        self.freed_compacted_bytes = freed;
+        self.compact_revision = revision;
+    }
+
+    /// Frees memory of what a compaction to `floor` dropped, looking at up to `changes_max` changes.
+    ///
+    /// Changes of `floor` itself stay in the log, for watchers from there on; their garbage goes
+    /// with the next compaction.
+    pub(crate) fn purge(&mut self, floor: i64, changes_max: usize) {
+        assert!(floor <= self.compact_revision, "purged what can be read");
+        for _ in 0..changes_max {
+            if self
+                .changes
+                .front()
+                .is_none_or(|change| change.record.main() >= floor)
+            {
+                return;
+            }
+            let change = self.changes.pop_front().expect("it was just seen");
+            // A creation makes no garbage: what was deleted before it went with its deletion.
+            if change.record.parts().version != 1 {
+                self.index.compact(change.record.key(), floor);
+            }
+        }
+    }
+
+    /// Puts a new version into the log and the accounts.
+    fn enter(&mut self, record: Record, previous: Option<&Record>) {
+        let parts = record.parts();
+        let cost_bytes = parts.cost_bytes();
+        let freed_before_bytes = self.freed_bytes;
+        self.freed_bytes += freed_by(&parts, previous);
+        self.size_bytes += cost_bytes;
+        self.keys = self.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
+        self.open = self
+            .open
+            .checked_add(1)
+            .expect("a transaction is far smaller");
+        self.changes.push(Change {
+            record,
+            freed_before_bytes,
+        });
+    }
+
+    /// What a compaction to the current revision would take off the size.
+    fn garbage_bytes(&self) -> u64 {
+        self.freed_bytes - self.freed_compacted_bytes
+    }
+}
+
+/// What a compaction frees when it goes past a change: what that superseded, and a tombstone.
+fn freed_by(change: &Parts<'_>, previous: Option<&Record>) -> u64 {
+    let own = if change.is_tombstone() {
+        change.cost_bytes()
+    } else {
+        0
+    };
+    own + previous.map_or(0, Record::cost_bytes)
+}
+
+fn tombstone(key: &[u8], main: i64, sub: u32) -> Parts<'_> {
+    Parts {
+        key,
+        main,
+        sub,
+        create: main,
+        version: 0,
+        lease: 0,
+        value: &[],
+    }
+}

@@ -1,0 +1,264 @@
+//! The store as a sequence of chunks, and back.
+//! Never stops commands: the walk shows the moment it began, whatever has been applied since.
+//!
+//! MVCC gives a consistent view at a revision, so a snapshot is a walk over the keys at that
+//! revision. A compaction during the walk takes effect for readers, but holds back the memory of
+//! the versions the walk still has to show. After the keys come the few changes of the compacted
+//! revision itself that no key shows any more (deletions), for watchers from that revision on.
+//!
+//! A chunk is a sequence of items: a tag byte, then the item. The head comes first, the end last.
+//!
+//! # Source
+//! Raft paper §7; the format is this project's own.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use headwater_replica::machine::Malformed;
+
+use crate::compaction::Hold;
+use crate::mvcc::{Mvcc, Restore};
+use crate::record::Record;
+use crate::wire::{Reader, put_int, put_slice, put_uint};
+
+/// The version of the format this code writes, and the only one it reads.
+const VERSION: u8 = 1;
+
+/// Version of the format, revision, compacted revision.
+const HEAD: u8 = 1;
+/// A version of a key; keys in order, versions of a key in order.
+const RECORD: u8 = 2;
+/// A change of the compacted revision that no key shows; in order.
+const CHANGE: u8 = 3;
+/// How many records and changes there were.
+const END: u8 = 4;
+/// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
+const NOTHING: u8 = 5;
+
+/// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
+/// on work as well.
+const LOOK_BYTES: usize = 16;
+
+/// How far a snapshot has got.
+#[derive(Debug)]
+pub struct Walk {
+    revision: i64,
+    compact_revision: i64,
+    next: Next,
+    records: u64,
+    changes: u64,
+    /// Keeps what is to be shown in memory until the end.
+    hold: Option<Arc<()>>,
+}
+
+#[derive(Debug)]
+enum Next {
+    Head,
+    /// The versions after this one.
+    Records(Option<Record>),
+    /// The changes of the compacted revision from this sub revision on.
+    Changes(u32),
+    End,
+    Nothing,
+}
+
+impl Walk {
+    pub(crate) fn begin(mvcc: &Mvcc, hold: &mut Hold) -> Walk {
+        Walk {
+            revision: mvcc.revision(),
+            compact_revision: mvcc.compact_revision(),
+            next: Next::Head,
+            records: 0,
+            changes: 0,
+            hold: Some(hold.begin(mvcc.compact_revision())),
+        }
+    }
+
+    pub(crate) fn next_chunk(&mut self, mvcc: &Mvcc, max_bytes: usize) -> Option<Bytes> {
+        assert!(
+            self.revision <= mvcc.revision(),
+            "the store went back in time"
+        );
+        if matches!(self.next, Next::Nothing) {
+            return None;
+        }
+        let mut chunk = Chunk {
+            out: Vec::new(),
+            looked_bytes: 0,
+            max_bytes,
+        };
+        while !chunk.is_full() && !matches!(self.next, Next::Nothing) {
+            self.next = match core::mem::replace(&mut self.next, Next::Nothing) {
+                Next::Head => self.show_head(&mut chunk),
+                Next::Records(last) => self.show_records(mvcc, &mut chunk, last),
+                Next::Changes(sub) => self.show_changes(mvcc, &mut chunk, sub),
+                Next::End | Next::Nothing => self.show_end(&mut chunk),
+            };
+        }
+        if chunk.out.is_empty() {
+            chunk.out.push(NOTHING);
+        }
+        Some(Bytes::from(chunk.out))
+    }
+
+    fn show_head(&mut self, chunk: &mut Chunk) -> Next {
+        chunk.out.extend_from_slice(&[HEAD, VERSION]);
+        put_int(&mut chunk.out, self.revision);
+        put_int(&mut chunk.out, self.compact_revision);
+        Next::Records(None)
+    }
+
+    fn show_records(&mut self, mvcc: &Mvcc, chunk: &mut Chunk, mut last: Option<Record>) -> Next {
+        let start = last.clone();
+        let start_key = start.as_ref().map_or(&[][..], Record::key);
+        for history in mvcc.histories(start_key) {
+            let seen = start.as_ref().filter(|start| start.key() == history.key());
+            let kept = history.kept(self.compact_revision);
+            let from = seen.map_or(0, |seen| {
+                kept.partition_point(|record| record.position() <= seen.position())
+            });
+            for record in &kept[from..] {
+                if chunk.is_full() {
+                    return Next::Records(last);
+                }
+                last = Some(record.clone());
+                chunk.looked_bytes += LOOK_BYTES;
+                // This and the versions after it came after the walk began.
+                if record.main() > self.revision {
+                    break;
+                }
+                chunk.out.push(RECORD);
+                put_slice(&mut chunk.out, record.as_bytes());
+                self.records += 1;
+            }
+        }
+        Next::Changes(0)
+    }
+
+    fn show_changes(&mut self, mvcc: &Mvcc, chunk: &mut Chunk, sub: u32) -> Next {
+        let compacted = self.compact_revision;
+        let changes = mvcc.changes_since(compacted, sub);
+        for record in changes.take_while(|record| record.main() == compacted) {
+            if chunk.is_full() {
+                return Next::Changes(record.parts().sub);
+            }
+            chunk.looked_bytes += LOOK_BYTES;
+            let shown = mvcc.version_at(record.key(), compacted);
+            let is_shown = shown.is_some_and(|shown| shown.position() == record.position());
+            if is_shown && !record.parts().is_tombstone() {
+                continue;
+            }
+            chunk.out.push(CHANGE);
+            put_slice(&mut chunk.out, record.as_bytes());
+            self.changes += 1;
+        }
+        Next::End
+    }
+
+    fn show_end(&mut self, chunk: &mut Chunk) -> Next {
+        chunk.out.push(END);
+        put_uint(&mut chunk.out, self.records);
+        put_uint(&mut chunk.out, self.changes);
+        self.hold = None;
+        Next::Nothing
+    }
+}
+
+struct Chunk {
+    out: Vec<u8>,
+    looked_bytes: usize,
+    max_bytes: usize,
+}
+
+impl Chunk {
+    fn is_full(&self) -> bool {
+        // Even the smallest chunk gets somewhere.
+        self.out.len() + self.looked_bytes >= self.max_bytes.max(1)
+    }
+}
+
+/// How far loading has got.
+#[derive(Debug, Default)]
+pub(crate) struct Loading {
+    /// Set by the head.
+    restore: Option<Restore>,
+    records: u64,
+    changes: u64,
+    has_ended: bool,
+}
+
+impl Loading {
+    /// Takes in one chunk.
+    pub(crate) fn take(&mut self, mvcc: &mut Mvcc, chunk: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(chunk);
+        while !reader.is_empty() {
+            let at = chunk.len() - reader.rest().len();
+            self.take_item(mvcc, &mut reader)
+                .map_err(|what| Malformed(format!("snapshot chunk, byte {at}: {what}")))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the load.
+    pub(crate) fn finish(&mut self, mvcc: &mut Mvcc) -> Result<(), Malformed> {
+        let loading = core::mem::take(self);
+        if !loading.has_ended {
+            return Err(Malformed("the snapshot has no end".to_string()));
+        }
+        let restore = loading.restore.expect("the end comes after the head");
+        restore
+            .finish(mvcc)
+            .map_err(|what| Malformed(format!("the snapshot: {what}")))
+    }
+
+    fn take_item(&mut self, mvcc: &mut Mvcc, reader: &mut Reader<'_>) -> Result<(), &'static str> {
+        const CUT: &str = "an item is cut short";
+        let tag = reader.byte().ok_or(CUT)?;
+        if self.has_ended {
+            return Err("there is more after the end");
+        }
+        if tag == HEAD {
+            if self.restore.is_some() {
+                return Err("a second head");
+            }
+            if reader.byte().ok_or(CUT)? != VERSION {
+                return Err("an unknown version of the format");
+            }
+            let revision = reader.int().ok_or(CUT)?;
+            let compact_revision = reader.int().ok_or(CUT)?;
+            self.restore = Some(Restore::begin(mvcc, revision, compact_revision)?);
+            return Ok(());
+        }
+        let restore = self.restore.as_mut().ok_or("no head")?;
+        match tag {
+            RECORD | CHANGE => {
+                let bytes = reader.slice().ok_or(CUT)?;
+                let record = Record::parse(bytes).ok_or("a broken version of a key")?;
+                if tag == CHANGE {
+                    self.changes += 1;
+                    restore.take_change(mvcc, record)
+                } else if self.changes > 0 {
+                    Err("a key after the changes")
+                } else {
+                    self.records += 1;
+                    restore.take_record(mvcc, record)
+                }
+            }
+            END => {
+                let records = reader.uint().ok_or(CUT)?;
+                let changes = reader.uint().ok_or(CUT)?;
+                self.has_ended = true;
+                let is_whole = (records, changes) == (self.records, self.changes);
+                if is_whole {
+                    Ok(())
+                } else {
+                    Err("chunks are missing")
+                }
+            }
+            NOTHING => Ok(()),
+            _ => Err("an unknown item"),
+        }
+    }
+}

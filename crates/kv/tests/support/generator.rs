@@ -1,0 +1,253 @@
+//! Random requests over few keys, so that they meet each other often.
+
+use super::Dice;
+use bytes::Bytes;
+use headwater_kv::request::*;
+
+const KEYS: &[&[u8]] = &[
+    b"\0",
+    b"a",
+    b"a\0",
+    b"aa",
+    b"ab",
+    b"b",
+    b"ba",
+    b"c",
+    b"d",
+    b"e",
+    b"f",
+    b"foo",
+    b"foo/1",
+    b"foo/2",
+    b"fop",
+    b"\xff",
+    b"\xff\xff",
+];
+
+pub struct Generator {
+    pub dice: Dice,
+    /// The revision requests are about; the caller keeps it up to date.
+    pub revision: i64,
+    /// Leaves out what stops a real etcd 3.4 or what it leaves undefined within a transaction.
+    pub spares_etcd: bool,
+}
+
+impl Generator {
+    pub fn new(seed: u64) -> Generator {
+        Generator {
+            dice: Dice(seed),
+            revision: 1,
+            spares_etcd: false,
+        }
+    }
+
+    pub fn key(&mut self) -> Bytes {
+        if self.dice.once_in(200) {
+            return Bytes::new();
+        }
+        Bytes::from_static(self.dice.pick::<&[u8]>(KEYS))
+    }
+
+    pub fn range_end(&mut self) -> Bytes {
+        match self.dice.below(8) {
+            0..=2 => Bytes::new(),
+            3 => Bytes::from_static(b"\0"),
+            _ => Bytes::from_static(self.dice.pick::<&[u8]>(KEYS)),
+        }
+    }
+
+    pub fn value(&mut self) -> Bytes {
+        Bytes::from(self.dice.bytes(6))
+    }
+
+    fn lease(&mut self) -> i64 {
+        if self.dice.once_in(60) {
+            1 + self.dice.below(3) as i64
+        } else {
+            0
+        }
+    }
+
+    /// Mostly near the present, sometimes anywhere or nowhere.
+    pub fn some_revision(&mut self) -> i64 {
+        match self.dice.below(20) {
+            0 => -(self.dice.below(3) as i64),
+            1 => self.revision + self.dice.below(3) as i64,
+            2..=4 => self.dice.below(self.revision as u64 + 1) as i64,
+            _ => self.revision - self.dice.below(20) as i64,
+        }
+    }
+
+    fn bound(&mut self) -> i64 {
+        if self.dice.once_in(4) {
+            self.some_revision()
+        } else {
+            0
+        }
+    }
+
+    pub fn range(&mut self) -> RangeRequest {
+        let dice = &mut self.dice;
+        let sort_order = *dice.pick(&[SortOrder::None, SortOrder::Ascend, SortOrder::Descend]);
+        let targets = [
+            SortTarget::Key,
+            SortTarget::Version,
+            SortTarget::Create,
+            SortTarget::Mod,
+            SortTarget::Value,
+        ];
+        let has_unknown = dice.once_in(100) && !self.spares_etcd;
+        let sort_target = if has_unknown {
+            SortTarget::Unknown
+        } else {
+            *dice.pick(&targets)
+        };
+        let limit = if dice.once_in(2) {
+            dice.below(9) as i64 - 1
+        } else {
+            0
+        };
+        let (keys_only, count_only) = (dice.once_in(5), dice.once_in(8));
+        let has_bounds = dice.once_in(3);
+        let mut bound = |on: bool| if on { self.bound() } else { 0 };
+        let (min_mod_revision, max_mod_revision) = (bound(has_bounds), bound(has_bounds));
+        let (min_create_revision, max_create_revision) = (bound(has_bounds), bound(has_bounds));
+        RangeRequest {
+            key: self.key(),
+            range_end: self.range_end(),
+            limit,
+            revision: if self.dice.once_in(2) {
+                self.some_revision()
+            } else {
+                0
+            },
+            sort_order,
+            sort_target,
+            keys_only,
+            count_only,
+            min_mod_revision,
+            max_mod_revision,
+            min_create_revision,
+            max_create_revision,
+        }
+    }
+
+    pub fn put(&mut self) -> PutRequest {
+        let (ignore_value, ignore_lease) = (self.dice.once_in(8), self.dice.once_in(8));
+        let has_value = !ignore_value || self.dice.once_in(9);
+        PutRequest {
+            key: self.key(),
+            value: if has_value {
+                self.value()
+            } else {
+                Bytes::new()
+            },
+            lease: self.lease(),
+            prev_kv: self.dice.once_in(2),
+            ignore_value,
+            ignore_lease,
+        }
+    }
+
+    pub fn delete(&mut self) -> DeleteRangeRequest {
+        let single = self.dice.once_in(2);
+        DeleteRangeRequest {
+            key: self.key(),
+            range_end: if single {
+                Bytes::new()
+            } else {
+                self.range_end()
+            },
+            prev_kv: self.dice.once_in(2),
+        }
+    }
+
+    pub fn compare(&mut self) -> Compare {
+        let results = [
+            CompareResult::Equal,
+            CompareResult::Greater,
+            CompareResult::Less,
+            CompareResult::NotEqual,
+            CompareResult::Unknown,
+        ];
+        let target = match self.dice.below(12) {
+            0..=1 => CompareTarget::Version(self.dice.below(4) as i64),
+            2..=4 => CompareTarget::Create(self.some_revision()),
+            5..=7 => CompareTarget::Mod(self.some_revision()),
+            8..=9 => CompareTarget::Value(self.value()),
+            10 => CompareTarget::Lease(self.dice.below(2) as i64),
+            _ => CompareTarget::Unknown,
+        };
+        let single = self.dice.once_in(2);
+        Compare {
+            result: *self.dice.pick(&results),
+            target,
+            key: self.key(),
+            range_end: if single {
+                Bytes::new()
+            } else {
+                self.range_end()
+            },
+        }
+    }
+
+    /// A transaction with others nested in it up to `depth` deep; of reads only if `read_only`.
+    pub fn txn(&mut self, depth: u32, read_only: bool) -> TxnRequest {
+        let compares = self.dice.below(3);
+        let compare = (0..compares).map(|_| self.compare()).collect();
+        let success = self.branch(depth, read_only);
+        let failure = self.branch(depth, read_only);
+        TxnRequest {
+            compare,
+            success,
+            failure,
+        }
+    }
+
+    fn branch(&mut self, depth: u32, read_only: bool) -> Vec<RequestOp> {
+        let ops = self.dice.below(4);
+        (0..ops).map(|_| self.op(depth, read_only)).collect()
+    }
+
+    fn op(&mut self, depth: u32, read_only: bool) -> RequestOp {
+        if self.dice.once_in(300) {
+            return RequestOp::Missing;
+        }
+        match self.dice.below(10) {
+            0..=2 if !read_only => RequestOp::Put(self.put()),
+            3..=4 if !read_only => {
+                let mut delete = self.delete();
+                // Followed by a put that keeps the deleted value, this ends an etcd.
+                if self.spares_etcd && &delete.range_end[..] == b"\0" {
+                    delete.range_end = Bytes::new();
+                }
+                RequestOp::DeleteRange(delete)
+            }
+            5..=6 if depth > 0 => RequestOp::Txn(Box::new(self.txn(depth - 1, read_only))),
+            _ => {
+                let mut range = self.range();
+                if self.spares_etcd {
+                    range.sort_target = SortTarget::Key;
+                }
+                RequestOp::Range(range)
+            }
+        }
+    }
+
+    pub fn compaction(&mut self) -> CompactionRequest {
+        let revision = self.some_revision();
+        CompactionRequest {
+            revision,
+            physical: self.dice.once_in(2),
+        }
+    }
+
+    pub fn command(&mut self) -> Command {
+        match self.dice.below(100) {
+            0..=34 => Command::Put(self.put()),
+            35..=49 => Command::DeleteRange(self.delete()),
+            50..=96 => Command::Txn(self.txn(3, false)),
+            _ => Command::Compact(self.compaction()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Dice, a generator of requests and a naive store, shared by the tests.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, only shared by several of them"
+)]
+
+pub mod etcd;
+pub mod generator;
+pub mod model;
+pub mod script;
+
+use bytes::Bytes;
+use headwater_kv::Store;
+use headwater_kv::request::{
+    Command, DeleteRangeRequest, Outcome, PutRequest, Query, RangeRequest, Response, StoreStatus,
+};
+use headwater_replica::LogId;
+use headwater_replica::machine::StateMachine;
+
+/// SplitMix64 (Steele, Lea, Flood, 2014).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True once in `of` throws.
+    pub fn once_in(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+
+    pub fn bytes(&mut self, len_max: u64) -> Vec<u8> {
+        let len = self.below(len_max + 1);
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+pub fn b(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+pub fn put_of(key: &str, value: &str) -> Command {
+    Command::Put(PutRequest {
+        key: b(key),
+        value: b(value),
+        ..Default::default()
+    })
+}
+
+pub fn delete_of(key: &str, range_end: &str) -> Command {
+    let (key, range_end) = (b(key), b(range_end));
+    Command::DeleteRange(DeleteRangeRequest {
+        key,
+        range_end,
+        prev_kv: false,
+    })
+}
+
+pub fn range_of(key: &str, range_end: &str) -> RangeRequest {
+    RangeRequest {
+        key: b(key),
+        range_end: b(range_end),
+        ..Default::default()
+    }
+}
+
+pub fn apply(store: &mut Store, command: &Command) -> Outcome {
+    store.apply(LogId::default(), &command.encode())
+}
+
+pub fn status(store: &Store) -> StoreStatus {
+    match store.query(Query::Status).result {
+        Ok(Response::Status(status)) => status,
+        other => panic!("a status is always given: {other:?}"),
+    }
+}
+
+/// A copy of the store by way of a snapshot.
+pub fn reload(store: &mut Store, chunk_bytes: usize) -> Store {
+    let mut walk = store.begin_snapshot();
+    let mut loaded = Store::default();
+    while let Some(chunk) = store.next_chunk(&mut walk, chunk_bytes) {
+        loaded.load_chunk(chunk).expect("a chunk just written");
+    }
+    loaded.finish_load().expect("a snapshot just written");
+    loaded
+}
+
+/// Panics unless both stores answer every read at every revision alike.
+pub fn assert_equal_reads(left: &Store, right: &Store, context: &str) {
+    assert_eq!(status(left), status(right), "{context}");
+    let all = range_of("\0", "\0");
+    for revision in 0..=status(left).revision + 1 {
+        for count_only in [false, true] {
+            let query = Query::Range(RangeRequest {
+                revision,
+                count_only,
+                ..all.clone()
+            });
+            let (left, right) = (left.query(query.clone()), right.query(query));
+            assert_eq!(left, right, "{context}, revision {revision}");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! The store as one would explain it: a full map of the keys for every revision.
+
+use bytes::Bytes;
+use headwater_kv::request::*;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Map = BTreeMap<Bytes, KeyValue>;
+
+/// What each version costs beside its bytes.
+const OVERHEAD_BYTES: u64 = 80;
+
+pub struct Model {
+    /// By revision.
+    maps: Vec<Map>,
+    compacted: i64,
+    versions: Vec<Version>,
+}
+
+/// One version of one key, for the sizes.
+#[derive(Clone)]
+struct Version {
+    key: Bytes,
+    main: i64,
+    cost: u64,
+    is_tombstone: bool,
+}
+
+/// A transaction under way.
+struct Open {
+    map: Map,
+    written: Vec<Version>,
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        Model {
+            maps: vec![Map::new(), Map::new()],
+            compacted: -1,
+            versions: Vec::new(),
+        }
+    }
+}
+
+impl Model {
+    pub fn revision(&self) -> i64 {
+        self.maps.len() as i64 - 1
+    }
+
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    pub fn command(&mut self, command: &Command) -> Outcome {
+        let result = self.execute(command);
+        Outcome {
+            revision: self.revision(),
+            result,
+        }
+    }
+
+    pub fn query(&self, query: &Query) -> Outcome {
+        let result = match query {
+            Query::Range(request) => check_range(request)
+                .and_then(|()| self.range(&self.open(), request).map(Response::Range)),
+            Query::Txn(request) => check_txn(request, usize::MAX)
+                .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
+            Query::Status => Ok(Response::Status(self.status())),
+        };
+        Outcome {
+            revision: self.revision(),
+            result,
+        }
+    }
+
+    fn open(&self) -> Open {
+        Open {
+            map: self.maps.last().unwrap().clone(),
+            written: Vec::new(),
+        }
+    }
+
+    fn execute(&mut self, command: &Command) -> Result<Response, KvError> {
+        let mut open = self.open();
+        let response = match command {
+            Command::Put(request) => {
+                check_put(request)?;
+                if request.lease != 0 {
+                    return Err(KvError::LeaseNotFound);
+                }
+                Response::Put(self.put(&mut open, request)?)
+            }
+            Command::DeleteRange(request) => {
+                check_key(&request.key)?;
+                Response::DeleteRange(self.delete(&mut open, request))
+            }
+            Command::Txn(request) => {
+                check_txn(request, usize::MAX)?;
+                Response::Txn(self.txn(&mut open, request)?)
+            }
+            Command::Compact(request) => {
+                if request.revision <= self.compacted {
+                    return Err(KvError::Compacted);
+                }
+                if request.revision > self.revision() {
+                    return Err(KvError::FutureRevision);
+                }
+                self.compacted = request.revision;
+                Response::Compact
+            }
+        };
+        if !open.written.is_empty() {
+            self.maps.push(open.map);
+            self.versions.extend(open.written);
+        }
+        Ok(response)
+    }
+
+    fn range(&self, open: &Open, request: &RangeRequest) -> Result<RangeResponse, KvError> {
+        let current = self.revision() + i64::from(!open.written.is_empty());
+        let map = match request.revision {
+            asked if asked > current => return Err(KvError::FutureRevision),
+            asked if asked <= 0 || asked == current => &open.map,
+            asked if asked < self.compacted => return Err(KvError::Compacted),
+            asked => &self.maps[asked as usize],
+        };
+        let mut kvs: Vec<KeyValue> = map
+            .values()
+            .filter(|kv| contains(&request.key, &request.range_end, &kv.key))
+            .cloned()
+            .collect();
+        let count = kvs.len() as i64;
+        if request.count_only {
+            return Ok(RangeResponse {
+                kvs: Vec::new(),
+                more: false,
+                count,
+            });
+        }
+        let bounds = [
+            request.min_mod_revision,
+            request.max_mod_revision,
+            request.min_create_revision,
+            request.max_create_revision,
+        ];
+        let limit = if request.limit > 0 {
+            request.limit as usize
+        } else {
+            usize::MAX
+        };
+        if request.sort_order == SortOrder::None && bounds == [0; 4] {
+            kvs.truncate(limit.saturating_add(1));
+        }
+        kvs.retain(|kv| {
+            (bounds[0] == 0 || kv.mod_revision >= bounds[0])
+                && (bounds[1] == 0 || kv.mod_revision <= bounds[1])
+                && (bounds[2] == 0 || kv.create_revision >= bounds[2])
+                && (bounds[3] == 0 || kv.create_revision <= bounds[3])
+        });
+        kvs.sort_by(|x, y| {
+            let ordering = match request.sort_target {
+                SortTarget::Key | SortTarget::Unknown => x.key.cmp(&y.key),
+                SortTarget::Version => x.version.cmp(&y.version),
+                SortTarget::Create => x.create_revision.cmp(&y.create_revision),
+                SortTarget::Mod => x.mod_revision.cmp(&y.mod_revision),
+                SortTarget::Value => x.value.cmp(&y.value),
+            };
+            if request.sort_order == SortOrder::Descend {
+                ordering.reverse()
+            } else {
+                ordering
+            }
+        });
+        let more = kvs.len() > limit;
+        kvs.truncate(limit);
+        if request.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        Ok(RangeResponse { kvs, more, count })
+    }
+
+    fn put(&self, open: &mut Open, request: &PutRequest) -> Result<PutResponse, KvError> {
+        let before = open.map.get(&request.key).cloned();
+        if (request.ignore_value || request.ignore_lease) && before.is_none() {
+            return Err(KvError::KeyNotFound);
+        }
+        let main = self.revision() + 1;
+        let mut kv = KeyValue {
+            key: request.key.clone(),
+            create_revision: main,
+            mod_revision: main,
+            version: 1,
+            value: request.value.clone(),
+            lease: request.lease,
+        };
+        if let Some(before) = &before {
+            kv.create_revision = before.create_revision;
+            kv.version = before.version + 1;
+            if request.ignore_value {
+                kv.value = before.value.clone();
+            }
+            if request.ignore_lease {
+                kv.lease = before.lease;
+            }
+        }
+        open.written.push(Version {
+            key: kv.key.clone(),
+            main,
+            cost: OVERHEAD_BYTES + (kv.key.len() + kv.value.len()) as u64,
+            is_tombstone: false,
+        });
+        open.map.insert(request.key.clone(), kv);
+        Ok(PutResponse {
+            prev_kv: before.filter(|_| request.prev_kv),
+        })
+    }
+
+    fn delete(&self, open: &mut Open, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+        let main = self.revision() + 1;
+        let (gone, left): (Map, Map) = std::mem::take(&mut open.map)
+            .into_iter()
+            .partition(|(key, _)| contains(&request.key, &request.range_end, key));
+        open.map = left;
+        open.written.extend(gone.keys().map(|key| Version {
+            key: key.clone(),
+            main,
+            cost: OVERHEAD_BYTES + key.len() as u64,
+            is_tombstone: true,
+        }));
+        let deleted = gone.len() as i64;
+        let prev_kvs = if request.prev_kv {
+            gone.into_values().collect()
+        } else {
+            Vec::new()
+        };
+        DeleteRangeResponse { deleted, prev_kvs }
+    }
+
+    fn txn(&self, open: &mut Open, txn: &TxnRequest) -> Result<TxnResponse, KvError> {
+        let ops = self.path(txn);
+        for op in &ops {
+            if let RequestOp::Put(request) = op {
+                let is_there = self.maps.last().unwrap().contains_key(&request.key);
+                if (request.ignore_value || request.ignore_lease) && !is_there {
+                    return Err(KvError::KeyNotFound);
+                }
+                if request.lease != 0 {
+                    return Err(KvError::LeaseNotFound);
+                }
+            }
+        }
+        for op in &ops {
+            if let RequestOp::Range(request) = op {
+                if request.revision > self.revision() {
+                    return Err(KvError::FutureRevision);
+                }
+                if request.revision != 0 && request.revision < self.compacted {
+                    return Err(KvError::Compacted);
+                }
+            }
+        }
+        self.run(open, txn)
+    }
+
+    /// All operations that will be done.
+    fn path<'a>(&self, txn: &'a TxnRequest) -> Vec<&'a RequestOp> {
+        let ops = if self.decide(txn) {
+            &txn.success
+        } else {
+            &txn.failure
+        };
+        let flat = |op: &'a RequestOp| match op {
+            RequestOp::Txn(nested) => self.path(nested),
+            op => vec![op],
+        };
+        ops.iter().flat_map(flat).collect()
+    }
+
+    fn run(&self, open: &mut Open, txn: &TxnRequest) -> Result<TxnResponse, KvError> {
+        let succeeded = self.decide(txn);
+        let mut responses = Vec::new();
+        for op in if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        } {
+            responses.push(match op {
+                RequestOp::Range(request) => ResponseOp::Range(self.range(open, request)?),
+                RequestOp::Put(request) => ResponseOp::Put(self.put(open, request)?),
+                RequestOp::DeleteRange(request) => {
+                    ResponseOp::DeleteRange(self.delete(open, request))
+                }
+                RequestOp::Txn(nested) => ResponseOp::Txn(self.run(open, nested)?),
+                RequestOp::Missing => unreachable!("checked"),
+            });
+        }
+        Ok(TxnResponse {
+            succeeded,
+            responses,
+        })
+    }
+
+    fn decide(&self, txn: &TxnRequest) -> bool {
+        txn.compare.iter().all(|compare| {
+            let is_value = matches!(compare.target, CompareTarget::Value(_));
+            let mut subjects: Vec<KeyValue> = self.maps.last().unwrap().values().cloned().collect();
+            subjects.retain(|kv| contains(&compare.key, &compare.range_end, &kv.key));
+            if subjects.is_empty() {
+                return !is_value && compares(compare, &KeyValue::default());
+            }
+            subjects.iter().all(|kv| compares(compare, kv))
+        })
+    }
+
+    fn status(&self) -> StoreStatus {
+        StoreStatus {
+            revision: self.revision(),
+            compact_revision: self.compacted,
+            keys: self.maps.last().unwrap().len() as u64,
+            size_bytes: self.size_after(self.compacted),
+            size_in_use_bytes: self.size_after(self.revision()),
+        }
+    }
+
+    /// The cost of what a compaction to `compacted` keeps.
+    fn size_after(&self, compacted: i64) -> u64 {
+        let mut newest = BTreeMap::new();
+        let mut size = 0;
+        for version in &self.versions {
+            if version.main > compacted {
+                size += version.cost;
+            } else {
+                newest.insert(&version.key, version);
+            }
+        }
+        size + newest
+            .values()
+            .filter(|v| !v.is_tombstone)
+            .map(|v| v.cost)
+            .sum::<u64>()
+    }
+}
+
+fn compares(compare: &Compare, kv: &KeyValue) -> bool {
+    let ordering = match &compare.target {
+        CompareTarget::Version(operand) => kv.version.cmp(operand),
+        CompareTarget::Create(operand) => kv.create_revision.cmp(operand),
+        CompareTarget::Mod(operand) => kv.mod_revision.cmp(operand),
+        CompareTarget::Value(operand) => kv.value.cmp(operand),
+        CompareTarget::Lease(operand) => kv.lease.cmp(operand),
+        CompareTarget::Unknown => Ordering::Equal,
+    };
+    match compare.result {
+        CompareResult::Equal => ordering == Ordering::Equal,
+        CompareResult::Greater => ordering == Ordering::Greater,
+        CompareResult::Less => ordering == Ordering::Less,
+        CompareResult::NotEqual => ordering != Ordering::Equal,
+        CompareResult::Unknown => true,
+    }
+}
+
+fn contains(start: &Bytes, end: &Bytes, key: &Bytes) -> bool {
+    match &end[..] {
+        b"" => key == start,
+        b"\0" => key >= start,
+        end => key >= start && key < end,
+    }
+}
+
+fn check_key(key: &Bytes) -> Result<(), KvError> {
+    if key.is_empty() {
+        Err(KvError::EmptyKey)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_range(request: &RangeRequest) -> Result<(), KvError> {
+    check_key(&request.key)?;
+    let is_unknown =
+        request.sort_order == SortOrder::Unknown || request.sort_target == SortTarget::Unknown;
+    if is_unknown {
+        Err(KvError::InvalidSortOption)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_put(request: &PutRequest) -> Result<(), KvError> {
+    check_key(&request.key)?;
+    if request.ignore_value && !request.value.is_empty() {
+        return Err(KvError::ValueProvided);
+    }
+    if request.ignore_lease && request.lease != 0 {
+        return Err(KvError::LeaseProvided);
+    }
+    Ok(())
+}
+
+/// The stateless checks of a transaction, the slow way.
+pub fn check_txn(txn: &TxnRequest, ops_max: usize) -> Result<(), KvError> {
+    check_ops(txn, ops_max)?;
+    writes(&txn.success)?;
+    writes(&txn.failure)?;
+    Ok(())
+}
+
+fn check_ops(txn: &TxnRequest, ops_max: usize) -> Result<(), KvError> {
+    let ops = *[txn.compare.len(), txn.success.len(), txn.failure.len()]
+        .iter()
+        .max()
+        .unwrap();
+    if ops > ops_max {
+        return Err(KvError::TooManyOps);
+    }
+    for compare in &txn.compare {
+        check_key(&compare.key)?;
+    }
+    for op in txn.success.iter().chain(&txn.failure) {
+        match op {
+            RequestOp::Range(request) => check_range(request)?,
+            RequestOp::Put(request) => check_put(request)?,
+            RequestOp::DeleteRange(request) => check_key(&request.key)?,
+            RequestOp::Txn(nested) => check_ops(nested, ops_max - ops)?,
+            RequestOp::Missing => return Err(KvError::KeyNotFound),
+        }
+    }
+    Ok(())
+}
+
+type Writes = (BTreeSet<Bytes>, Vec<DeleteRangeRequest>);
+
+fn writes(ops: &[RequestOp]) -> Result<Writes, KvError> {
+    let mut puts = BTreeSet::new();
+    let mut deletes: Vec<DeleteRangeRequest> = Vec::new();
+    let is_deleted = |deletes: &[DeleteRangeRequest], key: &Bytes| {
+        let mut literal = deletes
+            .iter()
+            .filter(|delete| &delete.range_end[..] != b"\0");
+        literal.any(|delete| contains(&delete.key, &delete.range_end, key))
+    };
+    for op in ops {
+        if let RequestOp::DeleteRange(request) = op {
+            deletes.push(request.clone());
+        }
+    }
+    for op in ops {
+        if let RequestOp::Txn(nested) = op {
+            let (then_puts, then_deletes) = writes(&nested.success)?;
+            let (else_puts, else_deletes) = writes(&nested.failure)?;
+            let either: BTreeSet<Bytes> = then_puts.union(&else_puts).cloned().collect();
+            for key in either {
+                if is_deleted(&deletes, &key) || !puts.insert(key) {
+                    return Err(KvError::DuplicateKey);
+                }
+            }
+            deletes.extend(then_deletes);
+            deletes.extend(else_deletes);
+        }
+    }
+    for op in ops {
+        if let RequestOp::Put(request) = op
+            && (is_deleted(&deletes, &request.key) || !puts.insert(request.key.clone()))
+        {
+            return Err(KvError::DuplicateKey);
+        }
+    }
+    Ok((puts, deletes))
+}

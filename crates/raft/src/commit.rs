@@ -1,0 +1,55 @@
+//! Commitment: which entries can never be lost.
+//! Never sends messages; replication does.
+//!
+//! # Source
+//! Raft paper §5.3, §5.4.2, Figure 8; dissertation §3.6.2, §10.2.1 (a leader's own copy counts
+//! only when durable, and a majority may commit without it).
+
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::quorum::quorum_reaches;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::Index;
+
+impl Raft {
+    /// Leader: commits what a quorum holds durably.
+    pub(crate) fn advance_commit(&mut self, fx: &mut Vec<Effect>) {
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let (me, own) = (self.me, self.durable.index());
+        let held = quorum_reaches(&self.config, |id| {
+            if id == me {
+                own
+            } else {
+                leadership.peers[&id].matched()
+            }
+        });
+        // An entry of an earlier term could still be overwritten although a majority holds it
+        // (Figure 8); it is committed with the first entry of this term that is.
+        if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {
+            self.set_commit(held, fx);
+            self.begin_early_reads(fx);
+        }
+    }
+
+    /// Follower: takes over the leader's commit index, as far as the log is known to agree.
+    pub(crate) fn learn_commit(&mut self, leader_commit: Index, fx: &mut Vec<Effect>) {
+        let upto = leader_commit.min(self.follower.verified());
+        if upto > self.commit {
+            self.set_commit(upto, fx);
+        }
+    }
+
+    fn set_commit(&mut self, upto: Index, fx: &mut Vec<Effect>) {
+        assert!(upto > self.commit, "commitment never goes back");
+        assert!(
+            upto <= self.log.last_id().index,
+            "committed an entry we do not hold"
+        );
+        self.commit = upto;
+        fx.push(Effect::Commit { upto });
+    }
+}

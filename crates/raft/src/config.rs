@@ -1,0 +1,33 @@
+//! The numbers that shape a node's behaviour.
+//! Never changed while the node runs.
+//!
+//! # Source
+//! Raft paper §5.6 (timing), §9.3; dissertation §9.
+
+/// Limits and timeouts of one node. Durations are nanoseconds of the caller's clock.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Seeds the election dice: equal seeds and inputs give equal runs.
+    pub seed: u64,
+    /// Names this life of the process; never the same for two lives of one node (rule R6).
+    pub life: u64,
+    /// How often a leader makes itself heard.
+    pub heartbeat_ns: u64,
+    /// The least silence after which a follower asks for an election; the most is twice this.
+    pub election_ns: u64,
+    /// Appends on their way to one peer, at most.
+    pub inflight_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const MILLISECOND: u64 = 1_000_000;
+        Self {
+            seed: 0,
+            life: 0,
+            heartbeat_ns: 100 * MILLISECOND,
+            election_ns: 1000 * MILLISECOND,
+            inflight_max: 256,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What goes in and what comes out: the whole interface of the core, as plain data.
+//! Never a callback: a run of a node is the list of its inputs.
+//!
+//! # Source
+//! Rules R2, R4 and R5 of ARCHITECTURE.md.
+
+use alloc::string::String;
+
+use crate::membership::Config;
+use crate::message::Message;
+use crate::types::{Entries, HardState, Index, LogId, NodeId, ReadId, Term, WriteId};
+
+/// What can happen to a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The moment that [`crate::Raft::next_deadline`] named has come.
+    Deadline,
+    /// A message arrived.
+    Receive {
+        /// Who sent it.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Every write up to and including this one is durable.
+    Persisted {
+        /// The highest such write.
+        upto: WriteId,
+    },
+    /// A durable snapshot covers everything up to `base`: the log may forget it.
+    Compacted {
+        /// The last entry to forget.
+        base: LogId,
+    },
+    /// A leader's snapshot is durable here and loaded into the state machine.
+    Installed {
+        /// The last entry it covers.
+        base: LogId,
+        /// The configuration as of `base`.
+        config: Config,
+    },
+    /// A connection to a peer came up or went down; messages sent before may be lost.
+    Link {
+        /// The peer.
+        peer: NodeId,
+        /// Up or down.
+        up: bool,
+    },
+}
+
+/// What a node wants done, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Send this; it is safe to send at once, to lose, to delay and to double (rule R4).
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Make this durable, after all writes before it; answer with [`Input::Persisted`].
+    Persist(Write),
+    /// Entries up to here are committed: apply them in order.
+    Commit {
+        /// The commit index.
+        upto: Index,
+    },
+    /// A read asked for with [`crate::Raft::read`] has its outcome; exactly one per read.
+    Read {
+        /// The caller's name for it.
+        id: ReadId,
+        /// Serve it once everything up to here is applied; or why it cannot be served.
+        result: Result<Index, ReadLost>,
+    },
+    /// The leader's snapshot is newer than what is here: take in the piece that came with this
+    /// message.
+    Install {
+        /// The leader.
+        from: NodeId,
+        /// What the snapshot covers.
+        base: LogId,
+    },
+    /// Role, term or known leader changed.
+    Role {
+        /// The term.
+        term: Term,
+        /// The role.
+        role: RoleName,
+        /// The leader, if known.
+        leader: Option<NodeId>,
+    },
+    /// A peer sent what no correct peer sends; it was ignored (rule R12).
+    Refused {
+        /// The peer.
+        from: NodeId,
+        /// What was wrong.
+        why: &'static str,
+    },
+    /// An invariant is broken: the node takes no part from here on (rule R12).
+    Halt {
+        /// Which, and how.
+        why: String,
+    },
+}
+
+/// One durable change: all of it or nothing, in the order of the fields.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// Its place in the queue of writes.
+    pub id: WriteId,
+    /// Term and vote in force with this write.
+    pub hard: HardState,
+    /// The log starts anew, empty, after this entry of an installed snapshot.
+    pub reset: Option<LogId>,
+    /// Entries from this index on are void.
+    pub truncate_from: Option<Index>,
+    /// New entries. Their bodies are those of the call that caused this effect: the tail of the
+    /// message received, or of the batch proposed; or none, see `noop`.
+    pub append: Option<Entries>,
+    /// The one entry in `append` is a leader's empty first entry.
+    pub noop: bool,
+}
+
+/// The four roles by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RoleName {
+    /// Follows a leader or waits for one.
+    #[default]
+    Follower,
+    /// Asks whether an election could be won.
+    PreCandidate,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl RoleName {
+    /// The role in a word, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        }
+    }
+}
+
+/// Why a proposal was not taken; nothing was appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NotTaken {
+    /// Another node leads, or none: retry there.
+    NotLeader {
+        /// That node, once one is known.
+        leader: Option<NodeId>,
+    },
+    /// The node has halted.
+    Halted,
+}
+
+/// Why a read has no index; asking again is always safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ReadLost {
+    /// No leader is known here.
+    NoLeader,
+    /// The leader changed before it could confirm that it leads.
+    LeaderChanged,
+}
+
+/// What to send a peer next; see [`crate::Raft::pull`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pull {
+    /// Nothing now.
+    Nothing,
+    /// Entries `first..=last`, as many from the front as fit; `last < first` asks for a header
+    /// without entries. Then call [`crate::Raft::sent`].
+    Append {
+        /// The first entry to send.
+        first: Index,
+        /// The last one there is.
+        last: Index,
+    },
+    /// The peer needs entries that the log has forgotten: send it a snapshot.
+    Snapshot,
+}
+
+/// What the disk remembers of a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// This node.
+    pub me: NodeId,
+    /// Term and vote.
+    pub hard: HardState,
+    /// The identities of the log's entries; `log.prev` is the log's base.
+    pub log: Entries,
+    /// The last entry that the loaded state machine covers: at or after the log's base.
+    pub applied: LogId,
+    /// The configuration in force.
+    pub config: Config,
+    /// A commit index that was true once, or zero.
+    pub commit_hint: Index,
+    /// The next write's place in the queue.
+    pub next_write: WriteId,
+}

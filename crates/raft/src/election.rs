@@ -1,0 +1,283 @@
+//! Elections: who may lead, and when to ask.
+//! Never touches the log; a new leader's first entry is replication's affair.
+//!
+//! # Source
+//! Raft paper §5.2, §5.4.1; dissertation §3.4, §4.2.3 (disruptive servers), §6.2 (a leader that
+//! lost its quorum), §9.6 (pre-vote).
+
+use alloc::vec::Vec;
+
+use crate::durable::Change;
+use crate::effect::Effect;
+use crate::message::Message;
+use crate::quorum::quorum_reaches;
+use crate::raft::Raft;
+use crate::random::Dice;
+use crate::role::{Role, Tally};
+use crate::types::{Instant, LogId, NodeId, Term};
+
+/// A node's patience.
+#[derive(Clone, Debug)]
+pub(crate) struct Election {
+    dice: Dice,
+    /// When to ask for an election, unless a leader is heard before.
+    deadline: Instant,
+    /// When the leader of the current term was last heard.
+    heard_at: Option<Instant>,
+}
+
+impl Election {
+    /// The first election after a start comes early: with pre-vote it disturbs nobody, and a
+    /// cluster that starts together need not wait out a full timeout.
+    pub(crate) fn new(seed: u64, now: Instant, election_ns: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let deadline = now.after(election_ns / 10 + dice.below(election_ns / 5));
+        Self {
+            dice,
+            deadline,
+            heard_at: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl Raft {
+    /// Waits for a leader anew: between one and two election timeouts from now.
+    fn be_patient(&mut self) {
+        let election_ns = self.options.election_ns;
+        let extra = self.election.dice.below(election_ns);
+        self.election.deadline = self.now.after(election_ns + extra);
+    }
+
+    /// The rightful leader of the current term was heard.
+    pub(crate) fn heard_leader(&mut self, leader: NodeId, fx: &mut Vec<Effect>) {
+        if self.leader != Some(leader) || !matches!(self.role, Role::Follower) {
+            self.follow(self.hard.term, Some(leader), fx);
+        }
+        self.election.heard_at = Some(self.now);
+        self.be_patient();
+    }
+
+    /// Whether a leader was heard within the least election timeout: then an election now would
+    /// only disturb (dissertation §4.2.3).
+    pub(crate) fn is_content(&self) -> bool {
+        match self.role {
+            Role::Leader(_) => true,
+            _ => self
+                .election
+                .heard_at
+                .is_some_and(|at| self.now.since(at) < self.options.election_ns),
+        }
+    }
+
+    /// Becomes or stays a follower; a higher term is made durable and its vote is free.
+    pub(crate) fn follow(&mut self, term: Term, leader: Option<NodeId>, fx: &mut Vec<Effect>) {
+        assert!(term >= self.hard.term, "terms never decrease");
+        self.lose_reads(fx);
+        if term > self.hard.term {
+            self.hard.term = term;
+            self.hard.voted_for = None;
+            self.forget_verified();
+            self.election.heard_at = None;
+            self.persist(
+                Change {
+                    hard: true,
+                    ..Change::default()
+                },
+                fx,
+            );
+        }
+        if !matches!(self.role, Role::Follower) {
+            self.role = Role::Follower;
+            self.be_patient();
+        }
+        self.leader = leader;
+        self.tell_role(fx);
+    }
+
+    /// The deadline passed without a leader: ask whether an election could be won.
+    pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
+        self.be_patient();
+        self.lose_reads(fx);
+        if !self.config.is_voter(self.me) {
+            return;
+        }
+        let mut tally = Tally {
+            announced: true,
+            ..Tally::default()
+        };
+        tally.votes.insert(self.me, true);
+        self.role = Role::PreCandidate(tally);
+        self.leader = None;
+        self.election.heard_at = None;
+        self.tell_role(fx);
+        self.ask_for_votes(None, fx);
+        self.count_votes(fx);
+    }
+
+    /// Stands for election in the next term. Nothing leaves before term and own vote are durable.
+    fn campaign(&mut self, fx: &mut Vec<Effect>) {
+        self.hard.term = self.hard.term.next();
+        self.hard.voted_for = Some(self.me);
+        self.role = Role::Candidate(Tally::default());
+        self.forget_verified();
+        self.be_patient();
+        self.persist(
+            Change {
+                hard: true,
+                ..Change::default()
+            },
+            fx,
+        );
+        self.tell_role(fx);
+    }
+
+    /// A candidate's own vote has become durable: count it and ask for the others' (rule R1).
+    pub(crate) fn announce_candidacy(&mut self, fx: &mut Vec<Effect>) {
+        let safe = self.durable.hard_is_safe();
+        match &mut self.role {
+            Role::Candidate(tally) if safe && !tally.announced => {
+                tally.announced = true;
+                tally.votes.insert(self.me, true);
+            }
+            _ => return,
+        }
+        self.ask_for_votes(None, fx);
+        self.count_votes(fx);
+    }
+
+    /// Asks `only` this voter, or all who have not answered yet.
+    fn ask_for_votes(&mut self, only: Option<NodeId>, fx: &mut Vec<Effect>) {
+        let (pre, tally) = match &self.role {
+            Role::PreCandidate(tally) => (true, tally),
+            Role::Candidate(tally) if tally.announced => (false, tally),
+            _ => return,
+        };
+        let term = if pre {
+            self.hard.term.next()
+        } else {
+            self.hard.term
+        };
+        let last = self.log.last_id();
+        for to in self.config.peers_of(self.me) {
+            let asked = only.is_none_or(|id| id == to);
+            if asked && self.config.is_voter(to) && !tally.votes.contains_key(&to) {
+                fx.push(Effect::Send {
+                    to,
+                    message: Message::Vote { term, pre, last },
+                });
+            }
+        }
+    }
+
+    /// RequestVote, receiver's side. A pre-vote changes nothing here.
+    pub(crate) fn on_vote(
+        &mut self,
+        from: NodeId,
+        (term, pre): (Term, bool),
+        last: LogId,
+        fx: &mut Vec<Effect>,
+    ) {
+        // A longer log of an older term can lack committed entries, so terms compare first.
+        let up_to_date = last >= self.log.last_id();
+        if pre {
+            let granted = term > self.hard.term && up_to_date && !self.is_content();
+            let term = if granted { term } else { self.hard.term };
+            let reply = Message::VoteReply { term, pre, granted };
+            return self.send_when_safe(from, reply, fx);
+        }
+        let current = term == self.hard.term;
+        let free = self.hard.voted_for.is_none_or(|id| id == from);
+        let granted = current && free && up_to_date && self.leader.is_none();
+        if granted {
+            if self.hard.voted_for.is_none() {
+                self.hard.voted_for = Some(from);
+                self.persist(
+                    Change {
+                        hard: true,
+                        ..Change::default()
+                    },
+                    fx,
+                );
+            }
+            self.be_patient();
+        }
+        let reply = Message::VoteReply {
+            term: self.hard.term,
+            pre,
+            granted,
+        };
+        self.send_when_safe(from, reply, fx);
+    }
+
+    /// RequestVote, candidate's side.
+    pub(crate) fn on_vote_reply(
+        &mut self,
+        from: NodeId,
+        (term, pre): (Term, bool),
+        granted: bool,
+        fx: &mut Vec<Effect>,
+    ) {
+        let tally = match (&mut self.role, pre) {
+            (Role::PreCandidate(tally), true) if !granted || term == self.hard.term.next() => tally,
+            (Role::Candidate(tally), false) if term == self.hard.term => tally,
+            _ => return,
+        };
+        tally.votes.insert(from, granted);
+        self.count_votes(fx);
+    }
+
+    fn count_votes(&mut self, fx: &mut Vec<Effect>) {
+        let (pre, tally) = match &self.role {
+            Role::PreCandidate(tally) => (true, tally),
+            Role::Candidate(tally) => (false, tally),
+            _ => return,
+        };
+        if !quorum_reaches(&self.config, |id| tally.granted_by(id)) {
+            return;
+        }
+        if pre {
+            self.campaign(fx)
+        } else {
+            self.lead(fx)
+        }
+    }
+
+    /// A leader that has not heard a quorum within an election timeout steps down (rule R10).
+    pub(crate) fn check_quorum(&mut self, fx: &mut Vec<Effect>) {
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let (me, now) = (self.me, self.now);
+        let heard = quorum_reaches(&self.config, |id| {
+            if id == me {
+                now
+            } else {
+                leadership.peers[&id].heard_at()
+            }
+        });
+        if now.since(heard) >= self.options.election_ns {
+            self.follow(self.hard.term, None, fx);
+        }
+    }
+
+    /// A connection came up or went down. A leader whose process dies resets its connections at
+    /// once, so its followers need not wait out the timer: elections may start at any time, and
+    /// pre-vote keeps a merely broken link from disturbing a leader whom others still hear.
+    pub(crate) fn on_link(&mut self, peer: NodeId, up: bool, fx: &mut Vec<Effect>) {
+        if let Role::Leader(leadership) = &mut self.role {
+            if let Some(progress) = leadership.peers.get_mut(&peer) {
+                progress.restart();
+            }
+        } else if up {
+            self.ask_for_votes(Some(peer), fx);
+        } else if self.leader == Some(peer) {
+            self.election.heard_at = None;
+            let soon = self.election.dice.below(self.options.election_ns / 20);
+            self.election.deadline = self.now.after(soon);
+        }
+    }
+}

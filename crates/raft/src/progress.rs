@@ -1,0 +1,167 @@
+//! What a leader knows of one follower's log, and what it has on the way to it.
+//! Never guesses `matched`: only the follower's durable answers move it (rule R9).
+//!
+//! # Source
+//! Raft paper, Figure 2, volatile state on leaders; dissertation §10.2.2 (pipelining).
+
+use alloc::collections::VecDeque;
+
+use crate::types::{Index, Instant};
+
+/// One follower, seen by the leader.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// `matchIndex`: the follower holds everything up to here durably, and it agrees.
+    matched: Index,
+    /// `nextIndex`: the first entry not yet sent.
+    next: Index,
+    flow: Flow,
+    /// When the follower last answered in this term; for the leader's quorum check.
+    heard_at: Instant,
+    /// The highest read round that the follower has confirmed.
+    round: u64,
+    /// The highest commit index sent to it.
+    commit_sent: Index,
+}
+
+/// How appends flow.
+#[derive(Clone, Debug)]
+enum Flow {
+    /// Common ground is unknown: one append at a time, again after a silence.
+    Probe { sent_at: Option<Instant> },
+    /// Common ground is known: appends follow each other without waiting. Each in-flight append
+    /// is the index it ends at and the moment it left.
+    Replicate {
+        inflight: VecDeque<(Index, Instant)>,
+    },
+}
+
+impl Progress {
+    /// A follower of whom nothing is known; it has not been silent before `now`.
+    pub(crate) fn unknown(last: Index, now: Instant) -> Self {
+        Self {
+            matched: Index(0),
+            next: last.next(),
+            flow: Flow::Probe { sent_at: None },
+            heard_at: now,
+            round: 0,
+            commit_sent: Index(0),
+        }
+    }
+
+    pub(crate) fn matched(&self) -> Index {
+        self.matched
+    }
+
+    pub(crate) fn next(&self) -> Index {
+        self.next
+    }
+
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    pub(crate) fn round(&self) -> u64 {
+        self.round
+    }
+
+    pub(crate) fn commit_sent(&self) -> Index {
+        self.commit_sent
+    }
+
+    pub(crate) fn is_replicating(&self) -> bool {
+        matches!(self.flow, Flow::Replicate { .. })
+    }
+
+    /// Whether another append may leave now.
+    pub(crate) fn may_send(&self, inflight_max: usize) -> bool {
+        match &self.flow {
+            Flow::Probe { sent_at } => sent_at.is_none(),
+            Flow::Replicate { inflight } => inflight.len() < inflight_max,
+        }
+    }
+
+    /// Whether the follower should hear of entries up to `last`: always while probing.
+    pub(crate) fn wants(&self, last: Index) -> bool {
+        !self.is_replicating() || self.next <= last
+    }
+
+    /// The follower answered in this term.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+    }
+
+    /// The follower confirmed a read round.
+    pub(crate) fn confirm(&mut self, round: u64) {
+        self.round = self.round.max(round);
+    }
+
+    /// An append that ends at `upto` left.
+    pub(crate) fn sent(&mut self, upto: Index, commit: Index, now: Instant) {
+        self.commit_sent = self.commit_sent.max(commit);
+        match &mut self.flow {
+            Flow::Probe { sent_at } => *sent_at = Some(now),
+            Flow::Replicate { inflight } => {
+                inflight.push_back((upto, now));
+                self.next = upto.next();
+            }
+        }
+    }
+
+    /// The commit index was sent by itself.
+    pub(crate) fn told_commit(&mut self, commit: Index) {
+        self.commit_sent = self.commit_sent.max(commit);
+    }
+
+    /// The follower holds everything up to `upto`.
+    pub(crate) fn acknowledged(&mut self, upto: Index) {
+        self.matched = self.matched.max(upto);
+        self.next = self.next.max(self.matched.next());
+        match &mut self.flow {
+            Flow::Probe { .. } => {
+                self.next = self.matched.next();
+                self.flow = Flow::Replicate {
+                    inflight: VecDeque::new(),
+                };
+            }
+            Flow::Replicate { inflight } => {
+                while inflight.front().is_some_and(|&(index, _)| index <= upto) {
+                    inflight.pop_front();
+                }
+            }
+        }
+    }
+
+    /// The follower does not hold `prev`; `retry` is where to try next. Answers to appends that
+    /// are no longer of interest change nothing.
+    pub(crate) fn conflicted(&mut self, prev: Index, retry: Index) {
+        let current = match &self.flow {
+            Flow::Probe { .. } => prev.next() == self.next,
+            Flow::Replicate { .. } => prev > self.matched,
+        };
+        if current {
+            self.next = retry.max(self.matched.next());
+            self.flow = Flow::Probe { sent_at: None };
+        }
+    }
+
+    /// What was sent may be lost: start again from what is known.
+    pub(crate) fn restart(&mut self) {
+        if self.is_replicating() {
+            self.next = self.matched.next();
+        }
+        self.commit_sent = Index(0);
+        self.flow = Flow::Probe { sent_at: None };
+    }
+
+    /// Starts again if what was sent has gone unanswered for `patience_ns`.
+    pub(crate) fn check(&mut self, now: Instant, patience_ns: u64) {
+        let oldest = match &self.flow {
+            Flow::Probe { sent_at } => *sent_at,
+            Flow::Replicate { inflight } => inflight.front().map(|&(_, at)| at),
+        };
+        if oldest.is_some_and(|at| now.since(at) >= patience_ns) {
+            self.restart();
+        }
+    }
+}

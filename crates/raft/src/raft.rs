@@ -1,0 +1,346 @@
+//! One node of the algorithm: the rooms put together, and who answers which message.
+//! Never does I/O, reads a clock, or holds a command's bytes (rule R5).
+//!
+//! # Source
+//! Raft paper, Figure 2; rules R1 to R13 of ARCHITECTURE.md.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::Options;
+use crate::durable::Durable;
+use crate::effect::{Effect, Input, Recovered, RoleName};
+use crate::election::Election;
+use crate::log::TermLog;
+use crate::membership::Config;
+use crate::message::Message;
+use crate::read::FollowerReads;
+use crate::replication::Follower;
+use crate::role::Role;
+use crate::types::{HardState, Index, Instant, LogId, NodeId, Term};
+
+/// One node. Feed it inputs, carry out its effects, in order.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    pub(crate) me: NodeId,
+    pub(crate) options: Options,
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) hard: HardState,
+    pub(crate) role: Role,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) log: TermLog,
+    pub(crate) commit: Index,
+    pub(crate) durable: Durable,
+    pub(crate) election: Election,
+    pub(crate) follower: Follower,
+    pub(crate) reads: FollowerReads,
+    told: (Term, RoleName, Option<NodeId>),
+    halted: bool,
+}
+
+impl Raft {
+    /// A node as its disk remembers it: a follower that knows no leader.
+    ///
+    /// # Errors
+    /// What the disk remembers contradicts itself.
+    pub fn recover(now: Instant, options: Options, disk: Recovered) -> Result<Self, String> {
+        if !disk.log.is_well_formed() {
+            return Err("the recovered log's terms are out of order".to_string());
+        }
+        let log = TermLog::new(&disk.log);
+        let last = log.last_id();
+        let applied = disk.applied.index;
+        if applied < log.base().index || applied > last.index {
+            return Err("the snapshot and the log do not meet".to_string());
+        }
+        // A snapshot can outlive the write of the term it came in. It vouches for that term; a
+        // vote in it cannot have been cast, since votes wait for their write.
+        let mut hard = disk.hard;
+        if disk.applied.term > hard.term {
+            hard = HardState {
+                term: disk.applied.term,
+                voted_for: None,
+            };
+        }
+        let raft = Self {
+            me: disk.me,
+            config: disk.config,
+            now,
+            hard,
+            role: Role::Follower,
+            leader: None,
+            // A hint was true once; what is committed stays so, but the log may have lost its
+            // unacknowledged tail since.
+            commit: applied.max(disk.commit_hint.min(last.index)),
+            durable: Durable::new(disk.next_write, last.index),
+            election: Election::new(options.seed, now, options.election_ns),
+            follower: Follower::default(),
+            reads: FollowerReads::default(),
+            told: (hard.term, RoleName::Follower, None),
+            halted: false,
+            log,
+            options,
+        };
+        raft.audit().and_then(|()| raft.audit_log())?;
+        Ok(raft)
+    }
+
+    /// Takes in one event; `fx` receives what is to be done, in order.
+    pub fn step(&mut self, now: Instant, input: Input, fx: &mut Vec<Effect>) {
+        if self.halted {
+            return;
+        }
+        self.tick(now);
+        let before = self.before();
+        match input {
+            Input::Deadline => self.on_deadline(fx),
+            Input::Receive { from, message } => self.on_message(from, message, fx),
+            Input::Persisted { upto } => self.on_persisted(upto, fx),
+            Input::Compacted { base } => self.on_compacted(base, fx),
+            Input::Installed { base, config } => self.on_installed(base, config, fx),
+            Input::Link { peer, up } => {
+                if !up && self.leader == Some(peer) {
+                    self.lose_reads(fx);
+                }
+                self.on_link(peer, up, fx);
+            }
+        }
+        if self.halted {
+            return;
+        }
+        if let Err(why) = self.audit().and_then(|()| self.audit_step(&before)) {
+            self.halt(&why, fx);
+        }
+    }
+
+    /// When [`Input::Deadline`] is due.
+    pub fn next_deadline(&self) -> Instant {
+        match &self.role {
+            Role::Leader(leadership) => leadership.beat_at,
+            _ => self.election.deadline(),
+        }
+    }
+
+    fn on_deadline(&mut self, fx: &mut Vec<Effect>) {
+        if self.now < self.next_deadline() {
+            return;
+        }
+        match &self.role {
+            Role::Leader(_) => {
+                self.beat(fx);
+                self.check_quorum(fx);
+            }
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.pre_campaign(fx),
+        }
+    }
+
+    /// Figure 2, rules for all servers: terms first, then the message by its kind.
+    fn on_message(&mut self, from: NodeId, message: Message, fx: &mut Vec<Effect>) {
+        if from == self.me || !self.config.is_member(from) {
+            return fx.push(Effect::Refused {
+                from,
+                why: "is no other member",
+            });
+        }
+        if is_malformed(&message) {
+            return fx.push(Effect::Refused {
+                from,
+                why: "sent a malformed range",
+            });
+        }
+        if !self.settle_term(from, &message, fx) {
+            return;
+        }
+        if answers_leader(&message) {
+            let now = self.now;
+            if let Some(progress) = self.progress_mut(from) {
+                progress.heard(now);
+            }
+        }
+        match message {
+            Message::Vote { term, pre, last } => self.on_vote(from, (term, pre), last, fx),
+            Message::VoteReply { term, pre, granted } => {
+                self.on_vote_reply(from, (term, pre), granted, fx);
+            }
+            Message::Append {
+                entries, commit, ..
+            } => self.on_append(from, entries, commit, fx),
+            Message::AppendReply { result, .. } => self.on_append_reply(from, result, fx),
+            Message::Beat { commit, round, .. } => self.on_beat(from, commit, round, fx),
+            Message::BeatReply { round, .. } => self.on_beat_reply(from, round, fx),
+            Message::Commit { commit, .. } => {
+                self.heard_leader(from, fx);
+                self.learn_commit(commit, fx);
+            }
+            Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
+            Message::ReadAsk { id, life } => self.on_read_ask(from, id, life, fx),
+            Message::ReadTell { id, life, at } => self.on_read_tell(id, life, at, fx),
+        }
+    }
+
+    /// Steps up to a newer term, answers an older one; whether the message is to be heard at all.
+    fn settle_term(&mut self, from: NodeId, message: &Message, fx: &mut Vec<Effect>) -> bool {
+        let (term, from_leader) = match *message {
+            // Pre-votes change nothing, so their terms move nobody (dissertation §9.6).
+            Message::Vote { pre: true, .. } => return true,
+            Message::VoteReply {
+                pre: true,
+                granted: true,
+                ..
+            } => return true,
+            Message::ReadAsk { .. } | Message::ReadTell { .. } => return true,
+            Message::Vote { term, .. } => {
+                if term > self.hard.term && self.is_content() {
+                    // A leader is heard: the candidate is disturbed, not the cluster (§4.2.3).
+                    return false;
+                }
+                (term, false)
+            }
+            Message::Append { term, .. }
+            | Message::Beat { term, .. }
+            | Message::Commit { term, .. }
+            | Message::Snapshot { term, .. } => (term, true),
+            Message::VoteReply { term, .. }
+            | Message::AppendReply { term, .. }
+            | Message::BeatReply { term, .. } => (term, false),
+        };
+        if term > self.hard.term {
+            self.follow(term, from_leader.then_some(from), fx);
+        }
+        if from_leader && term < self.hard.term {
+            // A deposed leader learns of the newer term and steps down.
+            let reply = Message::BeatReply {
+                term: self.hard.term,
+                round: 0,
+            };
+            self.send_when_safe(from, reply, fx);
+            return false;
+        }
+        if from_leader && matches!(self.role, Role::Leader(_)) {
+            self.halt("two leaders in one term (Election Safety)", fx);
+            return false;
+        }
+        // Old requests for votes are answered with the newer term; old answers are nothing.
+        term == self.hard.term || matches!(message, Message::Vote { .. })
+    }
+
+    fn on_beat(&mut self, from: NodeId, commit: Index, round: u64, fx: &mut Vec<Effect>) {
+        self.heard_leader(from, fx);
+        self.learn_commit(commit, fx);
+        let reply = Message::BeatReply {
+            term: self.hard.term,
+            round,
+        };
+        self.send_when_safe(from, reply, fx);
+        self.ask_reads_again(from, fx);
+    }
+
+    /// Tells of a change of term, role or leader, once.
+    pub(crate) fn tell_role(&mut self, fx: &mut Vec<Effect>) {
+        let now = (self.hard.term, self.role.name(), self.leader);
+        if now != self.told {
+            self.told = now;
+            fx.push(Effect::Role {
+                term: now.0,
+                role: now.1,
+                leader: now.2,
+            });
+        }
+    }
+
+    /// The clock never goes back.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Takes no part from here on (rule R12).
+    pub(crate) fn halt(&mut self, why: &str, fx: &mut Vec<Effect>) {
+        self.lose_reads(fx);
+        self.halted = true;
+        fx.push(Effect::Halt {
+            why: why.to_string(),
+        });
+    }
+
+    /// Whether the node takes no part any more.
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// This node.
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// Term and vote.
+    pub fn hard_state(&self) -> HardState {
+        self.hard
+    }
+
+    /// The current term.
+    pub fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// The role, by name.
+    pub fn role(&self) -> RoleName {
+        self.role.name()
+    }
+
+    /// The leader this node knows of in its term.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The commit index.
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// The last entry of the log, durable or not.
+    pub fn last(&self) -> LogId {
+        self.log.last_id()
+    }
+
+    /// The entry just before the first that the log holds.
+    pub fn base(&self) -> LogId {
+        self.log.base()
+    }
+
+    /// The end of the log that is safe on this node's disk.
+    pub fn durable(&self) -> Index {
+        self.durable.index()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the leader knows each peer to hold; empty unless this node leads.
+    pub fn matched(&self, peer: NodeId) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.peers.get(&peer).map(|p| p.matched()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a message is a follower's answer to its leader.
+fn answers_leader(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::AppendReply { .. } | Message::BeatReply { .. }
+    )
+}
+
+/// Whether a message holds what no correct peer sends (rule R12).
+fn is_malformed(message: &Message) -> bool {
+    match message {
+        Message::Append { term, entries, .. } => {
+            !entries.is_well_formed() || entries.last_id().term > *term
+        }
+        _ => false,
+    }
+}

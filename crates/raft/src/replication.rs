@@ -1,0 +1,364 @@
+//! AppendEntries, both sides: the leader's log becomes the followers' log.
+//! Never counts copies; commitment does. Never claims durability; the write queue knows.
+//!
+//! # Source
+//! Raft paper §5.3, Figure 2 (AppendEntries RPC), §8 (a leader's first entry); dissertation §3.5.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::durable::Change;
+use crate::effect::{Effect, NotTaken, Pull};
+use crate::message::{AppendResult, Message};
+use crate::progress::Progress;
+use crate::raft::Raft;
+use crate::read::LeaderReads;
+use crate::role::{Leadership, Role};
+use crate::types::{Entries, Index, Instant, LogId, NodeId, Term};
+
+/// How much of a follower's log is known to agree with its leader's.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    /// Up to here the log agrees with that of the current term's leader.
+    verified: Index,
+    /// The highest index acknowledged to that leader; `None` when an answer is owed.
+    acknowledged: Option<Index>,
+}
+
+impl Default for Follower {
+    /// Nothing was asked, so nothing is owed: an answer to no question would tell the leader that
+    /// nothing agrees, and it would start from the beginning.
+    fn default() -> Self {
+        Self {
+            verified: Index(0),
+            acknowledged: Some(Index(0)),
+        }
+    }
+}
+
+impl Follower {
+    pub(crate) fn verified(&self) -> Index {
+        self.verified
+    }
+}
+
+impl Raft {
+    /// Takes up leadership: assume nothing of the followers, append an empty entry of the new
+    /// term, so that entries of earlier terms can be committed with it (§5.4.2, §8).
+    pub(crate) fn lead(&mut self, fx: &mut Vec<Effect>) {
+        let last = self.log.last_id();
+        let peers: BTreeMap<NodeId, Progress> = self
+            .config
+            .peers_of(self.me)
+            .into_iter()
+            .map(|id| (id, Progress::unknown(last.index, self.now)))
+            .collect();
+        self.role = Role::Leader(Leadership {
+            peers,
+            reads: LeaderReads::default(),
+            first: last.index.next(),
+            beat_at: self.now,
+        });
+        self.leader = Some(self.me);
+        self.tell_role(fx);
+        let first = Entries::run(last, self.hard.term, 1);
+        self.log.append(&first);
+        self.persist(
+            Change {
+                append: Some(first),
+                noop: true,
+                ..Change::default()
+            },
+            fx,
+        );
+        self.beat(fx);
+    }
+
+    /// Appends `count` commands to the leader's log. Their bodies stay with the caller.
+    ///
+    /// Returns the identity of the first; the others follow it in the same term.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; nothing was appended.
+    ///
+    /// # Panics
+    /// If `count` is zero.
+    pub fn propose(
+        &mut self,
+        now: Instant,
+        count: u64,
+        fx: &mut Vec<Effect>,
+    ) -> Result<LogId, NotTaken> {
+        assert!(count > 0, "a proposal proposes something");
+        self.tick(now);
+        if self.is_halted() {
+            return Err(NotTaken::Halted);
+        }
+        if !matches!(self.role, Role::Leader(_)) {
+            return Err(NotTaken::NotLeader {
+                leader: self.leader,
+            });
+        }
+        let entries = Entries::run(self.log.last_id(), self.hard.term, count);
+        let first = LogId::new(self.hard.term, entries.first());
+        self.log.append(&entries);
+        self.persist(
+            Change {
+                append: Some(entries),
+                ..Change::default()
+            },
+            fx,
+        );
+        Ok(first)
+    }
+
+    /// What `peer` should be sent next. The caller decides how much fits its link, and when.
+    pub fn pull(&self, peer: NodeId) -> Pull {
+        let Role::Leader(leadership) = &self.role else {
+            return Pull::Nothing;
+        };
+        let Some(progress) = leadership.peers.get(&peer) else {
+            return Pull::Nothing;
+        };
+        let (next, last) = (progress.next(), self.log.last_id().index);
+        if next <= self.log.base().index {
+            return Pull::Snapshot;
+        }
+        if !progress.may_send(self.options.inflight_max) || !progress.wants(last) {
+            return Pull::Nothing;
+        }
+        Pull::Append { first: next, last }
+    }
+
+    /// The caller sends `peer` the entries that [`Raft::pull`] named, up to `upto`: the header to
+    /// send before their bodies.
+    ///
+    /// # Panics
+    /// If [`Raft::pull`] would not have named them.
+    pub fn sent(&mut self, now: Instant, peer: NodeId, upto: Index) -> Message {
+        self.tick(now);
+        let Pull::Append { first, last } = self.pull(peer) else {
+            panic!("nothing was to be sent to {peer:?}");
+        };
+        assert!(
+            upto >= first.prev() && upto <= last,
+            "more was sent than there is"
+        );
+        let (term, commit) = (self.hard.term, self.commit);
+        let entries = self.log.entries(first, upto);
+        if let Some(progress) = self.progress_mut(peer) {
+            progress.sent(upto, commit, now);
+        }
+        Message::Append {
+            term,
+            entries,
+            commit,
+        }
+    }
+
+    /// Heartbeats to everyone; unanswered appends are tried again.
+    pub(crate) fn beat(&mut self, fx: &mut Vec<Effect>) {
+        let (now, term, commit) = (self.now, self.hard.term, self.commit);
+        let (heartbeat_ns, patience_ns) = (self.options.heartbeat_ns, self.options.election_ns);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        leadership.beat_at = now.after(heartbeat_ns);
+        let round = leadership.reads.round();
+        for (&to, progress) in &mut leadership.peers {
+            let patience = if progress.is_replicating() {
+                patience_ns
+            } else {
+                heartbeat_ns
+            };
+            progress.check(now, patience);
+            progress.told_commit(commit);
+            fx.push(Effect::Send {
+                to,
+                message: Message::Beat {
+                    term,
+                    commit,
+                    round,
+                },
+            });
+        }
+    }
+
+    /// Tells followers of a commit index that no append has carried to them; called at the end of
+    /// a turn, after the caller has pulled what there is.
+    pub fn tell_commit(&mut self, fx: &mut Vec<Effect>) {
+        let (term, commit) = (self.hard.term, self.commit);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        for (&to, progress) in &mut leadership.peers {
+            if progress.is_replicating() && progress.commit_sent() < commit {
+                progress.told_commit(commit);
+                fx.push(Effect::Send {
+                    to,
+                    message: Message::Commit { term, commit },
+                });
+            }
+        }
+    }
+
+    /// AppendEntries, receiver's side (Figure 2, steps 2 to 5); the term has been dealt with.
+    pub(crate) fn on_append(
+        &mut self,
+        from: NodeId,
+        entries: Entries,
+        commit: Index,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.heard_leader(from, fx);
+        let Some(entries) = self.without_committed(entries, fx) else {
+            return;
+        };
+        if !self.log.has(entries.prev) {
+            let prev = entries.prev.index;
+            let hint = self.log.common_ground(entries.prev);
+            let result = AppendResult::Conflict { prev, hint };
+            let reply = Message::AppendReply {
+                term: self.hard.term,
+                result,
+            };
+            return self.send_when_safe(from, reply, fx);
+        }
+        let last = entries.last;
+        if let Some(first_new) = self.log.first_difference(&entries) {
+            self.replace(first_new, &entries, fx);
+        }
+        self.follower.verified = self.follower.verified.max(last);
+        self.learn_commit(commit, fx);
+        // Everything asked about may be safe already (a probe, or an append that came twice):
+        // then the leader waits for this answer, and no write will cause it.
+        if self.durable.index() >= last {
+            self.follower.acknowledged = None;
+        }
+        self.acknowledge(fx);
+    }
+
+    /// Cuts off entries that are committed here: they agree already, since a leader holds every
+    /// committed entry (Leader Completeness), and the log may have forgotten their terms.
+    fn without_committed(&mut self, entries: Entries, fx: &mut Vec<Effect>) -> Option<Entries> {
+        if entries.prev.index >= self.commit {
+            return Some(entries);
+        }
+        let at = LogId::new(self.log.term_at(self.commit)?, self.commit);
+        if entries.last <= self.commit {
+            return Some(Entries::none(at));
+        }
+        if entries.term_at(at.index) != Some(at.term) {
+            self.halt("a leader's log lacks an entry that is committed here", fx);
+            return None;
+        }
+        Some(entries.after(at.index))
+    }
+
+    /// Replaces everything from `first_new` on by the entries from there on (steps 3 and 4).
+    fn replace(&mut self, first_new: Index, entries: &Entries, fx: &mut Vec<Effect>) {
+        let truncate_from = (first_new <= self.log.last_id().index).then_some(first_new);
+        if let Some(from) = truncate_from {
+            if from <= self.commit {
+                return self.halt("a leader's log contradicts an entry committed here", fx);
+            }
+            self.log.truncate(from);
+        }
+        let fresh = entries.after(first_new.prev());
+        self.log.append(&fresh);
+        self.persist(
+            Change {
+                truncate_from,
+                append: Some(fresh),
+                ..Change::default()
+            },
+            fx,
+        );
+    }
+
+    /// Tells the leader how far the log agrees with its own *and* is durable. An acknowledgement
+    /// is a state, not an event: late completions of overwritten entries cannot be mistaken for
+    /// their replacements (rule R3).
+    pub(crate) fn acknowledge(&mut self, fx: &mut Vec<Effect>) {
+        let Some(leader) = self.leader else { return };
+        if !matches!(self.role, Role::Follower) || !self.durable.hard_is_safe() {
+            return;
+        }
+        let safe = self.follower.verified.min(self.durable.index());
+        if Some(safe) > self.follower.acknowledged {
+            self.follower.acknowledged = Some(safe);
+            let result = AppendResult::Durable(safe);
+            let message = Message::AppendReply {
+                term: self.hard.term,
+                result,
+            };
+            fx.push(Effect::Send {
+                to: leader,
+                message,
+            });
+        }
+    }
+
+    /// Everything committed agrees with any later leader's log; and the leader is owed an answer.
+    pub(crate) fn verify_committed(&mut self, fx: &mut Vec<Effect>) {
+        self.follower.verified = self.follower.verified.max(self.commit);
+        self.follower.acknowledged = None;
+        self.acknowledge(fx);
+    }
+
+    /// A new term: its leader has verified nothing yet.
+    pub(crate) fn forget_verified(&mut self) {
+        self.follower = Follower::default();
+    }
+
+    /// AppendEntries, leader's side.
+    pub(crate) fn on_append_reply(
+        &mut self,
+        from: NodeId,
+        result: AppendResult,
+        fx: &mut Vec<Effect>,
+    ) {
+        let last = self.log.last_id().index;
+        match result {
+            AppendResult::Durable(upto) if upto > last => {
+                fx.push(Effect::Refused {
+                    from,
+                    why: "acknowledges entries never sent",
+                });
+            }
+            AppendResult::Durable(upto) => {
+                if let Some(progress) = self.progress_mut(from) {
+                    progress.acknowledged(upto);
+                    self.advance_commit(fx);
+                }
+            }
+            AppendResult::Conflict { prev, hint } => {
+                let retry = self.log.common_ground(hint).index.next();
+                if let Some(progress) = self.progress_mut(from) {
+                    progress.conflicted(prev, retry.min(prev));
+                }
+            }
+        }
+    }
+
+    /// The leader's view of a peer that has just answered in this term.
+    pub(crate) fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        match &mut self.role {
+            Role::Leader(leadership) => leadership.peers.get_mut(&peer),
+            _ => None,
+        }
+    }
+
+    /// The identities of the entries `first..=last`, for a caller that reads their bodies.
+    ///
+    /// # Panics
+    /// If the log does not hold them.
+    pub fn entries(&self, first: Index, last: Index) -> Entries {
+        self.log.entries(first, last)
+    }
+
+    /// The term of the entry at `index`, if the log holds it.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+}

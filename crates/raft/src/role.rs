@@ -1,0 +1,57 @@
+//! The four roles, and what exists only while one of them is held.
+//! Never moves between roles; elections do.
+//!
+//! # Source
+//! Raft paper §5.1, Figure 4; dissertation §9.6 (pre-candidates).
+
+use alloc::collections::BTreeMap;
+
+use crate::effect::RoleName;
+use crate::progress::Progress;
+use crate::read::LeaderReads;
+use crate::types::{Index, Instant, NodeId};
+
+/// A role with its belongings: leaving it drops them.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Follower,
+    PreCandidate(Tally),
+    Candidate(Tally),
+    Leader(Leadership),
+}
+
+impl Role {
+    pub(crate) fn name(&self) -> RoleName {
+        match self {
+            Self::Follower => RoleName::Follower,
+            Self::PreCandidate(_) => RoleName::PreCandidate,
+            Self::Candidate(_) => RoleName::Candidate,
+            Self::Leader(_) => RoleName::Leader,
+        }
+    }
+}
+
+/// The votes of one election or pre-election.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) votes: BTreeMap<NodeId, bool>,
+    /// Whether the requests have left: not before one's own vote is durable (rule R1).
+    pub(crate) announced: bool,
+}
+
+impl Tally {
+    pub(crate) fn granted_by(&self, id: NodeId) -> bool {
+        self.votes.get(&id).copied().unwrap_or(false)
+    }
+}
+
+/// What a leader keeps for its term.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership {
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    pub(crate) reads: LeaderReads,
+    /// The term's first entry: reads wait until it is committed.
+    pub(crate) first: Index,
+    /// When the next heartbeat is due.
+    pub(crate) beat_at: Instant,
+}

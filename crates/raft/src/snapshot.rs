@@ -1,0 +1,58 @@
+//! Snapshots: forgetting the log's beginning, and starting from a leader's snapshot.
+//! Never sees a snapshot's bytes.
+//!
+//! # Source
+//! Raft paper §7, Figure 13; dissertation §5.
+
+use alloc::vec::Vec;
+
+use crate::durable::Change;
+use crate::effect::Effect;
+use crate::log::TermLog;
+use crate::membership::Config;
+use crate::raft::Raft;
+use crate::types::{LogId, NodeId};
+
+impl Raft {
+    /// A durable snapshot covers everything up to `base`.
+    pub(crate) fn on_compacted(&mut self, base: LogId, fx: &mut Vec<Effect>) {
+        if base.index <= self.log.base().index {
+            return;
+        }
+        if base.index > self.commit || !self.log.has(base) {
+            return self.halt("a snapshot covers what is not committed here", fx);
+        }
+        self.log.compact(base);
+    }
+
+    /// The leader offers a piece of a snapshot; the term has been dealt with.
+    pub(crate) fn on_snapshot(&mut self, from: NodeId, base: LogId, fx: &mut Vec<Effect>) {
+        self.heard_leader(from, fx);
+        if base.index <= self.commit {
+            self.verify_committed(fx);
+        } else {
+            fx.push(Effect::Install { from, base });
+        }
+    }
+
+    /// A leader's snapshot is durable and loaded here (Figure 13, steps 5 to 8).
+    pub(crate) fn on_installed(&mut self, base: LogId, config: Config, fx: &mut Vec<Effect>) {
+        if base.index <= self.commit {
+            return;
+        }
+        self.commit = base.index;
+        if !self.log.has(base) {
+            // What is here is shorter, or of an older leader: its replacement is committed.
+            self.log = TermLog::empty_after(base);
+            self.config = config;
+            self.persist(
+                Change {
+                    reset: Some(base),
+                    ..Change::default()
+                },
+                fx,
+            );
+        }
+        self.verify_committed(fx);
+    }
+}

@@ -1,0 +1,488 @@
+//! The frames that nodes exchange: a kind, fixed little-endian fields, then entries or bytes.
+//! Never trusts: any bytes decode to a frame or to an error.
+//!
+//! Entries travel in the very layout they have in the log ([`crate::record`]).
+//!
+//! # Source
+//! docs/wire.md, which draws each frame; Raft paper, Figures 2 and 13.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use headwater_raft::{AppendResult, Entries, Index, LogId, Message, ReadId, Term};
+
+use crate::entry::Entry;
+use crate::machine::Malformed;
+use crate::record::{
+    Reader, decode_entries, encode_entries, entries_bytes, malformed, put_log_id, put_u32, put_u64,
+};
+
+/// One frame between two nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Frame {
+    /// A message of the core; an append's entries beside it.
+    Raft(Message, Vec<Entry>),
+    /// A piece of the leader's snapshot file.
+    Piece {
+        term: Term,
+        base: LogId,
+        total_bytes: u64,
+        offset: u64,
+        bytes: Bytes,
+    },
+    /// How far a snapshot has been received.
+    PieceReply { base: LogId, upto: u64 },
+    /// A follower passes commands on to the leader.
+    Forward { batch: u64, commands: Vec<Bytes> },
+    /// The leader's answer: where the first command stands, the others behind it in the same
+    /// term; or why none was taken.
+    ForwardReply {
+        batch: u64,
+        result: Result<LogId, NotForwarded>,
+    },
+}
+
+/// Why a leader did not take forwarded commands: surely none was appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotForwarded {
+    NotLeader = 1,
+    Busy = 2,
+}
+
+mod kind {
+    pub(super) const VOTE: u8 = 1;
+    pub(super) const VOTE_REPLY: u8 = 2;
+    pub(super) const APPEND: u8 = 3;
+    pub(super) const APPEND_REPLY: u8 = 4;
+    pub(super) const BEAT: u8 = 5;
+    pub(super) const BEAT_REPLY: u8 = 6;
+    pub(super) const COMMIT: u8 = 7;
+    pub(super) const READ_ASK: u8 = 8;
+    pub(super) const READ_TELL: u8 = 9;
+    pub(super) const PIECE: u8 = 16;
+    pub(super) const PIECE_REPLY: u8 = 17;
+    pub(super) const FORWARD: u8 = 18;
+    pub(super) const FORWARD_REPLY: u8 = 19;
+}
+
+/// Encodes a message of the core; `entries` are the bodies of an append, else empty.
+pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
+    let mut out = Vec::with_capacity(48 + entries_bytes(entries));
+    match *message {
+        Message::Vote { term, pre, last } => {
+            put_head(&mut out, kind::VOTE, term.0);
+            out.push(u8::from(pre));
+            put_log_id(&mut out, last);
+        }
+        Message::VoteReply { term, pre, granted } => {
+            put_head(&mut out, kind::VOTE_REPLY, term.0);
+            out.push(u8::from(pre));
+            out.push(u8::from(granted));
+        }
+        Message::Append {
+            term,
+            entries: ref header,
+            commit,
+        } => {
+            assert_eq!(
+                header.count(),
+                entries.len() as u64,
+                "a header without its bodies"
+            );
+            put_head(&mut out, kind::APPEND, term.0);
+            put_log_id(&mut out, header.prev);
+            put_u64(&mut out, commit.0);
+            encode_entries(entries, &mut out);
+        }
+        Message::AppendReply { term, result } => {
+            put_head(&mut out, kind::APPEND_REPLY, term.0);
+            match result {
+                AppendResult::Durable(upto) => {
+                    out.push(1);
+                    put_u64(&mut out, upto.0);
+                }
+                AppendResult::Conflict { prev, hint } => {
+                    out.push(2);
+                    put_u64(&mut out, prev.0);
+                    put_log_id(&mut out, hint);
+                }
+            }
+        }
+        Message::Beat {
+            term,
+            commit,
+            round,
+        } => {
+            put_head(&mut out, kind::BEAT, term.0);
+            put_u64(&mut out, commit.0);
+            put_u64(&mut out, round);
+        }
+        Message::BeatReply { term, round } => {
+            put_head(&mut out, kind::BEAT_REPLY, term.0);
+            put_u64(&mut out, round);
+        }
+        Message::Commit { term, commit } => {
+            put_head(&mut out, kind::COMMIT, term.0);
+            put_u64(&mut out, commit.0);
+        }
+        Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
+        Message::ReadAsk { id, life } => {
+            put_head(&mut out, kind::READ_ASK, id.0);
+            put_u64(&mut out, life);
+        }
+        Message::ReadTell { id, life, at } => {
+            put_head(&mut out, kind::READ_TELL, id.0);
+            put_u64(&mut out, life);
+            out.push(u8::from(at.is_some()));
+            put_u64(&mut out, at.unwrap_or_default().0);
+        }
+    }
+    out.into()
+}
+
+impl Frame {
+    /// Encodes the frame.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Self::Raft(message, entries) => return encode_message(message, entries),
+            Self::Piece {
+                term,
+                base,
+                total_bytes,
+                offset,
+                bytes,
+            } => {
+                put_head(&mut out, kind::PIECE, term.0);
+                put_log_id(&mut out, *base);
+                put_u64(&mut out, *total_bytes);
+                put_u64(&mut out, *offset);
+                out.extend_from_slice(bytes);
+            }
+            Self::PieceReply { base, upto } => {
+                put_head(&mut out, kind::PIECE_REPLY, *upto);
+                put_log_id(&mut out, *base);
+            }
+            Self::Forward { batch, commands } => {
+                put_head(&mut out, kind::FORWARD, *batch);
+                for command in commands {
+                    let len = u32::try_from(command.len()).expect("commands are bounded");
+                    put_u32(&mut out, len);
+                    out.extend_from_slice(command);
+                }
+            }
+            Self::ForwardReply { batch, result } => {
+                put_head(&mut out, kind::FORWARD_REPLY, *batch);
+                match result {
+                    Ok(first) => {
+                        out.push(0);
+                        put_log_id(&mut out, *first);
+                    }
+                    Err(why) => out.push(*why as u8),
+                }
+            }
+        }
+        out.into()
+    }
+
+    /// Decodes a frame; bodies and pieces are slices of `bytes`, not copies.
+    ///
+    /// # Errors
+    /// The bytes are no frame of this version, or an entry's body does not match its checksum.
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader(bytes);
+        let kind = byte(&mut reader)?;
+        let first = reader.u64()?;
+        let frame = match kind {
+            kind::APPEND => {
+                let prev = reader.log_id()?;
+                let commit = Index(reader.u64()?);
+                let block = rest(&mut reader, bytes);
+                return decode_append(Term(first), prev, commit, block);
+            }
+            kind::PIECE => Self::Piece {
+                term: Term(first),
+                base: reader.log_id()?,
+                total_bytes: reader.u64()?,
+                offset: reader.u64()?,
+                bytes: rest(&mut reader, bytes),
+            },
+            kind::PIECE_REPLY => Self::PieceReply {
+                base: reader.log_id()?,
+                upto: first,
+            },
+            kind::FORWARD => {
+                let mut commands = Vec::new();
+                while !reader.0.is_empty() {
+                    let len = reader.u32()? as usize;
+                    commands.push(bytes.slice_ref(reader.take(len)?));
+                }
+                Self::Forward {
+                    batch: first,
+                    commands,
+                }
+            }
+            kind::FORWARD_REPLY => {
+                let result = match byte(&mut reader)? {
+                    0 => Ok(reader.log_id()?),
+                    1 => Err(NotForwarded::NotLeader),
+                    2 => Err(NotForwarded::Busy),
+                    _ => return Err(malformed("an unknown refusal")),
+                };
+                Self::ForwardReply {
+                    batch: first,
+                    result,
+                }
+            }
+            _ => Self::Raft(decode_message(kind, first, &mut reader)?, Vec::new()),
+        };
+        if !reader.0.is_empty() {
+            return Err(malformed("bytes after a frame"));
+        }
+        Ok(frame)
+    }
+}
+
+fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let term = Term(first);
+    Ok(match kind {
+        kind::VOTE => Message::Vote {
+            term,
+            pre: flag(reader)?,
+            last: reader.log_id()?,
+        },
+        kind::VOTE_REPLY => Message::VoteReply {
+            term,
+            pre: flag(reader)?,
+            granted: flag(reader)?,
+        },
+        kind::APPEND_REPLY => {
+            let result = match byte(reader)? {
+                1 => AppendResult::Durable(Index(reader.u64()?)),
+                2 => AppendResult::Conflict {
+                    prev: Index(reader.u64()?),
+                    hint: reader.log_id()?,
+                },
+                _ => return Err(malformed("an unknown append result")),
+            };
+            Message::AppendReply { term, result }
+        }
+        kind::BEAT => Message::Beat {
+            term,
+            commit: Index(reader.u64()?),
+            round: reader.u64()?,
+        },
+        kind::BEAT_REPLY => Message::BeatReply {
+            term,
+            round: reader.u64()?,
+        },
+        kind::COMMIT => Message::Commit {
+            term,
+            commit: Index(reader.u64()?),
+        },
+        kind::READ_ASK => Message::ReadAsk {
+            id: ReadId(first),
+            life: reader.u64()?,
+        },
+        kind::READ_TELL => {
+            let life = reader.u64()?;
+            let known = flag(reader)?;
+            let at = Index(reader.u64()?);
+            Message::ReadTell {
+                id: ReadId(first),
+                life,
+                at: known.then_some(at),
+            }
+        }
+        _ => return Err(malformed("a frame of an unknown kind")),
+    })
+}
+
+fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result<Frame, Malformed> {
+    let bodies = decode_entries(prev, block)?;
+    let mut entries = Entries::none(prev);
+    for entry in &bodies {
+        if entries
+            .runs
+            .last()
+            .is_none_or(|&(_, term)| term != entry.id.term)
+        {
+            entries.runs.push((entry.id.index, entry.id.term));
+        }
+        entries.last = entry.id.index;
+    }
+    Ok(Frame::Raft(
+        Message::Append {
+            term,
+            entries,
+            commit,
+        },
+        bodies,
+    ))
+}
+
+fn put_head(out: &mut Vec<u8>, kind: u8, number: u64) {
+    out.push(kind);
+    put_u64(out, number);
+}
+
+fn byte(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    Ok(reader.take(1)?[0])
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match byte(reader)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(malformed("a flag that is neither yes nor no")),
+    }
+}
+
+/// What is left of the frame, shared with it.
+fn rest(reader: &mut Reader<'_>, bytes: &Bytes) -> Bytes {
+    let left = core::mem::take(&mut reader.0);
+    bytes.slice_ref(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryKind;
+    use alloc::vec;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new(Term(term), Index(index))
+    }
+
+    fn samples() -> Vec<Frame> {
+        let bodies: Vec<Entry> = (4..8)
+            .map(|at| {
+                let body = Bytes::from(vec![at as u8; at as usize]);
+                Entry::new(id(2 + at / 6, at), EntryKind::Command, body)
+            })
+            .collect();
+        let mut entries = Entries::none(id(1, 3));
+        entries.runs = vec![(Index(4), Term(2)), (Index(6), Term(3))];
+        entries.last = Index(7);
+        let (term, commit) = (Term(9), Index(5));
+        let durable = AppendResult::Durable(Index(8));
+        let conflict = AppendResult::Conflict {
+            prev: Index(7),
+            hint: id(2, 6),
+        };
+        let messages = vec![
+            Message::Vote {
+                term,
+                pre: true,
+                last: id(3, 4),
+            },
+            Message::VoteReply {
+                term,
+                pre: false,
+                granted: true,
+            },
+            Message::Append {
+                term,
+                entries: Entries::none(id(2, 2)),
+                commit,
+            },
+            Message::AppendReply {
+                term,
+                result: durable,
+            },
+            Message::AppendReply {
+                term,
+                result: conflict,
+            },
+            Message::Beat {
+                term,
+                commit,
+                round: 3,
+            },
+            Message::BeatReply { term, round: 3 },
+            Message::Commit { term, commit },
+            Message::ReadAsk {
+                id: ReadId(1),
+                life: 2,
+            },
+            Message::ReadTell {
+                id: ReadId(1),
+                life: 2,
+                at: None,
+            },
+            Message::ReadTell {
+                id: ReadId(1),
+                life: 2,
+                at: Some(commit),
+            },
+        ];
+        let mut frames: Vec<Frame> = messages
+            .into_iter()
+            .map(|message| Frame::Raft(message, Vec::new()))
+            .collect();
+        let bytes = Bytes::from_static(b"piece");
+        frames.extend([
+            Frame::Raft(
+                Message::Append {
+                    term,
+                    entries,
+                    commit,
+                },
+                bodies,
+            ),
+            Frame::Piece {
+                term,
+                base: id(4, 9),
+                total_bytes: 99,
+                offset: 7,
+                bytes: bytes.clone(),
+            },
+            Frame::PieceReply {
+                base: id(4, 9),
+                upto: 12,
+            },
+            Frame::Forward {
+                batch: 7,
+                commands: vec![bytes.clone(), Bytes::new(), bytes],
+            },
+            Frame::ForwardReply {
+                batch: 7,
+                result: Ok(id(3, 3)),
+            },
+            Frame::ForwardReply {
+                batch: 7,
+                result: Err(NotForwarded::Busy),
+            },
+        ]);
+        frames
+    }
+
+    #[test]
+    fn every_frame_comes_back_as_it_went() {
+        for frame in samples() {
+            assert_eq!(Frame::decode(&frame.encode()).as_ref(), Ok(&frame));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic() {
+        let mut dice = headwater_raft::random::Dice::new(1);
+        for frame in samples() {
+            let whole = frame.encode();
+            for cut in 0..whole.len() {
+                // A frame's pieces have no length of their own: a shorter piece is a frame.
+                let _ = Frame::decode(&whole.slice(..cut));
+                for _ in 0..20 {
+                    let mut bytes = whole.to_vec();
+                    bytes[cut] = dice.roll() as u8;
+                    let _ = Frame::decode(&bytes.into());
+                }
+            }
+        }
+        for len in 0..200 {
+            for _ in 0..200 {
+                let bytes: Vec<u8> = (0..len).map(|_| dice.roll() as u8).collect();
+                let _ = Frame::decode(&bytes.into());
+            }
+        }
+    }
+}

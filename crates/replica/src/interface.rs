@@ -1,0 +1,201 @@
+//! What goes into a node and what comes out, as plain data; and the numbers that shape it.
+//! Never a callback: the world around feeds inputs and carries out outputs.
+//!
+//! # Source
+//! ARCHITECTURE.md, "the three doors"; rule R11 for outcomes.
+
+use alloc::string::String;
+use bytes::Bytes;
+use headwater_raft::{Index, LogId, NodeId, Term, WriteId};
+
+use crate::entry::LogOrder;
+use crate::machine::StateMachine;
+use crate::snapshot_file::{FileDone, FileOrder};
+
+/// The caller's name for a request, echoed in its one outcome.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// What can happen to a node.
+#[derive(Debug)]
+pub enum Input<M: StateMachine> {
+    /// A client's command. Exactly one [`Output::Proposed`] follows, sooner or later.
+    Propose {
+        /// The caller's name for it.
+        request: RequestId,
+        /// The command.
+        command: Bytes,
+    },
+    /// A client's question. Exactly one [`Output::Answered`] follows.
+    Query {
+        /// The caller's name for it.
+        request: RequestId,
+        /// The question.
+        query: M::Query,
+        /// Whether the answer must be linearizable; if not, it comes at once.
+        linearizable: bool,
+    },
+    /// A frame from a peer, whole and in the order sent on one connection.
+    Frame {
+        /// The peer, as the connection's handshake named it.
+        from: NodeId,
+        /// The frame, as the peer's [`Output::Frame`] had it.
+        frame: Bytes,
+    },
+    /// A connection to a peer came up or went down.
+    Link {
+        /// The peer.
+        peer: NodeId,
+        /// Up or down; after a down, frames sent before may be lost.
+        up: bool,
+    },
+    /// All log orders with an id up to this one are durable.
+    LogDone {
+        /// The highest such id.
+        upto: WriteId,
+    },
+    /// The snapshot worker answers.
+    FileDone(FileDone<M>),
+}
+
+/// What a node wants done.
+#[derive(Debug)]
+pub enum Output<M: StateMachine> {
+    /// Send a frame to a peer; dropping it is allowed, reordering on one connection is not.
+    Frame {
+        /// To whom.
+        to: NodeId,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// Give an order to the log, in this order (rule R2).
+    Log(LogOrder),
+    /// Give an order to the snapshot worker, in this order.
+    File(FileOrder),
+    /// A proposal's outcome.
+    Proposed {
+        /// Which proposal.
+        request: RequestId,
+        /// Where it stands and the reply, or its fate.
+        result: Result<(LogId, M::Reply), ProposeFate>,
+    },
+    /// A query's outcome.
+    Answered {
+        /// Which query.
+        request: RequestId,
+        /// The answer, or why there is none.
+        result: Result<M::Answer, ReadFate>,
+    },
+    /// The node can no longer take part safely: stop it and tell the operator.
+    Halt(String),
+}
+
+/// What became of a proposal that was not applied here (rule R11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProposeFate {
+    /// No leader is known; surely not taken.
+    NoLeader,
+    /// Too many bytes wait to commit; surely not taken.
+    Busy,
+    /// Larger than the limit; surely not taken.
+    TooLarge,
+    /// Another leader's entry was committed in its place: surely never applied.
+    Lost,
+    /// It may have been applied or may yet be: time ran out, or the link to the leader broke.
+    Unknown,
+}
+
+/// Why a query has no answer; asking again is always safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFate {
+    /// No leader is known.
+    NoLeader,
+    /// The leader changed, or could not confirm that it leads.
+    LeaderChanged,
+    /// Too many queries wait.
+    Busy,
+    /// Time ran out.
+    Timeout,
+}
+
+/// Numbers that shape a node. Durations in nanoseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Seed of the election dice.
+    pub seed: u64,
+    /// Never the same for two lives of one node's process; keeps answers to an earlier life apart.
+    pub life: u64,
+    /// How often a leader makes itself heard.
+    pub heartbeat_ns: u64,
+    /// The least silence before an election; the most is twice this.
+    pub election_ns: u64,
+    /// How long a request may wait for its outcome.
+    pub request_timeout_ns: u64,
+    /// The largest command.
+    pub command_bytes_max: usize,
+    /// Bytes proposed but not yet committed, at most; beyond it proposals are refused as busy.
+    pub uncommitted_bytes_max: u64,
+    /// Linearizable queries that wait for one read, at most; beyond it they are refused as busy.
+    pub queries_max: usize,
+    /// Bytes of entries in one message to a peer, about.
+    pub message_bytes_max: usize,
+    /// Bytes sent to a peer but not yet acknowledged, at most.
+    pub window_bytes_max: u64,
+    /// Bytes of log since the last snapshot that make a new one worth it, if the state is smaller.
+    pub snapshot_log_bytes: u64,
+    /// Bytes of log kept behind a snapshot, so that a follower a little behind needs no snapshot.
+    pub log_keep_bytes: u64,
+    /// Bytes of one snapshot chunk.
+    pub chunk_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const MILLISECOND: u64 = 1_000_000;
+        const MIB: u64 = 1 << 20;
+        Self {
+            seed: 0,
+            life: 0,
+            heartbeat_ns: 100 * MILLISECOND,
+            election_ns: 1000 * MILLISECOND,
+            request_timeout_ns: 7000 * MILLISECOND,
+            command_bytes_max: 2 << 20,
+            uncommitted_bytes_max: 64 * MIB,
+            queries_max: 65_536,
+            message_bytes_max: 1 << 20,
+            window_bytes_max: 8 * MIB,
+            snapshot_log_bytes: 64 * MIB,
+            log_keep_bytes: 8 * MIB,
+            chunk_bytes: 256 << 10,
+        }
+    }
+}
+
+/// How a node is, with counters since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows of.
+    pub leader: Option<NodeId>,
+    /// `leader`, `follower`, `candidate` or `pre-candidate`.
+    pub role: &'static str,
+    /// The last entry in the log.
+    pub last: LogId,
+    /// The commit index.
+    pub commit: Index,
+    /// The last entry applied.
+    pub applied: Index,
+    /// The last entry that the newest snapshot covers.
+    pub snapshot: LogId,
+    /// Proposals taken since the start.
+    pub proposals: u64,
+    /// Proposals that ended otherwise than applied.
+    pub proposals_failed: u64,
+    /// Proposals without an outcome yet.
+    pub proposals_pending: u64,
+    /// Leader changes seen.
+    pub leader_changes: u64,
+}

@@ -1,0 +1,309 @@
+//! Requests that wait for their one outcome (rule R11).
+//! Never asks the core; it is told what was committed, lost, or timed out.
+//!
+//! A proposal whose leader was deposed is *not* lost yet: its entry may survive on another node
+//! and be committed by a later leader. Its fate is sealed when its index is committed: by this
+//! entry or by another.
+//!
+//! # Source
+//! Raft paper §8; dissertation §6.3 for what a client may conclude.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use headwater_raft::{Index, Instant, LogId, NodeId, ReadId, Term};
+
+use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
+use crate::machine::StateMachine;
+
+/// A command that no leader has taken yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) request: RequestId,
+    pub(crate) command: Bytes,
+    pub(crate) deadline: Instant,
+}
+
+/// A query that has no read index yet.
+#[derive(Debug)]
+pub(crate) struct Asking<Q> {
+    pub(crate) request: RequestId,
+    pub(crate) query: Q,
+    pub(crate) deadline: Instant,
+}
+
+/// A batch of commands on its way to the leader.
+#[derive(Debug)]
+struct Forwarded {
+    to: NodeId,
+    waiting: Vec<Waiting>,
+}
+
+/// All requests of one node's clients that have no outcome yet.
+#[derive(Debug)]
+pub(crate) struct Requests<M: StateMachine> {
+    /// Commands for the next leader that can be reached.
+    held: VecDeque<Waiting>,
+    held_bytes: u64,
+    /// Commands sent to the leader, by batch.
+    forwarded: BTreeMap<u64, Forwarded>,
+    next_batch: u64,
+    /// Commands in the log, by the identity of their entry.
+    logged: BTreeMap<(Index, Term), (RequestId, Instant)>,
+    /// Queries for the next read.
+    asking: Vec<Asking<M::Query>>,
+    /// Queries by the read that will confirm them.
+    reading: BTreeMap<ReadId, Vec<Asking<M::Query>>>,
+    next_read: u64,
+    /// Queries that wait until their index is applied.
+    confirmed: BTreeMap<Index, Vec<Asking<M::Query>>>,
+    /// Proposals that ended otherwise than applied.
+    pub(crate) failed: u64,
+    /// When the deadlines are looked at next.
+    check_at: Instant,
+}
+
+/// How often deadlines are looked at: a request may wait this much longer than its limit.
+const CHECK_NS: u64 = 50_000_000;
+
+impl<M: StateMachine> Requests<M> {
+    pub(crate) fn new() -> Self {
+        Self {
+            held: VecDeque::new(),
+            held_bytes: 0,
+            forwarded: BTreeMap::new(),
+            next_batch: 1,
+            logged: BTreeMap::new(),
+            asking: Vec::new(),
+            reading: BTreeMap::new(),
+            next_read: 1,
+            confirmed: BTreeMap::new(),
+            failed: 0,
+            check_at: Instant(0),
+        }
+    }
+
+    /// Proposals without an outcome.
+    pub(crate) fn pending(&self) -> u64 {
+        let forwarded: usize = self
+            .forwarded
+            .values()
+            .map(|batch| batch.waiting.len())
+            .sum();
+        (self.held.len() + forwarded + self.logged.len()) as u64
+    }
+
+    /// When [`Requests::expire`] is due; `None` while nothing waits.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let idle = self.pending() == 0
+            && self.asking.is_empty()
+            && self.reading.is_empty()
+            && self.confirmed.is_empty();
+        (!idle).then_some(self.check_at)
+    }
+
+    // Proposals.
+
+    pub(crate) fn hold(&mut self, waiting: Waiting) {
+        self.held_bytes += waiting.command.len() as u64;
+        self.held.push_back(waiting);
+    }
+
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    pub(crate) fn hold_all(&mut self, waiting: Vec<Waiting>) {
+        for waiting in waiting {
+            self.hold(waiting);
+        }
+    }
+
+    /// The commands that have waited longest, up to about `bytes`; `None` if there are none.
+    pub(crate) fn take_held(&mut self, bytes: u64) -> Option<Vec<Waiting>> {
+        let mut taken = Vec::new();
+        let mut weight = 0;
+        while weight < bytes
+            && let Some(waiting) = self.held.pop_front()
+        {
+            weight += waiting.command.len() as u64;
+            taken.push(waiting);
+        }
+        self.held_bytes -= weight;
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// Remembers a batch that leaves for the leader; returns its number.
+    pub(crate) fn forward(&mut self, to: NodeId, waiting: Vec<Waiting>) -> u64 {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.forwarded.insert(batch, Forwarded { to, waiting });
+        batch
+    }
+
+    /// The batch that a leader answers, if it was sent to that leader and still waits.
+    pub(crate) fn take_forwarded(&mut self, batch: u64, from: NodeId) -> Option<Vec<Waiting>> {
+        if self.forwarded.get(&batch)?.to != from {
+            return None;
+        }
+        self.forwarded
+            .remove(&batch)
+            .map(|forwarded| forwarded.waiting)
+    }
+
+    /// The leader is another, or the link to it broke: batches without an answer may or may not
+    /// have been taken.
+    pub(crate) fn lose_forwarded(&mut self, unless: Option<NodeId>, out: &mut Vec<Output<M>>) {
+        let lost: Vec<u64> = self
+            .forwarded
+            .iter()
+            .filter(|(_, batch)| Some(batch.to) != unless)
+            .map(|(&number, _)| number)
+            .collect();
+        for number in lost {
+            let batch = self.forwarded.remove(&number).expect("just listed");
+            for waiting in batch.waiting {
+                self.fail(waiting.request, ProposeFate::Unknown, out);
+            }
+        }
+    }
+
+    /// The commands stand in the log from `first` on, or will once this node learns of it.
+    pub(crate) fn logged(&mut self, first: LogId, waiting: impl Iterator<Item = Waiting>) {
+        for (place, waiting) in waiting.enumerate() {
+            let index = Index(first.index.0 + place as u64);
+            self.logged
+                .insert((index, first.term), (waiting.request, waiting.deadline));
+        }
+    }
+
+    /// The entry `at` is applied: the request that waits for it, if any. Requests that waited for
+    /// another entry of that index are lost for good.
+    pub(crate) fn applied(&mut self, at: LogId, out: &mut Vec<Output<M>>) -> Option<RequestId> {
+        let mut found = None;
+        while let Some(entry) = self.logged.first_entry() {
+            let (index, term) = *entry.key();
+            if index > at.index {
+                break;
+            }
+            let (request, _) = entry.remove();
+            if (index, term) == (at.index, at.term) {
+                found = Some(request);
+            } else if index == at.index {
+                self.fail(request, ProposeFate::Lost, out);
+            } else {
+                // A snapshot passed over this index: what it held is not known.
+                self.fail(request, ProposeFate::Unknown, out);
+            }
+        }
+        found
+    }
+
+    pub(crate) fn fail(&mut self, request: RequestId, fate: ProposeFate, out: &mut Vec<Output<M>>) {
+        self.failed += 1;
+        out.push(Output::Proposed {
+            request,
+            result: Err(fate),
+        });
+    }
+
+    // Queries.
+
+    pub(crate) fn ask(&mut self, asking: Asking<M::Query>) {
+        self.asking.push(asking);
+    }
+
+    pub(crate) fn queries(&self) -> usize {
+        self.asking.len()
+    }
+
+    /// All queries that wait for a read, under one new read.
+    pub(crate) fn begin_read(&mut self) -> Option<ReadId> {
+        if self.asking.is_empty() {
+            return None;
+        }
+        let id = ReadId(self.next_read);
+        self.next_read += 1;
+        self.reading.insert(id, core::mem::take(&mut self.asking));
+        Some(id)
+    }
+
+    /// A read has its index: its queries wait until that is applied. Without one they ask again.
+    pub(crate) fn read_done(&mut self, id: ReadId, at: Option<Index>) {
+        let Some(queries) = self.reading.remove(&id) else {
+            return;
+        };
+        match at {
+            Some(index) => self.confirmed.entry(index).or_default().extend(queries),
+            None => self.asking.extend(queries),
+        }
+    }
+
+    /// The queries that can be answered once everything up to `applied` is applied.
+    pub(crate) fn take_answerable(&mut self, applied: Index) -> Vec<Asking<M::Query>> {
+        let mut ready = Vec::new();
+        while let Some(entry) = self.confirmed.first_entry() {
+            if *entry.key() > applied {
+                break;
+            }
+            ready.extend(entry.remove());
+        }
+        ready
+    }
+
+    // Deadlines.
+
+    /// Ends the requests that have waited too long.
+    pub(crate) fn expire(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
+        if now < self.check_at {
+            return;
+        }
+        self.check_at = now.after(CHECK_NS);
+        for waiting in self.take_held(u64::MAX).unwrap_or_default() {
+            if waiting.deadline <= now {
+                self.fail(waiting.request, ProposeFate::NoLeader, out);
+            } else {
+                self.hold(waiting);
+            }
+        }
+        let mut late = Vec::new();
+        for batch in self.forwarded.values_mut() {
+            let expired = batch.waiting.iter().all(|waiting| waiting.deadline <= now);
+            if expired {
+                late.extend(batch.waiting.drain(..).map(|waiting| waiting.request));
+            }
+        }
+        self.forwarded.retain(|_, batch| !batch.waiting.is_empty());
+        self.logged.retain(|_, &mut (request, deadline)| {
+            if deadline <= now {
+                late.push(request);
+            }
+            deadline > now
+        });
+        for request in late {
+            self.fail(request, ProposeFate::Unknown, out);
+        }
+        self.expire_queries(now, out);
+    }
+
+    fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
+        let mut end = |queries: &mut Vec<Asking<M::Query>>, fate: ReadFate| {
+            queries.retain(|query| {
+                if query.deadline <= now {
+                    out.push(Output::Answered {
+                        request: query.request,
+                        result: Err(fate),
+                    });
+                }
+                query.deadline > now
+            });
+        };
+        end(&mut self.asking, ReadFate::NoLeader);
+        for queries in self.reading.values_mut().chain(self.confirmed.values_mut()) {
+            end(queries, ReadFate::Timeout);
+        }
+        self.reading.retain(|_, queries| !queries.is_empty());
+        self.confirmed.retain(|_, queries| !queries.is_empty());
+    }
+}

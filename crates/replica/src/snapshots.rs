@@ -1,0 +1,327 @@
+//! Snapshots: when to take one, how to send one, how to start from one.
+//! Never stops the world: a walk hands out one chunk a turn while commands go on.
+//!
+//! # Source
+//! Raft paper §7, Figure 13; dissertation §5.1.3 (when), §5.2 (learning from one).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use headwater_raft::{Index, Input as CoreInput, Instant, LogId, NodeId, Pull};
+
+use crate::codec::Frame;
+use crate::entry::{LogOrder, SnapshotMeta};
+use crate::interface::Output;
+use crate::machine::StateMachine;
+use crate::replica::Replica;
+use crate::snapshot_file::{FileDone, FileOrder};
+
+/// Chunks on their way to the file, at most: the walk waits for the disk.
+const CHUNKS_IN_FLIGHT_MAX: usize = 2;
+
+/// A node's snapshots, coming and going.
+pub(crate) struct Snapshots<W> {
+    newest: LogId,
+    /// The log's weight at the newest snapshot.
+    weight: u64,
+    walk: Option<Walking<W>>,
+    /// Followers that are being sent a snapshot.
+    pub(crate) sending: BTreeMap<NodeId, Sending>,
+    /// The piece that came with the frame at hand: total bytes, offset, bytes.
+    pub(crate) piece: Option<(u64, u64, Bytes)>,
+    /// Whose snapshot is being received.
+    receiving_from: Option<NodeId>,
+}
+
+/// An own snapshot in the making.
+struct Walking<W> {
+    meta: SnapshotMeta,
+    walk: W,
+    in_flight: usize,
+    finished: bool,
+}
+
+/// A snapshot on its way to one follower, a piece at a time.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    base: Option<LogId>,
+    offset: u64,
+    /// When the piece at `offset` was last asked of the disk.
+    asked_at: Instant,
+}
+
+impl<W> Snapshots<W> {
+    pub(crate) fn new(newest: LogId, weight: u64) -> Self {
+        Self {
+            newest,
+            weight,
+            walk: None,
+            sending: BTreeMap::new(),
+            piece: None,
+            receiving_from: None,
+        }
+    }
+
+    pub(crate) fn newest(&self) -> LogId {
+        self.newest
+    }
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// The snapshot worker has done something.
+    pub(crate) fn on_file_done(&mut self, done: FileDone<M>, out: &mut Vec<Output<M>>) {
+        match done {
+            FileDone::Wrote => {
+                if let Some(walking) = &mut self.snapshots.walk {
+                    walking.in_flight = walking.in_flight.saturating_sub(1);
+                }
+            }
+            FileDone::Taken(meta) => self.on_taken(&meta, out),
+            FileDone::Received { base, upto } => {
+                if let Some(to) = self.snapshots.receiving_from {
+                    let frame = Frame::PieceReply { base, upto }.encode();
+                    out.push(Output::Frame { to, frame });
+                }
+            }
+            FileDone::Loaded { meta, machine } => self.on_loaded(meta, machine, out),
+            // The leader will notice the silence and start again from the first piece.
+            FileDone::Refused { .. } => {}
+            FileDone::Piece {
+                to,
+                base,
+                total_bytes,
+                offset,
+                bytes,
+            } => {
+                self.send_piece(to, base, (total_bytes, offset), bytes, out);
+            }
+        }
+    }
+
+    // Taking.
+
+    /// Starts a snapshot when it is worth its cost, and keeps one going.
+    pub(crate) fn walk_snapshot(&mut self, out: &mut Vec<Output<M>>) {
+        if self.snapshots.walk.is_none() && self.is_snapshot_due() {
+            let config = self.raft.config().clone();
+            let meta = SnapshotMeta {
+                base: self.applied,
+                config,
+            };
+            out.push(Output::File(FileOrder::Begin(meta.clone())));
+            let walk = self.machine.begin_snapshot();
+            self.snapshots.walk = Some(Walking {
+                meta,
+                walk,
+                in_flight: 0,
+                finished: false,
+            });
+        }
+        let Some(walking) = &mut self.snapshots.walk else {
+            return;
+        };
+        while walking.in_flight < CHUNKS_IN_FLIGHT_MAX && !walking.finished {
+            match self
+                .machine
+                .next_chunk(&mut walking.walk, self.options.chunk_bytes)
+            {
+                Some(chunk) => {
+                    walking.in_flight += 1;
+                    out.push(Output::File(FileOrder::Chunk(chunk)));
+                }
+                None => {
+                    walking.finished = true;
+                    out.push(Output::File(FileOrder::Finish));
+                }
+            }
+        }
+    }
+
+    /// A snapshot writes the whole state: it is due once the log since the last one outweighs
+    /// both the state and a floor, so that snapshots at most double what is written.
+    fn is_snapshot_due(&self) -> bool {
+        if self.applied.index <= self.snapshots.newest.index {
+            return false;
+        }
+        let log = self
+            .bodies
+            .weight(self.applied.index)
+            .saturating_sub(self.snapshots.weight);
+        log >= self
+            .options
+            .snapshot_log_bytes
+            .max(self.machine.size_bytes())
+    }
+
+    /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
+    fn on_taken(&mut self, meta: &SnapshotMeta, out: &mut Vec<Output<M>>) {
+        let finished = self.snapshots.walk.take_if(|walking| walking.meta == *meta);
+        if finished.is_none() || meta.base.index <= self.snapshots.newest.index {
+            return;
+        }
+        self.remember_snapshot(meta.base);
+        let keep = self.keep_from(meta.base.index);
+        let Some(term) = self.raft.term_at(keep) else {
+            return;
+        };
+        self.core(
+            CoreInput::Compacted {
+                base: LogId::new(term, keep),
+            },
+            out,
+        );
+        self.bodies.compact(self.raft.base().index);
+        out.push(Output::Log(LogOrder::Release {
+            upto: self.raft.base().index,
+        }));
+    }
+
+    fn remember_snapshot(&mut self, base: LogId) {
+        self.snapshots.newest = base;
+        self.snapshots.weight = self.bodies.weight(base.index);
+    }
+
+    /// The last index to forget: some bytes stay for followers a little behind, and more for live
+    /// ones that still need them, up to the weight that triggers snapshots.
+    fn keep_from(&self, snapshot: Index) -> Index {
+        let base = self.raft.base().index;
+        let back = |bytes: u64| {
+            let weight = self.bodies.weight(snapshot).saturating_sub(bytes);
+            let mut at = snapshot;
+            while at > base && self.bodies.weight(at) > weight {
+                at = at.prev();
+            }
+            at
+        };
+        let slowest = self
+            .links
+            .iter()
+            .filter_map(|&peer| self.raft.matched(peer))
+            .min();
+        let floor = back(self.options.log_keep_bytes + self.options.snapshot_log_bytes);
+        let cheap = back(self.options.log_keep_bytes);
+        slowest
+            .map_or(cheap, |index| cheap.min(index.max(floor)))
+            .max(base)
+    }
+
+    // Sending.
+
+    /// Followers that need what the log has forgotten are sent the newest snapshot.
+    pub(crate) fn send_pieces(&mut self, out: &mut Vec<Output<M>>) {
+        let (now, patience_ns) = (self.now, self.options.election_ns);
+        for peer in self.raft.config().peers_of(self.raft.me()) {
+            if self.raft.pull(peer) != Pull::Snapshot || !self.links.contains(&peer) {
+                self.snapshots.sending.remove(&peer);
+                continue;
+            }
+            let fresh = Sending {
+                base: None,
+                offset: 0,
+                asked_at: Instant(0),
+            };
+            let is_new = !self.snapshots.sending.contains_key(&peer);
+            let sending = self.snapshots.sending.entry(peer).or_insert(fresh);
+            // A piece or its answer may be lost: ask again after a silence.
+            if is_new || now.since(sending.asked_at) >= patience_ns {
+                self.read_piece(peer, out);
+            }
+        }
+    }
+
+    fn read_piece(&mut self, to: NodeId, out: &mut Vec<Output<M>>) {
+        let len = self.options.chunk_bytes;
+        let now = self.now;
+        let Some(sending) = self.snapshots.sending.get_mut(&to) else {
+            return;
+        };
+        sending.asked_at = now;
+        let (base, offset) = (sending.base, sending.offset);
+        out.push(Output::File(FileOrder::Read {
+            to,
+            base,
+            offset,
+            len,
+        }));
+    }
+
+    fn send_piece(
+        &mut self,
+        to: NodeId,
+        base: LogId,
+        (total_bytes, offset): (u64, u64),
+        bytes: Bytes,
+        out: &mut Vec<Output<M>>,
+    ) {
+        let Some(sending) = self.snapshots.sending.get_mut(&to) else {
+            return;
+        };
+        sending.base = Some(base);
+        sending.offset = offset;
+        let term = self.raft.term();
+        let frame = Frame::Piece {
+            term,
+            base,
+            total_bytes,
+            offset,
+            bytes,
+        }
+        .encode();
+        out.push(Output::Frame { to, frame });
+    }
+
+    /// A follower says how far it has received: the next piece follows.
+    pub(crate) fn on_piece_reply(
+        &mut self,
+        from: NodeId,
+        base: LogId,
+        upto: u64,
+        out: &mut Vec<Output<M>>,
+    ) {
+        let Some(sending) = self.snapshots.sending.get_mut(&from) else {
+            return;
+        };
+        if sending.base == Some(base) && upto != sending.offset {
+            sending.offset = upto;
+            self.read_piece(from, out);
+        }
+    }
+
+    // Receiving.
+
+    /// The core wants the leader's snapshot: the piece at hand goes to the file.
+    pub(crate) fn on_install(&mut self, from: NodeId, base: LogId, out: &mut Vec<Output<M>>) {
+        let Some((total_bytes, offset, bytes)) = self.snapshots.piece.take() else {
+            return;
+        };
+        self.snapshots.receiving_from = Some(from);
+        let order = FileOrder::Receive {
+            base,
+            total_bytes,
+            offset,
+            bytes,
+        };
+        out.push(Output::File(order));
+    }
+
+    /// A received snapshot is durable and loaded: it becomes the state, unless the log has
+    /// brought more in the meantime.
+    fn on_loaded(&mut self, meta: SnapshotMeta, machine: M, out: &mut Vec<Output<M>>) {
+        if meta.base.index <= self.applied.index || meta.base.index <= self.raft.commit() {
+            return;
+        }
+        self.machine = machine;
+        self.applied = meta.base;
+        self.snapshots.walk = None;
+        self.skip_requests(meta.base, out);
+        self.core(
+            CoreInput::Installed {
+                base: meta.base,
+                config: meta.config,
+            },
+            out,
+        );
+        self.remember_snapshot(meta.base);
+    }
+}
