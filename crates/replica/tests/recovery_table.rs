@@ -1,4 +1,5 @@
 //! One test for each row of the decision table in docs/format.md, "Recovery".
+#![allow(clippy::unwrap_used)]
 
 mod wal_common;
 

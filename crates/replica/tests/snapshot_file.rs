@@ -1,4 +1,5 @@
 //! Snapshot files: taken, served piece by piece, received, refused, kept and dropped.
+#![allow(clippy::unwrap_used)]
 
 mod wal_common;
 

@@ -7,6 +7,7 @@
 //!
 //! `SEEDS=100000 cargo test -p headwater-replica --test wal_random` runs more;
 //! `SEED=17` runs one and tells what it does.
+#![allow(clippy::unwrap_used)]
 
 mod wal_common;
 

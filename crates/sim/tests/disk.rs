@@ -1,4 +1,5 @@
 //! The simulated disk keeps what POSIX promises and loses what it does not.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 
