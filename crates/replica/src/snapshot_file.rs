@@ -128,7 +128,7 @@ impl SnapshotStore {
         &self.mended
     }
 
-    /// Carries out one order; `None` if it has no answer: a chunk, a piece wanted of a snapshot
+    /// Carries out one order; `None` if it has no answer: a beginning, a piece wanted of a snapshot
     /// when there is none, or the rest of a snapshot whose beginning failed.
     ///
     /// # Errors

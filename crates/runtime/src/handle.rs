@@ -5,14 +5,19 @@
 //! Dissertation §6 (client interaction).
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_raft::{Index, LogId, NodeId, Term};
 use headwater_replica::StateMachine;
+use tokio::sync::{oneshot, watch};
+
+use crate::counters::Counters;
+use crate::driver::{Event, StatusCell};
+use crate::inbox::{Inbox, Refused};
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;
@@ -45,16 +50,59 @@ pub struct NodeConfig {
     pub request_timeout: Duration,
 }
 
-/// A running node. Cheap to clone; the node stops when [`Handle::shutdown`] is called.
+impl NodeConfig {
+    /// A cluster of one, with the usual timings and sizes; change what is different.
+    pub fn new(cluster: u64, node: NodeId, data_dir: PathBuf) -> Self {
+        Self {
+            cluster,
+            node,
+            members: BTreeMap::from([(node, String::new())]),
+            listen_peer: Vec::new(),
+            data_dir,
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_millis(1000),
+            snapshot_log_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            command_bytes_max: 2 << 20,
+            request_timeout: Duration::from_secs(7),
+        }
+    }
+}
+
+/// A running node. Cheap to clone; the node stops when [`Handle::shutdown`] is called, or when the
+/// last handle is dropped.
 pub struct Handle<M: StateMachine> {
-    machine: PhantomData<fn() -> M>,
+    node: Arc<Owned<M>>,
+}
+
+/// What all handles of a node share.
+struct Owned<M: StateMachine> {
+    shared: Shared<M>,
+}
+
+/// The loop's side of a handle.
+pub(crate) struct Shared<M: StateMachine> {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: u64,
+    pub(crate) command_bytes_max: usize,
+    pub(crate) inbox: Arc<Inbox<Event<M>>>,
+    pub(crate) status: Arc<StatusCell>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) stopped: watch::Receiver<Option<StopReason>>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
         Self {
-            machine: PhantomData,
+            node: self.node.clone(),
         }
+    }
+}
+
+impl<M: StateMachine> Drop for Owned<M> {
+    fn drop(&mut self) {
+        // Nobody could ever stop it after this.
+        self.shared.inbox.put(Event::Shutdown);
     }
 }
 
@@ -115,6 +163,9 @@ pub enum StartError {
     /// The log or a snapshot is damaged.
     #[error("{0}")]
     Damaged(String),
+    /// A later version of this program wrote the data directory.
+    #[error("{0}")]
+    NewerFormat(String),
     /// The peer address is taken or not ours.
     #[error("cannot listen for peers on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -183,39 +234,102 @@ impl<M: StateMachine> Handle<M> {
     ///
     /// # Errors
     /// See [`StartError`]; the text names the directory or address and what to do.
-    pub async fn start(_config: NodeConfig) -> Result<Self, StartError> {
-        unimplemented!()
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let shared = crate::start::start(config).await?;
+        Ok(Self {
+            node: Arc::new(Owned { shared }),
+        })
     }
 
     /// Proposes a command; from a follower it is forwarded. Returns once the command is committed
-    /// and applied here.
+    /// and applied here. Dropping the future before that leaves the outcome open.
     ///
     /// # Errors
     /// See [`ProposeError`]: only `Unknown` leaves the outcome open.
-    pub async fn propose(&self, _command: Bytes) -> Result<Applied<M::Reply>, ProposeError> {
-        unimplemented!()
+    pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Reply>, ProposeError> {
+        let shared = &self.node.shared;
+        if command.len() > shared.command_bytes_max {
+            return Err(ProposeError::TooLarge(command.len()));
+        }
+        let (outcome, answer) = oneshot::channel();
+        shared
+            .inbox
+            .offer(Event::Propose(command, outcome))
+            .map_err(|(refused, _)| match refused {
+                Refused::Full => ProposeError::Busy,
+                Refused::Closed => ProposeError::Stopped,
+            })?;
+        answer
+            .await
+            .unwrap_or(Err(ProposeError::Unknown("the node stopped")))
     }
 
     /// Answers a query at the asked level.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn query(&self, _query: M::Query, _level: ReadLevel) -> Result<M::Answer, ReadError> {
-        unimplemented!()
+    pub async fn query(&self, query: M::Query, level: ReadLevel) -> Result<M::Answer, ReadError> {
+        let linearizable = level == ReadLevel::Linearizable;
+        let (outcome, answer) = oneshot::channel();
+        self.node
+            .shared
+            .inbox
+            .offer(Event::Query(query, linearizable, outcome))
+            .map_err(|(refused, _)| match refused {
+                Refused::Full => ReadError::Busy,
+                Refused::Closed => ReadError::Stopped,
+            })?;
+        answer.await.unwrap_or(Err(ReadError::Stopped))
     }
 
     /// How the node was at the end of its last turn; never waits.
     pub fn status(&self) -> Status {
-        unimplemented!()
+        let shared = &self.node.shared;
+        let replica = shared.status.read();
+        let mut counters = shared.counters.by_name();
+        counters.extend([
+            ("proposals", replica.proposals),
+            ("proposals_failed", replica.proposals_failed),
+            ("proposals_pending", replica.proposals_pending),
+            ("leader_changes", replica.leader_changes),
+            ("snapshot_index", replica.snapshot.index.0),
+        ]);
+        Status {
+            node: shared.node,
+            cluster: shared.cluster,
+            term: replica.term,
+            leader: replica.leader,
+            role: replica.role,
+            last: replica.last,
+            commit: replica.commit,
+            applied: replica.applied,
+            counters,
+        }
     }
 
-    /// Stops taking requests, finishes what is being written, closes the files.
+    /// The term of [`Handle::status`], without the cost of the counters.
+    pub fn term(&self) -> Term {
+        self.node.shared.status.read().term
+    }
+
+    /// The leader of [`Handle::status`], without the cost of the counters.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.node.shared.status.read().leader
+    }
+
+    /// Stops taking requests, finishes what is being written, closes the files; returns when all
+    /// that is done. The data directory can then be opened again.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.node.shared.inbox.put(Event::Shutdown);
+        self.stopped().await;
     }
 
     /// Waits until the node has stopped, and says why.
     pub async fn stopped(&self) -> StopReason {
-        unimplemented!()
+        let mut stopped = self.node.shared.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().expect("waited for it"),
+            Err(_) => StopReason::Halted("the tokio runtime that ran the node is gone".into()),
+        }
     }
 }

@@ -1,3 +1,87 @@
 //! The one binary: `headwater`.
+//! Never does anything itself: it reads the command line and hands over.
+//!
+//! # Source
+//! etcd's command line.
 
-fn main() {}
+mod argv;
+mod backend;
+mod cli;
+mod config;
+mod convert;
+mod dev;
+mod etcd_flags;
+mod failure;
+mod front;
+mod generated;
+mod http_pages;
+mod identity;
+mod metrics;
+mod process;
+mod serve;
+mod service;
+mod url;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Command;
+use crate::config::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (cli, ignored) = cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve(&args, ignored),
+        Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
+        Command::Version => {
+            println!("{}", cli::version());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headwater: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &cli::ServeArgs, ignored: Vec<String>) -> Result<()> {
+    start_log(&args.log_level)?;
+    let mut config = Config::from_args(args)?;
+    config.warnings.extend(ignored);
+    runtime()?.block_on(serve::run(config))
+}
+
+/// One thread runs everything but the waiting for disks: waking another thread would cost more
+/// than it could take off this one's shoulders.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")
+}
+
+fn start_log(level: &str) -> Result<()> {
+    // etcd's words for what tracing calls error.
+    let level = match level {
+        "panic" | "fatal" | "dpanic" => "error",
+        level => level,
+    };
+    let filter = EnvFilter::try_new(level)
+        .with_context(|| format!("--log-level \"{level}\" is none of error, warn, info, debug"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -1,1 +1,18 @@
-//! Black-box tests.
+//! Black-box tests of an etcd-compatible server: what they share.
+//! Never links Headwater's own crates: it knows the server only as a program with etcd's flags,
+//! so that etcd itself can stand in for it and referee the tests.
+//!
+//! The tests stand in `tests/`; the parts here are the cluster they run against, the history of
+//! what its clients saw, and two independent judges of that history.
+
+pub mod cluster;
+pub mod golden;
+pub mod history;
+pub mod http;
+pub mod judge;
+pub mod linearizable;
+pub mod port;
+pub mod random;
+pub mod revision;
+pub mod shrink;
+pub mod workload;

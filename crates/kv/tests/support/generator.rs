@@ -28,6 +28,8 @@ pub struct Generator {
     pub dice: Dice,
     /// The revision requests are about; the caller keeps it up to date.
     pub revision: i64,
+    /// Leaves out what stops a real etcd 3.4 or what it leaves undefined within a transaction.
+    pub spares_etcd: bool,
 }
 
 impl Generator {
@@ -35,6 +37,7 @@ impl Generator {
         Generator {
             dice: Dice(seed),
             revision: 1,
+            spares_etcd: false,
         }
     }
 
@@ -93,7 +96,7 @@ impl Generator {
             SortTarget::Mod,
             SortTarget::Value,
         ];
-        let has_unknown = dice.once_in(100);
+        let has_unknown = dice.once_in(100) && !self.spares_etcd;
         let sort_target = if has_unknown {
             SortTarget::Unknown
         } else {
@@ -212,9 +215,22 @@ impl Generator {
         }
         match self.dice.below(10) {
             0..=2 if !read_only => RequestOp::Put(self.put()),
-            3..=4 if !read_only => RequestOp::DeleteRange(self.delete()),
+            3..=4 if !read_only => {
+                let mut delete = self.delete();
+                // Followed by a put that keeps the deleted value, this ends an etcd.
+                if self.spares_etcd && &delete.range_end[..] == b"\0" {
+                    delete.range_end = Bytes::new();
+                }
+                RequestOp::DeleteRange(delete)
+            }
             5..=6 if depth > 0 => RequestOp::Txn(Box::new(self.txn(depth - 1, read_only))),
-            _ => RequestOp::Range(self.range()),
+            _ => {
+                let mut range = self.range();
+                if self.spares_etcd {
+                    range.sort_target = SortTarget::Key;
+                }
+                RequestOp::Range(range)
+            }
         }
     }
 

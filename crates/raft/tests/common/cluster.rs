@@ -1,0 +1,553 @@
+//! The cluster: nodes, wires between them, and the verbs with which a test plays fate.
+//! Nothing happens by itself: no message arrives, no write completes, no time passes unasked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use headwater_raft::{
+    Config, Effect, Index, Input, Instant, LogId, Message, NodeId, NotTaken, Options, Pull, Raft,
+    ReadId, ReadLost, RoleName, Term, WriteId,
+};
+
+use super::disk::Disk;
+use super::truth::Truth;
+
+/// One message on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parcel {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub message: Message,
+}
+
+/// One node: a core that may be down, and a disk that stays.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub raft: Option<Raft>,
+    pub disk: Disk,
+    pub life: u64,
+    /// A snapshot being received: what it covers, and whether it is durable yet.
+    pub incoming: Option<LogId>,
+    /// The commit index as the effects told it: what a driver writes beside a log write.
+    told_commit: Index,
+    /// Reads answered in this life.
+    pub answers: BTreeMap<ReadId, Result<Index, ReadLost>>,
+    /// When a snapshot was last offered to each peer.
+    offered: BTreeMap<NodeId, Instant>,
+    pub refused: Vec<&'static str>,
+}
+
+impl Node {
+    pub fn raft(&self) -> &Raft {
+        self.raft.as_ref().expect("the node is up")
+    }
+}
+
+/// Some nodes, what is under way between them, and the witness.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub now: Instant,
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Messages under way, in the order sent.
+    pub wire: VecDeque<Parcel>,
+    /// Directions in which messages vanish.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    pub truth: Truth,
+    /// All effects so far, for tests that look.
+    pub seen: Vec<(NodeId, Effect)>,
+    pub records: bool,
+    /// Whether entries are pulled and sent after each step.
+    pub pulls: bool,
+    /// How many entries fit one append.
+    pub batch: u64,
+    /// Whether every step compares the log in memory with the log its writes spell.
+    pub thorough: bool,
+    pub options: Options,
+    pub config: Config,
+    next_read: u64,
+}
+
+impl Cluster {
+    /// A new cluster of `count` voters with empty disks, all up, none leading.
+    pub fn new(count: u64) -> Self {
+        Self::with_disks((1..=count).map(|_| Disk::holding(0, &[])).collect())
+    }
+
+    /// A cluster whose nodes find these logs: `(latest term, terms of the entries)` each.
+    pub fn with_logs(logs: &[(u64, &[u64])]) -> Self {
+        Self::with_disks(
+            logs.iter()
+                .map(|&(term, log)| Disk::holding(term, log))
+                .collect(),
+        )
+    }
+
+    /// A cluster whose nodes find these disks, all of voters.
+    pub fn with_disks(disks: Vec<Disk>) -> Self {
+        let config = Config::of_voters((1..=disks.len() as u64).map(NodeId));
+        Self::of(config, disks)
+    }
+
+    /// A new cluster of this configuration, whose members count from 1.
+    pub fn with_config(config: Config) -> Self {
+        let count = config.peers_of(NodeId(0)).len();
+        Self::of(config, (0..count).map(|_| Disk::holding(0, &[])).collect())
+    }
+
+    fn of(config: Config, disks: Vec<Disk>) -> Self {
+        let mut cluster = Self {
+            now: Instant(0),
+            nodes: BTreeMap::new(),
+            wire: VecDeque::new(),
+            cut: BTreeSet::new(),
+            truth: Truth::default(),
+            seen: Vec::new(),
+            records: true,
+            pulls: true,
+            batch: u64::MAX,
+            thorough: true,
+            options: Options::default(),
+            config,
+            next_read: 1,
+        };
+        for (at, disk) in disks.into_iter().enumerate() {
+            let id = NodeId(at as u64 + 1);
+            let terms: Vec<u64> = disk.safe.terms.iter().map(|term| term.0).collect();
+            cluster
+                .truth
+                .see_entries(&super::entries(disk.safe.base, &terms));
+            let node = Node {
+                raft: None,
+                disk,
+                life: 0,
+                incoming: None,
+                told_commit: Index(0),
+                answers: BTreeMap::new(),
+                offered: BTreeMap::new(),
+                refused: Vec::new(),
+            };
+            cluster.nodes.insert(id, node);
+            cluster.restart(id.0);
+        }
+        cluster
+    }
+
+    pub fn node(&self, at: u64) -> &Node {
+        &self.nodes[&NodeId(at)]
+    }
+
+    pub fn node_mut(&mut self, at: u64) -> &mut Node {
+        self.nodes
+            .get_mut(&NodeId(at))
+            .expect("a node of the cluster")
+    }
+
+    pub fn raft(&self, at: u64) -> &Raft {
+        self.node(at).raft()
+    }
+
+    pub fn is_up(&self, at: u64) -> bool {
+        self.node(at).raft.is_some()
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.nodes.keys().map(|id| id.0).collect()
+    }
+
+    /// The leader of the highest term, if it is up.
+    pub fn leader(&self) -> Option<u64> {
+        let up = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| Some((id.0, node.raft.as_ref()?)));
+        let leading = up.filter(|(_, raft)| raft.role() == RoleName::Leader);
+        leading
+            .max_by_key(|(_, raft)| raft.term())
+            .map(|(id, _)| id)
+    }
+
+    /// Gives one input to a node that is up; a node that is down hears nothing.
+    pub fn step(&mut self, at: u64, input: Input) {
+        let now = self.now;
+        let Some(raft) = &mut self.node_mut(at).raft else {
+            return;
+        };
+        let mut fx = Vec::new();
+        raft.step(now, input, &mut fx);
+        self.absorb(at, fx);
+    }
+
+    /// Carries out what a node wants done, then lets it send the entries it has.
+    fn absorb(&mut self, at: u64, fx: Vec<Effect>) {
+        self.carry_out(at, fx);
+        if self.pulls {
+            self.pull_all(at);
+        }
+        self.truth.check(&self.nodes, NodeId(at));
+        if self.thorough {
+            self.truth.check_writes(&self.nodes, NodeId(at));
+        }
+    }
+
+    fn carry_out(&mut self, at: u64, fx: Vec<Effect>) {
+        let me = NodeId(at);
+        for effect in fx {
+            if let Effect::Refused { why, .. } = effect {
+                self.node_mut(at).refused.push(why);
+            } else {
+                self.truth.see(&self.nodes, me, &effect);
+            }
+            if self.records {
+                self.seen.push((me, effect.clone()));
+            }
+            match effect {
+                Effect::Send { to, message } => {
+                    if !self.cut.contains(&(me, to)) {
+                        self.wire.push_back(Parcel {
+                            from: me,
+                            to,
+                            message,
+                        });
+                    }
+                }
+                Effect::Persist(write) => {
+                    let node = self.node_mut(at);
+                    node.disk.enqueue(write, node.told_commit);
+                }
+                Effect::Commit { upto } => self.node_mut(at).told_commit = upto,
+                Effect::Read { id, result } => {
+                    self.node_mut(at).answers.insert(id, result);
+                }
+                Effect::Install { base, .. } => {
+                    let node = self.node_mut(at);
+                    let newer = node.incoming.is_none_or(|old| old.index < base.index);
+                    if newer && base.index > node.disk.snapshot.index {
+                        node.incoming = Some(base);
+                    }
+                }
+                Effect::Role { .. } | Effect::Refused { .. } | Effect::Halt { .. } => {}
+            }
+        }
+    }
+
+    /// Sends every peer what the core says it should be sent.
+    pub fn pull_all(&mut self, at: u64) {
+        for peer in self.config.peers_of(NodeId(at)) {
+            while self.pull(at, peer.0) {}
+        }
+        let mut fx = Vec::new();
+        if let Some(raft) = &mut self.node_mut(at).raft {
+            raft.tell_commit(&mut fx);
+        }
+        self.carry_out(at, fx);
+    }
+
+    /// Sends one append, or offers a snapshot; whether there was an append to send.
+    pub fn pull(&mut self, at: u64, peer: u64) -> bool {
+        let (now, batch, to) = (self.now, self.batch, NodeId(peer));
+        let heartbeat_ns = self.options.heartbeat_ns;
+        let node = self.node_mut(at);
+        let Some(raft) = &mut node.raft else {
+            return false;
+        };
+        match raft.pull(to) {
+            Pull::Nothing => false,
+            Pull::Append { first, last } => {
+                let upto = last.min(Index(first.0.saturating_add(batch - 1)));
+                let message = raft.sent(now, to, upto);
+                self.carry_out(at, vec![Effect::Send { to, message }]);
+                true
+            }
+            Pull::Snapshot => {
+                let base = node.disk.snapshot;
+                assert!(
+                    base.index >= raft.base().index,
+                    "the log forgot what no snapshot has"
+                );
+                let term = raft.term();
+                let due = node
+                    .offered
+                    .get(&to)
+                    .is_none_or(|t| now.since(*t) >= heartbeat_ns);
+                if due {
+                    node.offered.insert(to, now);
+                    let message = Message::Snapshot { term, base };
+                    self.carry_out(at, vec![Effect::Send { to, message }]);
+                }
+                false
+            }
+        }
+    }
+
+    // Time.
+
+    pub fn advance(&mut self, ns: u64) {
+        self.now = self.now.after(ns);
+    }
+
+    /// Lets time pass until a node's deadline, and tells it.
+    pub fn deadline(&mut self, at: u64) {
+        self.now = self.now.max(self.raft(at).next_deadline());
+        self.step(at, Input::Deadline);
+    }
+
+    // Disks.
+
+    /// Makes everything a node has issued durable.
+    pub fn persist(&mut self, at: u64) {
+        if let Some((write, _)) = self.node(at).disk.queue.back() {
+            self.persist_upto(at, write.id.0);
+        }
+    }
+
+    /// Makes a node's writes up to `upto` durable.
+    pub fn persist_upto(&mut self, at: u64, upto: u64) {
+        self.node_mut(at).disk.persist(WriteId(upto));
+        self.step(
+            at,
+            Input::Persisted {
+                upto: WriteId(upto),
+            },
+        );
+    }
+
+    /// Loses a node, its memory, and all but the first `kept` of its unacknowledged writes.
+    pub fn crash(&mut self, at: u64, kept: usize) {
+        self.truth.see_crash(NodeId(at));
+        let node = self.node_mut(at);
+        node.raft = None;
+        node.incoming = None;
+        node.disk.crash(kept);
+    }
+
+    /// Starts a node from what its disk holds.
+    pub fn restart(&mut self, at: u64) {
+        let (now, config, mut options) = (self.now, self.config.clone(), self.options.clone());
+        let node = self.node_mut(at);
+        assert!(node.raft.is_none(), "a crash comes before a restart");
+        node.life += 1;
+        options.life = node.life;
+        options.seed = options
+            .seed
+            .wrapping_mul(1000)
+            .wrapping_add(at * 100 + node.life);
+        let disk = node.disk.recover(NodeId(at), &config);
+        let raft = Raft::recover(now, options, disk).expect("a disk it wrote itself");
+        node.told_commit = raft.commit();
+        node.answers.clear();
+        node.offered.clear();
+        node.raft = Some(raft);
+        self.truth.check(&self.nodes, NodeId(at));
+    }
+
+    // Wires.
+
+    /// Hands a message to a node, as if it had come over the wire.
+    pub fn receive(&mut self, from: u64, to: u64, message: Message) {
+        self.step(
+            to,
+            Input::Receive {
+                from: NodeId(from),
+                message,
+            },
+        );
+    }
+
+    /// Takes the oldest message on a wire.
+    pub fn take(&mut self, from: u64, to: u64) -> Option<Message> {
+        let on = |p: &Parcel| (p.from, p.to) == (NodeId(from), NodeId(to));
+        let place = self.wire.iter().position(on)?;
+        self.wire.remove(place).map(|parcel| parcel.message)
+    }
+
+    /// Delivers the oldest message on a wire; whether there was one.
+    pub fn deliver(&mut self, from: u64, to: u64) -> bool {
+        let message = self.take(from, to);
+        message
+            .map(|message| self.receive(from, to, message))
+            .is_some()
+    }
+
+    /// Delivers all that is on a wire now.
+    pub fn deliver_wire(&mut self, from: u64, to: u64) {
+        let count = self.on_wire(from, to).len();
+        (0..count).for_each(|_| {
+            self.deliver(from, to);
+        });
+    }
+
+    /// What is on a wire, oldest first.
+    pub fn on_wire(&self, from: u64, to: u64) -> Vec<Message> {
+        let on = |p: &&Parcel| (p.from, p.to) == (NodeId(from), NodeId(to));
+        self.wire
+            .iter()
+            .filter(on)
+            .map(|parcel| parcel.message.clone())
+            .collect()
+    }
+
+    /// Loses everything under way.
+    pub fn drop_all(&mut self) {
+        self.wire.clear();
+    }
+
+    /// Delivers and persists until nothing is left to do. No time passes.
+    pub fn settle(&mut self) {
+        self.settle_but(|_, _, _| false);
+    }
+
+    /// The same, but loses the messages that `lost` names.
+    pub fn settle_but(&mut self, lost: impl Fn(u64, u64, &Message) -> bool) {
+        for _ in 0..100_000 {
+            if let Some(parcel) = self.wire.pop_front() {
+                if !lost(parcel.from.0, parcel.to.0, &parcel.message) {
+                    self.receive(parcel.from.0, parcel.to.0, parcel.message);
+                }
+            } else if let Some(at) = self.disk_at_work() {
+                self.persist(at);
+            } else {
+                return;
+            }
+        }
+        panic!("the cluster never falls silent");
+    }
+
+    fn disk_at_work(&self) -> Option<u64> {
+        let busy = |node: &Node| node.raft.is_some() && !node.disk.queue.is_empty();
+        self.nodes
+            .iter()
+            .find(|(_, node)| busy(node))
+            .map(|(id, _)| id.0)
+    }
+
+    /// From now on nothing gets from `from` to `to`; what is under way is lost.
+    pub fn cut_one_way(&mut self, from: u64, to: u64) {
+        let pair = (NodeId(from), NodeId(to));
+        self.cut.insert(pair);
+        self.wire.retain(|parcel| (parcel.from, parcel.to) != pair);
+    }
+
+    /// Cuts a node off from all others.
+    pub fn isolate(&mut self, at: u64) {
+        for other in self.ids().into_iter().filter(|&other| other != at) {
+            self.cut_one_way(at, other);
+            self.cut_one_way(other, at);
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    // Clients, elections, snapshots.
+
+    pub fn propose(&mut self, at: u64, count: u64) -> Result<LogId, NotTaken> {
+        let now = self.now;
+        let mut fx = Vec::new();
+        let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
+        let taken = raft.propose(now, count, &mut fx);
+        self.absorb(at, fx);
+        taken
+    }
+
+    /// Asks for a linearizable read; its name.
+    pub fn read(&mut self, at: u64) -> ReadId {
+        let (now, id) = (self.now, ReadId(self.next_read));
+        self.next_read += 1;
+        self.truth.see_asked(NodeId(at), self.node(at).life, id);
+        let mut fx = Vec::new();
+        self.node_mut(at)
+            .raft
+            .as_mut()
+            .expect("the node is up")
+            .read(now, id, &mut fx);
+        self.absorb(at, fx);
+        id
+    }
+
+    /// The outcome of a read, if there is one yet.
+    pub fn answer(&self, at: u64, id: ReadId) -> Option<Result<Index, ReadLost>> {
+        self.node(at).answers.get(&id).copied()
+    }
+
+    /// Lets everyone's patience run out, and this node stand first.
+    pub fn stand(&mut self, at: u64) {
+        self.advance(3 * self.options.election_ns);
+        self.step(at, Input::Deadline);
+    }
+
+    /// Makes a node leader and settles.
+    pub fn elect(&mut self, at: u64) {
+        self.stand(at);
+        self.settle();
+        assert_eq!(
+            self.raft(at).role(),
+            RoleName::Leader,
+            "{at} was not elected"
+        );
+    }
+
+    /// A snapshot of everything committed becomes durable at a node; nothing is forgotten yet.
+    pub fn snapshot(&mut self, at: u64) -> LogId {
+        let raft = self.raft(at);
+        let index = raft.commit();
+        let base = LogId::new(
+            raft.term_at(index).expect("the commit index is here"),
+            index,
+        );
+        let node = self.node_mut(at);
+        if base.index > node.disk.snapshot.index {
+            node.disk.snapshot(base);
+        }
+        base
+    }
+
+    /// A node forgets its log up to `upto`, which a snapshot covers.
+    pub fn compact(&mut self, at: u64, upto: u64) {
+        self.snapshot(at);
+        let term = self
+            .raft(at)
+            .term_at(Index(upto))
+            .expect("only what is here is forgotten");
+        let base = LogId::new(term, Index(upto));
+        self.node_mut(at).disk.release(base);
+        self.step(at, Input::Compacted { base });
+    }
+
+    /// The snapshot a node is receiving becomes durable: what it covers.
+    pub fn snapshot_arrives(&mut self, at: u64) -> Option<LogId> {
+        let node = self.node_mut(at);
+        let base = node.incoming.take()?;
+        if base.index > node.disk.snapshot.index {
+            node.disk.snapshot(base);
+        }
+        Some(base)
+    }
+
+    /// Tells a node that a received snapshot is durable and loaded.
+    pub fn installed(&mut self, at: u64, base: LogId) {
+        let config = self.config.clone();
+        self.step(at, Input::Installed { base, config });
+    }
+
+    /// Both at once.
+    pub fn install(&mut self, at: u64) {
+        let base = self.snapshot_arrives(at).expect("a snapshot is under way");
+        self.installed(at, base);
+    }
+
+    /// The terms of a node's log after its base.
+    pub fn terms(&self, at: u64) -> Vec<u64> {
+        let raft = self.raft(at);
+        let range = raft.base().index.0 + 1..=raft.last().index.0;
+        range
+            .map(|index| raft.term_at(Index(index)).map_or(0, |Term(term)| term))
+            .collect()
+    }
+
+    /// Whether an effect was seen since `from`.
+    pub fn saw(&self, from: usize, at: u64, test: impl Fn(&Effect) -> bool) -> bool {
+        self.seen[from..]
+            .iter()
+            .any(|(node, effect)| *node == NodeId(at) && test(effect))
+    }
+}

@@ -1,0 +1,193 @@
+//! A pretend disk: the queue of writes, and what its durable prefix amounts to.
+//! It knows nothing but the writes, so recovery from it tests that the writes say everything.
+
+use std::collections::VecDeque;
+
+use headwater_raft::{
+    Config, Entries, HardState, Index, LogId, NodeId, Recovered, Term, Write, WriteId,
+};
+
+/// Term, vote and log as the writes so far leave them.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    pub hard: HardState,
+    pub base: LogId,
+    /// The terms of the entries after `base`.
+    pub terms: Vec<Term>,
+    pub commit_hint: Index,
+    pub next: WriteId,
+}
+
+impl Image {
+    pub fn last(&self) -> LogId {
+        let term = self.terms.last().copied().unwrap_or(self.base.term);
+        LogId::new(term, Index(self.base.index.0 + self.terms.len() as u64))
+    }
+
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        let behind = index.0.checked_sub(self.base.index.0)?;
+        self.terms.get(behind as usize - 1).copied()
+    }
+
+    pub fn has(&self, id: LogId) -> bool {
+        self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Carries out one write, in the order of its fields, and checks that it makes sense here.
+    fn apply(&mut self, write: &Write, hint: Index) {
+        assert_eq!(write.id, self.next, "writes are numbered without gaps");
+        self.next = write.id.next();
+        let (old, new) = (self.hard, write.hard);
+        assert!(new.term >= old.term, "a write takes the term back");
+        let changed = new.term == old.term && old.voted_for.is_some();
+        assert!(
+            !changed || new.voted_for == old.voted_for,
+            "a write changes a vote"
+        );
+        self.hard = new;
+        if let Some(base) = write.reset {
+            self.base = base;
+            self.terms.clear();
+        }
+        if let Some(from) = write.truncate_from {
+            assert!(from > self.base.index, "a write truncates the base");
+            assert!(from <= self.last().index, "a write truncates nothing");
+            self.terms
+                .truncate((from.0 - self.base.index.0 - 1) as usize);
+        }
+        if let Some(append) = &write.append {
+            assert_eq!(append.prev, self.last(), "a write leaves a gap: {write:?}");
+            assert!(append.is_well_formed() && !append.is_empty());
+            for index in append.first().0..=append.last.0 {
+                let term = append.term_at(Index(index)).expect("inside the range");
+                self.terms.push(term);
+            }
+            assert!(
+                !write.noop || append.count() == 1,
+                "a first entry is one entry"
+            );
+        }
+        assert!(
+            self.last().term <= self.hard.term,
+            "an entry of a future term"
+        );
+        self.commit_hint = hint;
+    }
+
+    /// Drops the entries up to `upto` if the image reaches that far.
+    fn forget(&mut self, upto: LogId) {
+        if self.has(upto) {
+            self.terms
+                .drain(..(upto.index.0 - self.base.index.0) as usize);
+            self.base = upto;
+        }
+    }
+
+    fn entries(&self) -> Entries {
+        let terms: Vec<u64> = self.terms.iter().map(|term| term.0).collect();
+        super::entries(self.base, &terms)
+    }
+}
+
+/// One node's disk.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// What a crash leaves.
+    pub safe: Image,
+    /// What has been issued since, with the commit index known at that moment.
+    pub queue: VecDeque<(Write, Index)>,
+    /// The newest durable snapshot: what it covers stands for the state itself.
+    pub snapshot: LogId,
+}
+
+impl Disk {
+    /// A disk that holds this log.
+    pub fn holding(term: u64, terms: &[u64]) -> Self {
+        let mut disk = Self::default();
+        disk.safe.next = WriteId(1);
+        disk.safe.hard.term = Term(term);
+        disk.safe.terms = terms.iter().map(|&term| Term(term)).collect();
+        disk
+    }
+
+    pub fn enqueue(&mut self, write: Write, hint: Index) {
+        self.queue.push_back((write, hint));
+    }
+
+    /// Makes all writes up to `upto` durable.
+    pub fn persist(&mut self, upto: WriteId) {
+        while self
+            .queue
+            .front()
+            .is_some_and(|(write, _)| write.id <= upto)
+        {
+            let (write, hint) = self.queue.pop_front().expect("looked at just now");
+            self.safe.apply(&write, hint);
+        }
+    }
+
+    /// A crash: the first `kept` unacknowledged writes happen to be on the disk, the rest is lost.
+    pub fn crash(&mut self, kept: usize) {
+        let kept = kept.min(self.queue.len());
+        if let Some((write, _)) = kept.checked_sub(1).and_then(|at| self.queue.get(at)) {
+            self.persist(write.id);
+        }
+        self.queue.clear();
+    }
+
+    /// What the disk will hold once everything issued is durable.
+    pub fn eventually(&self) -> Image {
+        let mut image = self.safe.clone();
+        for (write, hint) in &self.queue {
+            image.apply(write, *hint);
+        }
+        image
+    }
+
+    /// Whether this very entry would survive a crash now, by itself or in a snapshot.
+    pub fn holds(&self, id: LogId) -> bool {
+        self.snapshot.index >= id.index || self.safe.has(id)
+    }
+
+    /// The term that would survive a crash now.
+    pub fn term(&self) -> Term {
+        self.safe.hard.term.max(self.snapshot.term)
+    }
+
+    /// A durable snapshot at `upto` exists from now on.
+    pub fn snapshot(&mut self, upto: LogId) {
+        assert!(upto.index > self.snapshot.index, "snapshots grow");
+        self.snapshot = upto;
+    }
+
+    /// The log may forget what a snapshot covers.
+    pub fn release(&mut self, upto: LogId) {
+        assert!(
+            upto.index <= self.snapshot.index,
+            "forgetting what no snapshot covers"
+        );
+        self.safe.forget(upto);
+    }
+
+    /// What a process that starts now finds. A log that the snapshot does not continue is void.
+    pub fn recover(&mut self, me: NodeId, config: &Config) -> Recovered {
+        assert!(self.queue.is_empty(), "a crash comes before a recovery");
+        let log = &mut self.safe;
+        if self.snapshot.index > log.base.index && !log.has(self.snapshot) {
+            log.base = self.snapshot;
+            log.terms.clear();
+        }
+        Recovered {
+            me,
+            hard: log.hard,
+            log: log.entries(),
+            applied: self.snapshot.max(log.base),
+            config: config.clone(),
+            commit_hint: log.commit_hint,
+            next_write: log.next,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The witness: what must hold across nodes, checked at the moment it is claimed.
+//! It sees disks and messages that no node sees, so it catches a lie when it is told and not
+//! only when it does harm.
+//!
+//! # Source
+//! Raft paper, Figure 3; rules R1 (durable before it counts), R4 (every send is safe), R6, R11.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_raft::{
+    AppendResult, Effect, Entries, Index, LogId, Message, NodeId, ReadId, RoleName, Term,
+};
+
+use super::cluster::Node;
+
+pub type Nodes = BTreeMap<NodeId, Node>;
+
+/// What the witness remembers of a whole run.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    /// The terms of the committed entries, from index 1.
+    pub committed: Vec<Term>,
+    pub leaders: BTreeMap<Term, NodeId>,
+    /// The entry before each entry ever created: Log Matching says there is one.
+    before: BTreeMap<LogId, LogId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Reads asked and not answered: by node and life, with the least index that may answer.
+    pub open_reads: BTreeMap<(NodeId, u64, ReadId), Index>,
+    closed_reads: BTreeSet<(NodeId, u64, ReadId)>,
+    pub reads_served: u64,
+    pub truncations: u64,
+}
+
+impl Truth {
+    /// Looks at one effect of `me`, just before it is carried out.
+    pub fn see(&mut self, nodes: &Nodes, me: NodeId, effect: &Effect) {
+        match effect {
+            Effect::Send { to, message } => self.see_send(nodes, me, *to, message),
+            Effect::Persist(write) => {
+                self.truncations += u64::from(write.truncate_from.is_some());
+                if let Some(append) = &write.append {
+                    self.see_entries(append);
+                }
+            }
+            Effect::Commit { upto } => self.see_commit(nodes, me, *upto),
+            Effect::Read { id, result } => self.see_read(nodes, me, *id, *result),
+            Effect::Role { term, role, .. } => {
+                if *role == RoleName::Leader {
+                    self.see_leader(nodes, me, *term);
+                }
+            }
+            Effect::Install { .. } => {}
+            Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
+            Effect::Halt { why } => panic!("{me:?} halts: {why}"),
+        }
+    }
+
+    /// Log Matching: if two logs hold an entry with the same index and term, all before agrees.
+    pub fn see_entries(&mut self, entries: &Entries) {
+        let mut prev = entries.prev;
+        for index in entries.first().0..=entries.last.0 {
+            let index = Index(index);
+            let id = LogId::new(entries.term_at(index).expect("inside"), index);
+            let known = *self.before.entry(id).or_insert(prev);
+            assert_eq!(known, prev, "Log Matching: {id} has two predecessors");
+            prev = id;
+        }
+    }
+
+    /// Election Safety and Leader Completeness, at the moment of election.
+    fn see_leader(&mut self, nodes: &Nodes, me: NodeId, term: Term) {
+        let first = *self.leaders.entry(term).or_insert(me);
+        assert_eq!(first, me, "Election Safety: two leaders in {term:?}");
+        let raft = nodes[&me].raft();
+        let base = raft.base().index.0;
+        for (at, &committed) in self.committed.iter().enumerate().skip(base as usize) {
+            let index = Index(at as u64 + 1);
+            let here = raft.term_at(index);
+            assert_eq!(
+                here,
+                Some(committed),
+                "Leader Completeness: {me:?} at {index:?}"
+            );
+        }
+    }
+
+    /// State Machine Safety, and a durable quorum at the moment of first commitment.
+    fn see_commit(&mut self, nodes: &Nodes, me: NodeId, upto: Index) {
+        let raft = nodes[&me].raft();
+        let from = raft.base().index.0 + 1;
+        for index in from..=upto.0 {
+            let term = raft
+                .term_at(Index(index))
+                .expect("a committed entry is here");
+            match self.committed.get(index as usize - 1) {
+                Some(&known) => assert_eq!(term, known, "State Machine Safety at {index}"),
+                None => {
+                    let id = LogId::new(term, Index(index));
+                    let voters = raft.config().voters();
+                    let copies = voters.iter().filter(|at| nodes[at].disk.holds(id)).count();
+                    assert!(
+                        copies * 2 > voters.len(),
+                        "{me:?} commits {id} with {copies} durable copies"
+                    );
+                    self.committed.push(term);
+                }
+            }
+        }
+    }
+
+    /// Whatever is said must be true of the disk already (rule R4).
+    fn see_send(&mut self, nodes: &Nodes, me: NodeId, to: NodeId, message: &Message) {
+        let disk = &nodes[&me].disk;
+        let said = match *message {
+            Message::Vote { pre: true, .. } => return,
+            Message::VoteReply {
+                pre: true,
+                granted: true,
+                ..
+            } => return,
+            Message::ReadAsk { .. } | Message::ReadTell { .. } => return,
+            Message::Vote { term, .. }
+            | Message::VoteReply { term, .. }
+            | Message::Append { term, .. }
+            | Message::AppendReply { term, .. }
+            | Message::Beat { term, .. }
+            | Message::BeatReply { term, .. }
+            | Message::Commit { term, .. }
+            | Message::Snapshot { term, .. } => term,
+        };
+        assert!(
+            disk.term() >= said,
+            "{me:?} says {message:?} before the term is durable"
+        );
+        match *message {
+            Message::Vote { term, .. } => self.see_vote(nodes, me, term, me),
+            Message::VoteReply {
+                term,
+                granted: true,
+                ..
+            } => self.see_vote(nodes, me, term, to),
+            Message::AppendReply {
+                term,
+                result: AppendResult::Durable(upto),
+            } => {
+                self.see_acknowledgement(nodes, me, to, LogId::new(term, upto));
+            }
+            Message::Append { term, .. } | Message::Beat { term, .. } => {
+                assert_eq!(
+                    self.leaders.get(&term),
+                    Some(&me),
+                    "{me:?} speaks as leader"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// A vote is durable when it leaves, and there is one a term.
+    fn see_vote(&mut self, nodes: &Nodes, me: NodeId, term: Term, candidate: NodeId) {
+        let hard = nodes[&me].disk.safe.hard;
+        assert_eq!(
+            (hard.term, hard.voted_for),
+            (term, Some(candidate)),
+            "{me:?} speaks of a vote that is not durable"
+        );
+        let known = *self.votes.entry((me, term)).or_insert(candidate);
+        assert_eq!(known, candidate, "{me:?} votes twice in {term:?}");
+    }
+
+    /// What is acknowledged is durable, and is what the leader has there.
+    fn see_acknowledgement(&self, nodes: &Nodes, me: NodeId, to: NodeId, said: LogId) {
+        let node = &nodes[&me];
+        let (term, upto) = (said.term, said.index);
+        if upto == Index(0) || node.disk.snapshot.index >= upto {
+            return;
+        }
+        let safe = node.disk.safe.term_at(upto);
+        assert!(
+            safe.is_some(),
+            "{me:?} acknowledges {upto:?} before it is durable"
+        );
+        let leader = nodes[&to].raft.as_ref().filter(|raft| raft.term() == term);
+        if let Some(here) = leader.and_then(|raft| raft.term_at(upto)) {
+            assert_eq!(
+                safe,
+                Some(here),
+                "{me:?} acknowledges another entry at {upto:?}"
+            );
+        }
+    }
+
+    /// `me` asks for a read: it must see everything that anyone has committed by now.
+    pub fn see_asked(&mut self, me: NodeId, life: u64, id: ReadId) {
+        let least = Index(self.committed.len() as u64);
+        let fresh = self.open_reads.insert((me, life, id), least).is_none();
+        assert!(fresh, "the harness reused a read id");
+    }
+
+    fn see_read<E>(&mut self, nodes: &Nodes, me: NodeId, id: ReadId, result: Result<Index, E>) {
+        let key = (me, nodes[&me].life, id);
+        let least = self.open_reads.remove(&key);
+        assert!(self.closed_reads.insert(key), "{me:?} answers {id:?} twice");
+        let least = least.unwrap_or_else(|| panic!("{me:?} answers {id:?}, never asked"));
+        if let Ok(at) = result {
+            self.reads_served += 1;
+            assert!(
+                at >= least,
+                "a stale read at {me:?}: {at:?}, committed {least:?}"
+            );
+            assert!(
+                at.0 <= self.committed.len() as u64,
+                "a read of what is not committed"
+            );
+        }
+    }
+
+    /// A crash takes its open reads along: nobody is left to hear the outcome.
+    pub fn see_crash(&mut self, me: NodeId) {
+        self.open_reads.retain(|&(node, _, _), _| node != me);
+    }
+
+    /// After each step of `me`: what it takes for committed is, and its own checks pass.
+    pub fn check(&self, nodes: &Nodes, me: NodeId) {
+        let node = &nodes[&me];
+        let Some(raft) = &node.raft else { return };
+        raft.audit()
+            .and_then(|()| raft.audit_log())
+            .unwrap_or_else(|why| panic!("{me:?}: {why}"));
+        let commit = raft.commit();
+        assert!(
+            commit.0 <= self.committed.len() as u64,
+            "{me:?} knows a false commit {commit:?}"
+        );
+        if let Some(here) = raft.term_at(commit).filter(|_| commit > raft.base().index) {
+            assert_eq!(
+                here,
+                self.committed[commit.0 as usize - 1],
+                "{me:?} at {commit:?}"
+            );
+        }
+        for (&peer, other) in nodes.iter().filter(|&(&peer, _)| peer != me) {
+            if let Some(matched) = raft.matched(peer).filter(|m| *m > raft.base().index) {
+                let held = LogId::new(raft.term_at(matched).expect("inside"), matched);
+                // Only while nobody has a newer term is a deposed leader's knowledge still true.
+                let newest = self.leaders.keys().next_back() == Some(&raft.term());
+                let holds = other.disk.holds(held);
+                assert!(
+                    !newest || holds,
+                    "{me:?} believes {peer:?} holds {held} durably"
+                );
+            }
+        }
+    }
+
+    /// The log in memory is the log that its writes spell; costs a pass over the log.
+    pub fn check_writes(&self, nodes: &Nodes, me: NodeId) {
+        let node = &nodes[&me];
+        let Some(raft) = &node.raft else { return };
+        let spelled = node.disk.eventually();
+        assert_eq!(
+            spelled.last(),
+            raft.last(),
+            "{me:?}: the writes spell another log"
+        );
+        for index in raft.base().index.0 + 1..=raft.last().index.0 {
+            let index = Index(index);
+            assert_eq!(
+                spelled.term_at(index),
+                raft.term_at(index),
+                "{me:?} at {index:?}"
+            );
+        }
+        // A snapshot that outlived its term's write stands for that term.
+        let vouched = node.disk.snapshot.term > spelled.hard.term;
+        let same = spelled.hard == raft.hard_state();
+        assert!(
+            vouched || same,
+            "{me:?}: the writes spell another term or vote"
+        );
+    }
+}

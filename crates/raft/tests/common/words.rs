@@ -1,0 +1,105 @@
+//! Effects and messages in the words of golden scripts: one line an event.
+
+use headwater_raft::{AppendResult, Effect, Entries, Message, ReadLost};
+
+/// One effect of node `me`.
+pub fn effect(me: u64, effect: &Effect) -> String {
+    let what = match effect {
+        Effect::Send { to, message } => format!("to n{}: {}", to.0, self::message(message)),
+        Effect::Persist(write) => {
+            let mut text = format!("writes #{} term={}", write.id, write.hard.term);
+            if let Some(vote) = write.hard.voted_for {
+                text += &format!(" vote=n{}", vote.0);
+            }
+            if let Some(base) = write.reset {
+                text += &format!(" reset={base}");
+            }
+            if let Some(from) = write.truncate_from {
+                text += &format!(" truncate-from={from}");
+            }
+            if let Some(append) = &write.append {
+                text += &format!(" append={}", entries(append));
+            }
+            text + if write.noop { " noop" } else { "" }
+        }
+        Effect::Commit { upto } => format!("commits {upto}"),
+        Effect::Read { id, result } => match result {
+            Ok(at) => format!("read {id} is served at {at}"),
+            Err(ReadLost::NoLeader) => format!("read {id} is lost: no leader"),
+            Err(_) => format!("read {id} is lost: leader changed"),
+        },
+        Effect::Install { from, base } => format!("wants snapshot {base} of n{}", from.0),
+        Effect::Role { term, role, leader } => {
+            let leader = leader.map_or("nobody".to_string(), |id| format!("n{}", id.0));
+            format!("is {} in term {term}, led by {leader}", role.as_str())
+        }
+        Effect::Refused { from, why } => format!("refuses n{}: {why}", from.0),
+        Effect::Halt { why } => format!("halts: {why}"),
+    };
+    format!("n{me} {what}")
+}
+
+/// `first..last@term` runs after the entry they follow.
+pub fn entries(entries: &Entries) -> String {
+    let mut text = String::new();
+    for (at, &(first, term)) in entries.runs.iter().enumerate() {
+        let last = entries
+            .runs
+            .get(at + 1)
+            .map_or(entries.last, |&(next, _)| next.prev());
+        let range = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}..{last}")
+        };
+        text += &format!("{}{range}@t{term}", if at == 0 { "" } else { "," });
+    }
+    if text.is_empty() {
+        "none".to_string()
+    } else {
+        text
+    }
+}
+
+/// One message.
+pub fn message(message: &Message) -> String {
+    match message {
+        Message::Vote { term, pre, last } => format!("{} term={term} last={last}", vote(*pre)),
+        Message::VoteReply { term, pre, granted } => {
+            format!("{}-reply term={term} granted={granted}", vote(*pre))
+        }
+        Message::Append {
+            term,
+            entries: range,
+            commit,
+        } => {
+            let (prev, range) = (range.prev, entries(range));
+            format!("append term={term} prev={prev} entries={range} commit={commit}")
+        }
+        Message::AppendReply { term, result } => match result {
+            AppendResult::Durable(upto) => format!("append-reply term={term} durable={upto}"),
+            AppendResult::Conflict { prev, hint } => {
+                format!("append-reply term={term} conflict={prev} hint={hint}")
+            }
+        },
+        Message::Beat {
+            term,
+            commit,
+            round,
+        } => {
+            format!("beat term={term} commit={commit} round={round}")
+        }
+        Message::BeatReply { term, round } => format!("beat-reply term={term} round={round}"),
+        Message::Commit { term, commit } => format!("commit term={term} commit={commit}"),
+        Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
+        Message::ReadAsk { id, life } => format!("read-ask {id} life={life}"),
+        Message::ReadTell { id, life, at } => match at {
+            Some(at) => format!("read-tell {id} life={life} at={at}"),
+            None => format!("read-tell {id} life={life} lost"),
+        },
+    }
+}
+
+fn vote(pre: bool) -> &'static str {
+    if pre { "pre-vote" } else { "vote" }
+}

@@ -1,0 +1,407 @@
+//! The one loop: takes in everything that has arrived, ends the turn once, carries out what
+//! the replica wants. Never waits while it holds something to do, and never decides anything.
+//!
+//! # Source
+//! Dissertation §10.2 (batching); DESIGN of the house, section 6 (natural batching, no timers).
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_raft::{Instant, NodeId, WriteId};
+use headwater_replica::interface::{
+    Input, Output, ProposeFate, ReadFate, RequestId, Status as ReplicaStatus,
+};
+use headwater_replica::replica::Replica;
+use headwater_replica::snapshot_file::{FileDone, FileOrder};
+use headwater_replica::{LogOrder, StateMachine};
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep_until};
+
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::handle::{Applied, ProposeError, ReadError, StopReason};
+use crate::inbox::Inbox;
+use crate::link::{Link, PeerEvent};
+use crate::tcp::Network;
+use crate::worker::Worker;
+
+/// Clients' requests that may wait for the loop; more are refused as busy.
+pub const REQUESTS_QUEUED_MAX: usize = 64 << 10;
+
+/// Requests that may wait for their outcome; more are refused as busy.
+pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
+
+/// How long a node that was asked to stop goes on for the sake of requests under way.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A proposal's way back to its client.
+pub type ProposalOutcome<R> = oneshot::Sender<Result<Applied<R>, ProposeError>>;
+
+/// A query's way back to its client.
+pub type QueryOutcome<A> = oneshot::Sender<Result<A, ReadError>>;
+
+/// What can come into the loop.
+pub enum Event<M: StateMachine> {
+    /// A client's command.
+    Propose(Bytes, ProposalOutcome<M::Reply>),
+    /// A client's question, and whether its answer must be linearizable.
+    Query(M::Query, bool, QueryOutcome<M::Answer>),
+    /// News of a peer.
+    Peer(PeerEvent),
+    /// The log is durable up to here.
+    LogDone(WriteId),
+    /// The snapshot worker answers.
+    FileDone(FileDone<M>),
+    /// A disk thread has given up.
+    WorkerFailed(String),
+    /// The node is to stop.
+    Shutdown,
+}
+
+/// Who waits for an outcome.
+enum Pending<M: StateMachine> {
+    Proposal(usize, ProposalOutcome<M::Reply>),
+    Query(QueryOutcome<M::Answer>),
+}
+
+/// How the replica was at the end of the last turn, for anyone to look at.
+#[derive(Default, Debug)]
+pub struct StatusCell(Mutex<ReplicaStatus>);
+
+impl StatusCell {
+    /// How the replica was; waits for no more than a copy.
+    pub fn read(&self) -> ReplicaStatus {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, status: ReplicaStatus) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// What the loop is made of.
+pub struct Parts<M: StateMachine> {
+    /// The clock that the replica was started with.
+    pub clock: Clock,
+    /// The node.
+    pub replica: Replica<M>,
+    /// Where everything arrives.
+    pub inbox: Arc<Inbox<Event<M>>>,
+    /// The connections.
+    pub network: Network,
+    /// The log's thread.
+    pub log: Worker<LogOrder>,
+    /// The snapshots' thread.
+    pub files: Worker<FileOrder>,
+    /// Where the status is shown.
+    pub status: Arc<StatusCell>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// The loop.
+pub struct Driver<M: StateMachine> {
+    parts: Parts<M>,
+    links: BTreeMap<NodeId, Arc<Link>>,
+    pending: HashMap<RequestId, Pending<M>>,
+    next_request: u64,
+    events: Vec<Event<M>>,
+    outputs: Vec<Output<M>>,
+    stop_by: Option<Instant>,
+    halted: Option<String>,
+}
+
+impl<M: StateMachine> Driver<M> {
+    /// A loop that has not begun.
+    pub fn new(parts: Parts<M>) -> Self {
+        Self {
+            parts,
+            links: BTreeMap::new(),
+            pending: HashMap::new(),
+            next_request: 0,
+            events: Vec::new(),
+            outputs: Vec::new(),
+            stop_by: None,
+            halted: None,
+        }
+    }
+
+    /// Runs the node until it is told to stop or cannot go on.
+    pub async fn run(mut self) -> StopReason {
+        let reason = self.turns().await;
+        self.stop().await;
+        reason
+    }
+
+    async fn turns(&mut self) -> StopReason {
+        let mut timer = Box::pin(sleep_until(tokio::time::Instant::now()));
+        let mut armed = Instant(0);
+        loop {
+            self.take_in();
+            // Whoever else is ready to run gets to put its events in too: handlers of requests
+            // that came with one read of the network then share one turn.
+            tokio::task::yield_now().await;
+            self.take_in();
+            self.end_turn();
+            if let Some(text) = self.halted.take() {
+                return StopReason::Halted(text);
+            }
+            if self.may_stop() {
+                return StopReason::Shutdown;
+            }
+            let due = self.parts.replica.next_deadline();
+            let due = self.stop_by.map_or(due, |stop_by| due.min(stop_by));
+            // A timer set too early costs an idle turn; setting it anew costs something each turn.
+            if due < armed || timer.is_elapsed() {
+                timer.as_mut().reset(self.parts.clock.timer_at(due));
+                armed = due;
+            }
+            self.wait(timer.as_mut()).await;
+        }
+    }
+
+    async fn wait(&mut self, timer: Pin<&mut Sleep>) {
+        tokio::select! {
+            biased;
+            () = self.parts.inbox.wait() => {}
+            () = timer => {}
+        }
+    }
+
+    fn take_in(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        if self.parts.inbox.take(&mut events) {
+            let now = self.parts.clock.now();
+            self.parts.counters.inputs.add(events.len() as u64);
+            for event in events.drain(..) {
+                self.on_event(now, event);
+            }
+        }
+        self.events = events;
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event<M>) {
+        match event {
+            Event::Propose(command, outcome) => self.on_propose(now, command, outcome),
+            Event::Query(query, linearizable, outcome) => {
+                self.on_query(now, query, linearizable, outcome);
+            }
+            Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
+            Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
+            Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
+            Event::LogDone(upto) => self.step(now, Input::LogDone { upto }),
+            Event::FileDone(done) => self.step(now, Input::FileDone(done)),
+            Event::WorkerFailed(text) => self.halt(text),
+            Event::Shutdown => {
+                self.parts.network.stop_accepting();
+                let stop_by = now.after(u64::try_from(GRACE.as_nanos()).expect("short"));
+                self.stop_by.get_or_insert(stop_by);
+            }
+        }
+    }
+
+    fn on_propose(&mut self, now: Instant, command: Bytes, outcome: ProposalOutcome<M::Reply>) {
+        // A client that has gone away is answered by nobody; a failed send is no loss.
+        if self.stop_by.is_some() {
+            let _ = outcome.send(Err(ProposeError::Stopped));
+        } else if self.pending.len() >= REQUESTS_PENDING_MAX {
+            let _ = outcome.send(Err(ProposeError::Busy));
+        } else {
+            let request = self.name(Pending::Proposal(command.len(), outcome));
+            self.step(now, Input::Propose { request, command });
+        }
+    }
+
+    fn on_query(
+        &mut self,
+        now: Instant,
+        query: M::Query,
+        linearizable: bool,
+        outcome: QueryOutcome<M::Answer>,
+    ) {
+        if self.stop_by.is_some() {
+            let _ = outcome.send(Err(ReadError::Stopped));
+        } else if self.pending.len() >= REQUESTS_PENDING_MAX {
+            let _ = outcome.send(Err(ReadError::Busy));
+        } else {
+            let request = self.name(Pending::Query(outcome));
+            self.step(
+                now,
+                Input::Query {
+                    request,
+                    query,
+                    linearizable,
+                },
+            );
+        }
+    }
+
+    /// Names never come again, so an answer can never reach the wrong client.
+    fn name(&mut self, pending: Pending<M>) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        self.pending.insert(request, pending);
+        request
+    }
+
+    fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
+        let peer = link.peer();
+        self.parts.counters.link_ups.add(1);
+        // The peer would not have connected anew if the old connection worked.
+        if let Some(old) = self.links.remove(&peer) {
+            old.close();
+            self.parts.counters.link_downs.add(1);
+            self.step(now, Input::Link { peer, up: false });
+        }
+        self.links.insert(peer, link);
+        self.step(now, Input::Link { peer, up: true });
+    }
+
+    fn on_frames(&mut self, now: Instant, link: &Arc<Link>, frames: Vec<Bytes>) {
+        link.taken(&frames);
+        // What an older connection still brings in comes out of order.
+        if !self.is_current(link) {
+            return;
+        }
+        let from = link.peer();
+        for frame in frames {
+            self.step(now, Input::Frame { from, frame });
+        }
+    }
+
+    fn on_link_down(&mut self, now: Instant, link: &Arc<Link>) {
+        if !self.is_current(link) {
+            return;
+        }
+        let peer = link.peer();
+        self.links.remove(&peer);
+        self.parts.counters.link_downs.add(1);
+        self.step(now, Input::Link { peer, up: false });
+    }
+
+    fn is_current(&self, link: &Arc<Link>) -> bool {
+        let current = self.links.get(&link.peer());
+        current.is_some_and(|current| Arc::ptr_eq(current, link))
+    }
+
+    fn step(&mut self, now: Instant, input: Input<M>) {
+        // Nothing may be decided on behalf of a disk that can no longer keep it.
+        if self.halted.is_none() {
+            self.parts.replica.step(now, input, &mut self.outputs);
+        }
+    }
+
+    fn halt(&mut self, text: String) {
+        self.halted.get_or_insert(text);
+    }
+
+    fn end_turn(&mut self) {
+        if self.halted.is_some() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        self.parts.replica.end_turn(now, &mut self.outputs);
+        self.parts.counters.turns.add(1);
+        self.carry_out();
+        self.parts.status.write(self.parts.replica.status());
+    }
+
+    fn carry_out(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let (mut log_orders, mut file_orders) = (Vec::new(), Vec::new());
+        for output in outputs.drain(..) {
+            match output {
+                Output::Frame { to, frame } => self.send(to, frame),
+                Output::Log(order) => log_orders.push(order),
+                Output::File(order) => file_orders.push(order),
+                Output::Proposed { request, result } => self.on_proposed(request, result),
+                Output::Answered { request, result } => self.on_answered(request, result),
+                Output::Halt(text) => self.halt(text),
+            }
+        }
+        self.outputs = outputs;
+        // Peers first: their way to a durable copy is the longer one.
+        for link in self.links.values() {
+            link.flush();
+        }
+        if !log_orders.is_empty() {
+            self.parts.log.give(log_orders);
+        }
+        if !file_orders.is_empty() {
+            self.parts.files.give(file_orders);
+        }
+    }
+
+    fn send(&self, to: NodeId, frame: Bytes) {
+        let Some(link) = self.links.get(&to) else {
+            self.parts.counters.frames_dropped.add(1);
+            return;
+        };
+        if !link.send(frame) {
+            tracing::warn!(peer = %to, "a peer does not read what it is sent: cutting it off");
+            self.parts.counters.frames_dropped.add(1);
+            link.close();
+        }
+    }
+
+    fn on_proposed(
+        &mut self,
+        request: RequestId,
+        result: Result<(headwater_raft::LogId, M::Reply), ProposeFate>,
+    ) {
+        let Some(Pending::Proposal(bytes, outcome)) = self.pending.remove(&request) else {
+            panic!("a second outcome, or one for a request never made: {request:?}");
+        };
+        let result = result
+            .map(|(at, reply)| Applied { at, reply })
+            .map_err(|fate| match fate {
+                ProposeFate::NoLeader => ProposeError::NoLeader,
+                ProposeFate::Busy => ProposeError::Busy,
+                ProposeFate::TooLarge => ProposeError::TooLarge(bytes),
+                ProposeFate::Lost => ProposeError::Lost,
+                ProposeFate::Unknown => {
+                    ProposeError::Unknown("time ran out, or the leader was lost")
+                }
+            });
+        let _ = outcome.send(result);
+    }
+
+    fn on_answered(&mut self, request: RequestId, result: Result<M::Answer, ReadFate>) {
+        let Some(Pending::Query(outcome)) = self.pending.remove(&request) else {
+            panic!("a second answer, or one for a query never made: {request:?}");
+        };
+        let _ = outcome.send(result.map_err(|fate| match fate {
+            ReadFate::NoLeader => ReadError::NoLeader,
+            ReadFate::LeaderChanged => ReadError::LeaderChanged,
+            ReadFate::Busy => ReadError::Busy,
+            ReadFate::Timeout => ReadError::Timeout,
+        }));
+    }
+
+    fn may_stop(&self) -> bool {
+        self.stop_by
+            .is_some_and(|stop_by| self.pending.is_empty() || self.parts.clock.now() >= stop_by)
+    }
+
+    async fn stop(self) {
+        for event in self.parts.inbox.close() {
+            match event {
+                Event::Propose(_, outcome) => drop(outcome.send(Err(ProposeError::Stopped))),
+                Event::Query(_, _, outcome) => drop(outcome.send(Err(ReadError::Stopped))),
+                _ => {}
+            }
+        }
+        // Who still waits has a command under way: its channel breaks, which the handle takes for
+        // an unknown outcome.
+        drop(self.pending);
+        drop(self.links);
+        drop(self.parts.network);
+        let (log, files) = tokio::join!(self.parts.log.finish(), self.parts.files.finish());
+        if !log || !files {
+            tracing::error!("a disk thread did not end: the data directory stays locked");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The disk door onto a real directory: plain files, positioned reads and writes, real syncs.
+//! Never retries and never hides a failure: after one, only the caller knows what is still true.
+//!
+//! # Source
+//! Pillai et al., OSDI'14 (what a file system promises); Rebello et al., ATC'20 (failed fsync).
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use headwater_replica::{Disk, DiskError, DiskErrorKind};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::counters::Counters;
+
+/// Files kept open at once; beyond it all are closed and opened again when needed.
+const OPEN_FILES_MAX: usize = 64;
+
+/// Zeros are written and synced in pieces of this many bytes.
+const ZEROS_BYTES: usize = 4 << 20;
+
+/// What a disk is used for: says which counters its work goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// The log.
+    Log,
+    /// Snapshot files.
+    Snapshots,
+    /// The log's next segment, made ahead of its need.
+    Spare,
+}
+
+/// A real directory as a [`Disk`].
+#[derive(Debug)]
+pub struct FileDisk {
+    root: PathBuf,
+    used_for: Use,
+    counters: Arc<Counters>,
+    open: BTreeMap<String, File>,
+}
+
+impl FileDisk {
+    /// The directory `root`, which must exist.
+    pub fn new(root: PathBuf, used_for: Use, counters: Arc<Counters>) -> Self {
+        Self {
+            root,
+            used_for,
+            counters,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// A second door to the same directory, with open files of its own.
+    pub fn another(&self, used_for: Use) -> Self {
+        Self::new(self.root.clone(), used_for, self.counters.clone())
+    }
+
+    /// Where a name lies. Names come from our own code, but one that could leave the directory
+    /// must not reach the operating system.
+    fn path(&self, deed: &str, name: &str) -> Result<PathBuf, DiskError> {
+        let inside = Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        if inside && !name.is_empty() && !name.contains('\0') {
+            return Ok(self.root.join(name));
+        }
+        Err(DiskError {
+            what: format!("{deed} {name:?}: not a name inside the data directory"),
+            kind: DiskErrorKind::Failed,
+        })
+    }
+
+    fn failed(&self, deed: &str, name: &str, error: &io::Error) -> DiskError {
+        DiskError {
+            what: format!("{deed} {}: {error}", self.root.join(name).display()),
+            kind: kind_of(error),
+        }
+    }
+
+    /// The open file of that name, opened and if `create` made if need be.
+    fn file(&mut self, deed: &str, name: &str, create: bool) -> Result<&File, DiskError> {
+        if !self.open.contains_key(name) {
+            if self.open.len() >= OPEN_FILES_MAX {
+                self.open.clear();
+            }
+            let path = self.path(deed, name)?;
+            if create {
+                self.make_parent(deed, name, &path)?;
+            }
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(create)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|e| self.failed(deed, name, &e))?;
+            self.open.insert(name.into(), file);
+        }
+        Ok(self.open.get(name).expect("inserted above"))
+    }
+
+    /// Makes the directory a file is to lie in. Its own name is made durable here, because the
+    /// door has no deed for that: callers sync the directory they put files in, not its parent.
+    fn make_parent(&self, deed: &str, name: &str, path: &Path) -> Result<(), DiskError> {
+        let parent = path.parent().expect("a path below the root has a parent");
+        if parent.is_dir() {
+            return Ok(());
+        }
+        let make = || {
+            std::fs::create_dir_all(parent)?;
+            let mut directory = parent;
+            while directory != self.root {
+                directory = directory.parent().expect("below the root");
+                File::open(directory)?.sync_all()?;
+            }
+            Ok(())
+        };
+        make().map_err(|e| self.failed(deed, name, &e))
+    }
+
+    fn count_written(&self, bytes: usize) {
+        match self.used_for {
+            Use::Log => self.counters.log_bytes.add(bytes as u64),
+            Use::Snapshots => self.counters.snapshot_bytes.add(bytes as u64),
+            Use::Spare => {}
+        }
+    }
+}
+
+impl Disk for FileDisk {
+    fn list(&mut self, dir: &str) -> Result<Vec<String>, DiskError> {
+        let path = if dir.is_empty() {
+            self.root.clone()
+        } else {
+            self.path("list", dir)?
+        };
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(self.failed("list", dir, &e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| self.failed("list", dir, &e))?;
+            // A name that is not UTF-8 is none of ours, and nobody inside could say it.
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn size(&mut self, name: &str) -> Result<Option<u64>, DiskError> {
+        let path = self.path("size", name)?;
+        match std::fs::metadata(path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.failed("size", name, &e)),
+        }
+    }
+
+    fn read(&mut self, name: &str, offset: u64, len: usize) -> Result<Bytes, DiskError> {
+        let file = self.file("read", name, false)?;
+        let read = || {
+            let left = file.metadata()?.len().saturating_sub(offset);
+            let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let mut bytes = vec![0; len];
+            let mut done = 0;
+            while done < len {
+                match file.read_at(&mut bytes[done..], offset + done as u64) {
+                    Ok(0) => break,
+                    Ok(n) => done += n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            bytes.truncate(done);
+            Ok(Bytes::from(bytes))
+        };
+        read().map_err(|e| self.failed("read", name, &e))
+    }
+
+    fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
+        self.open.remove(name);
+        let file = self.file("create", name, true)?;
+        let fill = || {
+            file.set_len(0)?;
+            // Reserving first keeps the file in one piece and finds a full disk before any zero
+            // is written; a file system that cannot reserve still gets its zeros.
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let zeros = vec![0; ZEROS_BYTES];
+            let mut offset = 0;
+            while offset < len {
+                let piece = (len - offset).min(ZEROS_BYTES as u64);
+                file.write_all_at(&zeros[..piece as usize], offset)?;
+                // Piece by piece, so that the log's own syncs never queue behind megabytes of
+                // zeros; and all of it now, so that none are left for the log's first sync.
+                file.sync_data()?;
+                offset += piece;
+            }
+            file.sync_all()
+        };
+        fill().map_err(|e| self.failed("create", name, &e))
+    }
+
+    fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        let file = self.file("write", name, true)?;
+        file.write_all_at(data, offset)
+            .map_err(|e| self.failed("write", name, &e))?;
+        self.count_written(data.len());
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        let before = Instant::now();
+        let file = self.file("sync", name, false)?;
+        file.sync_data()
+            .map_err(|e| self.failed("sync", name, &e))?;
+        if self.used_for == Use::Log {
+            self.counters.on_sync(before.elapsed());
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&mut self, dir: &str) -> Result<(), DiskError> {
+        let path = if dir.is_empty() {
+            self.root.clone()
+        } else {
+            self.path("sync directory", dir)?
+        };
+        File::open(path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|e| self.failed("sync directory", dir, &e))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        let (old, new) = (self.path("rename", from)?, self.path("rename to", to)?);
+        std::fs::rename(old, new).map_err(|e| self.failed("rename", from, &e))?;
+        self.open.remove(to);
+        if let Some(file) = self.open.remove(from) {
+            self.open.insert(to.into(), file);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        let path = self.path("remove", name)?;
+        self.open.remove(name);
+        match std::fs::remove_file(path) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(self.failed("remove", name, &e)),
+        }
+    }
+}
+
+/// What the caller can do about an error of the operating system.
+fn kind_of(error: &io::Error) -> DiskErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskErrorKind::Full,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            DiskErrorKind::Denied
+        }
+        io::ErrorKind::NotFound => DiskErrorKind::NotFound,
+        _ => DiskErrorKind::Failed,
+    }
+}

@@ -1,0 +1,148 @@
+//! The one queue into the loop: everything that has arrived, in order, taken in one grasp.
+//! Never waits on the side that puts: a full queue is said at once.
+//!
+//! # Source
+//! Dissertation §10.2 (batching): what arrives during one turn is the next turn's batch.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Why an event was not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// As many bounded events wait as may.
+    Full,
+    /// The loop takes no more.
+    Closed,
+}
+
+/// A queue of events for one taker.
+#[derive(Debug)]
+pub struct Inbox<E> {
+    state: Mutex<State<E>>,
+    arrived: Notify,
+    bounded_max: usize,
+}
+
+#[derive(Debug)]
+struct State<E> {
+    events: Vec<E>,
+    bounded: usize,
+    closed: bool,
+}
+
+impl<E> Inbox<E> {
+    /// An empty inbox that holds up to `bounded_max` events given by [`Inbox::offer`].
+    pub fn new(bounded_max: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                events: Vec::new(),
+                bounded: 0,
+                closed: false,
+            }),
+            arrived: Notify::new(),
+            bounded_max,
+        }
+    }
+
+    /// Puts in an event whose number is bounded elsewhere (by links, by orders given). One that
+    /// comes after the end is dropped: nobody is left to act on it.
+    pub fn put(&self, event: E) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        self.push(&mut state, event);
+    }
+
+    /// Puts in an event from a client.
+    ///
+    /// # Errors
+    /// The event comes back, with the reason.
+    pub fn offer(&self, event: E) -> Result<(), (Refused, E)> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err((Refused::Closed, event));
+        }
+        if state.bounded >= self.bounded_max {
+            return Err((Refused::Full, event));
+        }
+        state.bounded += 1;
+        self.push(&mut state, event);
+        Ok(())
+    }
+
+    /// Takes all that waits into `into`, which must be empty; says whether there was anything.
+    pub fn take(&self, into: &mut Vec<E>) -> bool {
+        assert!(into.is_empty(), "events of the last turn were not handled");
+        let mut state = self.lock();
+        state.bounded = 0;
+        std::mem::swap(&mut state.events, into);
+        !into.is_empty()
+    }
+
+    /// Returns when something may have arrived since the last [`Inbox::take`].
+    pub async fn wait(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Takes in nothing from now on; what waits is given back.
+    pub fn close(&self) -> Vec<E> {
+        let mut state = self.lock();
+        state.closed = true;
+        std::mem::take(&mut state.events)
+    }
+
+    fn push(&self, state: &mut MutexGuard<'_, State<E>>, event: E) {
+        state.events.push(event);
+        // Only the first event can find the taker asleep. The taker's `Notify` keeps one wake-up
+        // for later, so one sent while the taker still runs is not lost.
+        if state.events.len() == 1 {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<E>> {
+        // No code that can panic runs under this lock, so what it guards is always whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_out_in_the_order_they_went_in() {
+        let inbox = Inbox::new(2);
+        inbox.put(1);
+        inbox.offer(2).expect("there is room");
+        inbox.put(3);
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken));
+        assert_eq!(taken, [1, 2, 3]);
+        taken.clear();
+        assert!(!inbox.take(&mut taken));
+    }
+
+    #[test]
+    fn only_offered_events_are_bounded() {
+        let inbox = Inbox::new(1);
+        inbox.offer(1).expect("there is room");
+        assert_eq!(inbox.offer(2), Err((Refused::Full, 2)));
+        inbox.put(3);
+        inbox.take(&mut Vec::new());
+        inbox.offer(4).expect("there is room again");
+    }
+
+    #[test]
+    fn a_closed_inbox_gives_back_what_waited_and_takes_no_more() {
+        let inbox = Inbox::new(4);
+        inbox.put(1);
+        assert_eq!(inbox.close(), [1]);
+        assert_eq!(inbox.offer(2), Err((Refused::Closed, 2)));
+        inbox.put(3);
+        assert!(!inbox.take(&mut Vec::new()));
+    }
+}

@@ -1,0 +1,129 @@
+//! The log's thread: everything ordered while one sync ran shares the next (group commit).
+//! Never reorders: one queue, one thread (rule R2). Never fills a segment with zeros itself: a
+//! thread of its own has the next one ready in time.
+//!
+//! # Source
+//! Dissertation §10.2.1 (writing to the disk in parallel); Gray & Reuter (group commit).
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use headwater_raft::WriteId;
+use headwater_replica::wal::Wal;
+use headwater_replica::{Disk, DiskError, LogOrder};
+
+use crate::counters::Counters;
+use crate::file::{FileDisk, Use};
+use crate::lock::DirectoryLock;
+use crate::worker::Worker;
+
+/// The pause after an attempt to make a spare segment that failed. The log can do without, and
+/// finds out for itself if the disk is full.
+const SPARE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Starts the log's thread.
+///
+/// `done`: told the last write that has become durable. `failed`: told why none will any more.
+///
+/// # Errors
+/// The operating system gave no thread.
+pub fn start(
+    wal: Wal,
+    disk: FileDisk,
+    lock: Arc<DirectoryLock>,
+    counters: Arc<Counters>,
+    done: impl Fn(WriteId) + Send + 'static,
+    failed: impl Fn(String) + Send + 'static,
+) -> std::io::Result<Worker<LogOrder>> {
+    let mut log = Log {
+        wal,
+        disk,
+        spare: Spare::default(),
+    };
+    Worker::start("log", lock, failed, move |orders: Vec<LogOrder>| {
+        if orders.is_empty() {
+            log.wal.idle(&mut log.disk)?;
+        } else {
+            counters.log_groups.add(1);
+            if let Some(upto) = log.wal.run(&mut log.disk, &orders)? {
+                done(upto);
+            }
+        }
+        log.look_after_spare();
+        Ok(())
+    })
+}
+
+struct Log {
+    wal: Wal,
+    disk: FileDisk,
+    spare: Spare,
+}
+
+impl Log {
+    /// Takes over a spare segment that is ready, and has one made if one is wanted.
+    fn look_after_spare(&mut self) {
+        if let Some(length) = self.spare.take_ready() {
+            self.wal.spare_ready(length);
+        }
+        if let Some((name, length)) = self.wal.spare_wanted() {
+            self.spare.make(self.disk.another(Use::Spare), name, length);
+        }
+    }
+}
+
+/// The making of a spare segment, at most one at a time.
+#[derive(Default)]
+struct Spare {
+    maker: Option<JoinHandle<Result<u64, DiskError>>>,
+    not_before: Option<Instant>,
+}
+
+impl Spare {
+    fn make(&mut self, mut disk: FileDisk, name: String, length: u64) {
+        let wait = self.not_before.is_some_and(|t| Instant::now() < t);
+        if wait || self.maker.is_some() {
+            return;
+        }
+        let maker = std::thread::Builder::new()
+            .name("spare".into())
+            .spawn(move || {
+                disk.create_zeroed(&name, length)?;
+                disk.sync(&name)?;
+                Ok(length)
+            });
+        match maker {
+            Ok(maker) => self.maker = Some(maker),
+            Err(error) => self.give_up(&error.to_string()),
+        }
+    }
+
+    /// The length of the spare segment, once after it is made.
+    fn take_ready(&mut self) -> Option<u64> {
+        let maker = self.maker.take_if(|maker| maker.is_finished())?;
+        match maker.join() {
+            Ok(Ok(length)) => return Some(length),
+            Ok(Err(error)) => self.give_up(&error.to_string()),
+            Err(_) => self.give_up("its maker panicked"),
+        }
+        None
+    }
+
+    fn give_up(&mut self, why: &str) {
+        tracing::warn!(
+            why,
+            "no spare log segment: the log will have to wait for one"
+        );
+        self.not_before = Some(Instant::now() + SPARE_PAUSE);
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // It writes into the directory, so the lock must not go before it ends.
+        if let Some(maker) = self.maker.take() {
+            let _ = maker.join();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The snapshots' thread: writes, receives, serves and loads snapshot files beside the log.
+//! Never holds up the log: its files and its syncs are its own.
+//!
+//! # Source
+//! Raft paper §7; dissertation §5.1.
+
+use std::sync::Arc;
+
+use headwater_replica::StateMachine;
+use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
+
+use crate::file::FileDisk;
+use crate::lock::DirectoryLock;
+use crate::worker::Worker;
+
+/// Starts the snapshots' thread.
+///
+/// `done`: told each answer. `failed`: told why there will be no more.
+///
+/// # Errors
+/// The operating system gave no thread.
+pub fn start<M: StateMachine>(
+    mut store: SnapshotStore,
+    mut disk: FileDisk,
+    lock: Arc<DirectoryLock>,
+    done: impl Fn(FileDone<M>) + Send + 'static,
+    failed: impl Fn(String) + Send + 'static,
+) -> std::io::Result<Worker<FileOrder>> {
+    Worker::start("snapshot", lock, failed, move |orders: Vec<FileOrder>| {
+        // Nothing is to do when nothing is ordered for a while.
+        for order in orders {
+            if let Some(answer) = store.run::<M>(&mut disk, order)? {
+                done(answer);
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,277 @@
+//! From a configuration to a running node: check, lock, listen, recover, set the loop going.
+//! Never leaves anything behind that a second try would trip over.
+//!
+//! # Source
+//! docs/operating.md; rule R13 (a data directory belongs to one node of one cluster).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_raft::{Config, NodeId};
+use headwater_replica::interface::Options;
+use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
+use headwater_replica::replica::Replica;
+use headwater_replica::snapshot_file::SnapshotStore;
+use headwater_replica::wal::{Wal, WalOptions};
+use headwater_replica::{Identity, StateMachine};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::dice;
+use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX, StatusCell};
+use crate::file::{FileDisk, Use};
+use crate::frame::FRAME_BYTES_MAX;
+use crate::handle::{NodeConfig, Shared, StartError, StopReason};
+use crate::inbox::Inbox;
+use crate::lock::{DirectoryLock, LockError};
+use crate::tcp::{Membership, Network};
+use crate::worker::{Worker, advice, panic_text};
+use crate::{log_thread, snapshot_thread};
+
+/// What a frame holds beside its largest command, at most: other entries up to the size of one
+/// message, and heads.
+const FRAME_BYTES_BESIDE: usize = 4 << 20;
+
+/// The largest command a node can be configured to accept.
+const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_BESIDE;
+
+/// What recovery yields.
+struct Opened<M> {
+    recovered: Recovered<M>,
+    wal: Wal,
+    store: SnapshotStore,
+    disk: FileDisk,
+}
+
+/// Starts a node on the current tokio runtime.
+pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<M>, StartError> {
+    check(&config).map_err(StartError::Config)?;
+    let lock = DirectoryLock::take(&config.data_dir).map_err(|e| match e {
+        LockError::Held => StartError::Locked(config.data_dir.clone()),
+        LockError::Unusable(text) => StartError::Disk(text),
+    })?;
+    let lock = Arc::new(lock);
+    // Before recovery, which can take long: an address that is taken should be known at once.
+    let listeners = listen(&config.listen_peer).await?;
+    let counters = Arc::new(Counters::default());
+    let clock = Clock::start();
+    let opened = recover::<M>(&config, counters.clone()).await?;
+    let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
+
+    for mended in opened.store.mended() {
+        tracing::warn!(node = %config.node, mended, "the data directory was mended");
+    }
+    if opened.recovered.torn_bytes > 0 {
+        let bytes = opened.recovered.torn_bytes;
+        tracing::info!(node = %config.node, bytes, "dropped the end of an unfinished write");
+    }
+    let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
+    let identity = opened.recovered.identity;
+    let replica = Replica::new(clock.now(), options(&config), opened.recovered)
+        .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
+    let files =
+        start_snapshot_thread(opened.store, &opened.disk, &lock, &inbox).map_err(threads)?;
+    let log = log_thread::start(
+        opened.wal,
+        opened.disk,
+        lock,
+        counters.clone(),
+        sender(&inbox, Event::LogDone),
+        sender(&inbox, Event::WorkerFailed),
+    )
+    .map_err(threads)?;
+    let parts = Parts {
+        clock,
+        replica,
+        network: Network::start(
+            membership(&config, identity),
+            listeners,
+            counters.clone(),
+            Arc::new(sender(&inbox, Event::Peer)),
+        ),
+        inbox: inbox.clone(),
+        log,
+        files,
+        status: Arc::new(StatusCell::default()),
+        counters: counters.clone(),
+    };
+    let status = parts.status.clone();
+    tracing::info!(
+        node = %config.node, cluster = %format_args!("{:016x}", config.cluster),
+        incarnation = %format_args!("{:032x}", identity.incarnation),
+        data_dir = %config.data_dir.display(), "node started"
+    );
+    Ok(Shared {
+        node: config.node,
+        cluster: config.cluster,
+        command_bytes_max: config.command_bytes_max,
+        inbox: inbox.clone(),
+        status,
+        counters,
+        stopped: supervise(config.node, parts),
+    })
+}
+
+/// Runs the loop and makes its end known, whichever way it ends.
+fn supervise<M: StateMachine>(
+    node: NodeId,
+    parts: Parts<M>,
+) -> watch::Receiver<Option<StopReason>> {
+    let inbox = parts.inbox.clone();
+    let (stopped, watcher) = watch::channel(None);
+    let driver = tokio::spawn(Driver::new(parts).run());
+    tokio::spawn(async move {
+        let reason = match driver.await {
+            Ok(reason) => reason,
+            Err(end) => {
+                let text = match end.try_into_panic() {
+                    Ok(panic) => format!("a broken invariant: {}", panic_text(&*panic)),
+                    Err(_) => "the loop was cancelled".into(),
+                };
+                StopReason::Halted(text)
+            }
+        };
+        // After a panic the loop could not close it; what waits in it is dropped, and so answered.
+        drop(inbox.close());
+        match &reason {
+            StopReason::Shutdown => tracing::info!(%node, "node stopped"),
+            StopReason::Halted(text) => tracing::error!(%node, text, "node halted"),
+        }
+        stopped.send_replace(Some(reason));
+    });
+    watcher
+}
+
+/// A function that puts what it is given into the inbox, wrapped.
+fn sender<M: StateMachine, T>(
+    inbox: &Arc<Inbox<Event<M>>>,
+    wrap: impl Fn(T) -> Event<M> + Send + Sync + 'static,
+) -> impl Fn(T) + Send + Sync + 'static {
+    let inbox = inbox.clone();
+    move |value| inbox.put(wrap(value))
+}
+
+fn start_snapshot_thread<M: StateMachine>(
+    store: SnapshotStore,
+    disk: &FileDisk,
+    lock: &Arc<DirectoryLock>,
+    inbox: &Arc<Inbox<Event<M>>>,
+) -> std::io::Result<Worker<headwater_replica::snapshot_file::FileOrder>> {
+    snapshot_thread::start::<M>(
+        store,
+        disk.another(Use::Snapshots),
+        lock.clone(),
+        sender(inbox, Event::FileDone),
+        sender(inbox, Event::WorkerFailed),
+    )
+}
+
+/// What a configuration gets wrong, in words for who wrote it.
+fn check(config: &NodeConfig) -> Result<(), String> {
+    let me = config.node;
+    if me == NodeId(0) || config.members.contains_key(&NodeId(0)) {
+        return Err("0 is no node id".into());
+    }
+    if !config.members.contains_key(&me) {
+        return Err(format!("node {me} is not among the members"));
+    }
+    if config.members.len() > 1 && config.listen_peer.is_empty() {
+        return Err("a cluster of several members needs an address to listen for peers".into());
+    }
+    if config.heartbeat.is_zero() || config.election <= config.heartbeat {
+        return Err(format!(
+            "the election timeout ({:?}) must be longer than the heartbeat interval ({:?})",
+            config.election, config.heartbeat
+        ));
+    }
+    if config.request_timeout.is_zero() {
+        return Err("the request timeout is zero".into());
+    }
+    if config.command_bytes_max > COMMAND_BYTES_MAX {
+        return Err(format!(
+            "commands of {} bytes do not fit into a frame; the most is {COMMAND_BYTES_MAX}",
+            config.command_bytes_max
+        ));
+    }
+    Ok(())
+}
+
+async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.map_err(|e| StartError::Listen(address, e))?);
+    }
+    Ok(listeners)
+}
+
+async fn recover<M: StateMachine>(
+    config: &NodeConfig,
+    counters: Arc<Counters>,
+) -> Result<Opened<M>, StartError> {
+    let root = config.data_dir.clone();
+    let wal_options = WalOptions {
+        segment_bytes: config.segment_bytes,
+    };
+    let expect = Expect {
+        cluster: config.cluster,
+        node: config.node,
+        fresh_incarnation: dice::u128(),
+        first_config: Config::of_voters(config.members.keys().copied()),
+    };
+    // Reading a large log takes seconds; other tasks of this runtime should not wait for it.
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut disk = FileDisk::new(root, Use::Log, counters);
+        recovery::open::<M>(&mut disk, &wal_options, expect).map(|(recovered, wal, store)| Opened {
+            recovered,
+            wal,
+            store,
+            disk,
+        })
+    });
+    match opened.await {
+        Ok(opened) => opened.map_err(|e| refusal(config, e)),
+        Err(end) => Err(StartError::Damaged(format!(
+            "recovery of {} broke off: {end}",
+            config.data_dir.display()
+        ))),
+    }
+}
+
+fn refusal(config: &NodeConfig, error: OpenError) -> StartError {
+    let text = format!("{}: {error}", config.data_dir.display());
+    match error {
+        OpenError::Disk(error) => StartError::Disk(advice(&error)),
+        OpenError::Foreign(_) => StartError::ForeignData(text),
+        OpenError::NewerFormat(_) => StartError::NewerFormat(text),
+        // What else recovery may learn to refuse is a directory it cannot read.
+        _ => StartError::Damaged(text),
+    }
+}
+
+fn membership(config: &NodeConfig, identity: Identity) -> Membership {
+    let mut peers: BTreeMap<_, _> = config.members.clone();
+    peers.remove(&config.node);
+    Membership { identity, peers }
+}
+
+fn options(config: &NodeConfig) -> Options {
+    Options {
+        seed: dice::u64(),
+        life: dice::u64(),
+        heartbeat_ns: ns(config.heartbeat),
+        election_ns: ns(config.election),
+        request_timeout_ns: ns(config.request_timeout),
+        command_bytes_max: config.command_bytes_max,
+        snapshot_log_bytes: config.snapshot_log_bytes,
+        ..Options::default()
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

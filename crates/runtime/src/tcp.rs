@@ -1,0 +1,359 @@
+//! Peers over TCP: one connection per pair, dialled by the lower id, made again when it breaks.
+//! Never looks into frames and never queues any: `link` carries them.
+//!
+//! # Source
+//! docs/wire.md, "Connections"; perf notes of the house: a killed peer's connections reset at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use headwater_raft::NodeId;
+use headwater_replica::Identity;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::counters::Counters;
+use crate::dice;
+use crate::handle::PeerAddress;
+use crate::handshake::{
+    ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, WIRE_VERSION_MAX, WIRE_VERSION_MIN,
+};
+use crate::link::{Link, PeerEvent, Sink};
+
+/// How long a connection may take to stand, handshake included.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The first pause between two attempts to connect; it doubles up to the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause between two attempts to connect.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The pause after a refusal that only an operator can end.
+const PAUSE_REFUSED: Duration = Duration::from_secs(5);
+
+/// A connection that lasted this long is taken for a good one: when it breaks, the next attempt
+/// comes at once.
+const GOOD_LINK: Duration = Duration::from_secs(1);
+
+/// Connections that may be in their handshake at one time; others wait in the kernel.
+const HANDSHAKES_MAX: usize = 32;
+
+/// How long sent bytes may stay unacknowledged before the kernel gives a connection up.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// Silence after which the kernel asks whether the other end is still there, and how often then.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Who this node is to its peers, and who they are to it.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// This node.
+    pub identity: Identity,
+    /// The other members and where they listen.
+    pub peers: BTreeMap<NodeId, PeerAddress>,
+}
+
+/// The connections to all peers, being made and kept while this lives.
+#[derive(Debug)]
+pub struct Network {
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+struct Shared {
+    membership: Membership,
+    stopping: AtomicBool,
+    handshakes: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    sink: Sink,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("membership", &self.membership)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// Starts to accept on `listeners` and to dial every peer of a higher id. What happens goes
+    /// to `sink`.
+    pub fn start(
+        membership: Membership,
+        listeners: Vec<TcpListener>,
+        counters: Arc<Counters>,
+        sink: Sink,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            membership,
+            stopping: AtomicBool::new(false),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            counters,
+            sink,
+        });
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(accept_all(shared.clone(), listener));
+        }
+        let me = shared.membership.identity.node;
+        for (&peer, address) in &shared.membership.peers {
+            if me < peer {
+                tasks.spawn(keep_dialling(shared.clone(), peer, address.clone()));
+            }
+        }
+        Self {
+            shared,
+            _tasks: tasks,
+        }
+    }
+
+    /// Takes no new connections from now on.
+    pub fn stop_accepting(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn me(&self) -> NodeId {
+        self.membership.identity.node
+    }
+
+    /// Reports the link, carries its frames, reports its end.
+    async fn run_link(&self, peer: NodeId, stream: TcpStream) {
+        let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
+        (self.sink)(PeerEvent::Up(link.clone()));
+        let why = link.run(&self.sink).await;
+        tracing::info!(node = %self.me(), %peer, why, "link down");
+        (self.sink)(PeerEvent::Down(link));
+    }
+}
+
+/// Why an attempt to connect came to nothing.
+#[derive(Debug)]
+enum DialError {
+    /// The network's fault, or a peer that is not up: try again soon.
+    Io(io::Error),
+    /// The peer does not want us.
+    Refused(Refusal, String),
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) {
+    let mut pause = PAUSE_MIN;
+    let mut told = String::new();
+    loop {
+        let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
+        let error = match attempt {
+            Ok(Ok(stream)) => {
+                told.clear();
+                let up = Instant::now();
+                shared.run_link(peer, stream).await;
+                if up.elapsed() >= GOOD_LINK {
+                    pause = PAUSE_MIN;
+                    continue;
+                }
+                "the connection broke at once".to_string()
+            }
+            Ok(Err(DialError::Refused(refusal, text))) => {
+                if refusal != Refusal::Stopping {
+                    pause = PAUSE_REFUSED;
+                }
+                text
+            }
+            Ok(Err(DialError::Io(error))) => error.to_string(),
+            Err(_) => format!("no answer within {HANDSHAKE_TIMEOUT:?}"),
+        };
+        // The same news ten times a second would bury all other.
+        if error != told {
+            tracing::warn!(node = %shared.me(), %peer, address, error, "cannot connect");
+            told = error;
+        }
+        sleep(dice::between(pause / 2, pause)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<TcpStream, DialError> {
+    let mut stream = TcpStream::connect(address).await?;
+    configure(&stream)?;
+    let identity = shared.membership.identity;
+    let hello = Hello {
+        versions: (WIRE_VERSION_MIN, WIRE_VERSION_MAX),
+        cluster: identity.cluster,
+        from: identity.node,
+        to: peer,
+        incarnation: identity.incarnation,
+    };
+    stream.write_all(&hello.encode()).await?;
+    let mut head = [0; ANSWER_BYTES];
+    stream.read_exact(&mut head).await?;
+    let (answer, text_bytes) = Answer::decode(&head).map_err(io::Error::other)?;
+    let mut text = vec![0; text_bytes];
+    stream.read_exact(&mut text).await?;
+    if let Some(refusal) = answer.refusal {
+        let text = String::from_utf8_lossy(&text).escape_debug().to_string();
+        return Err(DialError::Refused(refusal, text));
+    }
+    if answer.node != peer || answer.cluster != identity.cluster {
+        let text = format!(
+            "node {} of cluster {:016x} answered at {address}, node {peer} of cluster {:016x} was called",
+            answer.node, answer.cluster, identity.cluster
+        );
+        return Err(DialError::Refused(Refusal::WrongNode, text));
+    }
+    if !(WIRE_VERSION_MIN..=WIRE_VERSION_MAX).contains(&answer.version) {
+        let text = format!("the peer chose wire version {}", answer.version);
+        return Err(DialError::Refused(Refusal::Version, text));
+    }
+    tracing::info!(
+        node = %identity.node, %peer, address, incarnation = %format_args!("{:032x}", answer.incarnation),
+        "link up, dialled"
+    );
+    Ok(stream)
+}
+
+async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
+    let mut links = JoinSet::new();
+    loop {
+        let permit = shared.handshakes.clone().acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        // Ended links leave a result behind that nobody waits for.
+        while links.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                links.spawn(serve(shared.clone(), stream, from, permit));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: that passes, and must not spin until then.
+                tracing::warn!(node = %shared.me(), %error, "cannot accept a peer's connection");
+                sleep(PAUSE_MAX).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    from: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let greeted = timeout(HANDSHAKE_TIMEOUT, greet(&shared, stream, from)).await;
+    drop(permit);
+    match greeted {
+        Ok(Ok(Some((peer, stream)))) => shared.run_link(peer, stream).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(node = %shared.me(), %from, %error, "peer handshake failed");
+        }
+        Err(_) => tracing::warn!(node = %shared.me(), %from, "peer handshake timed out"),
+    }
+}
+
+/// The accepting side of a handshake: the peer, or none if it was refused.
+async fn greet(
+    shared: &Shared,
+    mut stream: TcpStream,
+    address: SocketAddr,
+) -> io::Result<Option<(NodeId, TcpStream)>> {
+    configure(&stream)?;
+    let mut bytes = [0; HELLO_BYTES];
+    stream.read_exact(&mut bytes).await?;
+    let hello = Hello::decode(&bytes).map_err(io::Error::other)?;
+    let stopping = shared.stopping.load(Ordering::Relaxed);
+    let verdict = judge(&shared.membership, &hello, stopping);
+    let identity = shared.membership.identity;
+    let mut answer = Answer {
+        refusal: None,
+        version: 0,
+        cluster: identity.cluster,
+        node: identity.node,
+        incarnation: identity.incarnation,
+        text: String::new(),
+    };
+    match verdict {
+        Ok(version) => {
+            answer.version = version;
+            stream.write_all(&answer.encode()).await?;
+            tracing::info!(
+                node = %identity.node, peer = %hello.from, %address,
+                incarnation = %format_args!("{:032x}", hello.incarnation),
+                "link up, accepted"
+            );
+            Ok(Some((hello.from, stream)))
+        }
+        Err((refusal, text)) => {
+            tracing::warn!(node = %identity.node, peer = %hello.from, %address, text, "peer refused");
+            answer.refusal = Some(refusal);
+            answer.text = text;
+            stream.write_all(&answer.encode()).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether the caller may connect: the wire version to speak, or why not.
+fn judge(membership: &Membership, hello: &Hello, stopping: bool) -> Result<u16, (Refusal, String)> {
+    let me = membership.identity;
+    let (from, to) = (hello.from, hello.to);
+    if hello.cluster != me.cluster {
+        let text = format!(
+            "node {from} belongs to cluster {:016x}, node {} to cluster {:016x}",
+            hello.cluster, me.node, me.cluster
+        );
+        return Err((Refusal::Cluster, text));
+    }
+    let version = hello.versions.1.min(WIRE_VERSION_MAX);
+    if version < hello.versions.0.max(WIRE_VERSION_MIN) {
+        let text = format!(
+            "node {from} speaks wire versions {} to {}, node {} speaks {WIRE_VERSION_MIN} to {WIRE_VERSION_MAX}",
+            hello.versions.0, hello.versions.1, me.node
+        );
+        return Err((Refusal::Version, text));
+    }
+    if to != me.node {
+        let text = format!(
+            "node {from} called node {to}, but this is node {}: check the peer addresses",
+            me.node
+        );
+        return Err((Refusal::WrongNode, text));
+    }
+    if !membership.peers.contains_key(&from) {
+        let text = format!("node {from} is not a member that node {} knows", me.node);
+        return Err((Refusal::Stranger, text));
+    }
+    if from > me.node {
+        let text = format!("node {from} dialled node {}: the lower id dials", me.node);
+        return Err((Refusal::Direction, text));
+    }
+    if stopping {
+        return Err((Refusal::Stopping, format!("node {} is stopping", me.node)));
+    }
+    Ok(version)
+}
+
+/// Small frames at once, and a dead other end found even when nothing is sent.
+fn configure(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
+    let unacknowledged_ms = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).expect("seconds");
+    sockopt::set_tcp_user_timeout(stream, unacknowledged_ms)?;
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Whole clusters in one process: real files, real connections, real elections.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{Cluster, PATIENCE, until};
+use headwater_runtime::{ProposeError, ReadLevel, StopReason};
+
+fn plain(_: &mut headwater_runtime::NodeConfig) {}
+
+fn word(n: u64) -> Bytes {
+    Bytes::from(format!("command {n}"))
+}
+
+/// Proposes to node `id` until it is applied; only outcomes that leave nothing open are retried.
+async fn propose(cluster: &Cluster, id: u64, command: Bytes) -> u64 {
+    let asked = Instant::now();
+    loop {
+        match cluster.node(id).propose(command.clone()).await {
+            Ok(applied) => return applied.reply,
+            Err(ProposeError::Unknown(why)) => panic!("outcome unknown: {why}"),
+            Err(e) => assert!(asked.elapsed() < PATIENCE, "not taken: {e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proposal_to_a_follower_is_seen_by_a_linearizable_read_of_any_node() {
+    let cluster = Cluster::started(3, plain).await;
+    for n in 1..=20 {
+        let follower = cluster.follower().await;
+        assert_eq!(propose(&cluster, follower, word(n)).await, n);
+        for id in 1..=3 {
+            let journal = cluster.journal(id, ReadLevel::Linearizable).await;
+            assert_eq!(journal.len() as u64, n, "node {id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn proposals_through_all_nodes_at_once_are_applied_each_once_in_one_order() {
+    let cluster = Cluster::started(3, plain).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..30 {
+        let node = cluster.node(client % 3 + 1).clone();
+        clients.spawn(async move {
+            for n in 0..30 {
+                let command = word(client * 1000 + n);
+                node.propose(command).await.expect("nothing fails here");
+            }
+        });
+    }
+    while let Some(end) = clients.join_next().await {
+        end.expect("the client is well");
+    }
+    let mut journal = cluster.settled().await;
+    journal.sort();
+    journal.dedup();
+    assert_eq!(journal.len(), 900);
+    let leader = cluster.node(cluster.leader().await).status();
+    let counters = &leader.counters;
+    assert!(counters["fsyncs"] > 0 && counters["frames_sent"] > 0);
+    assert!(
+        counters["fsyncs"] < 900,
+        "thirty clients at once, and no two commands shared a sync: {counters:?}"
+    );
+}
+
+#[tokio::test]
+async fn when_the_leader_stops_the_others_go_on_and_it_catches_up_later() {
+    let mut cluster = Cluster::started(3, plain).await;
+    for round in 1..=3 {
+        let leader = cluster.leader().await;
+        propose(&cluster, leader, word(round * 10)).await;
+        cluster.stop(leader).await;
+        let other = cluster.follower().await;
+        assert_eq!(
+            propose(&cluster, other, word(round * 10 + 1)).await,
+            round * 2
+        );
+        cluster.start(leader).await;
+        assert_eq!(cluster.settled().await.len() as u64, round * 2);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_stopped_whole_has_everything_when_it_starts_again() {
+    let mut cluster = Cluster::started(3, plain).await;
+    let leader = cluster.leader().await;
+    for n in 0..50 {
+        propose(&cluster, leader, word(n)).await;
+    }
+    let before = cluster.settled().await;
+    for _ in 0..2 {
+        cluster.stop_all().await;
+        for id in 1..=3 {
+            cluster.start(id).await;
+        }
+        assert_eq!(cluster.settled().await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_of_one_needs_no_peers_and_keeps_its_state() {
+    let mut cluster = Cluster::started(1, |config| config.listen_peer.clear()).await;
+    for round in 0..3 {
+        for n in 1..=10 {
+            assert_eq!(propose(&cluster, 1, word(n)).await, round * 10 + n);
+        }
+        cluster.stop(1).await;
+        cluster.start(1).await;
+    }
+    assert_eq!(cluster.settled().await.len(), 30);
+}
+
+#[tokio::test]
+async fn a_follower_far_behind_is_brought_up_by_a_snapshot() {
+    let mut cluster = Cluster::started(3, |config| {
+        config.snapshot_log_bytes = 256 << 10;
+        config.segment_bytes = 256 << 10;
+    })
+    .await;
+    let behind = cluster.follower().await;
+    cluster.stop(behind).await;
+    let leader = cluster.leader().await;
+    // More than the replica keeps behind a snapshot.
+    let large = Bytes::from(vec![7; 64 << 10]);
+    for _ in 0..400 {
+        propose(&cluster, leader, large.clone()).await;
+    }
+    until("the leader has taken a snapshot", || {
+        cluster.node(leader).status().counters["snapshot_index"] > 0
+    })
+    .await;
+    cluster.start(behind).await;
+    assert_eq!(cluster.settled().await.len(), 400);
+    cluster.stop_all().await;
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    assert_eq!(cluster.settled().await.len(), 400);
+}
+
+#[tokio::test]
+async fn without_a_majority_every_request_still_ends() {
+    let mut cluster = Cluster::started(3, |config| {
+        config.request_timeout = Duration::from_millis(500)
+    })
+    .await;
+    let leader = cluster.leader().await;
+    for id in 1..=3 {
+        if id != leader {
+            cluster.stop(id).await;
+        }
+    }
+    let (proposed, read) = tokio::join!(
+        cluster.node(leader).propose(word(1)),
+        cluster.node(leader).query((), ReadLevel::Linearizable),
+    );
+    assert!(proposed.is_err() && read.is_err(), "{proposed:?} {read:?}");
+    // What needs no majority is still there.
+    let local = cluster.node(leader).query((), ReadLevel::Local).await;
+    assert_eq!(local.expect("a local answer").len(), 0);
+}
+
+#[tokio::test]
+async fn a_stopped_node_says_so_and_a_command_too_large_is_not_taken() {
+    let cluster = Cluster::started(1, |config| config.command_bytes_max = 100).await;
+    let node = cluster.node(1);
+    let large = node.propose(vec![0; 101].into()).await;
+    assert_eq!(large, Err(ProposeError::TooLarge(101)));
+    let fits = node.propose(vec![0; 100].into()).await;
+    assert_eq!(fits.map(|applied| applied.reply), Ok(1));
+    node.shutdown().await;
+    assert_eq!(node.stopped().await, StopReason::Shutdown);
+    assert_eq!(node.propose(word(1)).await, Err(ProposeError::Stopped));
+    let read = node.query((), ReadLevel::Local).await;
+    assert_eq!(read, Err(headwater_runtime::ReadError::Stopped));
+    assert_eq!(node.status().applied.0, node.status().commit.0);
+}
+
+#[tokio::test]
+async fn a_node_ends_with_its_last_handle() {
+    let mut cluster = Cluster::started(1, plain).await;
+    let node = cluster.nodes.pop_first().expect("it runs").1;
+    let second = node.clone();
+    drop(node);
+    assert_eq!(second.propose(word(1)).await.map(|a| a.reply), Ok(1));
+    drop(second);
+    let asked = Instant::now();
+    while let Err(e) = cluster.try_start(1).await {
+        assert!(asked.elapsed() < PATIENCE, "{e}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cluster.settled().await.len(), 1);
+}

@@ -1,0 +1,306 @@
+//! Connections between peers: who may connect, what gets through, what ends them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use headwater_raft::NodeId;
+use headwater_replica::Identity;
+use headwater_replica::checksum::crc32c;
+use headwater_runtime::counters::Counters;
+use headwater_runtime::frame::FRAME_BYTES_MAX;
+use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
+use headwater_runtime::link::{Link, PeerEvent};
+use headwater_runtime::tcp::{Membership, Network};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+const CLUSTER: u64 = 0xc1;
+
+/// Far more than any step here takes, so that a failure is a failure and not a slow machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One end: a network and what it reports.
+struct End {
+    address: SocketAddr,
+    network: Network,
+    events: UnboundedReceiver<PeerEvent>,
+    counters: Arc<Counters>,
+}
+
+impl End {
+    async fn event(&mut self) -> PeerEvent {
+        timeout(PATIENCE, self.events.recv())
+            .await
+            .expect("an event in time")
+            .expect("the network lives")
+    }
+
+    async fn up(&mut self) -> Arc<Link> {
+        match self.event().await {
+            PeerEvent::Up(link) => link,
+            other => panic!("expected a link, got {other:?}"),
+        }
+    }
+
+    async fn down(&mut self) -> Arc<Link> {
+        match self.event().await {
+            PeerEvent::Down(link) => link,
+            other => panic!("expected a link's end, got {other:?}"),
+        }
+    }
+
+    /// The next `count` frames.
+    async fn frames(&mut self, count: usize) -> Vec<Bytes> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            match self.event().await {
+                PeerEvent::Frames(link, frames) => {
+                    link.taken(&frames);
+                    all.extend(frames);
+                }
+                other => panic!("expected frames, got {other:?}"),
+            }
+        }
+        all
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+fn identity(node: u64, cluster: u64) -> Identity {
+    Identity {
+        cluster,
+        node: NodeId(node),
+        incarnation: u128::from(node),
+    }
+}
+
+fn start(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAddr)]) -> End {
+    let address = listener.local_addr().expect("bound");
+    let (sender, events) = unbounded_channel();
+    let counters = Arc::new(Counters::default());
+    let peers: BTreeMap<_, _> = peers
+        .iter()
+        .map(|&(id, address)| (NodeId(id), address.to_string()))
+        .collect();
+    let network = Network::start(
+        Membership {
+            identity: identity(node, cluster),
+            peers,
+        },
+        vec![listener],
+        counters.clone(),
+        Arc::new(move |event| drop(sender.send(event))),
+    );
+    End {
+        address,
+        network,
+        events,
+        counters,
+    }
+}
+
+/// Nodes 1 and 2, not yet connected.
+async fn pair() -> (End, End) {
+    let (first, first_address) = listen().await;
+    let (second, second_address) = listen().await;
+    (
+        start(1, CLUSTER, first, &[(2, second_address)]),
+        start(2, CLUSTER, second, &[(1, first_address)]),
+    )
+}
+
+fn hello(from: u64, to: u64) -> Hello {
+    Hello {
+        versions: (1, 1),
+        cluster: CLUSTER,
+        from: NodeId(from),
+        to: NodeId(to),
+        incarnation: 9,
+    }
+}
+
+/// Connects by hand and says `hello`; the answer comes back with the connection.
+async fn greet(address: SocketAddr, hello: Hello) -> (TcpStream, Answer) {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(&hello.encode()).await.expect("sent");
+    let mut head = [0; ANSWER_BYTES];
+    let read = timeout(PATIENCE, stream.read_exact(&mut head)).await;
+    read.expect("in time").expect("an answer");
+    let (answer, text_bytes) = Answer::decode(&head).expect("well formed");
+    let mut text = vec![0; text_bytes];
+    stream.read_exact(&mut text).await.expect("the text");
+    let text = String::from_utf8(text).expect("text");
+    (stream, Answer { text, ..answer })
+}
+
+/// Reads until the other end closes.
+async fn assert_closed(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    // A close with unread bytes arrives as a reset; either is an end.
+    let _ = end.expect("closed in time");
+}
+
+#[tokio::test]
+async fn frames_of_all_sizes_arrive_whole_and_in_order_both_ways() {
+    let (mut one, mut two) = pair().await;
+    let (to_two, to_one) = (one.up().await, two.up().await);
+    assert_eq!((to_two.peer(), to_one.peer()), (NodeId(2), NodeId(1)));
+    let sizes = [1, 100, 5000, FRAME_BYTES_MAX, 7, 1 << 20, 3];
+    for (link, end) in [(&to_two, &mut two), (&to_one, &mut one)] {
+        for (i, &size) in sizes.iter().enumerate() {
+            assert!(link.send(vec![i as u8; size].into()), "there is room");
+        }
+        link.flush();
+        let frames = end.frames(sizes.len()).await;
+        for (i, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.len(), sizes[i]);
+            assert!(frame.iter().all(|&byte| byte == i as u8), "frame {i}");
+        }
+    }
+    assert_eq!(two.counters.frames_received.value(), sizes.len() as u64);
+    assert_eq!(
+        one.counters.peer_sent_bytes.value(),
+        two.counters.peer_received_bytes.value()
+    );
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_is_refused_with_a_reason() {
+    let (listener, address) = listen().await;
+    let two = start(2, CLUSTER, listener, &[(1, address)]);
+    let stranger = Hello {
+        cluster: 0xbad,
+        ..hello(1, 2)
+    };
+    let (stream, answer) = greet(two.address, stranger).await;
+    assert_eq!(answer.refusal, Some(Refusal::Cluster));
+    assert!(answer.text.contains("0000000000000bad"), "{}", answer.text);
+    assert!(answer.text.contains("00000000000000c1"), "{}", answer.text);
+    assert_closed(stream).await;
+}
+
+#[tokio::test]
+async fn only_members_that_should_dial_and_mean_us_may_connect() {
+    let (listener, address) = listen().await;
+    let mut two = start(2, CLUSTER, listener, &[(1, address), (3, address)]);
+    let wrong_version = Hello {
+        versions: (7, 9),
+        ..hello(1, 2)
+    };
+    let cases = [
+        (hello(4, 2), Refusal::Stranger),
+        (hello(2, 2), Refusal::Stranger),
+        (hello(3, 2), Refusal::Direction),
+        (hello(1, 3), Refusal::WrongNode),
+        (wrong_version, Refusal::Version),
+    ];
+    for (hello, refusal) in cases {
+        let (stream, answer) = greet(two.address, hello).await;
+        assert_eq!(answer.refusal, Some(refusal), "{hello:?}");
+        assert!(!answer.text.is_empty());
+        assert_closed(stream).await;
+    }
+    let (_stream, answer) = greet(two.address, hello(1, 2)).await;
+    assert_eq!((answer.refusal, answer.version), (None, 1));
+    assert_eq!((answer.node, answer.incarnation), (NodeId(2), 2));
+    assert_eq!(two.up().await.peer(), NodeId(1));
+    two.network.stop_accepting();
+    let (_stream, answer) = greet(two.address, hello(1, 2)).await;
+    assert_eq!(answer.refusal, Some(Refusal::Stopping));
+}
+
+#[tokio::test]
+async fn bytes_of_another_protocol_end_the_connection() {
+    let (listener, address) = listen().await;
+    let two = start(2, CLUSTER, listener, &[(1, address)]);
+    let mut stream = TcpStream::connect(two.address).await.expect("connected");
+    let request =
+        b"GET / HTTP/1.1\r\nHost: somewhere\r\nUser-Agent: a browser that lost its way\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    assert_closed(stream).await;
+}
+
+#[tokio::test]
+async fn a_damaged_or_oversize_frame_ends_the_connection() {
+    let (listener, address) = listen().await;
+    let mut two = start(2, CLUSTER, listener, &[(1, address)]);
+    let mut damaged = Vec::new();
+    damaged.put_u32_le(4);
+    damaged.put_u32_le(crc32c(b"word"));
+    damaged.put_slice(b"work");
+    let mut oversize = Vec::new();
+    oversize.put_u32_le(FRAME_BYTES_MAX as u32 + 1);
+    oversize.put_u32_le(0);
+    for bad in [damaged, oversize] {
+        let (mut stream, answer) = greet(two.address, hello(1, 2)).await;
+        assert_eq!(answer.refusal, None);
+        let up = two.up().await;
+        let mut good = Vec::new();
+        good.put_u32_le(4);
+        good.put_u32_le(crc32c(b"word"));
+        good.put_slice(b"word");
+        stream.write_all(&good).await.expect("sent");
+        assert_eq!(two.frames(1).await, ["word"]);
+        stream.write_all(&bad).await.expect("sent");
+        assert!(Arc::ptr_eq(&two.down().await, &up));
+        assert_closed(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_is_connected_again() {
+    let (mut one, mut two) = pair().await;
+    one.up().await;
+    two.up().await;
+    let (address, of_one) = (two.address, one.address);
+    drop(two);
+    one.down().await;
+    let listener = TcpListener::bind(address).await.expect("the port is free");
+    let mut two = start(2, CLUSTER, listener, &[(1, of_one)]);
+    let (to_two, _) = (one.up().await, two.up().await);
+    assert!(to_two.send(Bytes::from_static(b"again")));
+    to_two.flush();
+    assert_eq!(two.frames(1).await, ["again"]);
+}
+
+#[tokio::test]
+async fn a_closed_link_is_reported_at_both_ends_and_replaced() {
+    let (mut one, mut two) = pair().await;
+    let (old, to_one) = (one.up().await, two.up().await);
+    old.close();
+    assert!(Arc::ptr_eq(&one.down().await, &old));
+    assert!(Arc::ptr_eq(&two.down().await, &to_one));
+    // Who holds on to the link must not hold the connection open.
+    one.up().await;
+    two.up().await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_not_read_takes_no_more_than_its_bound() {
+    let (listener, address) = listen().await;
+    let mut two = start(2, CLUSTER, listener, &[(1, address)]);
+    let (stream, _) = greet(two.address, hello(1, 2)).await;
+    let link = two.up().await;
+    let frame = Bytes::from(vec![0; 1 << 20]);
+    let mut taken = 0;
+    while link.send(frame.clone()) {
+        link.flush();
+        taken += 1;
+        assert!(taken < 1000, "nobody reads, and yet it takes on and on");
+    }
+    assert!(taken >= 8, "less than a replica's window: {taken} MiB");
+    link.close();
+    two.down().await;
+    assert_closed(stream).await;
+}

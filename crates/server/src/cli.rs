@@ -1,0 +1,312 @@
+//! The command line: what can be asked for, and the words that explain it.
+//! Never checks more than the shape of a flag; `config` judges what they mean together.
+//!
+//! # Source
+//! etcd's flags and their defaults.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::argv;
+
+/// The version of etcd whose API is presented; clients decide by it what they may use.
+pub const ETCD_VERSION: &str = "3.6.6";
+
+const ABOUT: &str = "A replicated key-value server that speaks etcd's v3 API";
+
+const EXAMPLES: &str = "\
+Examples:
+  headwater dev                      a cluster of three on this machine, to try things out
+  headwater dev --demo               kill its leader under load and check that nothing is lost
+  headwater                          one server on localhost:2379, data in ./default.headwater
+  headwater serve --help             how to run a real cluster
+
+Any etcd client works:
+  etcdctl put greeting hello && etcdctl get greeting";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  One server, for clients on this machine:
+    headwater serve --data-dir /var/lib/headwater
+
+  The first of three servers; the others differ in --name and in their own addresses:
+    headwater serve --name n1 --data-dir /var/lib/headwater \\
+      --listen-client-urls http://10.0.0.1:2379,http://127.0.0.1:2379 \\
+      --advertise-client-urls http://10.0.0.1:2379 \\
+      --listen-peer-urls http://10.0.0.1:2380 \\
+      --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+      --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
+
+Every flag is also an environment variable: --data-dir is HEADWATER_DATA_DIR or, as etcd has it,
+ETCD_DATA_DIR. The command line comes first, then HEADWATER_, then ETCD_. etcd's spelling with one
+dash (-name n1) works too.";
+
+const DEV_EXAMPLES: &str = "\
+Examples:
+  headwater dev                      three servers; Ctrl-C ends them and deletes their data
+  headwater dev --nodes 5            five
+  headwater dev --data-dir ./play    keep the data for the next time
+  headwater dev --demo               half a minute, no hands: writes, kills the leader, checks";
+
+/// The command line, understood.
+#[derive(Parser, Debug)]
+#[command(
+    name = "headwater",
+    about = ABOUT,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    disable_version_flag = true,
+)]
+pub struct Cli {
+    /// What to do; to serve, if nothing is said.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked for.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run one server of a cluster (the default)
+    #[command(after_help = SERVE_EXAMPLES, max_term_width = 100)]
+    Serve(Box<ServeArgs>),
+    /// Run a whole cluster on this machine, to try things out
+    #[command(after_help = DEV_EXAMPLES, max_term_width = 100)]
+    Dev(DevArgs),
+    /// Print the version
+    Version,
+}
+
+/// Flags of `headwater serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// This server's name, unlike any other in the cluster
+    #[arg(long, default_value = "default", help_heading = "This server")]
+    pub name: String,
+
+    /// Where the log and snapshots are kept [default: NAME.headwater]
+    #[arg(long, value_name = "DIR", help_heading = "This server")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where to listen for clients (gRPC and HTTP on one port), comma-separated
+    #[arg(
+        long,
+        value_name = "URLS",
+        default_value = "http://localhost:2379",
+        help_heading = "This server"
+    )]
+    pub listen_client_urls: String,
+
+    /// Where clients find this server, if not where it listens, comma-separated
+    #[arg(long, value_name = "URLS", help_heading = "This server")]
+    pub advertise_client_urls: Option<String>,
+
+    /// Where to listen for the other servers, comma-separated
+    #[arg(
+        long,
+        value_name = "URLS",
+        default_value = "http://localhost:2380",
+        help_heading = "This server"
+    )]
+    pub listen_peer_urls: String,
+
+    /// Where the other servers find this one [default: http://localhost:2380]
+    #[arg(long, value_name = "URLS", help_heading = "The cluster")]
+    pub initial_advertise_peer_urls: Option<String>,
+
+    /// All servers of the cluster, the same on each: NAME=PEER_URL,NAME=PEER_URL,...
+    /// [default: this server alone]
+    #[arg(long, value_name = "LIST", help_heading = "The cluster")]
+    pub initial_cluster: Option<String>,
+
+    /// Whether the cluster starts now (new) or this server joins a running one (existing)
+    #[arg(
+        long,
+        value_name = "STATE",
+        value_enum,
+        default_value = "new",
+        help_heading = "The cluster"
+    )]
+    pub initial_cluster_state: ClusterState,
+
+    /// A word that keeps clusters with like members apart, the same on each server
+    #[arg(
+        long,
+        value_name = "WORD",
+        default_value = "etcd-cluster",
+        help_heading = "The cluster"
+    )]
+    pub initial_cluster_token: String,
+
+    /// How often the leader makes itself heard, in milliseconds
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 100,
+        help_heading = "The cluster"
+    )]
+    pub heartbeat_interval: u64,
+
+    /// How long the leader may be silent before another is elected, in milliseconds
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 1000,
+        help_heading = "The cluster"
+    )]
+    pub election_timeout: u64,
+
+    /// The largest request, in bytes
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 1_572_864,
+        help_heading = "Limits"
+    )]
+    pub max_request_bytes: usize,
+
+    /// The most operations in one transaction
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 128,
+        help_heading = "Limits"
+    )]
+    pub max_txn_ops: usize,
+
+    /// Bytes of log after which a snapshot is taken (more if the data is larger than that)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64 << 20,
+        help_heading = "Limits"
+    )]
+    pub snapshot_log_bytes: u64,
+
+    /// Taken for etcd's sake and ignored: snapshots follow bytes (--snapshot-log-bytes), not
+    /// entries
+    #[arg(long, value_name = "ENTRIES", help_heading = "Limits")]
+    pub snapshot_count: Option<u64>,
+
+    /// The largest store, in bytes; shown in the status but not enforced yet
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 2 << 30,
+        help_heading = "Limits"
+    )]
+    pub quota_backend_bytes: i64,
+
+    /// How much to say on the standard error: error, warn, info, debug or trace
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        help_heading = "This server"
+    )]
+    pub log_level: String,
+
+    /// Stop when the standard input ends: how `headwater dev` takes its servers along
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
+}
+
+impl ServeArgs {
+    /// The data directory, given or by default.
+    pub fn data_dir(&self) -> PathBuf {
+        let by_name = || PathBuf::from(format!("{}.headwater", self.name));
+        self.data_dir.clone().unwrap_or_else(by_name)
+    }
+}
+
+/// Whether a cluster starts or runs.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClusterState {
+    /// It starts.
+    New,
+    /// It runs.
+    Existing,
+}
+
+/// Flags of `headwater dev`.
+#[derive(Args, Clone, Debug)]
+pub struct DevArgs {
+    /// How many servers
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub nodes: u16,
+
+    /// Keep the data here [default: a temporary directory, deleted at the end]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Show what the cluster is for, unattended: write from many clients, kill the leader, check
+    /// that every acknowledged write is on every server; exits with 0 if so
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// Understands the process's command line and environment; prints help or the complaint and exits
+/// if that is all there is to do. Returns what is asked for and what was ignored.
+pub fn parse() -> (Cli, Vec<String>) {
+    let mut command = argv::with_environment(Cli::command());
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let environment = |name: &str| std::env::var(name).ok();
+    let parsed = argv::normalise(&command, arguments, &environment).and_then(|(argv, notes)| {
+        let matches = command.try_get_matches_from_mut(argv)?;
+        Ok((Cli::from_arg_matches(&matches)?, notes))
+    });
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+/// What `--version` prints: etcd's four lines, which tools read, and our own.
+pub fn version() -> String {
+    format!(
+        "etcd Version: {ETCD_VERSION}\nGit SHA: {sha}\nGo Version: none (written in Rust)\n\
+         Go OS/Arch: {os}/{arch}\nHeadwater Version: {own}",
+        sha = option_env!("HEADWATER_GIT_SHA").unwrap_or("not recorded in this build"),
+        os = std::env::consts::OS,
+        arch = go_arch(std::env::consts::ARCH),
+        own = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Go's name for a processor, which readers of etcd's lines expect.
+fn go_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_has_etcds_lines_first() {
+        let text = version();
+        let starts: Vec<&str> = text
+            .lines()
+            .map(|l| l.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(
+            starts,
+            [
+                "etcd Version",
+                "Git SHA",
+                "Go Version",
+                "Go OS/Arch",
+                "Headwater Version"
+            ]
+        );
+    }
+}

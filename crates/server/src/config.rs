@@ -1,0 +1,326 @@
+//! What a server is to do, checked and complete, from what the command line says.
+//! Never touches files or sockets: a configuration is right or wrong before anything starts.
+//!
+//! # Source
+//! etcd's flags and their defaults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use headwater_raft::NodeId;
+use headwater_runtime::NodeConfig;
+
+use crate::cli::{ClusterState, ServeArgs};
+use crate::identity;
+use crate::url::Url;
+
+/// Bytes of one log segment; each is filled with zeros before use, so the first start pays for it.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// The time that a request has besides two elections, as in etcd.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// Everything that a server needs to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This member's name.
+    pub name: String,
+    /// Where clients connect.
+    pub listen_client: Vec<SocketAddr>,
+    /// The members.
+    pub cluster: Cluster,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// What the node needs.
+    pub node: NodeConfig,
+    /// Whether the cluster is said to exist already.
+    pub is_joining: bool,
+    /// Whether to stop when the standard input ends.
+    pub exit_with_parent: bool,
+    /// What the operator should know but need not act on.
+    pub warnings: Vec<String>,
+}
+
+/// The cluster as configured.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its id.
+    pub id: u64,
+    /// This member.
+    pub me: NodeId,
+    /// All members, by id.
+    pub members: Vec<Member>,
+}
+
+/// One member as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it listens for peers.
+    pub peer_urls: Vec<String>,
+    /// Where it listens for clients; known of this member only.
+    pub client_urls: Vec<String>,
+}
+
+/// Bounds on requests, each with a flag.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest command, encoded.
+    pub request_bytes_max: usize,
+    /// The most operations in a transaction.
+    pub txn_ops_max: usize,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// What is said to be the largest store; not enforced.
+    pub quota_bytes: i64,
+}
+
+impl Config {
+    /// Checks what the command line says, and fills in the rest.
+    ///
+    /// # Errors
+    /// A flag is wrong in itself or contradicts another; the text says which and what to do.
+    pub fn from_args(args: &ServeArgs) -> Result<Self> {
+        let mut warnings = Vec::new();
+        check_name(&args.name)?;
+        let listen_client = Url::parse_list("listen-client-urls", &args.listen_client_urls)?;
+        let listen_peer = Url::parse_list("listen-peer-urls", &args.listen_peer_urls)?;
+        let client_urls = advertised_client_urls(args, &listen_client, &mut warnings)?;
+        let peer_urls = match &args.initial_advertise_peer_urls {
+            Some(urls) => Url::parse_list("initial-advertise-peer-urls", urls)?,
+            None => vec![Url::parse(
+                "initial-advertise-peer-urls",
+                "http://localhost:2380",
+            )?],
+        };
+        let by_name = match &args.initial_cluster {
+            Some(text) => initial_cluster(text)?,
+            None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
+        };
+        check_own_urls(args, &by_name, &peer_urls)?;
+        warn_of_unused_urls(&by_name, &mut warnings);
+
+        let cluster = cluster(args, &by_name, &client_urls);
+        let limits = limits(args)?;
+        let is_alone = cluster.members.len() == 1;
+        let node = NodeConfig {
+            cluster: cluster.id,
+            node: cluster.me,
+            members: peer_addresses(args, &by_name),
+            // A lone member has nobody to listen to, so its peer port may well be taken.
+            listen_peer: if is_alone {
+                Vec::new()
+            } else {
+                addresses("listen-peer-urls", &listen_peer)?
+            },
+            data_dir: args.data_dir(),
+            heartbeat: Duration::from_millis(args.heartbeat_interval),
+            election: Duration::from_millis(args.election_timeout),
+            snapshot_log_bytes: args.snapshot_log_bytes,
+            segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
+            command_bytes_max: limits.request_bytes_max,
+            request_timeout: limits.request_timeout,
+        };
+        Ok(Self {
+            name: args.name.clone(),
+            listen_client: addresses("listen-client-urls", &listen_client)?,
+            cluster,
+            limits,
+            node,
+            is_joining: args.initial_cluster_state == ClusterState::Existing,
+            exit_with_parent: args.exit_with_parent,
+            warnings,
+        })
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &PathBuf {
+        &self.node.data_dir
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    ensure!(!name.is_empty(), "--name must not be empty");
+    ensure!(
+        !name.contains(['=', ',']),
+        "--name \"{name}\" must not contain '=' or ',': it could not stand in --initial-cluster"
+    );
+    Ok(())
+}
+
+fn advertised_client_urls(
+    args: &ServeArgs,
+    listen: &[Url],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<String>> {
+    let urls = match &args.advertise_client_urls {
+        Some(urls) => Url::parse_list("advertise-client-urls", urls)?,
+        None => {
+            let reachable = |url: &Url| {
+                if url.is_wildcard() {
+                    warnings.push(format!(
+                        "listening on {url} without --advertise-client-urls: members and clients \
+                         elsewhere are told {}",
+                        url.on_localhost()
+                    ));
+                    url.on_localhost()
+                } else {
+                    url.clone()
+                }
+            };
+            listen.iter().map(reachable).collect()
+        }
+    };
+    Ok(urls.iter().map(Url::to_string).collect())
+}
+
+/// `name=url,name=url`; a name may stand more than once.
+fn initial_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>> {
+    let mut by_name: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let Some((name, url)) = part.split_once('=') else {
+            bail!(
+                "--initial-cluster: \"{part}\" is not NAME=URL; an example: \
+                 n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380"
+            );
+        };
+        let url = Url::parse("initial-cluster", url)?;
+        if let Some((other, _)) = by_name.iter().find(|(_, urls)| urls.contains(&url)) {
+            bail!("--initial-cluster: {url} stands for both \"{other}\" and \"{name}\"");
+        }
+        by_name.entry(name.to_owned()).or_default().push(url);
+    }
+    ensure!(!by_name.is_empty(), "--initial-cluster names no member");
+    Ok(by_name)
+}
+
+fn check_own_urls(
+    args: &ServeArgs,
+    by_name: &BTreeMap<String, Vec<Url>>,
+    advertised: &[Url],
+) -> Result<()> {
+    let sorted = |urls: &[Url]| {
+        let mut urls = urls.to_vec();
+        urls.sort();
+        urls
+    };
+    let list = |urls: &[Url]| {
+        let urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+        urls.join(",")
+    };
+    let Some(listed) = by_name.get(&args.name) else {
+        let names: Vec<&str> = by_name.keys().map(String::as_str).collect();
+        bail!(
+            "couldn't find local name \"{}\" in the initial cluster configuration: \
+             --initial-cluster names {}; set --name to the one that is this server",
+            args.name,
+            names.join(", ")
+        );
+    };
+    if sorted(listed) == sorted(advertised) {
+        return Ok(());
+    }
+    bail!(
+        "\"{}\" is {} in --initial-cluster but --initial-advertise-peer-urls is {}; make them \
+         equal (and let --listen-peer-urls listen there)",
+        args.name,
+        list(listed),
+        list(advertised)
+    );
+}
+
+fn warn_of_unused_urls(by_name: &BTreeMap<String, Vec<Url>>, warnings: &mut Vec<String>) {
+    for (name, urls) in by_name.iter().filter(|(_, urls)| urls.len() > 1) {
+        warnings.push(format!(
+            "\"{name}\" has {} peer URLs; only the first, {}, is connected to",
+            urls.len(),
+            urls[0]
+        ));
+    }
+}
+
+fn cluster(
+    args: &ServeArgs,
+    by_name: &BTreeMap<String, Vec<Url>>,
+    client_urls: &[String],
+) -> Cluster {
+    let member = |(name, urls): (&String, &Vec<Url>)| {
+        let peer_urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+        Member {
+            id: identity::member_id(&args.initial_cluster_token, name, &peer_urls),
+            client_urls: if *name == args.name {
+                client_urls.to_vec()
+            } else {
+                Vec::new()
+            },
+            name: name.clone(),
+            peer_urls,
+        }
+    };
+    let mut members: Vec<Member> = by_name.iter().map(member).collect();
+    members.sort_by_key(|member| member.id);
+    let ids = members.iter().map(|member| member.id);
+    Cluster {
+        id: identity::cluster_id(&args.initial_cluster_token, ids),
+        me: own_id(args, by_name),
+        members,
+    }
+}
+
+fn own_id(args: &ServeArgs, by_name: &BTreeMap<String, Vec<Url>>) -> NodeId {
+    let urls: Vec<String> = by_name[&args.name].iter().map(Url::to_string).collect();
+    identity::member_id(&args.initial_cluster_token, &args.name, &urls)
+}
+
+fn peer_addresses(
+    args: &ServeArgs,
+    by_name: &BTreeMap<String, Vec<Url>>,
+) -> BTreeMap<NodeId, String> {
+    let address = |(name, urls): (&String, &Vec<Url>)| {
+        let texts: Vec<String> = urls.iter().map(Url::to_string).collect();
+        let id = identity::member_id(&args.initial_cluster_token, name, &texts);
+        (id, urls[0].authority())
+    };
+    by_name.iter().map(address).collect()
+}
+
+fn addresses(flag: &str, urls: &[Url]) -> Result<Vec<SocketAddr>> {
+    urls.iter().map(|url| url.listen_address(flag)).collect()
+}
+
+fn limits(args: &ServeArgs) -> Result<Limits> {
+    let (heartbeat, election) = (args.heartbeat_interval, args.election_timeout);
+    ensure!(
+        heartbeat > 0,
+        "--heartbeat-interval must be at least 1 (ms)"
+    );
+    ensure!(
+        election >= 5 * heartbeat,
+        "--election-timeout ({election} ms) should be at least 5 times --heartbeat-interval \
+         ({heartbeat} ms): a leader must be able to lose a few heartbeats"
+    );
+    ensure!(
+        election <= 50_000,
+        "--election-timeout ({election} ms) is too long, must be at most 50000 ms"
+    );
+    ensure!(
+        args.max_request_bytes > 0 && args.max_request_bytes <= 64 << 20,
+        "--max-request-bytes must lie between 1 and 67108864 (64 MiB)"
+    );
+    ensure!(args.max_txn_ops > 0, "--max-txn-ops must be at least 1");
+    Ok(Limits {
+        request_bytes_max: args.max_request_bytes,
+        txn_ops_max: args.max_txn_ops,
+        request_timeout: REQUEST_TIME + 2 * Duration::from_millis(election),
+        quota_bytes: args.quota_backend_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests;

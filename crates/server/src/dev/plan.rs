@@ -1,0 +1,230 @@
+//! Where the servers of a local cluster listen and keep their data.
+//! Never changes once data exist: a member's address is part of its identity.
+//!
+//! # Source
+//! etcd's Procfile: ports 2379, 22379 and 32379.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::cli::DevArgs;
+
+/// What a kept data directory remembers of its cluster.
+const PLAN_FILE: &str = "cluster.txt";
+
+/// How temporary directories are called.
+const TEMPORARY_PREFIX: &str = "headwater-dev-";
+
+/// Locked in a temporary directory as long as its owner lives.
+const LOCK_FILE: &str = "owner.lock";
+
+/// The cluster as planned.
+pub struct Plan {
+    /// The servers.
+    pub members: Vec<Planned>,
+    dir: Directory,
+}
+
+/// One server as planned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// Its name.
+    pub name: String,
+    /// Its port for clients.
+    pub client_port: u16,
+    /// Its port for peers.
+    pub peer_port: u16,
+}
+
+enum Directory {
+    /// Deleted with the plan; the lock says that the plan's process lives.
+    Temporary(
+        TempDir,
+        #[expect(dead_code, reason = "held, never read")] File,
+    ),
+    /// The user's own.
+    Kept(PathBuf),
+}
+
+impl Plan {
+    /// A plan for a new cluster, or the old one of a kept directory.
+    ///
+    /// # Errors
+    /// The directory or the ports cannot be had.
+    pub fn make(args: &DevArgs) -> Result<Self> {
+        let Some(path) = &args.data_dir else {
+            sweep();
+            let dir = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir();
+            let dir = dir.context("making a temporary directory")?;
+            let lock = File::create(dir.path().join(LOCK_FILE))?;
+            lock.lock()?;
+            return Ok(Self {
+                members: choose(args.nodes)?,
+                dir: Directory::Temporary(dir, lock),
+            });
+        };
+        fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
+        let file = path.join(PLAN_FILE);
+        let members = if file.exists() {
+            let text = fs::read_to_string(&file)?;
+            let members = read(&text).with_context(|| format!("reading {}", file.display()))?;
+            ensure!(
+                members.len() == usize::from(args.nodes),
+                "{} holds a cluster of {}: say --nodes {0}, or choose another --data-dir",
+                members.len(),
+                path.display()
+            );
+            members
+        } else {
+            let members = choose(args.nodes)?;
+            fs::write(&file, write(&members))
+                .with_context(|| format!("writing {}", file.display()))?;
+            members
+        };
+        check_free(&members)?;
+        Ok(Self {
+            members,
+            dir: Directory::Kept(path.clone()),
+        })
+    }
+
+    /// Where everything is kept.
+    pub fn dir(&self) -> &Path {
+        match &self.dir {
+            Directory::Temporary(dir, _) => dir.path(),
+            Directory::Kept(path) => path,
+        }
+    }
+
+    /// Whether the directory goes when the cluster does.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.dir, Directory::Temporary(..))
+    }
+
+    /// The value of `--initial-cluster`.
+    pub fn initial_cluster(&self) -> String {
+        let member = |m: &Planned| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port);
+        let members: Vec<String> = self.members.iter().map(member).collect();
+        members.join(",")
+    }
+}
+
+/// Deletes temporary directories whose owner was killed before it could. What cannot be deleted is
+/// left: it may be another user's.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let lock = File::open(entry.path().join(LOCK_FILE));
+        let is_ours = name.to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        if is_ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// etcd's usual ports where they are free, any others where not.
+fn choose(nodes: u16) -> Result<Vec<Planned>> {
+    // All are held until the last is chosen, or the system could give one out twice.
+    let mut held = Vec::new();
+    let mut hold = |wanted: Option<u16>| -> Result<u16> {
+        let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let listener = match wanted.map(bind) {
+            Some(Ok(listener)) => listener,
+            _ => bind(0).context("finding a free port")?,
+        };
+        let port = listener.local_addr()?.port();
+        held.push(listener);
+        Ok(port)
+    };
+    let mut members = Vec::new();
+    for number in 0..nodes {
+        let usual = match number {
+            0 => Some(2379),
+            1..=5 => Some(number * 10_000 + 12_379),
+            _ => None,
+        };
+        members.push(Planned {
+            name: format!("n{}", number + 1),
+            client_port: hold(usual)?,
+            peer_port: hold(usual.map(|port| port + 1))?,
+        });
+    }
+    Ok(members)
+}
+
+fn check_free(members: &[Planned]) -> Result<()> {
+    for port in members.iter().flat_map(|m| [m.client_port, m.peer_port]) {
+        if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            bail!("port {port}, which this cluster's data are bound to, cannot be had: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn write(members: &[Planned]) -> String {
+    let line = |m: &Planned| format!("{} {} {}\n", m.name, m.client_port, m.peer_port);
+    members.iter().map(line).collect()
+}
+
+fn read(text: &str) -> Result<Vec<Planned>> {
+    let member = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, client, peer] = words[..] else {
+            bail!("\"{line}\" is not NAME CLIENT_PORT PEER_PORT");
+        };
+        Ok(Planned {
+            name: name.to_owned(),
+            client_port: client.parse()?,
+            peer_port: peer.parse()?,
+        })
+    };
+    text.lines().map(member).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_being_written_down() {
+        let members = choose(3).unwrap();
+        assert_eq!(read(&write(&members)).unwrap(), members);
+        assert!(read("n1 2379").is_err());
+    }
+
+    #[test]
+    fn no_port_is_given_out_twice() {
+        let members = choose(9).unwrap();
+        let mut ports: Vec<u16> = members
+            .iter()
+            .flat_map(|m| [m.client_port, m.peer_port])
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 18);
+    }
+
+    #[test]
+    fn a_kept_directory_brings_the_same_cluster_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = |nodes| DevArgs {
+            nodes,
+            data_dir: Some(dir.path().to_owned()),
+            demo: false,
+        };
+        let first = Plan::make(&args(2)).unwrap();
+        let second = Plan::make(&args(2)).unwrap();
+        assert_eq!(first.members, second.members);
+        let error = Plan::make(&args(3)).err().unwrap().to_string();
+        assert!(error.contains("a cluster of 2"), "{error}");
+        drop(first);
+        assert!(dir.path().exists());
+    }
+}

@@ -1,0 +1,196 @@
+//! etcd's flags that Headwater does not have: which may be ignored, which must not be, and why.
+//! Never silent: an ignored flag leaves a line in the log.
+//!
+//! # Source
+//! etcd's flags.
+
+/// A flag of etcd's.
+#[derive(Clone, Copy, Debug)]
+pub struct EtcdFlag {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// Whether a value follows it as a word of its own.
+    pub takes_value: bool,
+    /// What to say to it.
+    pub answer: Answer,
+}
+
+/// What to say to a flag.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// Nothing is lost without it, because ...
+    Ignore(&'static str),
+    /// Whoever sets it relies on it; what to do instead.
+    Refuse(&'static str),
+}
+
+const TLS: Answer = Answer::Refuse(
+    "TLS is not built in yet; leave the flag out and use a trusted network or a proxy that ends TLS",
+);
+const LOG: Answer = Answer::Ignore("the log goes to the standard error; see --log-level");
+const ALWAYS: Answer = Answer::Ignore("it is always so here");
+const FILES: Answer = Answer::Ignore("the server keeps and deletes its own files");
+const TUNING: Answer = Answer::Ignore("it tunes a part that Headwater does not have");
+const DISCOVERY: Answer =
+    Answer::Refuse("discovery is not built in; name all members in --initial-cluster");
+const COMPACTION: Answer = Answer::Refuse(
+    "automatic compaction is not built in yet; leave the flag out and run `etcdctl compaction`",
+);
+const AUTH: Answer = Answer::Refuse("users and roles are not built in yet; leave the flag out");
+const CORRUPTION: Answer = Answer::Ignore("every log and snapshot read is checked anyway");
+
+const fn value(name: &'static str, answer: Answer) -> EtcdFlag {
+    EtcdFlag {
+        name,
+        takes_value: true,
+        answer,
+    }
+}
+
+const fn switch(name: &'static str, answer: Answer) -> EtcdFlag {
+    EtcdFlag {
+        name,
+        takes_value: false,
+        answer,
+    }
+}
+
+const FLAGS: &[EtcdFlag] = &[
+    value("cert-file", TLS),
+    value("key-file", TLS),
+    value("trusted-ca-file", TLS),
+    switch("client-cert-auth", TLS),
+    value("client-crl-file", TLS),
+    value("client-cert-allowed-hostname", TLS),
+    switch("auto-tls", TLS),
+    value("peer-cert-file", TLS),
+    value("peer-key-file", TLS),
+    value("peer-trusted-ca-file", TLS),
+    switch("peer-client-cert-auth", TLS),
+    value("peer-crl-file", TLS),
+    value("peer-cert-allowed-cn", TLS),
+    value("peer-cert-allowed-hostname", TLS),
+    switch("peer-auto-tls", TLS),
+    value("cipher-suites", TLS),
+    value("tls-min-version", TLS),
+    value("tls-max-version", TLS),
+    value("self-signed-cert-validity", TLS),
+    value("auth-token", AUTH),
+    value("auth-token-ttl", AUTH),
+    value("bcrypt-cost", AUTH),
+    value(
+        "auto-compaction-mode",
+        Answer::Ignore("see --auto-compaction-retention"),
+    ),
+    value("auto-compaction-retention", COMPACTION),
+    value("discovery", DISCOVERY),
+    value("discovery-srv", DISCOVERY),
+    value("discovery-srv-name", DISCOVERY),
+    value("discovery-token", DISCOVERY),
+    value("discovery-endpoints", DISCOVERY),
+    value("discovery-proxy", DISCOVERY),
+    value("discovery-fallback", DISCOVERY),
+    value(
+        "config-file",
+        Answer::Refuse("configuration files are not read yet; use flags or ETCD_ variables"),
+    ),
+    value(
+        "wal-dir",
+        Answer::Refuse("log and snapshots share one directory; use --data-dir"),
+    ),
+    value(
+        "listen-metrics-urls",
+        Answer::Refuse("metrics are on the client port, /metrics; leave the flag out"),
+    ),
+    value(
+        "listen-client-http-urls",
+        Answer::Refuse("gRPC and HTTP share --listen-client-urls; leave the flag out"),
+    ),
+    switch(
+        "force-new-cluster",
+        Answer::Refuse("forcing a new cluster from old data is not built in yet"),
+    ),
+    value(
+        "cors",
+        Answer::Refuse("CORS is not built in yet; leave the flag out"),
+    ),
+    value(
+        "host-whitelist",
+        Answer::Refuse("host whitelists are not built in yet; leave the flag out"),
+    ),
+    value(
+        "listen-client-socket",
+        Answer::Refuse("unix sockets are not served"),
+    ),
+    value("logger", LOG),
+    value("log-outputs", LOG),
+    value("log-format", LOG),
+    value("log-package-levels", LOG),
+    switch("enable-log-rotation", LOG),
+    value("log-rotation-config-json", LOG),
+    switch("debug", LOG),
+    switch("pre-vote", ALWAYS),
+    switch("strict-reconfig-check", ALWAYS),
+    switch("initial-election-tick-advance", ALWAYS),
+    switch("enable-grpc-gateway", TUNING),
+    switch(
+        "enable-v2",
+        Answer::Ignore("etcd's v2 API is gone for good"),
+    ),
+    switch(
+        "unsafe-no-fsync",
+        Answer::Ignore("an acknowledged write is always on disk"),
+    ),
+    value("max-snapshots", FILES),
+    value("max-wals", FILES),
+    value("backend-batch-interval", TUNING),
+    value("backend-batch-limit", TUNING),
+    value("backend-bbolt-freelist-type", TUNING),
+    value("experimental-backend-bbolt-freelist-type", TUNING),
+    value("experimental-bootstrap-defrag-threshold-megabytes", TUNING),
+    value("bootstrap-defrag-threshold-megabytes", TUNING),
+    value("max-concurrent-streams", TUNING),
+    value("grpc-keepalive-min-time", TUNING),
+    value("grpc-keepalive-interval", TUNING),
+    value("grpc-keepalive-timeout", TUNING),
+    switch(
+        "enable-pprof",
+        Answer::Ignore("Go's profiler has nothing to look at here"),
+    ),
+    value(
+        "metrics",
+        Answer::Ignore("/metrics always shows everything"),
+    ),
+    value("feature-gates", TUNING),
+    value("snapshot-catchup-entries", TUNING),
+    value("experimental-snapshot-catchup-entries", TUNING),
+    value("warning-apply-duration", TUNING),
+    value("experimental-warning-apply-duration", TUNING),
+    value("warning-unary-request-duration", TUNING),
+    value("experimental-warning-unary-request-duration", TUNING),
+    value("watch-progress-notify-interval", TUNING),
+    value("experimental-watch-progress-notify-interval", TUNING),
+    value("compaction-batch-limit", TUNING),
+    value("experimental-compaction-batch-limit", TUNING),
+    value("max-learners", TUNING),
+    value("experimental-max-learners", TUNING),
+    value("downgrade-check-time", TUNING),
+    value("experimental-downgrade-check-time", TUNING),
+    switch("experimental-enable-lease-checkpoint", TUNING),
+    switch("experimental-initial-corrupt-check", CORRUPTION),
+    value("corrupt-check-time", CORRUPTION),
+    value("experimental-corrupt-check-time", CORRUPTION),
+    switch("experimental-compact-hash-check-enabled", CORRUPTION),
+    value("compact-hash-check-time", CORRUPTION),
+    value("experimental-compact-hash-check-time", CORRUPTION),
+];
+
+/// All of them.
+pub fn all() -> impl Iterator<Item = &'static EtcdFlag> {
+    FLAGS.iter()
+}
+
+/// The one called `name`.
+pub fn find(name: &str) -> Option<&'static EtcdFlag> {
+    FLAGS.iter().find(|flag| flag.name == name)
+}

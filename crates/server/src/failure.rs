@@ -1,0 +1,141 @@
+//! Why a request has no answer, in etcd's words: the code and the text that clients match on.
+//! Never retries: that is the backend's choice.
+//!
+//! # Source
+//! The etcd v3 API: the codes and texts of its errors.
+
+use headwater_kv::request::KvError;
+
+/// Why a request was not carried out, or may not have been.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The store refused it.
+    Kv(KvError),
+    /// The request is larger than the limit.
+    TooLarge,
+    /// Too much waits already.
+    Busy,
+    /// No leader is known.
+    NoLeader,
+    /// The leader changed.
+    LeaderChanged,
+    /// Time ran out.
+    TimedOut,
+    /// A leader was lost on the way; a write may or may not have been carried out.
+    LeaderLost,
+    /// The server is stopping.
+    Stopped,
+    /// This server does not do that; the text says what, and since when or why.
+    Unimplemented(String),
+    /// The service asked after is not one of ours.
+    UnknownService,
+    /// A broken promise between our own parts; the text is for the log.
+    Internal(&'static str),
+}
+
+/// gRPC's status codes, those that are used here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Code {
+    /// The request itself is wrong.
+    InvalidArgument = 3,
+    /// There is no such thing.
+    NotFound = 5,
+    /// Something is used up.
+    ResourceExhausted = 8,
+    /// The request lies outside what there is.
+    OutOfRange = 11,
+    /// The server does not do that.
+    Unimplemented = 12,
+    /// Our own fault.
+    Internal = 13,
+    /// Not now; another member or a later moment may do.
+    Unavailable = 14,
+}
+
+impl Failure {
+    /// The code and the text, as etcd has them.
+    pub fn code_and_text(&self) -> (Code, String) {
+        let (code, text) = match self {
+            Self::Kv(error) => return kv_error(*error),
+            Self::Unimplemented(text) => return (Code::Unimplemented, text.clone()),
+            Self::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
+            Self::Busy => (Code::ResourceExhausted, "etcdserver: too many requests"),
+            Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
+            Self::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
+            Self::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
+            Self::LeaderLost => (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+            ),
+            Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
+            Self::UnknownService => (Code::NotFound, "unknown service"),
+            Self::Internal(text) => (Code::Internal, *text),
+        };
+        (code, text.to_owned())
+    }
+}
+
+fn kv_error(error: KvError) -> (Code, String) {
+    let (code, text) = match error {
+        KvError::EmptyKey => (Code::InvalidArgument, "key is not provided"),
+        KvError::KeyNotFound => (Code::InvalidArgument, "key not found"),
+        KvError::ValueProvided => (Code::InvalidArgument, "value is provided"),
+        KvError::LeaseProvided => (Code::InvalidArgument, "lease is provided"),
+        KvError::TooManyOps => (Code::InvalidArgument, "too many operations in txn request"),
+        KvError::DuplicateKey => (Code::InvalidArgument, "duplicate key given in txn request"),
+        KvError::InvalidSortOption => (Code::InvalidArgument, "invalid sort option"),
+        KvError::Compacted => (
+            Code::OutOfRange,
+            "mvcc: required revision has been compacted",
+        ),
+        KvError::FutureRevision => (
+            Code::OutOfRange,
+            "mvcc: required revision is a future revision",
+        ),
+        KvError::LeaseNotFound => (Code::NotFound, "requested lease not found"),
+        KvError::MalformedCommand => (Code::Internal, "a command of an unknown version"),
+        // The store may learn new refusals before this table does; the text names the variant.
+        other => return (Code::Internal, format!("etcdserver: {other:?}")),
+    };
+    (code, format!("etcdserver: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_store_has_etcds_code_and_text() {
+        let cases = [
+            (KvError::EmptyKey, 3, "etcdserver: key is not provided"),
+            (
+                KvError::Compacted,
+                11,
+                "etcdserver: mvcc: required revision has been compacted",
+            ),
+            (
+                KvError::LeaseNotFound,
+                5,
+                "etcdserver: requested lease not found",
+            ),
+        ];
+        for (error, code, text) in cases {
+            let (got_code, got_text) = Failure::Kv(error).code_and_text();
+            assert_eq!((got_code as u8, got_text.as_str()), (code, text));
+        }
+    }
+
+    #[test]
+    fn what_another_member_may_do_is_unavailable() {
+        for failure in [
+            Failure::NoLeader,
+            Failure::LeaderChanged,
+            Failure::TimedOut,
+            Failure::LeaderLost,
+            Failure::Stopped,
+        ] {
+            assert_eq!(failure.code_and_text().0, Code::Unavailable, "{failure:?}");
+        }
+    }
+}

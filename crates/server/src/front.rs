@@ -1,0 +1,152 @@
+//! The front door: one port for gRPC, HTTP/2 and HTTP/1.1; each request to whom it is for.
+//! Never looks into a request's body.
+//!
+//! # Source
+//! gRPC over HTTP/2; etcd's client port.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+
+use crate::backend::Backend;
+use crate::failure::Failure;
+use crate::generated::etcdserverpb::cluster_server::ClusterServer;
+use crate::generated::etcdserverpb::kv_server::KvServer;
+use crate::generated::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::generated::health::health_server::HealthServer;
+use crate::http_pages;
+use crate::metrics::Metrics;
+use crate::service::cluster::ClusterService;
+use crate::service::health::HealthService;
+use crate::service::kv::KvService;
+use crate::service::maintenance::MaintenanceService;
+use crate::service::not_served;
+
+/// What a gRPC message may be larger than the largest command: its own framing and field names.
+const MESSAGE_SLACK_BYTES: usize = 512 << 10;
+
+/// All services behind one door. Cheap to clone.
+#[derive(Clone)]
+pub struct Front {
+    kv: KvServer<KvService>,
+    cluster: ClusterServer<ClusterService>,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    health: HealthServer<HealthService>,
+    pages: Router,
+    backend: Arc<Backend>,
+    metrics: Arc<Metrics>,
+}
+
+impl Front {
+    /// The services of `backend`.
+    pub fn new(backend: Arc<Backend>) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let message_bytes_max = backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
+        Self {
+            kv: KvServer::new(KvService(Arc::clone(&backend)))
+                .max_decoding_message_size(message_bytes_max),
+            cluster: ClusterServer::new(ClusterService(Arc::clone(&backend))),
+            maintenance: MaintenanceServer::new(MaintenanceService(Arc::clone(&backend))),
+            health: HealthServer::new(HealthService),
+            pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
+            backend,
+            metrics,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if is_grpc(&request) {
+            self.answer_call(request).await
+        } else {
+            infallible(self.pages.clone().oneshot(request).await).map(Body::new)
+        }
+    }
+
+    async fn answer_call(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let (service, method) = path
+            .strip_prefix('/')
+            .and_then(|path| path.split_once('/'))
+            .unwrap_or((path.as_str(), ""));
+        let counted = self.metrics.on_start(service, method);
+        let response = if counted.is_none() {
+            refuse(not_served(service, method))
+        } else if wants_leader(request.headers()) && !self.backend.has_leader() {
+            refuse(Failure::NoLeader)
+        } else {
+            self.dispatch(service, method, request).await
+        };
+        let response = with_grpc_limit_code(response);
+        if let Some(counted) = counted {
+            self.metrics
+                .on_end(counted, status_code(response.headers()));
+        }
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        service: &str,
+        method: &str,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        match service {
+            "etcdserverpb.KV" => infallible(self.kv.clone().call(request).await),
+            "etcdserverpb.Cluster" => infallible(self.cluster.clone().call(request).await),
+            "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
+            "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
+            _ => refuse(not_served(service, method)),
+        }
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let is_grpc_type =
+        |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    request.method() == Method::POST && content_type.is_some_and(is_grpc_type)
+}
+
+/// Whether the client would rather fail than wait for a leader.
+fn wants_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|v| v == "true")
+}
+
+fn refuse(failure: Failure) -> Response<Body> {
+    tonic::Status::from(failure).into_http()
+}
+
+/// The code that the response's head carries. A response whose status comes in its trailers is a
+/// success so far: services fail before they send.
+fn status_code(headers: &HeaderMap) -> usize {
+    let number = |value: &http::HeaderValue| value.to_str().ok()?.parse().ok();
+    headers.get("grpc-status").and_then(number).unwrap_or(0)
+}
+
+/// Go's gRPC calls a message beyond the limit exhausted resources; tonic calls it out of range,
+/// which etcd's clients take for a revision that is out of range.
+fn with_grpc_limit_code(mut response: Response<Body>) -> Response<Body> {
+    let out_of_range = tonic::Code::OutOfRange as usize;
+    if status_code(response.headers()) == out_of_range {
+        let text = response.headers().get("grpc-message");
+        let is_limit = |text: &[u8]| text.windows(14).any(|part| part == b"message%20leng");
+        if text.is_some_and(|text| is_limit(text.as_bytes())) {
+            let exhausted = http::HeaderValue::from(tonic::Code::ResourceExhausted as u16);
+            response.headers_mut().insert("grpc-status", exhausted);
+        }
+    }
+    response
+}
+
+fn infallible<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}

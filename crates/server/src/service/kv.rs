@@ -1,0 +1,191 @@
+//! Keys: read, write, delete, decide, forget.
+//! Never judges a request itself: the store's check does, before anything is proposed.
+//!
+//! # Source
+//! The etcd v3 API, service `KV`; dissertation §6.4 (reads).
+
+use std::sync::Arc;
+
+use headwater_kv::check::{check, check_query, check_txn};
+use headwater_kv::request::{Command, Outcome, Query, Response};
+use headwater_kv::txn::is_read_only;
+use headwater_runtime::ReadLevel;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Status, async_trait};
+
+use crate::backend::Backend;
+use crate::convert;
+use crate::failure::Failure;
+use crate::generated::etcdserverpb as api;
+use crate::generated::etcdserverpb::kv_server::Kv;
+use crate::service::not_yet;
+
+/// The service, on a backend shared with the others.
+pub struct KvService(pub Arc<Backend>);
+
+/// That the store answered another question than the one asked: our own fault.
+const MISMATCH: Failure = Failure::Internal("the store's answer is not of the request's kind");
+
+impl KvService {
+    /// Reads a range, from the whole cluster's point of view unless less is asked for.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn read_range(
+        &self,
+        request: api::RangeRequest,
+    ) -> Result<api::RangeResponse, Failure> {
+        let level = read_level(request.serializable);
+        let query = Query::Range(convert::range(request));
+        check_query(&query, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
+        let outcome = self.0.query(query, level).await?;
+        match answer(outcome)? {
+            (revision, Response::Range(response)) => {
+                let header = self.0.header(revision);
+                Ok(convert::range_response(Some(header), response))
+            }
+            _ => Err(MISMATCH),
+        }
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn write_put(&self, request: api::PutRequest) -> Result<api::PutResponse, Failure> {
+        let command = Command::Put(convert::put(request));
+        match self.carry_out(&command).await? {
+            (revision, Response::Put(response)) => {
+                let header = self.0.header(revision);
+                Ok(convert::put_response(Some(header), response))
+            }
+            _ => Err(MISMATCH),
+        }
+    }
+
+    /// Deletes keys.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn write_delete(
+        &self,
+        request: api::DeleteRangeRequest,
+    ) -> Result<api::DeleteRangeResponse, Failure> {
+        let command = Command::DeleteRange(convert::delete_range(request));
+        match self.carry_out(&command).await? {
+            (revision, Response::DeleteRange(response)) => {
+                let header = self.0.header(revision);
+                Ok(convert::delete_range_response(Some(header), response))
+            }
+            _ => Err(MISMATCH),
+        }
+    }
+
+    /// Carries out a transaction; one that only reads does not go through the log.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn decide(&self, request: api::TxnRequest) -> Result<api::TxnResponse, Failure> {
+        let level = read_level(is_serializable(&request));
+        let txn = convert::txn(request);
+        check_txn(&txn, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
+        let outcome = if is_read_only(&txn) {
+            self.0.query(Query::Txn(txn), level).await?
+        } else {
+            self.0.propose(&Command::Txn(txn)).await?
+        };
+        match answer(outcome)? {
+            (revision, Response::Txn(response)) => {
+                Ok(convert::txn_response(self.0.header(revision), response))
+            }
+            _ => Err(MISMATCH),
+        }
+    }
+
+    /// Forgets the history before a revision.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn forget(
+        &self,
+        request: api::CompactionRequest,
+    ) -> Result<api::CompactionResponse, Failure> {
+        let command = Command::Compact(convert::compaction(&request));
+        match self.carry_out(&command).await? {
+            (revision, Response::Compact) => Ok(api::CompactionResponse {
+                header: Some(self.0.header(revision)),
+            }),
+            _ => Err(MISMATCH),
+        }
+    }
+
+    async fn carry_out(&self, command: &Command) -> Result<(i64, Response), Failure> {
+        check(command, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
+        answer(self.0.propose(command).await?)
+    }
+}
+
+fn answer(outcome: Outcome) -> Result<(i64, Response), Failure> {
+    let response = outcome.result.map_err(Failure::Kv)?;
+    Ok((outcome.revision, response))
+}
+
+fn read_level(is_serializable: bool) -> ReadLevel {
+    if is_serializable {
+        ReadLevel::Local
+    } else {
+        ReadLevel::Linearizable
+    }
+}
+
+/// Whether every operation is a read that may be stale. One without operations has only its
+/// conditions, which nobody has said may be judged by old state.
+fn is_serializable(txn: &api::TxnRequest) -> bool {
+    use api::request_op::Request;
+    let mut ops = txn.success.iter().chain(&txn.failure).peekable();
+    let may_be_stale = |op: &api::RequestOp| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable);
+    ops.peek().is_some() && ops.all(may_be_stale)
+}
+
+#[async_trait]
+impl Kv for KvService {
+    type RangeStreamStream = BoxStream<api::RangeStreamResponse>;
+
+    async fn range(&self, request: Request<api::RangeRequest>) -> Answer<api::RangeResponse> {
+        Ok(self.read_range(request.into_inner()).await?.into())
+    }
+
+    async fn range_stream(
+        &self,
+        _request: Request<api::RangeRequest>,
+    ) -> Answer<Self::RangeStreamStream> {
+        Err(Status::unimplemented(not_yet(
+            "etcdserverpb.KV",
+            "RangeStream",
+        )))
+    }
+
+    async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {
+        Ok(self.write_put(request.into_inner()).await?.into())
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<api::DeleteRangeRequest>,
+    ) -> Answer<api::DeleteRangeResponse> {
+        Ok(self.write_delete(request.into_inner()).await?.into())
+    }
+
+    async fn txn(&self, request: Request<api::TxnRequest>) -> Answer<api::TxnResponse> {
+        Ok(self.decide(request.into_inner()).await?.into())
+    }
+
+    async fn compact(
+        &self,
+        request: Request<api::CompactionRequest>,
+    ) -> Answer<api::CompactionResponse> {
+        Ok(self.forget(request.into_inner()).await?.into())
+    }
+}
+
+type Answer<T> = Result<tonic::Response<T>, Status>;

@@ -1,0 +1,139 @@
+//! Care for one member: how it is, and chores.
+//! Never pretends: a chore that is not built in says so.
+//!
+//! # Source
+//! The etcd v3 API, service `Maintenance`.
+
+use std::sync::Arc;
+
+use headwater_kv::request::{Query, Response as KvResponse, StoreStatus};
+use headwater_runtime::ReadLevel;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::backend::Backend;
+use crate::cli::ETCD_VERSION;
+use crate::failure::Failure;
+use crate::generated::etcdserverpb as api;
+use crate::generated::etcdserverpb::maintenance_server::Maintenance;
+use crate::service::not_yet;
+
+/// What tools read as the version of the files; they are Headwater's own.
+pub const STORAGE_VERSION: &str = "3.6.0";
+
+/// The service, on a backend shared with the others.
+pub struct MaintenanceService(pub Arc<Backend>);
+
+/// The store in numbers and its revision, as this member has them or as the cluster does.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn store_status(backend: &Backend, level: ReadLevel) -> Result<StoreStatus, Failure> {
+    match backend.query(Query::Status, level).await?.result {
+        Ok(KvResponse::Status(status)) => Ok(status),
+        Ok(_) => Err(Failure::Internal(
+            "the store did not answer with its status",
+        )),
+        Err(error) => Err(Failure::Kv(error)),
+    }
+}
+
+fn refuse<T>(method: &str) -> Result<Response<T>, Status> {
+    let text = not_yet("etcdserverpb.Maintenance", method);
+    Err(Status::unimplemented(text))
+}
+
+fn to_i64(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Maintenance for MaintenanceService {
+    type SnapshotStream = BoxStream<api::SnapshotResponse>;
+
+    async fn status(
+        &self,
+        _request: Request<api::StatusRequest>,
+    ) -> Result<Response<api::StatusResponse>, Status> {
+        let store = store_status(&self.0, ReadLevel::Local).await?;
+        let node = self.0.status();
+        let errors = match node.leader {
+            Some(_) => Vec::new(),
+            None => vec![Failure::NoLeader.code_and_text().1],
+        };
+        Ok(Response::new(api::StatusResponse {
+            header: Some(self.0.header(store.revision)),
+            version: ETCD_VERSION.to_owned(),
+            db_size: to_i64(store.size_bytes),
+            leader: node.leader.map_or(0, |leader| leader.0),
+            raft_index: node.commit.0,
+            raft_term: node.term.0,
+            raft_applied_index: node.applied.0,
+            errors,
+            db_size_in_use: to_i64(store.size_in_use_bytes),
+            is_learner: false,
+            storage_version: STORAGE_VERSION.to_owned(),
+            db_size_quota: self.0.limits().quota_bytes,
+            downgrade_info: Some(api::DowngradeInfo::default()),
+        }))
+    }
+
+    async fn alarm(
+        &self,
+        request: Request<api::AlarmRequest>,
+    ) -> Result<Response<api::AlarmResponse>, Status> {
+        // Nothing raises alarms yet, so the list of them is empty; raising one by hand would
+        // promise that writes are refused.
+        if request.get_ref().action() != api::alarm_request::AlarmAction::Get {
+            return refuse("Alarm");
+        }
+        let store = store_status(&self.0, ReadLevel::Local).await?;
+        Ok(Response::new(api::AlarmResponse {
+            header: Some(self.0.header(store.revision)),
+            alarms: Vec::new(),
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _request: Request<api::DefragmentRequest>,
+    ) -> Result<Response<api::DefragmentResponse>, Status> {
+        // The store lives in memory and its files are written whole: no space lies between.
+        Ok(Response::new(api::DefragmentResponse { header: None }))
+    }
+
+    async fn hash(
+        &self,
+        _request: Request<api::HashRequest>,
+    ) -> Result<Response<api::HashResponse>, Status> {
+        refuse("Hash")
+    }
+
+    async fn hash_kv(
+        &self,
+        _request: Request<api::HashKvRequest>,
+    ) -> Result<Response<api::HashKvResponse>, Status> {
+        refuse("HashKV")
+    }
+
+    async fn snapshot(
+        &self,
+        _request: Request<api::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        refuse("Snapshot")
+    }
+
+    async fn move_leader(
+        &self,
+        _request: Request<api::MoveLeaderRequest>,
+    ) -> Result<Response<api::MoveLeaderResponse>, Status> {
+        refuse("MoveLeader")
+    }
+
+    async fn downgrade(
+        &self,
+        _request: Request<api::DowngradeRequest>,
+    ) -> Result<Response<api::DowngradeResponse>, Status> {
+        refuse("Downgrade")
+    }
+}

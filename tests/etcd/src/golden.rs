@@ -1,0 +1,232 @@
+//! Shell commands with the output they must have, as files: `$ command`, then its output. A line
+//! `> ` goes on with the command; `sorted` before it is for output whose order does not matter.
+//!
+//! With `UPDATE_GOLDEN=1` the files are rewritten with what the server at hand answers; run that
+//! against real etcd only, and read the difference as code.
+
+use crate::cluster::Cluster;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Names in a cluster that differ from run to run, and what stands for them in golden files.
+#[derive(Debug)]
+pub struct Names(Vec<(String, String)>);
+
+impl Names {
+    /// Asks a running cluster for its names.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn of(cluster: &Cluster) -> Result<Names> {
+        let mut names = Vec::new();
+        let mut client = cluster.client(0, Duration::from_secs(5)).await?;
+        let list = client.member_list().await?;
+        let cluster_id = list
+            .header()
+            .context("an answer without a header")?
+            .cluster_id();
+        let mut ids = vec![(cluster_id, "CLUSTER".to_string())];
+        for member in list.members() {
+            ids.push((member.id(), "MEMBER".to_string()));
+        }
+        for (id, name) in ids {
+            names.push((format!("{id:x}"), name.clone()));
+            names.push((id.to_string(), name));
+        }
+        for (number, member) in (1..).zip(&cluster.members) {
+            names.push((member.client_url(), format!("CLIENT_URL_{number}")));
+            names.push((
+                member.client_url().replace("http://", ""),
+                format!("ENDPOINT_{number}"),
+            ));
+            names.push((member.peer_url(), format!("PEER_URL_{number}")));
+        }
+        let status = client.status().await?;
+        names.push((status.version().to_string(), "VERSION".to_string()));
+        Ok(Names(names))
+    }
+
+    /// Output as golden files have it: without times, terms, log lines and drawn boxes.
+    pub fn normalise(&self, output: &str) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for line in output.lines() {
+            // etcdctl's own log, and the borders of tables.
+            if line.starts_with("{\"level\":") || line.starts_with("+--") {
+                continue;
+            }
+            let mut line = line.trim_end().to_string();
+            if line.starts_with("| ") {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                line = cells.join(" | ").trim().to_string();
+            }
+            for (real, name) in &self.0 {
+                line = line.replace(real, name);
+            }
+            line = blank_after(&line, "\"raft_term\":", |c| c.is_ascii_digit());
+            line = blank_after(&line, "\"RaftTerm\" : ", |c| c.is_ascii_digit());
+            line = blank_after(&line, "took = ", |c| c != ' ');
+            lines.push(line);
+        }
+        lines.join("\n").trim_end().to_string()
+    }
+}
+
+/// Replaces what follows each `mark`, as far as `goes` says, by one letter.
+fn blank_after(line: &str, mark: &str, goes: impl Fn(char) -> bool) -> String {
+    let mut parts = line.split(mark);
+    let mut result = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        result.push_str(mark);
+        result.push('N');
+        result.push_str(part.trim_start_matches(&goes));
+    }
+    result
+}
+
+/// A golden file: what stands before the first command, then the commands with their output.
+struct Script {
+    head: String,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    command: String,
+    /// Comments that follow this step's output, up to the next command.
+    comment: String,
+    expected: String,
+}
+
+impl Script {
+    fn parse(text: &str) -> Script {
+        let mut script = Script {
+            head: String::new(),
+            steps: Vec::new(),
+        };
+        for line in text.lines() {
+            let last = script.steps.last_mut();
+            if let Some(command) = line.strip_prefix("$ ") {
+                let command = command.to_string();
+                script.steps.push(Step {
+                    command,
+                    comment: String::new(),
+                    expected: String::new(),
+                });
+            } else if let Some(continued) = line.strip_prefix("> ") {
+                let step = last.expect("a line goes on that did not begin");
+                step.command.push('\n');
+                step.command.push_str(continued);
+            } else {
+                let (head, step) = (&mut script.head, last);
+                let text = match step {
+                    Some(step) if line.starts_with('#') => &mut step.comment,
+                    Some(step) if step.comment.is_empty() => &mut step.expected,
+                    Some(step) => &mut step.comment,
+                    None => head,
+                };
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        script
+    }
+
+    fn print(&self) -> String {
+        let mut text = self.head.clone();
+        for step in &self.steps {
+            text += &format!("$ {}\n", step.command.replace('\n', "\n> "));
+            let expected = step.expected.trim_end();
+            if !expected.is_empty() {
+                text += &format!("{expected}\n");
+            }
+            text += "\n";
+            text += &step.comment;
+        }
+        text.trim_end().to_string() + "\n"
+    }
+}
+
+/// Runs the commands of a golden file in a shell and compares what they print; both streams count,
+/// and so does the exit code unless it is zero. The shell finds `ENDPOINTS` and `EP1` and so on.
+///
+/// # Errors
+/// If the file cannot be read or written, or a shell cannot be started.
+///
+/// # Panics
+/// If a command prints something else, after all have run.
+pub async fn run(cluster: &Cluster, path: &Path) -> Result<()> {
+    let names = Names::of(cluster).await?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+    let mut script = Script::parse(&text);
+    let mut differences = Vec::new();
+    for step in &mut script.steps {
+        let (command, sorted) = match step.command.strip_prefix("sorted ") {
+            Some(command) => (command, true),
+            None => (step.command.as_str(), false),
+        };
+        let mut printed = names.normalise(&shell(cluster, command)?);
+        if sorted {
+            let mut lines: Vec<&str> = printed.lines().collect();
+            lines.sort_unstable();
+            printed = lines.join("\n");
+        }
+        if printed != step.expected.trim_end() {
+            let Step {
+                command, expected, ..
+            } = step;
+            let expected = expected.trim_end();
+            differences.push(format!(
+                "$ {command}\n--- must print\n{expected}\n--- prints\n{printed}"
+            ));
+            step.expected = printed;
+        }
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, script.print())?;
+        return Ok(());
+    }
+    let count = differences.len();
+    assert!(
+        count == 0,
+        "{count} differences from {}:\n{}",
+        path.display(),
+        differences.join("\n")
+    );
+    Ok(())
+}
+
+/// Runs a command; gives back what it printed on both streams, and its exit code unless zero.
+///
+/// # Errors
+/// If there is no shell.
+pub fn shell(cluster: &Cluster, command: &str) -> Result<String> {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("exec 2>&1\n{command}"))
+        .stdin(Stdio::null());
+    let urls: Vec<String> = cluster
+        .members
+        .iter()
+        .map(|member| member.client_url())
+        .collect();
+    for (number, url) in (1..).zip(&urls) {
+        shell.env(format!("EP{number}"), url);
+    }
+    let endpoints = urls.join(",");
+    shell
+        .env("ETCDCTL_API", "3")
+        .env("ETCDCTL_ENDPOINTS", &endpoints)
+        .env("ENDPOINTS", endpoints);
+    let output = shell.output().context("cannot start a shell")?;
+    let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let code = output
+            .status
+            .code()
+            .map_or("a signal".to_string(), |code| code.to_string());
+        printed = format!("{}\n[exit {code}]", printed.trim_end());
+    }
+    Ok(printed)
+}

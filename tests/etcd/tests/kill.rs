@@ -1,0 +1,179 @@
+//! Servers are killed and paused under load: nothing acknowledged is lost, nothing stale is read.
+//!
+//! `SERVER_BIN` names another server that must pass too, `SEED` another run.
+
+use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::judge::{agreed_state, judge, lines, time_without_service};
+use headwater_etcd_tests::workload::{Load, Reads};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+/// How long the cluster may be without service after a fault; a test of its own measures how
+/// short that can be.
+const SERVICE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Each run wants the machine for itself: it measures times.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What is done to a member, again and again.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    KillLeader,
+    KillFollower,
+    PauseLeader,
+}
+
+#[test]
+fn nothing_is_lost_or_stale_when_leaders_are_killed() {
+    must_stand(Fault::KillLeader, 10);
+}
+
+#[test]
+fn nothing_is_lost_or_stale_when_followers_are_killed() {
+    must_stand(Fault::KillFollower, 3);
+}
+
+#[test]
+fn a_leader_that_was_paused_serves_nothing_stale() {
+    must_stand(Fault::PauseLeader, 2);
+}
+
+#[test]
+fn the_judges_notice_stale_reads_where_reads_may_be_stale() {
+    let verdict = run(Fault::PauseLeader, 1, Reads::Serializable, |_, verdict| {
+        verdict
+    });
+    let complaint = verdict
+        .expect_err("a paused member's own view is old")
+        .to_string();
+    println!("as it should be: {complaint}");
+    assert!(
+        complaint.contains("the revisions contradict each other"),
+        "one judge is blind"
+    );
+    assert!(
+        complaint.contains("is not linearizable"),
+        "one judge is blind"
+    );
+}
+
+/// Runs a fault that the server must stand.
+fn must_stand(fault: Fault, rounds: usize) {
+    run(fault, rounds, Reads::Linearizable, |cluster, verdict| {
+        if let Err(error) = verdict {
+            let folder = cluster.keep().display().to_string();
+            panic!("{fault:?}: {error:#}\nthe whole history: {folder}/history.txt");
+        }
+    });
+}
+
+fn run<T>(
+    fault: Fault,
+    rounds: usize,
+    reads: Reads,
+    then: impl FnOnce(&mut Cluster, anyhow::Result<()>) -> T,
+) -> T {
+    let _alone = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("tokio starts");
+    LocalSet::new().block_on(&runtime, async {
+        let server = Server::from_env().expect("a server to test");
+        let mut cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+        let verdict = under_faults(&mut cluster, fault, rounds, reads).await;
+        then(&mut cluster, verdict)
+    })
+}
+
+async fn under_faults(
+    cluster: &mut Cluster,
+    fault: Fault,
+    rounds: usize,
+    reads: Reads,
+) -> anyhow::Result<()> {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1);
+    let endpoints: Vec<String> = cluster
+        .members
+        .iter()
+        .map(|member| member.client_url())
+        .collect();
+    let load = Load::start(&endpoints, seed, reads).await?;
+    let mut faults_ns = Vec::new();
+    for round in 0..rounds {
+        sleep(Duration::from_millis(700)).await;
+        let leader = cluster.wait_for_leader().await?;
+        let follower = (leader + 1 + round % 2) % cluster.members.len();
+        let since_ns = load.recorder.now_ns();
+        faults_ns.push(since_ns);
+        match fault {
+            Fault::KillLeader | Fault::KillFollower => {
+                let victim = if matches!(fault, Fault::KillLeader) {
+                    leader
+                } else {
+                    follower
+                };
+                cluster.kill(victim);
+                load.served_since(since_ns, SERVICE_LIMIT).await?;
+                sleep(Duration::from_millis(500)).await;
+                cluster.spawn(victim)?;
+                cluster.ready().await?;
+            }
+            Fault::PauseLeader => {
+                cluster.pause(leader);
+                let served = load.served_since(since_ns, SERVICE_LIMIT).await;
+                sleep(Duration::from_secs(3)).await;
+                cluster.resume(leader);
+                served?;
+                cluster.ready().await?;
+            }
+        }
+    }
+    sleep(Duration::from_millis(700)).await;
+    let (mut history, recorder) = load.stop().await;
+    let end_ns = recorder.now_ns();
+    std::fs::write(cluster.folder.join("history.txt"), lines(&history))?;
+    let state = agreed_state(cluster).await?;
+    let outages: Vec<Duration> = faults_ns
+        .iter()
+        .filter_map(|&at| time_without_service(&history, at))
+        .collect();
+    let counts = judge(&mut history, end_ns, &state)?;
+    report(fault, &outages, end_ns);
+    println!(
+        "  {} operations answered, {} of unknown outcome, {} surely failed; revision {}, {} keys",
+        counts.answered,
+        counts.unknown,
+        counts.failed,
+        state.revision,
+        state.pairs.len(),
+    );
+    assert!(
+        counts.answered > 1_000,
+        "too few operations to mean anything"
+    );
+    Ok(())
+}
+
+fn report(fault: Fault, outages: &[Duration], end_ns: u64) {
+    let mut sorted = outages.to_vec();
+    sorted.sort_unstable();
+    let ms: Vec<u128> = outages.iter().map(Duration::as_millis).collect();
+    let seconds = end_ns / 1_000_000_000;
+    println!(
+        "{fault:?}, {} times in {seconds} s: without service for {ms:?} ms",
+        outages.len()
+    );
+    println!(
+        "  median {:?}, longest {:?}",
+        sorted[sorted.len() / 2],
+        sorted[sorted.len() - 1]
+    );
+}

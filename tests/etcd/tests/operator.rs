@@ -1,0 +1,280 @@
+//! Mistakes that operators make, and what they do every day: each ends clearly, and nothing that
+//! was acknowledged is lost.
+
+use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::golden::shell;
+use headwater_etcd_tests::judge::agreed_state;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn server() -> Server {
+    Server::from_env().expect("a server to test")
+}
+
+fn laid_out(size: usize) -> Cluster {
+    let folder = std::env::temp_dir();
+    Cluster::new(&server(), size, &folder, &[]).expect("ports and a folder")
+}
+
+/// Waits until a member leaves by itself; gives back its exit code and what it printed.
+async fn ends(cluster: &mut Cluster, number: usize) -> (Option<i32>, String) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(status) = cluster.exited(number) {
+            return (status.code(), cluster.members[number].printed());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it runs on:\n{}", cluster.members[number].printed());
+}
+
+async fn put_all(cluster: &Cluster, prefix: &str, count: usize) {
+    let mut client = cluster.client(0, LIMIT).await.expect("a client");
+    for number in 0..count {
+        client
+            .put(format!("{prefix}{number:04}"), number.to_string(), None)
+            .await
+            .expect("a put");
+    }
+}
+
+async fn count_of(cluster: &Cluster, member: usize, prefix: &str) -> i64 {
+    let mut client = cluster.client(member, LIMIT).await.expect("a client");
+    let options = etcd_client::GetOptions::new()
+        .with_prefix()
+        .with_count_only();
+    client
+        .get(prefix, Some(options))
+        .await
+        .expect("a count")
+        .count()
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let mut cluster = laid_out(1);
+    let port = cluster.members[0].client_port.number;
+    let _taken = TcpListener::bind(("127.0.0.1", port)).expect("it is reserved for us");
+    cluster.spawn(0).expect("it starts");
+    let (code, printed) = ends(&mut cluster, 0).await;
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    assert!(printed.contains(&port.to_string()), "{printed}");
+    let lower = printed.to_lowercase();
+    assert!(lower.contains("address already in use"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_owner() {
+    let mut cluster = laid_out(1);
+    cluster.spawn(0).expect("it starts");
+    cluster.ready().await.expect("it serves");
+    let mut second = laid_out(1);
+    second.members[0].data_dir = cluster.members[0].data_dir.clone();
+    second.spawn(0).expect("it starts");
+    if second.server.is_etcd {
+        // etcd waits in silence for the first to end.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!second.serves(0).await);
+    } else {
+        let (code, printed) = ends(&mut second, 0).await;
+        assert!(code.is_some_and(|code| code != 0), "{code:?}");
+        assert!(printed.contains("in use by another process"), "{printed}");
+        let folder = cluster.members[0].data_dir.display().to_string();
+        assert!(printed.contains(&folder), "{printed}");
+    }
+    assert!(cluster.serves(0).await, "the owner is not disturbed");
+}
+
+#[tokio::test]
+async fn the_data_of_another_cluster_is_refused() {
+    let mut cluster = laid_out(1);
+    if cluster.server.is_etcd {
+        println!("etcd ignores the flags that say so once there is data");
+        return;
+    }
+    cluster.spawn(0).expect("it starts");
+    cluster.ready().await.expect("it serves");
+    put_all(&cluster, "k", 1).await;
+    cluster.terminate(0).await.expect("it leaves");
+    // The last of two equal flags would have to win, so the first goes.
+    let flags = cluster.flags(0);
+    let flags = flags
+        .iter()
+        .filter(|flag| !flag.starts_with("--initial-cluster-token"));
+    let mut command = Command::new(&cluster.server.program);
+    command.args(flags).arg("--initial-cluster-token=another");
+    cluster.spawn_command(0, command).expect("it starts");
+    let (code, printed) = ends(&mut cluster, 0).await;
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    let last = printed.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("cluster") && last.contains("director"),
+        "{printed}"
+    );
+    cluster.spawn(0).expect("it starts");
+    cluster.ready().await.expect("the data was not touched");
+    assert_eq!(count_of(&cluster, 0, "k").await, 1);
+}
+
+#[test]
+fn bad_flags_are_named() {
+    let server = server();
+    for (flags, word) in [
+        (&["--no-such-flag"][..], "no-such-flag"),
+        (&["--listen-client-urls=nonsense"], "nonsense"),
+        (
+            &["--listen-client-urls=http://127.0.0.1:notaport"],
+            "notaport",
+        ),
+        (&["--heartbeat-interval=word"], "word"),
+        (
+            &["--election-timeout=200", "--heartbeat-interval=100"],
+            "election-timeout",
+        ),
+        (
+            &["--name=x", "--initial-cluster=y=http://127.0.0.1:2380"],
+            "initial",
+        ),
+        (&["--initial-cluster-state=nonsense"], "nonsense"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(&server.program);
+        command.args(flags).current_dir(folder.path());
+        let output = command.output().expect("it runs");
+        let mut printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        printed += &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{flags:?} were taken");
+        assert!(printed.contains(word), "{flags:?}: {printed}");
+        assert!(!printed.contains("panic"), "{flags:?}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_leaves_in_peace_when_asked() {
+    let mut cluster = laid_out(1);
+    cluster.spawn(0).expect("it starts");
+    cluster.ready().await.expect("it serves");
+    put_all(&cluster, "k", 5).await;
+    let status = cluster.terminate(0).await.expect("it leaves");
+    // etcd cleans up and then lets the signal end it.
+    assert!(
+        cluster.server.is_etcd || status.code() == Some(0),
+        "{status}"
+    );
+    cluster.spawn(0).expect("it starts again");
+    cluster.ready().await.expect("it serves again");
+    assert_eq!(count_of(&cluster, 0, "k").await, 5);
+}
+
+#[tokio::test]
+async fn the_environment_counts_as_flags() {
+    let mut cluster = laid_out(1);
+    let mut command = Command::new(&cluster.server.program);
+    for flag in cluster.flags(0) {
+        let (name, value) = flag.split_once('=').expect("flags have values");
+        let name = name
+            .trim_start_matches('-')
+            .to_uppercase()
+            .replace('-', "_");
+        command.env(format!("ETCD_{name}"), value);
+    }
+    cluster.spawn_command(0, command).expect("it starts");
+    cluster
+        .ready()
+        .await
+        .expect("it serves where the environment says");
+    let listed = shell(&cluster, "etcdctl member list").expect("a shell");
+    assert!(listed.contains(", m1, "), "{listed}");
+}
+
+#[tokio::test]
+async fn etcds_single_dashes_and_separate_values_are_understood() {
+    let mut cluster = laid_out(1);
+    let mut command = Command::new(&cluster.server.program);
+    for flag in cluster.flags(0) {
+        let (name, value) = flag.split_once('=').expect("flags have values");
+        command
+            .arg(
+                name.trim_start_matches('-')
+                    .to_string()
+                    .replacen("", "-", 1),
+            )
+            .arg(value);
+    }
+    cluster.spawn_command(0, command).expect("it starts");
+    cluster
+        .ready()
+        .await
+        .expect("it serves where the flags say");
+}
+
+#[tokio::test]
+async fn all_may_be_killed_at_once() {
+    let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
+    put_all(&cluster, "k", 300).await;
+    (0..3).for_each(|number| cluster.kill(number));
+    for number in 0..3 {
+        cluster.spawn(number).expect("it starts again");
+    }
+    cluster.ready().await.expect("they serve again");
+    let state = agreed_state(&cluster).await.expect("they agree");
+    assert_eq!((state.pairs.len(), state.revision), (300, 301));
+    put_all(&cluster, "more", 10).await;
+    agreed_state(&cluster).await.expect("they still agree");
+}
+
+#[tokio::test]
+async fn a_member_that_missed_the_log_catches_up() {
+    let server = server();
+    let often = if server.is_etcd {
+        "--snapshot-count=100"
+    } else {
+        "--snapshot-log-bytes=65536"
+    };
+    let mut cluster = Cluster::start(&server, 3, &[often])
+        .await
+        .expect("a cluster");
+    put_all(&cluster, "before", 10).await;
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    let follower = (leader + 1) % 3;
+    let writer = (leader + 2) % 3;
+    cluster.kill(follower);
+    // etcd keeps five thousand entries for slow followers, so it takes more than that.
+    let mut client = cluster.client(writer, LIMIT).await.expect("a client");
+    for round in 0..60 {
+        let operations: Vec<etcd_client::TxnOp> = (0..100)
+            .map(|number| {
+                let value = (round * 100 + number).to_string();
+                etcd_client::TxnOp::put(format!("churn{number}"), value, None)
+            })
+            .collect();
+        let txn = etcd_client::Txn::new().and_then(operations);
+        let revision = client
+            .txn(txn)
+            .await
+            .expect("a txn")
+            .header()
+            .expect("a head")
+            .revision();
+        for number in 0..100 {
+            let value = number.to_string();
+            client
+                .put(format!("single{number}"), value, None)
+                .await
+                .expect("a put");
+        }
+        client.compact(revision, None).await.expect("a compaction");
+    }
+    cluster.spawn(follower).expect("it starts again");
+    cluster.ready().await.expect("it serves again");
+    let state = agreed_state(&cluster).await.expect("it caught up");
+    assert_eq!(state.pairs.len(), 210);
+    // What it got is also what it keeps.
+    cluster.kill(follower);
+    cluster.spawn(follower).expect("it starts once more");
+    cluster.ready().await.expect("it serves once more");
+    agreed_state(&cluster).await.expect("it remembers");
+}
