@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::check::{check, check_query};
@@ -154,3 +154,6 @@ pub(crate) fn delete_range(mvcc: &mut Mvcc, request: &DeleteRangeRequest) -> Del
     let prev_kvs = asked.iter().map(|record| record.to_kv(false)).collect();
     DeleteRangeResponse { deleted, prev_kvs }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::request::{CompactionRequest, KvError};
 const PURGE_AT_ONCE_CHANGES: usize = 8192;
 
 /// How many changes each later command looks at. More than a put adds, or it would never catch up.
-const PURGE_PER_COMMAND_CHANGES: usize = 16;
+const PURGE_PER_COMMAND_CHANGES: usize = 4;
 
 /// Which versions must outlive a compaction because a snapshot walk shows them.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! The keys in order, each with its history.
 //! Never looks at values, and never forgets a version by itself.
 //!
-//! Two levels: sorted leaves of up to a hundred or so histories, and an ordered map from each
-//! leaf's lowest possible key to the leaf. A leaf knows how many of its keys exist now and when it
+//! Two levels: sorted leaves of about a hundred keys, and an ordered map from each leaf's lowest
+//! possible key to the leaf. A leaf knows how many of its keys exist now and when it
 //! last changed, so counting a range of many keys (as each page of a paged listing does) need not
 //! visit them.
 //!
@@ -11,17 +11,11 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::ops::Bound;
 
 use crate::history::History;
+use crate::leaf::Leaf;
 use crate::record::Record;
-
-/// A leaf that reaches this splits.
-const LEAF_KEYS_MAX: usize = 128;
-
-/// Two neighbours that together have no more than this become one.
-const LEAF_KEYS_MERGED_MAX: usize = LEAF_KEYS_MAX / 2;
 
 /// A range of keys: from `start` on, up to but without `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,20 +63,10 @@ pub(crate) struct Index {
     leaves: BTreeMap<Box<[u8]>, Leaf>,
 }
 
-#[derive(Debug, Default)]
-struct Leaf {
-    histories: Vec<History>,
-    /// How many keys exist now.
-    live: usize,
-    /// No version here is newer than this.
-    newest: i64,
-}
-
 impl Index {
     pub(crate) fn find(&self, key: &[u8]) -> Option<&History> {
         let (_, leaf) = self.leaves.range::<[u8], _>(up_to(key)).next_back()?;
-        let position = leaf.search(key).ok()?;
-        Some(&leaf.histories[position])
+        leaf.find(key)
     }
 
     /// Appends the version that `make` makes of the key's newest one.
@@ -103,29 +87,21 @@ impl Index {
             .range_mut::<[u8], _>(up_to(key))
             .next_back()
             .expect("the first leaf is for the lowest keys");
-        let (position, told) = leaf.push(key, make);
-        if let Some(right) = leaf.split(position) {
-            self.leaves.insert(right.histories[0].key().into(), right);
+        let (told, right) = leaf.push(key, make);
+        if let Some(right) = right {
+            self.leaves.insert(right.histories()[0].key().into(), right);
         }
         told
     }
 
     /// Takes the newest version of `key` back.
     pub(crate) fn pop(&mut self, key: &[u8]) {
-        self.change(key, |leaf, position| {
-            let was_live = !leaf.histories[position].newest().parts().is_tombstone();
-            let has_more = leaf.histories[position].pop();
-            let is_live = has_more && !leaf.histories[position].newest().parts().is_tombstone();
-            leaf.live = leaf.live + usize::from(is_live) - usize::from(was_live);
-            has_more
-        });
+        self.shrink(key, |leaf| leaf.pop(key));
     }
 
     /// Drops of `key` what a compaction to `compact_revision` does not keep.
     pub(crate) fn compact(&mut self, key: &[u8], compact_revision: i64) {
-        self.change(key, |leaf, position| {
-            leaf.histories[position].compact(compact_revision)
-        });
+        self.shrink(key, |leaf| leaf.compact(key, compact_revision));
     }
 
     /// The keys of a range that existed at `revision`, in order, as they were.
@@ -153,8 +129,9 @@ impl Index {
             let is_cut = histories
                 .last()
                 .is_some_and(|last| range.is_beyond(last.key()));
-            if !is_cut && histories.len() == leaf.histories.len() && leaf.newest <= revision {
-                count += leaf.live;
+            let is_whole = !is_cut && histories.len() == leaf.histories().len();
+            if let Some(known) = leaf.count_at(revision).filter(|_| is_whole) {
+                count += known;
                 continue;
             }
             count += histories
@@ -178,24 +155,17 @@ impl Index {
         first.into_iter().chain(others).map(|(_, leaf)| leaf)
     }
 
-    /// Lets `change` change the history of `key`, if there is one; drops the history if it says
-    /// that nothing is left.
-    fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Leaf, usize) -> bool) {
+    /// Lets `shrink` take something off the leaf that holds `key`, if there is one.
+    fn shrink(&mut self, key: &[u8], shrink: impl FnOnce(&mut Leaf)) {
         let Some((low, leaf)) = self.leaves.range_mut::<[u8], _>(up_to(key)).next_back() else {
             return;
         };
-        let Ok(position) = leaf.search(key) else {
-            return;
-        };
-        if change(leaf, position) {
-            return;
+        let keys = leaf.histories().len();
+        shrink(leaf);
+        if leaf.histories().len() < keys && leaf.is_small() {
+            let low = low.clone();
+            self.merge(&low);
         }
-        leaf.histories.remove(position);
-        if leaf.histories.len() > LEAF_KEYS_MERGED_MAX / 2 {
-            return;
-        }
-        let low = low.clone();
-        self.merge(&low);
     }
 
     /// Removes a small leaf if it is empty; else joins it with its right neighbour if that is
@@ -206,90 +176,20 @@ impl Index {
             .range::<[u8], _>((Bound::Included(low), Bound::Unbounded));
         let (_, leaf) = following.next().expect("the leaf just changed");
         // The first leaf stays before others even if empty: the lowest keys need a place.
-        if leaf.histories.is_empty() && (!low.is_empty() || self.leaves.len() == 1) {
+        if leaf.histories().is_empty() && (!low.is_empty() || self.leaves.len() == 1) {
             self.leaves.remove(low);
             return;
         }
         let Some((right_low, right)) = following.next() else {
             return;
         };
-        if leaf.histories.len() + right.histories.len() > LEAF_KEYS_MERGED_MAX {
+        if !leaf.may_take_in(right) {
             return;
         }
         let right_low = right_low.clone();
         let right = self.leaves.remove(&right_low).expect("it was just seen");
         let leaf = self.leaves.get_mut(low).expect("it was just seen");
-        leaf.histories.extend(right.histories);
-        leaf.live += right.live;
-        leaf.newest = leaf.newest.max(right.newest);
-    }
-}
-
-impl Leaf {
-    fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        self.histories
-            .binary_search_by(|history| history.key().cmp(key))
-    }
-
-    /// The histories of the keys from `start` on.
-    fn from(&self, start: &[u8]) -> &[History] {
-        // All leaves of a scan but the first.
-        if self
-            .histories
-            .first()
-            .is_none_or(|first| first.key() >= start)
-        {
-            return &self.histories;
-        }
-        let position = self.search(start).unwrap_or_else(|position| position);
-        &self.histories[position..]
-    }
-
-    /// See [`Index::push`]; tells where the key is, too.
-    fn push<T>(
-        &mut self,
-        key: &[u8],
-        make: impl FnOnce(Option<&Record>) -> (Record, T),
-    ) -> (usize, T) {
-        let found = self.search(key);
-        let previous = found.ok().map(|position| self.histories[position].newest());
-        let was_live = previous.is_some_and(|record| !record.parts().is_tombstone());
-        let (record, told) = make(previous);
-        let parts = record.parts();
-        assert_eq!(parts.key, key, "a version of another key");
-        let is_live = !parts.is_tombstone();
-        self.newest = self.newest.max(parts.main);
-        self.live = self.live + usize::from(is_live) - usize::from(was_live);
-        match found {
-            Ok(position) => self.histories[position].push(record),
-            Err(position) => self.histories.insert(position, History::One(record)),
-        }
-        (found.unwrap_or_else(|position| position), told)
-    }
-
-    /// The right part of a leaf that is full since a key came to `position`.
-    fn split(&mut self, position: usize) -> Option<Leaf> {
-        let len = self.histories.len();
-        if len < LEAF_KEYS_MAX {
-            return None;
-        }
-        // Keys often come in order, and then a leaf cut in the middle would stay half empty.
-        let at = if position == len - 1 {
-            position
-        } else {
-            len / 2
-        };
-        let histories = self.histories.split_off(at);
-        let live = histories
-            .iter()
-            .filter(|history| !history.newest().parts().is_tombstone())
-            .count();
-        self.live -= live;
-        Some(Leaf {
-            histories,
-            live,
-            newest: self.newest,
-        })
+        leaf.take_in(right);
     }
 }
 
@@ -297,3 +197,6 @@ impl Leaf {
 pub(crate) fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Unbounded, Bound::Included(key))
 }
+
+#[cfg(test)]
+mod tests;

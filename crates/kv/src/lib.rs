@@ -10,7 +10,7 @@
 //! | [`check`] | what is refused before it is proposed |
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
-//! | `mvcc` | all versions of all keys: by key (`index`, `history`) and by revision (`changes`) |
+//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`) and by revision (`changes`) |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
 #![no_std]
@@ -25,6 +25,7 @@ pub mod command;
 mod compaction;
 mod history;
 mod index;
+mod leaf;
 mod mvcc;
 mod range;
 mod record;

@@ -244,7 +244,10 @@ impl Mvcc {
                 return;
             }
             let change = self.changes.pop_front().expect("it was just seen");
-            self.index.compact(change.record.key(), floor);
+            // A creation makes no garbage: what was deleted before it went with its deletion.
+            if change.record.parts().version != 1 {
+                self.index.compact(change.record.key(), floor);
+            }
         }
     }
 

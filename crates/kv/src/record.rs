@@ -67,7 +67,8 @@ impl Record {
         let sound = !parts.key.is_empty()
             && parts.main > 1
             && parts.create > 1
-            && parts.version >= 0
+            // One transaction puts a key once, so there is a revision for each version.
+            && (0..=parts.main - parts.create + 1).contains(&parts.version)
             && (!parts.is_tombstone() || parts.value.is_empty());
         sound.then(|| Record(Arc::from(bytes)))
     }

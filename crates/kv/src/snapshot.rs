@@ -34,6 +34,8 @@ const RECORD: u8 = 2;
 const CHANGE: u8 = 3;
 /// How many records and changes there were.
 const END: u8 = 4;
+/// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
+const NOTHING: u8 = 5;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
 /// on work as well.
@@ -94,6 +96,9 @@ impl Walk {
                 Next::Changes(sub) => self.show_changes(mvcc, &mut chunk, sub),
                 Next::End | Next::Nothing => self.show_end(&mut chunk),
             };
+        }
+        if chunk.out.is_empty() {
+            chunk.out.push(NOTHING);
         }
         Some(Bytes::from(chunk.out))
     }
@@ -170,7 +175,7 @@ struct Chunk {
 impl Chunk {
     fn is_full(&self) -> bool {
         // Even the smallest chunk gets somewhere.
-        !self.out.is_empty() && self.out.len() + self.looked_bytes >= self.max_bytes
+        self.out.len() + self.looked_bytes >= self.max_bytes.max(1)
     }
 }
 
@@ -233,7 +238,7 @@ impl Loading {
                 let record = Record::parse(bytes).ok_or("a broken version of a key")?;
                 if tag == CHANGE {
                     self.changes += 1;
-                    restore.take_change(record)
+                    restore.take_change(mvcc, record)
                 } else if self.changes > 0 {
                     Err("a key after the changes")
                 } else {
@@ -252,6 +257,7 @@ impl Loading {
                     Err("chunks are missing")
                 }
             }
+            NOTHING => Ok(()),
             _ => Err("an unknown item"),
         }
     }

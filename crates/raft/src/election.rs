@@ -101,10 +101,10 @@ impl Raft {
     /// The deadline passed without a leader: ask whether an election could be won.
     pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
         self.be_patient();
+        self.lose_reads(fx);
         if !self.config.is_voter(self.me) {
             return;
         }
-        self.lose_reads(fx);
         let mut tally = Tally {
             announced: true,
             ..Tally::default()

@@ -54,11 +54,20 @@ impl Raft {
         if applied < log.base().index || applied > last.index {
             return Err("the snapshot and the log do not meet".to_string());
         }
+        // A snapshot can outlive the write of the term it came in. It vouches for that term; a
+        // vote in it cannot have been cast, since votes wait for their write.
+        let mut hard = disk.hard;
+        if disk.applied.term > hard.term {
+            hard = HardState {
+                term: disk.applied.term,
+                voted_for: None,
+            };
+        }
         let raft = Self {
             me: disk.me,
             config: disk.config,
             now,
-            hard: disk.hard,
+            hard,
             role: Role::Follower,
             leader: None,
             // A hint was true once; what is committed stays so, but the log may have lost its
@@ -68,7 +77,7 @@ impl Raft {
             election: Election::new(options.seed, now, options.election_ns),
             follower: Follower::default(),
             reads: FollowerReads::default(),
-            told: (disk.hard.term, RoleName::Follower, None),
+            told: (hard.term, RoleName::Follower, None),
             halted: false,
             log,
             options,
@@ -224,6 +233,7 @@ impl Raft {
             round,
         };
         self.send_when_safe(from, reply, fx);
+        self.ask_reads_again(from, fx);
     }
 
     /// Tells of a change of term, role or leader, once.
@@ -306,6 +316,19 @@ impl Raft {
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The entries on their way to `peer` begin after this index: what it is known to hold, once
+    /// common ground is found. `None` before, and unless this node leads: a probe is alone on its
+    /// way.
+    pub fn flowing_after(&self, peer: NodeId) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leadership) => {
+                let progress = leadership.peers.get(&peer)?;
+                progress.is_replicating().then(|| progress.matched())
+            }
+            _ => None,
+        }
     }
 
     /// What the leader knows each peer to hold; empty unless this node leads.

@@ -48,7 +48,8 @@ impl LeaderReads {
 /// Reads that this node has asked its leader for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FollowerReads {
-    asked: Vec<ReadId>,
+    /// With the moment of asking: a question may be lost without a sign, and is asked again.
+    asked: Vec<(ReadId, Instant)>,
 }
 
 impl Raft {
@@ -68,18 +69,34 @@ impl Raft {
         match (&self.role, self.leader) {
             (Role::Leader(_), _) => self.begin_read(Asker::Here(id), fx),
             (Role::Follower, Some(leader)) => {
-                self.reads.asked.push(id);
-                let message = Message::ReadAsk {
-                    id,
-                    life: self.options.life,
-                };
-                fx.push(Effect::Send {
-                    to: leader,
-                    message,
-                });
+                self.reads.asked.push((id, self.now));
+                self.ask_leader(leader, id, fx);
             }
             _ => fx.push(lost),
         }
+    }
+
+    fn ask_leader(&self, leader: NodeId, id: ReadId, fx: &mut Vec<Effect>) {
+        let life = self.options.life;
+        let message = Message::ReadAsk { id, life };
+        fx.push(Effect::Send {
+            to: leader,
+            message,
+        });
+    }
+
+    /// The leader was heard: asks again what it has not answered for a heartbeat. Each round of
+    /// reads causes beats, so without that pause questions and beats would feed each other.
+    pub(crate) fn ask_reads_again(&mut self, leader: NodeId, fx: &mut Vec<Effect>) {
+        let (now, pause_ns) = (self.now, self.options.heartbeat_ns);
+        let mut asked = core::mem::take(&mut self.reads.asked);
+        for (id, at) in &mut asked {
+            if now.since(*at) >= pause_ns {
+                *at = now;
+                self.ask_leader(leader, *id, fx);
+            }
+        }
+        self.reads.asked = asked;
     }
 
     fn begin_read(&mut self, asker: Asker, fx: &mut Vec<Effect>) {
@@ -176,10 +193,11 @@ impl Raft {
         fx: &mut Vec<Effect>,
     ) {
         let asked = &mut self.reads.asked;
-        if life != self.options.life || !asked.contains(&id) {
+        let place = asked.iter().position(|&(other, _)| other == id);
+        let Some(place) = place.filter(|_| life == self.options.life) else {
             return;
-        }
-        asked.retain(|&other| other != id);
+        };
+        asked.remove(place);
         fx.push(Effect::Read {
             id,
             result: at.ok_or(ReadLost::LeaderChanged),
@@ -189,7 +207,7 @@ impl Raft {
     /// Leadership was lost, or the leader is another or unreachable: reads that wait get their
     /// one outcome.
     pub(crate) fn lose_reads(&mut self, fx: &mut Vec<Effect>) {
-        for id in core::mem::take(&mut self.reads.asked) {
+        for (id, _) in core::mem::take(&mut self.reads.asked) {
             fx.push(answer(Asker::Here(id), Err(ReadLost::LeaderChanged)));
         }
         if let Role::Leader(leadership) = &mut self.role {

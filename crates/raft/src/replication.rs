@@ -17,12 +17,23 @@ use crate::role::{Leadership, Role};
 use crate::types::{Entries, Index, Instant, LogId, NodeId, Term};
 
 /// How much of a follower's log is known to agree with its leader's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     /// Up to here the log agrees with that of the current term's leader.
     verified: Index,
     /// The highest index acknowledged to that leader; `None` when an answer is owed.
     acknowledged: Option<Index>,
+}
+
+impl Default for Follower {
+    /// Nothing was asked, so nothing is owed: an answer to no question would tell the leader that
+    /// nothing agrees, and it would start from the beginning.
+    fn default() -> Self {
+        Self {
+            verified: Index(0),
+            acknowledged: Some(Index(0)),
+        }
+    }
 }
 
 impl Follower {

@@ -28,10 +28,23 @@ const PEACE_ELECTIONS: u64 = 20;
 enum Event {
     Arrive(Parcel),
     /// A sync that began when `upto` was the newest write is done; the life that began it.
-    Synced { at: u64, life: u64, upto: u64 },
-    SnapshotArrives { at: u64, life: u64 },
-    Installed { at: u64, life: u64, base: LogId },
-    Restart { at: u64 },
+    Synced {
+        at: u64,
+        life: u64,
+        upto: u64,
+    },
+    SnapshotArrives {
+        at: u64,
+        life: u64,
+    },
+    Installed {
+        at: u64,
+        life: u64,
+        base: LogId,
+    },
+    Restart {
+        at: u64,
+    },
     Client,
     Fate,
 }
@@ -57,16 +70,18 @@ struct Climate {
 impl Climate {
     fn of(dice: &mut Dice) -> Self {
         let mut pick = |choices: &[u64]| choices[dice.below(choices.len() as u64) as usize];
+        let election_ms = pick(&[150, 1000]);
+        let part = |percent: u64| (election_ms * percent / 100).max(2);
         Self {
             nodes: pick(&[3, 3, 5]),
-            election_ms: pick(&[150, 400, 1000]),
-            loss_percent: pick(&[0, 2, 10, 30]),
+            election_ms,
+            loss_percent: pick(&[0, 2, 10]),
             double_percent: pick(&[0, 5, 20]),
-            delay_ms: pick(&[2, 20, 200, 800]),
-            straggler_ms: pick(&[100, 2000, 6000]),
-            sync_ms: pick(&[2, 20, 300, 1500]),
-            fate_ms: pick(&[40, 150, 600]),
-            client_ms: pick(&[20, 60, 200]),
+            delay_ms: part(pick(&[1, 10, 40])),
+            straggler_ms: part(pick(&[100, 600])),
+            sync_ms: part(pick(&[1, 10, 60, 200])),
+            fate_ms: part(pick(&[20, 60, 200])),
+            client_ms: part(pick(&[4, 12])),
             links_speak: pick(&[0, 1]) == 1,
             compacts: pick(&[0, 1, 1]) == 1,
         }
@@ -118,7 +133,7 @@ impl World {
         let mut cluster = Cluster::new(climate.nodes);
         cluster.options.seed = dice.roll() >> 20;
         cluster.options.election_ns = climate.election_ms * MS;
-        cluster.options.heartbeat_ns = climate.election_ms * MS / 5;
+        cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
         for at in cluster.ids() {
             cluster.crash(at, 0);
             cluster.restart(at);
@@ -158,7 +173,11 @@ impl World {
 
     /// Runs one event: the next on the agenda, or a node's deadline if that comes first.
     fn turn(&mut self) {
-        let due = |at: u64| self.cluster.is_up(at).then(|| self.cluster.raft(at).next_deadline());
+        let due = |at: u64| {
+            self.cluster
+                .is_up(at)
+                .then(|| self.cluster.raft(at).next_deadline())
+        };
         let ids = self.cluster.ids();
         let wake = ids.into_iter().filter_map(|at| Some((due(at)?, at))).min();
         let next = self.agenda.first_key_value().map(|(&(at, _), _)| at);
@@ -192,7 +211,8 @@ impl World {
             Event::Arrive(parcel) => {
                 let cut = self.cluster.cut.contains(&(parcel.from, parcel.to));
                 if !cut {
-                    self.cluster.receive(parcel.from.0, parcel.to.0, parcel.message);
+                    self.cluster
+                        .receive(parcel.from.0, parcel.to.0, parcel.message);
                 }
             }
             Event::Synced { at, life, upto } if self.lives(at, life) => {
@@ -247,7 +267,12 @@ impl World {
                 continue;
             }
             let incoming = node.incoming.is_some();
-            let queue: Vec<u64> = node.disk.queue.iter().map(|(write, _)| write.id.0).collect();
+            let queue: Vec<u64> = node
+                .disk
+                .queue
+                .iter()
+                .map(|(write, _)| write.id.0)
+                .collect();
             if !queue.is_empty() && !self.syncing.contains_key(&at) {
                 let upto = queue[self.dice.below(queue.len() as u64) as usize];
                 let most = if self.peace { 5 } else { self.climate.sync_ms };
@@ -270,34 +295,46 @@ impl World {
                 self.cluster.read(at);
             }
             // Half of the proposals go where they will be taken.
-            let at = if self.chance(50) { self.cluster.leader().unwrap_or(at) } else { at };
+            let at = if self.chance(50) {
+                self.cluster.leader().unwrap_or(at)
+            } else {
+                at
+            };
             let count = 1 + self.dice.below(3);
             // A refusal is an answer too.
             let _ = self.cluster.propose(at, count);
         }
-        let ms = self.dice.below(if self.peace { 400 } else { self.climate.client_ms });
+        let ms = self.dice.below(if self.peace {
+            400
+        } else {
+            self.climate.client_ms
+        });
         self.after_ms(ms, Event::Client);
     }
 
     fn fate(&mut self) {
         let leader = self.cluster.leader();
         let victim = self.any_node();
-        let victim = if self.chance(40) { leader.unwrap_or(victim) } else { victim };
-        match self.dice.below(10) {
-            0..=3 if self.cluster.is_up(victim) => self.crash(victim),
-            4 => {
+        let victim = if self.chance(40) {
+            leader.unwrap_or(victim)
+        } else {
+            victim
+        };
+        match self.dice.below(16) {
+            0..=2 if self.cluster.is_up(victim) => self.crash(victim),
+            3..=4 => {
                 self.cluster.isolate(victim);
                 self.links(victim, false);
             }
-            5 => {
+            5..=6 => {
                 let other = self.any_node();
                 self.cluster.cut_one_way(victim, other);
             }
-            6 | 7 => {
+            7..=10 => {
                 self.cluster.heal();
                 self.links(victim, true);
             }
-            _ if self.climate.compacts => self.compact(victim),
+            _ if self.climate.compacts => self.compact(leader.unwrap_or(victim)),
             _ => {}
         }
         let ms = self.dice.below(self.climate.fate_ms);
@@ -311,7 +348,8 @@ impl World {
         self.tally.lost_writes += (pending - kept) as u64;
         self.cluster.crash(at, kept);
         self.links(at, false);
-        let most = if self.chance(50) { 100 } else { 4000 };
+        let quick = self.chance(50);
+        let most = self.climate.election_ms * if quick { 1 } else { 6 } / 2;
         let ms = self.dice.below(most);
         self.after_ms(ms, Event::Restart { at });
     }
@@ -342,7 +380,11 @@ impl World {
         let (base, commit) = (self.cluster.raft(at).base(), self.cluster.raft(at).commit());
         let span = commit.0 - base.index.0;
         if span > 0 {
-            let upto = if self.chance(50) { commit.0 } else { base.index.0 + 1 + self.dice.below(span) };
+            let upto = if self.chance(50) {
+                commit.0
+            } else {
+                base.index.0 + 1 + self.dice.below(span)
+            };
             self.cluster.compact(at, upto);
         }
     }
@@ -399,13 +441,16 @@ fn run(seed: u64) -> Tally {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().expect("a number"))
 }
 
 /// What a run's witness said when it stopped the run.
 fn words_of(cause: &(dyn std::any::Any + Send)) -> String {
     let text = cause.downcast_ref::<String>().cloned();
-    text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+    text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_default()
 }
 
 #[test]
@@ -431,7 +476,12 @@ fn no_run_breaks_a_promise_and_every_run_ends_serving() {
         }
     }
     println!("{} seeds: {sum:?}", seeds.end - seeds.start);
-    assert!(failures.is_empty(), "{} seeds fail: {:?}", failures.len(), failures[0]);
+    assert!(
+        failures.is_empty(),
+        "{} seeds fail: {:?}",
+        failures.len(),
+        failures[0]
+    );
     if seeds.end - seeds.start >= SEEDS {
         // Runs that exercise nothing prove nothing.
         assert!(sum.elections > seeds.end && sum.reads > seeds.end && sum.lost_writes > seeds.end);

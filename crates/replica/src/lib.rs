@@ -14,6 +14,7 @@ pub mod checksum;
 mod codec;
 pub mod entry;
 pub mod identity;
+mod intake;
 pub mod interface;
 pub mod machine;
 pub mod port;
@@ -28,6 +29,10 @@ mod snapshot_record;
 mod snapshots;
 pub mod wal;
 
+/// What [`StateMachine::apply`] is told: an entry's place in the log.
+pub use headwater_raft::LogId;
+
+pub use codec::message_of;
 pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, RecoveredLog, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};
 pub use port::{Disk, DiskError, DiskErrorKind};

@@ -51,7 +51,7 @@ pub(crate) fn malformed(what: impl Into<String>) -> Malformed {
 /// No count that starts at one and grows by one gets here; sums below it cannot overflow.
 const COUNT_MAX: u64 = 1 << 62;
 
-fn check_counts(counts: [u64; 4]) -> Result<(), Malformed> {
+pub(crate) fn check_counts<const N: usize>(counts: [u64; N]) -> Result<(), Malformed> {
     if counts.iter().any(|&count| count > COUNT_MAX) {
         return Err(malformed("a number beyond all counting"));
     }

@@ -18,12 +18,12 @@ use headwater_raft::{
 };
 
 use crate::bodies::Bodies;
-use crate::codec::{Frame, NotForwarded, encode_message};
+use crate::codec::{Frame, encode_message};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
-use crate::interface::{Input, Options, Output, ProposeFate, ReadFate, RequestId, Status};
+use crate::interface::{Input, Options, Output, ProposeFate, Status};
 use crate::machine::StateMachine;
 use crate::recovery::Recovered;
-use crate::request::{Asking, Requests, Waiting};
+use crate::request::Requests;
 use crate::snapshots::Snapshots;
 
 /// One node without an operating system.
@@ -36,10 +36,10 @@ pub struct Replica<M: StateMachine> {
     pub(crate) bodies: Bodies,
     pub(crate) snapshots: Snapshots<M::Walk>,
     pub(crate) links: BTreeSet<NodeId>,
-    requests: Requests<M>,
+    pub(crate) requests: Requests<M>,
     /// Effects of the core not yet carried out, and the entries that its writes refer to.
-    effects: Vec<Effect>,
-    source: Vec<Entry>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) source: Vec<Entry>,
     /// An order to the log that recovery left to be given.
     first_order: Option<LogOrder>,
     /// The last append encoded: followers in step get the same bytes.
@@ -49,7 +49,7 @@ pub struct Replica<M: StateMachine> {
     /// The last leader known, for counting changes.
     last_leader: Option<NodeId>,
     halted: bool,
-    proposals: u64,
+    pub(crate) proposals: u64,
     leader_changes: u64,
 }
 
@@ -187,7 +187,7 @@ impl<M: StateMachine> Replica<M> {
         self.carry_out(out);
     }
 
-    fn carry_out(&mut self, out: &mut Vec<Output<M>>) {
+    pub(crate) fn carry_out(&mut self, out: &mut Vec<Output<M>>) {
         let mut effects = core::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
@@ -200,12 +200,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
                 Effect::Commit { .. } => {}
-                Effect::Read { id, result } => {
-                    if result.is_err() {
-                        self.depose();
-                    }
-                    self.requests.read_done(id, result.ok());
-                }
+                Effect::Read { id, result } => self.requests.read_done(id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Role { leader, .. } => self.on_role(leader, out),
                 Effect::Refused { .. } => {}
@@ -229,12 +224,12 @@ impl<M: StateMachine> Replica<M> {
 
     /// The leader known here said that it does not lead: leave it alone until the term, the
     /// leader or the link changes.
-    fn depose(&mut self) {
+    pub(crate) fn depose(&mut self) {
         self.deposed = self.raft.leader().map(|leader| (leader, self.raft.term()));
     }
 
     /// The leader, if requests can be given to it now.
-    fn reachable_leader(&self) -> Option<NodeId> {
+    pub(crate) fn reachable_leader(&self) -> Option<NodeId> {
         let leader = self.raft.leader()?;
         let known = self.deposed != Some((leader, self.raft.term()));
         let linked = leader == self.raft.me() || self.links.contains(&leader);
@@ -342,8 +337,10 @@ impl<M: StateMachine> Replica<M> {
                 continue;
             }
             while let Pull::Append { first, last } = self.raft.pull(peer) {
-                let matched = self.raft.matched(peer).unwrap_or_default();
-                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(matched);
+                // Of a follower not yet found nothing is known to be held, but nothing is under way
+                // to it either: the window is no bound on a probe.
+                let held = self.raft.flowing_after(peer).unwrap_or(first.prev());
+                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(held);
                 if waiting > self.options.window_bytes_max {
                     break;
                 }
@@ -370,122 +367,6 @@ impl<M: StateMachine> Replica<M> {
         let frame = encode_message(&message, &self.bodies.range(first, upto));
         self.last_append = Some((message, frame.clone()));
         frame
-    }
-
-    // Proposals.
-
-    fn on_propose(&mut self, request: RequestId, command: Bytes, out: &mut Vec<Output<M>>) {
-        if command.len() > self.options.command_bytes_max {
-            return self.requests.fail(request, ProposeFate::TooLarge, out);
-        }
-        if self.uncommitted_bytes() > self.options.uncommitted_bytes_max {
-            return self.requests.fail(request, ProposeFate::Busy, out);
-        }
-        let deadline = self.now.after(self.options.request_timeout_ns);
-        self.requests.hold(Waiting {
-            request,
-            command,
-            deadline,
-        });
-    }
-
-    /// Bytes accepted but not yet committed.
-    fn uncommitted_bytes(&self) -> u64 {
-        let last = self.bodies.weight(self.raft.last().index);
-        let committed = self.bodies.weight(self.raft.commit());
-        self.requests.held_bytes() + last.saturating_sub(committed)
-    }
-
-    /// Gives the turn's commands to the leader: to the core here, or to another node. Without a
-    /// leader they wait for one.
-    fn propose_held(&mut self, out: &mut Vec<Output<M>>) {
-        let Some(leader) = self.reachable_leader() else {
-            return;
-        };
-        while let Some(waiting) = self
-            .requests
-            .take_held(self.options.message_bytes_max as u64)
-        {
-            self.proposals += waiting.len() as u64;
-            let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
-            if leader == self.raft.me() {
-                match self.append(commands, out) {
-                    Some(first) => self.requests.logged(first, waiting.into_iter()),
-                    None => return self.requests.hold_all(waiting),
-                }
-            } else {
-                let batch = self.requests.forward(leader, waiting);
-                let frame = Frame::Forward { batch, commands }.encode();
-                out.push(Output::Frame { to: leader, frame });
-            }
-        }
-    }
-
-    /// Appends commands to the leader's log; `None` if this node does not lead.
-    fn append(&mut self, commands: Vec<Bytes>, out: &mut Vec<Output<M>>) -> Option<LogId> {
-        let count = commands.len() as u64;
-        let first = self.raft.propose(self.now, count, &mut self.effects).ok()?;
-        self.source = commands
-            .into_iter()
-            .enumerate()
-            .map(|(place, command)| {
-                let index = Index(first.index.0 + place as u64);
-                Entry::new(LogId::new(first.term, index), EntryKind::Command, command)
-            })
-            .collect();
-        self.carry_out(out);
-        Some(first)
-    }
-
-    /// A follower passes on its clients' commands.
-    fn on_forward(
-        &mut self,
-        from: NodeId,
-        batch: u64,
-        commands: Vec<Bytes>,
-        out: &mut Vec<Output<M>>,
-    ) {
-        let busy = self.uncommitted_bytes() > self.options.uncommitted_bytes_max;
-        let result = if commands.is_empty() || busy {
-            Err(NotForwarded::Busy)
-        } else {
-            self.append(commands, out).ok_or(NotForwarded::NotLeader)
-        };
-        let frame = Frame::ForwardReply { batch, result }.encode();
-        out.push(Output::Frame { to: from, frame });
-    }
-
-    fn on_forward_reply(
-        &mut self,
-        from: NodeId,
-        batch: u64,
-        result: Result<LogId, NotForwarded>,
-        out: &mut Vec<Output<M>>,
-    ) {
-        let Some(waiting) = self.requests.take_forwarded(batch, from) else {
-            return;
-        };
-        match result {
-            Ok(first) if first.index > self.applied.index => {
-                self.requests.logged(first, waiting.into_iter());
-            }
-            // The entries came and were applied before the answer: the replies are gone.
-            Ok(_) => {
-                for waiting in waiting {
-                    self.requests
-                        .fail(waiting.request, ProposeFate::Unknown, out);
-                }
-            }
-            Err(NotForwarded::NotLeader) => {
-                self.depose();
-                self.requests.hold_all(waiting);
-            }
-            Err(NotForwarded::Busy) => {
-                for waiting in waiting {
-                    self.requests.fail(waiting.request, ProposeFate::Busy, out);
-                }
-            }
-        }
     }
 
     // Applying.
@@ -522,49 +403,6 @@ impl<M: StateMachine> Replica<M> {
                 request: asking.request,
                 result: Ok(answer),
             });
-        }
-    }
-
-    // Queries.
-
-    fn on_query(
-        &mut self,
-        request: RequestId,
-        query: M::Query,
-        linearizable: bool,
-        out: &mut Vec<Output<M>>,
-    ) {
-        if !linearizable {
-            let result = Ok(self.machine.query(query));
-            return out.push(Output::Answered { request, result });
-        }
-        if self.requests.queries() >= self.options.queries_max {
-            return out.push(Output::Answered {
-                request,
-                result: Err(ReadFate::Busy),
-            });
-        }
-        let deadline = self.now.after(self.options.request_timeout_ns);
-        self.requests.ask(Asking {
-            request,
-            query,
-            deadline,
-        });
-    }
-
-    /// One read of the core stands for all queries of the turn.
-    fn begin_read(&mut self, out: &mut Vec<Output<M>>) {
-        let me = self.raft.me();
-        let reachable = self
-            .raft
-            .leader()
-            .is_some_and(|id| id == me || self.links.contains(&id));
-        if !reachable {
-            return;
-        }
-        if let Some(id) = self.requests.begin_read() {
-            self.raft.read(self.now, id, &mut self.effects);
-            self.carry_out(out);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::entry::SnapshotMeta;
 use crate::machine::{Malformed, StateMachine};
 use crate::port::{Disk, DiskError};
 use crate::record::{
-    HeadError, PROLOGUE_BYTES, Reader, check_prologue, decode_config, encode_config, malformed,
-    patch_u32, put_log_id, put_prologue, put_u32, put_u64,
+    HeadError, PROLOGUE_BYTES, Reader, check_counts, check_prologue, decode_config, encode_config,
+    malformed, patch_u32, put_log_id, put_prologue, put_u32, put_u64,
 };
 
 const MAGIC: &[u8; 8] = b"HWSNAPSH";
@@ -272,6 +272,7 @@ impl File<'_> {
         }
         let of = reader.u64().map_err(damaged)?;
         let base: LogId = reader.log_id().map_err(damaged)?;
+        check_counts([base.index.0]).map_err(damaged)?;
         if of != cluster {
             let text = format!("a snapshot of cluster {of:016x}, not of {cluster:016x}");
             return Err(Unloadable::Foreign(text));

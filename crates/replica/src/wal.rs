@@ -181,8 +181,9 @@ impl Wal {
     /// [`Disk::create_zeroed`], [`Disk::sync`], then [`Wal::spare_ready`] here. The caller starts
     /// one at a time.
     pub fn spare_wanted(&self) -> Option<(String, u64)> {
-        let wanted =
-            self.spare_bytes.is_none() && self.poisoned.is_none() && self.offset >= self.length / 2;
+        let head = SEGMENT_HEAD_BYTES as u64;
+        let half_full = self.offset - head >= (self.length - head) / 2;
+        let wanted = half_full && self.spare_bytes.is_none() && self.poisoned.is_none();
         wanted.then(|| (String::from(SPARE_FILE), self.segment_bytes(0)))
     }
 

@@ -29,7 +29,8 @@ impl Restore {
         if mvcc.revision != 1 || mvcc.size_bytes != 0 {
             return Err("the store is not fresh");
         }
-        if revision < 1 || compact_revision < -1 || compact_revision > revision {
+        let is_possible = (1..i64::MAX).contains(&revision);
+        if !is_possible || !(-1..=revision).contains(&compact_revision) {
             return Err("impossible revisions");
         }
         mvcc.revision = revision;
@@ -70,8 +71,11 @@ impl Restore {
         Ok(())
     }
 
-    /// Takes in a change that is part of the log only.
-    pub(crate) fn take_change(&mut self, record: Record) -> Result<(), &'static str> {
+    /// Takes in a change of the compacted revision that is part of the log only.
+    pub(crate) fn take_change(&mut self, mvcc: &Mvcc, record: Record) -> Result<(), &'static str> {
+        if record.main() != mvcc.compact_revision {
+            return Err("a change of another revision than the compacted one");
+        }
         self.changes.push((record, 0));
         Ok(())
     }
@@ -119,7 +123,7 @@ fn follows(parts: &Parts<'_>, before: Option<&Record>, compact_revision: i64) ->
         (true, true) => false,
         (false, true) => parts.create == parts.main && parts.lease == 0,
         (true, false) => parts.version == 1 && parts.create == parts.main,
-        (false, false) => parts.version == before.version + 1 && parts.create == before.create,
+        (false, false) => parts.version - 1 == before.version && parts.create == before.create,
     };
     is_later && is_next
 }

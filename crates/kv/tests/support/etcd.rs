@@ -4,7 +4,10 @@ use bytes::Bytes;
 use headwater_kv::request::*;
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{self, Child};
+use std::time::Duration;
 
 /// A connection to an etcd.
 pub struct Etcd {
@@ -330,4 +333,70 @@ fn decode(value: &Value, name: &str) -> Bytes {
         }
     }
     Bytes::from(bytes)
+}
+
+/// An etcd of one's own, fresh and gone when dropped.
+pub struct Process {
+    child: Child,
+    directory: PathBuf,
+    /// Where its clients connect.
+    pub address: String,
+}
+
+impl Process {
+    /// Starts the etcd at `program` and waits until it answers.
+    pub fn start(program: &str) -> Process {
+        let port = || {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        };
+        let (client, peer) = (port(), port());
+        let directory = std::env::temp_dir().join(format!("referee-{}-{client}", process::id()));
+        let address = format!("127.0.0.1:{client}");
+        let (client, peer) = (
+            format!("http://{address}"),
+            format!("http://127.0.0.1:{peer}"),
+        );
+        let child = process::Command::new(program)
+            .args(["--unsafe-no-fsync", "--name", "referee"])
+            .arg("--data-dir")
+            .arg(&directory)
+            .args([
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args(["--initial-cluster", &format!("referee={peer}")])
+            .stdout(process::Stdio::null())
+            .stderr(process::Stdio::null())
+            .spawn()
+            .expect("the program can be started");
+        while TcpStream::connect(&address).is_err() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Process {
+            child,
+            directory,
+            address,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing depends on either: the directory is temporary, the process has a parent.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
 }

@@ -1,16 +1,21 @@
 //! Dice, a generator of requests and a naive store, shared by the tests.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, only shared by several of them"
+)]
 
 pub mod etcd;
 pub mod generator;
 pub mod model;
+pub mod script;
 
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
     Command, DeleteRangeRequest, Outcome, PutRequest, Query, RangeRequest, Response, StoreStatus,
 };
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
 
 /// SplitMix64 (Steele, Lea, Flood, 2014).

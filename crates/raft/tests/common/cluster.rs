@@ -74,11 +74,26 @@ impl Cluster {
 
     /// A cluster whose nodes find these logs: `(latest term, terms of the entries)` each.
     pub fn with_logs(logs: &[(u64, &[u64])]) -> Self {
-        Self::with_disks(logs.iter().map(|&(term, log)| Disk::holding(term, log)).collect())
+        Self::with_disks(
+            logs.iter()
+                .map(|&(term, log)| Disk::holding(term, log))
+                .collect(),
+        )
     }
 
-    /// A cluster whose nodes find these disks.
+    /// A cluster whose nodes find these disks, all of voters.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
+        let config = Config::of_voters((1..=disks.len() as u64).map(NodeId));
+        Self::of(config, disks)
+    }
+
+    /// A new cluster of this configuration, whose members count from 1.
+    pub fn with_config(config: Config) -> Self {
+        let count = config.peers_of(NodeId(0)).len();
+        Self::of(config, (0..count).map(|_| Disk::holding(0, &[])).collect())
+    }
+
+    fn of(config: Config, disks: Vec<Disk>) -> Self {
         let mut cluster = Self {
             now: Instant(0),
             nodes: BTreeMap::new(),
@@ -91,13 +106,15 @@ impl Cluster {
             batch: u64::MAX,
             thorough: true,
             options: Options::default(),
-            config: Config::of_voters((1..=disks.len() as u64).map(NodeId)),
+            config,
             next_read: 1,
         };
         for (at, disk) in disks.into_iter().enumerate() {
             let id = NodeId(at as u64 + 1);
             let terms: Vec<u64> = disk.safe.terms.iter().map(|term| term.0).collect();
-            cluster.truth.see_entries(&super::entries(disk.safe.base, &terms));
+            cluster
+                .truth
+                .see_entries(&super::entries(disk.safe.base, &terms));
             let node = Node {
                 raft: None,
                 disk,
@@ -119,7 +136,9 @@ impl Cluster {
     }
 
     pub fn node_mut(&mut self, at: u64) -> &mut Node {
-        self.nodes.get_mut(&NodeId(at)).expect("a node of the cluster")
+        self.nodes
+            .get_mut(&NodeId(at))
+            .expect("a node of the cluster")
     }
 
     pub fn raft(&self, at: u64) -> &Raft {
@@ -136,15 +155,22 @@ impl Cluster {
 
     /// The leader of the highest term, if it is up.
     pub fn leader(&self) -> Option<u64> {
-        let up = self.nodes.iter().filter_map(|(id, node)| Some((id.0, node.raft.as_ref()?)));
+        let up = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| Some((id.0, node.raft.as_ref()?)));
         let leading = up.filter(|(_, raft)| raft.role() == RoleName::Leader);
-        leading.max_by_key(|(_, raft)| raft.term()).map(|(id, _)| id)
+        leading
+            .max_by_key(|(_, raft)| raft.term())
+            .map(|(id, _)| id)
     }
 
     /// Gives one input to a node that is up; a node that is down hears nothing.
     pub fn step(&mut self, at: u64, input: Input) {
         let now = self.now;
-        let Some(raft) = &mut self.node_mut(at).raft else { return };
+        let Some(raft) = &mut self.node_mut(at).raft else {
+            return;
+        };
         let mut fx = Vec::new();
         raft.step(now, input, &mut fx);
         self.absorb(at, fx);
@@ -176,7 +202,11 @@ impl Cluster {
             match effect {
                 Effect::Send { to, message } => {
                     if !self.cut.contains(&(me, to)) {
-                        self.wire.push_back(Parcel { from: me, to, message });
+                        self.wire.push_back(Parcel {
+                            from: me,
+                            to,
+                            message,
+                        });
                     }
                 }
                 Effect::Persist(write) => {
@@ -216,7 +246,9 @@ impl Cluster {
         let (now, batch, to) = (self.now, self.batch, NodeId(peer));
         let heartbeat_ns = self.options.heartbeat_ns;
         let node = self.node_mut(at);
-        let Some(raft) = &mut node.raft else { return false };
+        let Some(raft) = &mut node.raft else {
+            return false;
+        };
         match raft.pull(to) {
             Pull::Nothing => false,
             Pull::Append { first, last } => {
@@ -227,9 +259,15 @@ impl Cluster {
             }
             Pull::Snapshot => {
                 let base = node.disk.snapshot;
-                assert!(base.index >= raft.base().index, "the log forgot what no snapshot has");
+                assert!(
+                    base.index >= raft.base().index,
+                    "the log forgot what no snapshot has"
+                );
                 let term = raft.term();
-                let due = node.offered.get(&to).is_none_or(|t| now.since(*t) >= heartbeat_ns);
+                let due = node
+                    .offered
+                    .get(&to)
+                    .is_none_or(|t| now.since(*t) >= heartbeat_ns);
                 if due {
                     node.offered.insert(to, now);
                     let message = Message::Snapshot { term, base };
@@ -264,7 +302,12 @@ impl Cluster {
     /// Makes a node's writes up to `upto` durable.
     pub fn persist_upto(&mut self, at: u64, upto: u64) {
         self.node_mut(at).disk.persist(WriteId(upto));
-        self.step(at, Input::Persisted { upto: WriteId(upto) });
+        self.step(
+            at,
+            Input::Persisted {
+                upto: WriteId(upto),
+            },
+        );
     }
 
     /// Loses a node, its memory, and all but the first `kept` of its unacknowledged writes.
@@ -283,7 +326,10 @@ impl Cluster {
         assert!(node.raft.is_none(), "a crash comes before a restart");
         node.life += 1;
         options.life = node.life;
-        options.seed = options.seed.wrapping_mul(1000).wrapping_add(at * 100 + node.life);
+        options.seed = options
+            .seed
+            .wrapping_mul(1000)
+            .wrapping_add(at * 100 + node.life);
         let disk = node.disk.recover(NodeId(at), &config);
         let raft = Raft::recover(now, options, disk).expect("a disk it wrote itself");
         node.told_commit = raft.commit();
@@ -297,7 +343,13 @@ impl Cluster {
 
     /// Hands a message to a node, as if it had come over the wire.
     pub fn receive(&mut self, from: u64, to: u64, message: Message) {
-        self.step(to, Input::Receive { from: NodeId(from), message });
+        self.step(
+            to,
+            Input::Receive {
+                from: NodeId(from),
+                message,
+            },
+        );
     }
 
     /// Takes the oldest message on a wire.
@@ -310,7 +362,9 @@ impl Cluster {
     /// Delivers the oldest message on a wire; whether there was one.
     pub fn deliver(&mut self, from: u64, to: u64) -> bool {
         let message = self.take(from, to);
-        message.map(|message| self.receive(from, to, message)).is_some()
+        message
+            .map(|message| self.receive(from, to, message))
+            .is_some()
     }
 
     /// Delivers all that is on a wire now.
@@ -324,7 +378,11 @@ impl Cluster {
     /// What is on a wire, oldest first.
     pub fn on_wire(&self, from: u64, to: u64) -> Vec<Message> {
         let on = |p: &&Parcel| (p.from, p.to) == (NodeId(from), NodeId(to));
-        self.wire.iter().filter(on).map(|parcel| parcel.message.clone()).collect()
+        self.wire
+            .iter()
+            .filter(on)
+            .map(|parcel| parcel.message.clone())
+            .collect()
     }
 
     /// Loses everything under way.
@@ -334,9 +392,16 @@ impl Cluster {
 
     /// Delivers and persists until nothing is left to do. No time passes.
     pub fn settle(&mut self) {
+        self.settle_but(|_, _, _| false);
+    }
+
+    /// The same, but loses the messages that `lost` names.
+    pub fn settle_but(&mut self, lost: impl Fn(u64, u64, &Message) -> bool) {
         for _ in 0..100_000 {
             if let Some(parcel) = self.wire.pop_front() {
-                self.receive(parcel.from.0, parcel.to.0, parcel.message);
+                if !lost(parcel.from.0, parcel.to.0, &parcel.message) {
+                    self.receive(parcel.from.0, parcel.to.0, parcel.message);
+                }
             } else if let Some(at) = self.disk_at_work() {
                 self.persist(at);
             } else {
@@ -348,7 +413,10 @@ impl Cluster {
 
     fn disk_at_work(&self) -> Option<u64> {
         let busy = |node: &Node| node.raft.is_some() && !node.disk.queue.is_empty();
-        self.nodes.iter().find(|(_, node)| busy(node)).map(|(id, _)| id.0)
+        self.nodes
+            .iter()
+            .find(|(_, node)| busy(node))
+            .map(|(id, _)| id.0)
     }
 
     /// From now on nothing gets from `from` to `to`; what is under way is lost.
@@ -387,7 +455,11 @@ impl Cluster {
         self.next_read += 1;
         self.truth.see_asked(NodeId(at), self.node(at).life, id);
         let mut fx = Vec::new();
-        self.node_mut(at).raft.as_mut().expect("the node is up").read(now, id, &mut fx);
+        self.node_mut(at)
+            .raft
+            .as_mut()
+            .expect("the node is up")
+            .read(now, id, &mut fx);
         self.absorb(at, fx);
         id
     }
@@ -407,14 +479,21 @@ impl Cluster {
     pub fn elect(&mut self, at: u64) {
         self.stand(at);
         self.settle();
-        assert_eq!(self.raft(at).role(), RoleName::Leader, "{at} was not elected");
+        assert_eq!(
+            self.raft(at).role(),
+            RoleName::Leader,
+            "{at} was not elected"
+        );
     }
 
     /// A snapshot of everything committed becomes durable at a node; nothing is forgotten yet.
     pub fn snapshot(&mut self, at: u64) -> LogId {
         let raft = self.raft(at);
         let index = raft.commit();
-        let base = LogId::new(raft.term_at(index).expect("the commit index is here"), index);
+        let base = LogId::new(
+            raft.term_at(index).expect("the commit index is here"),
+            index,
+        );
         let node = self.node_mut(at);
         if base.index > node.disk.snapshot.index {
             node.disk.snapshot(base);
@@ -425,7 +504,10 @@ impl Cluster {
     /// A node forgets its log up to `upto`, which a snapshot covers.
     pub fn compact(&mut self, at: u64, upto: u64) {
         self.snapshot(at);
-        let term = self.raft(at).term_at(Index(upto)).expect("only what is here is forgotten");
+        let term = self
+            .raft(at)
+            .term_at(Index(upto))
+            .expect("only what is here is forgotten");
         let base = LogId::new(term, Index(upto));
         self.node_mut(at).disk.release(base);
         self.step(at, Input::Compacted { base });
@@ -457,11 +539,15 @@ impl Cluster {
     pub fn terms(&self, at: u64) -> Vec<u64> {
         let raft = self.raft(at);
         let range = raft.base().index.0 + 1..=raft.last().index.0;
-        range.map(|index| raft.term_at(Index(index)).map_or(0, |Term(term)| term)).collect()
+        range
+            .map(|index| raft.term_at(Index(index)).map_or(0, |Term(term)| term))
+            .collect()
     }
 
     /// Whether an effect was seen since `from`.
     pub fn saw(&self, from: usize, at: u64, test: impl Fn(&Effect) -> bool) -> bool {
-        self.seen[from..].iter().any(|(node, effect)| *node == NodeId(at) && test(effect))
+        self.seen[from..]
+            .iter()
+            .any(|(node, effect)| *node == NodeId(at) && test(effect))
     }
 }

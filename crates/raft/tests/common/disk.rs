@@ -43,7 +43,10 @@ impl Image {
         let (old, new) = (self.hard, write.hard);
         assert!(new.term >= old.term, "a write takes the term back");
         let changed = new.term == old.term && old.voted_for.is_some();
-        assert!(!changed || new.voted_for == old.voted_for, "a write changes a vote");
+        assert!(
+            !changed || new.voted_for == old.voted_for,
+            "a write changes a vote"
+        );
         self.hard = new;
         if let Some(base) = write.reset {
             self.base = base;
@@ -52,7 +55,8 @@ impl Image {
         if let Some(from) = write.truncate_from {
             assert!(from > self.base.index, "a write truncates the base");
             assert!(from <= self.last().index, "a write truncates nothing");
-            self.terms.truncate((from.0 - self.base.index.0 - 1) as usize);
+            self.terms
+                .truncate((from.0 - self.base.index.0 - 1) as usize);
         }
         if let Some(append) = &write.append {
             assert_eq!(append.prev, self.last(), "a write leaves a gap: {write:?}");
@@ -61,16 +65,23 @@ impl Image {
                 let term = append.term_at(Index(index)).expect("inside the range");
                 self.terms.push(term);
             }
-            assert!(!write.noop || append.count() == 1, "a first entry is one entry");
+            assert!(
+                !write.noop || append.count() == 1,
+                "a first entry is one entry"
+            );
         }
-        assert!(self.last().term <= self.hard.term, "an entry of a future term");
+        assert!(
+            self.last().term <= self.hard.term,
+            "an entry of a future term"
+        );
         self.commit_hint = hint;
     }
 
     /// Drops the entries up to `upto` if the image reaches that far.
     fn forget(&mut self, upto: LogId) {
         if self.has(upto) {
-            self.terms.drain(..(upto.index.0 - self.base.index.0) as usize);
+            self.terms
+                .drain(..(upto.index.0 - self.base.index.0) as usize);
             self.base = upto;
         }
     }
@@ -108,7 +119,11 @@ impl Disk {
 
     /// Makes all writes up to `upto` durable.
     pub fn persist(&mut self, upto: WriteId) {
-        while self.queue.front().is_some_and(|(write, _)| write.id <= upto) {
+        while self
+            .queue
+            .front()
+            .is_some_and(|(write, _)| write.id <= upto)
+        {
             let (write, hint) = self.queue.pop_front().expect("looked at just now");
             self.safe.apply(&write, hint);
         }
@@ -150,7 +165,10 @@ impl Disk {
 
     /// The log may forget what a snapshot covers.
     pub fn release(&mut self, upto: LogId) {
-        assert!(upto.index <= self.snapshot.index, "forgetting what no snapshot covers");
+        assert!(
+            upto.index <= self.snapshot.index,
+            "forgetting what no snapshot covers"
+        );
         self.safe.forget(upto);
     }
 

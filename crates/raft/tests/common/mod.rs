@@ -3,10 +3,14 @@
 //!
 //! # Source
 //! Raft paper, Figure 3; rules R1 to R4 and R11.
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of the harness"
+)]
 
 pub mod cluster;
 pub mod disk;
+pub mod solo;
 pub mod truth;
 pub mod words;
 

@@ -43,11 +43,22 @@ pub fn effect(me: u64, effect: &Effect) -> String {
 pub fn entries(entries: &Entries) -> String {
     let mut text = String::new();
     for (at, &(first, term)) in entries.runs.iter().enumerate() {
-        let last = entries.runs.get(at + 1).map_or(entries.last, |&(next, _)| next.prev());
-        let range = if first == last { first.to_string() } else { format!("{first}..{last}") };
+        let last = entries
+            .runs
+            .get(at + 1)
+            .map_or(entries.last, |&(next, _)| next.prev());
+        let range = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}..{last}")
+        };
         text += &format!("{}{range}@t{term}", if at == 0 { "" } else { "," });
     }
-    if text.is_empty() { "none".to_string() } else { text }
+    if text.is_empty() {
+        "none".to_string()
+    } else {
+        text
+    }
 }
 
 /// One message.
@@ -57,7 +68,11 @@ pub fn message(message: &Message) -> String {
         Message::VoteReply { term, pre, granted } => {
             format!("{}-reply term={term} granted={granted}", vote(*pre))
         }
-        Message::Append { term, entries: range, commit } => {
+        Message::Append {
+            term,
+            entries: range,
+            commit,
+        } => {
             let (prev, range) = (range.prev, entries(range));
             format!("append term={term} prev={prev} entries={range} commit={commit}")
         }
@@ -67,7 +82,11 @@ pub fn message(message: &Message) -> String {
                 format!("append-reply term={term} conflict={prev} hint={hint}")
             }
         },
-        Message::Beat { term, commit, round } => {
+        Message::Beat {
+            term,
+            commit,
+            round,
+        } => {
             format!("beat term={term} commit={commit} round={round}")
         }
         Message::BeatReply { term, round } => format!("beat-reply term={term} round={round}"),

@@ -1,0 +1,117 @@
+//! The codec of commands: what goes in comes out, and nothing else gets through or harms.
+mod support;
+
+use bytes::Bytes;
+use headwater_kv::Store;
+use headwater_kv::check::NESTED_TXNS_MAX;
+use headwater_kv::request::{Command, KvError, PutRequest, RequestOp, Response, TxnRequest};
+use headwater_replica::LogId;
+use headwater_replica::machine::StateMachine;
+use support::generator::Generator;
+use support::{Dice, put_of, status};
+
+#[test]
+fn a_command_decodes_to_itself() {
+    let mut generator = Generator::new(1);
+    for _ in 0..20_000 {
+        generator.revision = (i64::MAX - 10) >> generator.dice.below(58);
+        let command = generator.command();
+        assert_eq!(Command::decode(&command.encode()), Ok(command));
+    }
+}
+
+#[test]
+fn the_extremes_of_numbers_survive() {
+    for lease in [i64::MIN, -1, 0, 1, i64::MAX] {
+        let command = Command::Put(PutRequest {
+            lease,
+            ..Default::default()
+        });
+        assert_eq!(Command::decode(&command.encode()), Ok(command));
+    }
+}
+
+#[test]
+fn no_part_of_a_command_is_a_command_nor_is_more() {
+    let mut generator = Generator::new(2);
+    for _ in 0..500 {
+        let whole = generator.command().encode();
+        for cut in 0..whole.len() {
+            assert_eq!(
+                Command::decode(&whole.slice(..cut)),
+                Err(KvError::MalformedCommand)
+            );
+        }
+        let more = Bytes::from([&whole[..], &[0]].concat());
+        assert_eq!(Command::decode(&more), Err(KvError::MalformedCommand));
+    }
+}
+
+#[test]
+fn any_bytes_are_a_reply_and_never_a_panic() {
+    let mut dice = Dice(3);
+    let mut store = Store::default();
+    for _ in 0..50_000 {
+        let mut bytes = vec![1, 1 + dice.below(5) as u8];
+        bytes.extend(dice.bytes(40));
+        store.apply(LogId::default(), &Bytes::from(bytes));
+    }
+    let mut generator = Generator::new(4);
+    for _ in 0..20_000 {
+        let mut bytes = generator.command().encode().to_vec();
+        let at = dice.below(bytes.len() as u64) as usize;
+        bytes[at] = dice.next() as u8;
+        store.apply(LogId::default(), &Bytes::from(bytes));
+    }
+    let before = status(&store);
+    let outcome = store.apply(LogId::default(), &Bytes::from_static(b"\x02\x01"));
+    assert_eq!(
+        outcome.result,
+        Err(KvError::MalformedCommand),
+        "another version"
+    );
+    assert_eq!(outcome.revision, before.revision);
+    assert_eq!(status(&store), before);
+}
+
+#[test]
+fn keys_and_values_are_slices_of_the_log() {
+    let bytes = put_of("key", "a value").encode();
+    let Ok(Command::Put(put)) = Command::decode(&bytes) else {
+        panic!("a put decodes to a put");
+    };
+    let log = bytes.as_ptr_range();
+    assert!(log.contains(&put.key.as_ptr()) && log.contains(&put.value.as_ptr()));
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let nested = |levels: usize| {
+        let innermost = TxnRequest::default();
+        let wrap = |inner, _| TxnRequest {
+            success: vec![RequestOp::Txn(Box::new(inner))],
+            ..Default::default()
+        };
+        Command::Txn((1..levels).fold(innermost, wrap))
+    };
+    let deepest = nested(NESTED_TXNS_MAX);
+    assert_eq!(Command::decode(&deepest.encode()), Ok(deepest.clone()));
+    assert_eq!(headwater_kv::check::check(&deepest, 128), Ok(()));
+    let outcome = Store::default().apply(LogId::default(), &deepest.encode());
+    assert!(
+        matches!(outcome.result, Ok(Response::Txn(_))),
+        "as deep as is allowed is done"
+    );
+    let deeper = nested(NESTED_TXNS_MAX + 1);
+    assert_eq!(
+        Command::decode(&deeper.encode()),
+        Err(KvError::MalformedCommand)
+    );
+    assert_eq!(
+        headwater_kv::check::check(&deeper, 1_000),
+        Err(KvError::TooManyOps)
+    );
+    // Bytes that say "a transaction" without end.
+    let endless = Bytes::from([&[1][..], &[3, 0, 1].repeat(100_000)].concat());
+    assert_eq!(Command::decode(&endless), Err(KvError::MalformedCommand));
+}

@@ -1,0 +1,119 @@
+//! Scripts whose answers a real etcd gave; the store must give the same.
+//!
+//! `ETCD=/path/to/etcd cargo test -p headwater-kv --test golden` asks that etcd (one process per
+//! script, on 127.0.0.1) and says where it differs from the files; with `UPDATE_GOLDEN=1` as well,
+//! its answers become the files. Those here are of etcd 3.4.23.
+mod support;
+
+use headwater_kv::Store;
+use headwater_kv::check::{check, check_query};
+use headwater_kv::request::Outcome;
+use headwater_replica::machine::StateMachine;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::etcd::{Etcd, Process};
+use support::script::{Request, parse, print};
+use support::{apply, status};
+
+/// All scripts of a room.
+fn check_room(room: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(room);
+    let entries = fs::read_dir(&root).expect("the room has a folder");
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no scripts in {}", root.display());
+    for path in paths {
+        check_script(&path);
+    }
+}
+
+fn check_script(path: &Path) {
+    let text = fs::read_to_string(path).expect("a script is text");
+    assert!(
+        text.starts_with("# "),
+        "{} must begin with its claim",
+        path.display()
+    );
+    let (script, mut expected) = text.split_once("---\n").unwrap_or((&text, ""));
+    let requests = parse(script);
+    let recorded;
+    if let Ok(program) = std::env::var("ETCD") {
+        recorded = ask_etcd(&program, &requests);
+        if std::env::var("UPDATE_GOLDEN").is_ok() {
+            fs::write(path, format!("{}\n---\n{recorded}", script.trim_end()))
+                .expect("the script can be written");
+            expected = &recorded;
+        }
+        assert_eq!(recorded, expected, "etcd differs from {}", path.display());
+    }
+    assert_eq!(
+        ask_store(&requests),
+        expected,
+        "the store differs from {}",
+        path.display()
+    );
+}
+
+fn ask_etcd(program: &str, requests: &[Request]) -> String {
+    let process = Process::start(program);
+    let mut etcd = Etcd::connect(&process.address);
+    let answers = requests.iter().map(|request| match request {
+        Request::Command(command) => etcd.command(command),
+        Request::Query(query) => etcd.query(query),
+    });
+    answers.map(|outcome| print(&outcome)).collect()
+}
+
+fn ask_store(requests: &[Request]) -> String {
+    let mut store = Store::default();
+    // A server checks before it proposes or reads, with etcd's default limit.
+    let mut answer = |request: &Request| match request {
+        Request::Command(command) => match check(command, 128) {
+            Ok(()) => apply(&mut store, command),
+            Err(error) => Outcome {
+                revision: status(&store).revision,
+                result: Err(error),
+            },
+        },
+        Request::Query(query) => match check_query(query, 128) {
+            Ok(()) => store.query(query.clone()),
+            Err(error) => Outcome {
+                revision: status(&store).revision,
+                result: Err(error),
+            },
+        },
+    };
+    requests
+        .iter()
+        .map(|request| print(&answer(request)))
+        .collect()
+}
+
+#[test]
+fn ranges_answer_as_etcd_does() {
+    check_room("range");
+}
+
+#[test]
+fn writes_answer_as_etcd_does() {
+    check_room("apply");
+}
+
+#[test]
+fn transactions_answer_as_etcd_does() {
+    check_room("txn");
+}
+
+#[test]
+fn requests_are_refused_as_etcd_refuses_them() {
+    check_room("check");
+}
+
+#[test]
+fn compaction_answers_as_etcd_does() {
+    check_room("compaction");
+}

@@ -1,0 +1,183 @@
+//! Clients' requests on their way: commands to the leader's log, questions to a read index.
+//! Never forgets one: what is not taken waits, and `request` ends what waits too long.
+//!
+//! # Source
+//! Dissertation §6.2 (finding the leader), §6.4 (reads by the batch), §10.2.2 (batching).
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use headwater_raft::{Index, LogId, NodeId};
+
+use crate::codec::{Frame, NotForwarded};
+use crate::entry::{Entry, EntryKind};
+use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
+use crate::machine::StateMachine;
+use crate::replica::Replica;
+use crate::request::{Asking, Waiting};
+
+impl<M: StateMachine> Replica<M> {
+    // Commands.
+
+    pub(crate) fn on_propose(
+        &mut self,
+        request: RequestId,
+        command: Bytes,
+        out: &mut Vec<Output<M>>,
+    ) {
+        if command.len() > self.options.command_bytes_max {
+            return self.requests.fail(request, ProposeFate::TooLarge, out);
+        }
+        if self.uncommitted_bytes() > self.options.uncommitted_bytes_max {
+            return self.requests.fail(request, ProposeFate::Busy, out);
+        }
+        let deadline = self.now.after(self.options.request_timeout_ns);
+        self.requests.hold(Waiting {
+            request,
+            command,
+            deadline,
+        });
+    }
+
+    /// Bytes accepted but not yet committed.
+    fn uncommitted_bytes(&self) -> u64 {
+        let last = self.bodies.weight(self.raft.last().index);
+        let committed = self.bodies.weight(self.raft.commit());
+        self.requests.held_bytes() + last.saturating_sub(committed)
+    }
+
+    /// Gives the turn's commands to the leader: to the core here, or to another node. Without a
+    /// leader they wait for one.
+    pub(crate) fn propose_held(&mut self, out: &mut Vec<Output<M>>) {
+        let Some(leader) = self.reachable_leader() else {
+            return;
+        };
+        while let Some(waiting) = self
+            .requests
+            .take_held(self.options.message_bytes_max as u64)
+        {
+            self.proposals += waiting.len() as u64;
+            let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
+            if leader == self.raft.me() {
+                match self.append(commands, out) {
+                    Some(first) => self.requests.logged(first, waiting.into_iter()),
+                    None => return self.requests.hold_all(waiting),
+                }
+            } else {
+                let batch = self.requests.forward(leader, waiting);
+                let frame = Frame::Forward { batch, commands }.encode();
+                out.push(Output::Frame { to: leader, frame });
+            }
+        }
+    }
+
+    /// Appends commands to the leader's log; `None` if this node does not lead.
+    fn append(&mut self, commands: Vec<Bytes>, out: &mut Vec<Output<M>>) -> Option<LogId> {
+        let count = commands.len() as u64;
+        let first = self.raft.propose(self.now, count, &mut self.effects).ok()?;
+        self.source = commands
+            .into_iter()
+            .enumerate()
+            .map(|(place, command)| {
+                let index = Index(first.index.0 + place as u64);
+                Entry::new(LogId::new(first.term, index), EntryKind::Command, command)
+            })
+            .collect();
+        self.carry_out(out);
+        Some(first)
+    }
+
+    /// A follower passes on its clients' commands.
+    pub(crate) fn on_forward(
+        &mut self,
+        from: NodeId,
+        batch: u64,
+        commands: Vec<Bytes>,
+        out: &mut Vec<Output<M>>,
+    ) {
+        let busy = self.uncommitted_bytes() > self.options.uncommitted_bytes_max;
+        let result = if commands.is_empty() || busy {
+            Err(NotForwarded::Busy)
+        } else {
+            self.append(commands, out).ok_or(NotForwarded::NotLeader)
+        };
+        let frame = Frame::ForwardReply { batch, result }.encode();
+        out.push(Output::Frame { to: from, frame });
+    }
+
+    pub(crate) fn on_forward_reply(
+        &mut self,
+        from: NodeId,
+        batch: u64,
+        result: Result<LogId, NotForwarded>,
+        out: &mut Vec<Output<M>>,
+    ) {
+        let Some(waiting) = self.requests.take_forwarded(batch, from) else {
+            return;
+        };
+        match result {
+            Ok(first) if first.index > self.applied.index => {
+                self.requests.logged(first, waiting.into_iter());
+            }
+            // The entries came and were applied before the answer: the replies are gone.
+            Ok(_) => {
+                for waiting in waiting {
+                    self.requests
+                        .fail(waiting.request, ProposeFate::Unknown, out);
+                }
+            }
+            Err(NotForwarded::NotLeader) => {
+                self.depose();
+                self.requests.hold_all(waiting);
+            }
+            Err(NotForwarded::Busy) => {
+                for waiting in waiting {
+                    self.requests.fail(waiting.request, ProposeFate::Busy, out);
+                }
+            }
+        }
+    }
+
+    // Questions.
+
+    pub(crate) fn on_query(
+        &mut self,
+        request: RequestId,
+        query: M::Query,
+        linearizable: bool,
+        out: &mut Vec<Output<M>>,
+    ) {
+        if !linearizable {
+            let result = Ok(self.machine.query(query));
+            return out.push(Output::Answered { request, result });
+        }
+        if self.requests.queries() >= self.options.queries_max {
+            return out.push(Output::Answered {
+                request,
+                result: Err(ReadFate::Busy),
+            });
+        }
+        let deadline = self.now.after(self.options.request_timeout_ns);
+        self.requests.ask(Asking {
+            request,
+            query,
+            deadline,
+        });
+    }
+
+    /// One read of the core stands for all queries of the turn.
+    pub(crate) fn begin_read(&mut self, out: &mut Vec<Output<M>>) {
+        let me = self.raft.me();
+        let reachable = self
+            .raft
+            .leader()
+            .is_some_and(|id| id == me || self.links.contains(&id));
+        if !reachable {
+            return;
+        }
+        if let Some(id) = self.requests.begin_read() {
+            self.raft.read(self.now, id, &mut self.effects);
+            self.carry_out(out);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The bytes of format version 1, as docs/format.md draws them. A change here is a new version.
+
+mod wal_common;
+
+use bytes::Bytes;
+use headwater_raft::{Config, Index, NodeId, WriteId};
+use headwater_replica::checksum::crc32c;
+use headwater_replica::port::Disk;
+use headwater_replica::record::{
+    decode_config, decode_entries, encode_config, encode_entries, entries_bytes,
+};
+use headwater_replica::wal::segment_name;
+use headwater_replica::{LogOrder, LogWrite};
+use headwater_sim::disk::SimDisk;
+use wal_common::*;
+
+/// Hexadecimal digits, 16 bytes to a line, runs of zero lines left out.
+fn drawn(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for (at, line) in bytes.chunks(16).enumerate() {
+        if line.iter().any(|&byte| byte != 0) {
+            let hex: Vec<String> = line.chunks(4).map(hex).collect();
+            out += &format!("{:04x}: {}\n", at * 16, hex.join(" "));
+        }
+    }
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares with `tests/golden/<name>.txt`, whose first lines are comments; `UPDATE_GOLDEN=1`
+/// rewrites the rest of it.
+#[track_caller]
+fn assert_drawn(bytes: &[u8], name: &str) {
+    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let golden = std::fs::read_to_string(&path).expect("a golden file with its claim");
+    let is_claim = |line: &&str| line.starts_with('#');
+    let claim: String = golden
+        .lines()
+        .take_while(is_claim)
+        .map(|line| line.to_owned() + "\n")
+        .collect();
+    let found = claim + &drawn(bytes);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &found).unwrap();
+        return;
+    }
+    assert_eq!(found, golden, "the bytes of {name} are now\n{found}");
+}
+
+fn bytes_of(disk: &mut SimDisk, name: &str) -> Bytes {
+    disk.read(name, 0, 1 << 20).unwrap()
+}
+
+#[test]
+fn the_checksum_is_castagnoli() {
+    assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+}
+
+#[test]
+fn an_identity_file_is_drawn_so() {
+    let mut disk = SimDisk::new();
+    opened(&mut disk);
+    assert_drawn(&bytes_of(&mut disk, "identity"), "wal/identity");
+}
+
+#[test]
+fn a_segments_head_is_drawn_so() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let order = write(1, None, vec![entry(1, 1, &"x".repeat(4000))]);
+    wal.run(&mut disk, &[order]).unwrap();
+    wal.run(&mut disk, &[write(2, None, vec![entry(3, 2, "ab")])])
+        .unwrap();
+    wal.idle(&mut disk).unwrap();
+    assert_drawn(
+        &bytes_of(&mut disk, &segment_name(1))[..4096],
+        "wal/first_segment_head",
+    );
+    assert_drawn(
+        &bytes_of(&mut disk, &segment_name(2))[..4096],
+        "wal/second_segment_head",
+    );
+}
+
+#[test]
+fn frames_are_drawn_so() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let entries = vec![
+        entry(5, 1, "a"),
+        entry(5, 2, ""),
+        entry(6, 3, "hello, world"),
+    ];
+    wal.run(&mut disk, &[write(1, None, entries)]).unwrap();
+    let truncation = LogWrite {
+        id: WriteId(2),
+        hard: hard(7, 0),
+        commit: Index(1),
+        truncate_from: Some(Index(2)),
+        entries: vec![],
+    };
+    wal.run(&mut disk, &[LogOrder::Write(truncation)]).unwrap();
+    let reset = LogOrder::Reset {
+        id: WriteId(3),
+        base: id(9, 100),
+        hard: hard(9, 0),
+    };
+    wal.run(&mut disk, &[reset]).unwrap();
+    assert_drawn(&bytes_of(&mut disk, &segment_name(1))[4096..], "wal/frames");
+}
+
+#[test]
+fn a_snapshot_file_is_drawn_so() {
+    let mut disk = SimDisk::new();
+    let (_, _, mut store) = opened(&mut disk);
+    let mut machine = Ledger::of(&[1, 2, 3]);
+    take_snapshot(&mut disk, &mut store, meta(4, 77), &mut machine, 16).unwrap();
+    assert_drawn(&bytes_of(&mut disk, &snapshot_file(4, 77)), "snapshot/file");
+}
+
+#[test]
+fn a_configuration_reads_back_in_its_one_spelling() {
+    let nodes = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+    let config = Config::new(nodes(&[3, 1, 2]), nodes(&[2, 4]), nodes(&[9]));
+    let mut bytes = Vec::new();
+    encode_config(&config, &mut bytes);
+    assert_eq!(bytes.len(), 3 * 4 + 6 * 8);
+    assert_eq!(decode_config(&bytes), Ok(config));
+    for len in 0..bytes.len() {
+        decode_config(&bytes[..len]).unwrap_err();
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    decode_config(&longer).unwrap_err();
+    // The first two voters change places.
+    let mut disordered = bytes.clone();
+    disordered.swap(4, 12);
+    decode_config(&disordered).unwrap_err();
+    // A count far beyond what is there asks for no memory.
+    let mut greedy = bytes;
+    greedy[3] = 0xff;
+    decode_config(&greedy).unwrap_err();
+}
+
+#[test]
+fn a_block_of_entries_reads_back_without_copies_and_only_whole() {
+    let entries = vec![entry(5, 8, "abc"), entry(5, 9, ""), entry(7, 10, "xyz!")];
+    let mut bytes = Vec::new();
+    encode_entries(&entries, &mut bytes);
+    assert_eq!(bytes.len(), entries_bytes(&entries));
+    let block = Bytes::from(bytes.clone());
+    let read = decode_entries(id(4, 7), block.clone()).unwrap();
+    assert_eq!(read, entries);
+    let body = &read[2].body;
+    assert_eq!(
+        body.as_ptr(),
+        block[block.len() - 4..].as_ptr(),
+        "a slice, not a copy"
+    );
+    decode_entries(id(6, 7), block.clone()).expect_err("terms go down");
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        decode_entries(id(4, 7), bad.into()).expect_err("a byte is wrong");
+        decode_entries(id(4, 7), block.slice(..at)).expect_err("cut short");
+    }
+    bytes.push(0);
+    decode_entries(id(4, 7), bytes.into()).expect_err("a byte too many");
+    let none = decode_entries(id(4, 7), Bytes::from_static(&[0; 16]));
+    none.expect_err("an empty block has a checksum too");
+}
+
+#[test]
+fn one_sync_covers_all_orders_of_a_call() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let before = disk.counts();
+    let orders: Vec<LogOrder> = (1..=10)
+        .map(|at| write(at, None, vec![entry(1, at, "x")]))
+        .collect();
+    assert_eq!(wal.run(&mut disk, &orders), Ok(Some(WriteId(10))));
+    let after = disk.counts();
+    assert_eq!(after.syncs - before.syncs, 1);
+    assert_eq!(after.dir_syncs, before.dir_syncs);
+    assert_eq!(after.ops - before.ops, 2, "one write, one sync");
+    // Nothing to make durable, nothing to sync.
+    let release = [LogOrder::Release { upto: Index(0) }];
+    assert_eq!(wal.run(&mut disk, &release), Ok(None));
+    assert_eq!(wal.run(&mut disk, &[]), Ok(None));
+    assert_eq!(disk.counts(), after);
+}
+
+#[test]
+fn a_spare_saves_the_zero_filling_at_a_change_of_segment() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    assert_eq!(
+        wal.spare_wanted(),
+        None,
+        "an empty segment will do for a while"
+    );
+    let half = |at| write(at, None, vec![entry(1, at, &"x".repeat(2000))]);
+    wal.run(&mut disk, &[half(1)]).unwrap();
+    let (name, len) = wal.spare_wanted().unwrap();
+    assert_eq!(len, SMALL);
+    disk.create_zeroed(&name, len).unwrap();
+    disk.sync(&name).unwrap();
+    wal.spare_ready(len);
+    assert_eq!(wal.spare_wanted(), None);
+    let before = disk.counts();
+    wal.run(&mut disk, &[half(2)]).unwrap();
+    let after = disk.counts();
+    assert!(
+        after.written_bytes - before.written_bytes < SMALL,
+        "no zero-filling"
+    );
+    assert_eq!(
+        after.syncs - before.syncs,
+        2,
+        "the new head, then the frame"
+    );
+    assert_eq!(disk.size(&name).unwrap(), None);
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2]);
+}
+
+#[test]
+fn a_write_larger_than_a_segment_gets_one_of_its_size() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let large = "x".repeat(100_000);
+    wal.run(&mut disk, &[write(1, None, vec![entry(1, 1, &large)])])
+        .unwrap();
+    let size = disk.size(&segment_name(2)).unwrap().unwrap();
+    assert_eq!(size, (4096 + frame_of(&large)).next_multiple_of(4096));
+    wal.run(&mut disk, &[write(2, None, vec![entry(1, 2, "small")])])
+        .unwrap();
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered), [1, 2]);
+    assert_eq!(recovered.entries[0].body.len(), 100_000);
+}
+
+#[test]
+fn a_log_that_failed_once_acknowledges_nothing_more() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    disk.fail_sync(1, headwater_sim::dice::Dice(0));
+    let order = || write(1, None, vec![entry(1, 1, "x")]);
+    let first = wal.run(&mut disk, &[order()]).unwrap_err();
+    let second = wal.run(&mut disk, &[order()]).unwrap_err();
+    assert!(second.what.contains(&first.what));
+    wal.run(&mut disk, &[]).unwrap_err();
+    wal.idle(&mut disk).unwrap_err();
+    assert_eq!(wal.spare_wanted(), None);
+}
