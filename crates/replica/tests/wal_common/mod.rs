@@ -61,7 +61,7 @@ impl StateMachine for Ledger {
     }
 
     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
-        if chunk.len() % 8 != 0 {
+        if !chunk.len().is_multiple_of(8) {
             return Err(Malformed("a chunk of odd length".into()));
         }
         let sums = chunk.chunks_exact(8);
