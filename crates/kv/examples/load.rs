@@ -7,7 +7,7 @@ use headwater_kv::Store;
 use headwater_kv::request::{
     Command, CompactionRequest, PutRequest, Query, RangeRequest, Response,
 };
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
 
 const KEYS: u64 = 1_000_000;

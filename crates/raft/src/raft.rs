@@ -318,6 +318,19 @@ impl Raft {
         &self.config
     }
 
+    /// The entries on their way to `peer` begin after this index: what it is known to hold, once
+    /// common ground is found. `None` before, and unless this node leads: a probe is alone on its
+    /// way.
+    pub fn flowing_after(&self, peer: NodeId) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leadership) => {
+                let progress = leadership.peers.get(&peer)?;
+                progress.is_replicating().then(|| progress.matched())
+            }
+            _ => None,
+        }
+    }
+
     /// What the leader knows each peer to hold; empty unless this node leads.
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
         match &self.role {

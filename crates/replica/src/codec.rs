@@ -41,6 +41,14 @@ pub(crate) enum Frame {
     },
 }
 
+/// The core's message in a frame, if it carries one: for those who watch the wire.
+pub fn message_of(frame: &Bytes) -> Option<Message> {
+    match Frame::decode(frame) {
+        Ok(Frame::Raft(message, _)) => Some(message),
+        _ => None,
+    }
+}
+
 /// Why a leader did not take forwarded commands: surely none was appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotForwarded {

@@ -200,12 +200,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
                 Effect::Commit { .. } => {}
-                Effect::Read { id, result } => {
-                    if result.is_err() {
-                        self.depose();
-                    }
-                    self.requests.read_done(id, result.ok());
-                }
+                Effect::Read { id, result } => self.requests.read_done(id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Role { leader, .. } => self.on_role(leader, out),
                 Effect::Refused { .. } => {}
@@ -267,7 +262,9 @@ impl<M: StateMachine> Replica<M> {
         out.push(Output::Log(LogOrder::Write(LogWrite {
             id: write.id,
             hard: write.hard,
-            commit: self.raft.commit(),
+            // Not the core's commit index: that may already count on a write still to come of
+            // the same step, and be read back beside the entries which that one was to replace.
+            commit: self.applied.index,
             truncate_from: write.truncate_from,
             entries,
         })));
@@ -342,8 +339,10 @@ impl<M: StateMachine> Replica<M> {
                 continue;
             }
             while let Pull::Append { first, last } = self.raft.pull(peer) {
-                let matched = self.raft.matched(peer).unwrap_or_default();
-                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(matched);
+                // Of a follower not yet found nothing is known to be held, but nothing is under way
+                // to it either: the window is no bound on a probe.
+                let held = self.raft.flowing_after(peer).unwrap_or(first.prev());
+                let waiting = self.bodies.weight(first.prev()) - self.bodies.weight(held);
                 if waiting > self.options.window_bytes_max {
                     break;
                 }

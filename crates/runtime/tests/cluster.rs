@@ -132,11 +132,16 @@ async fn a_follower_far_behind_is_brought_up_by_a_snapshot() {
         propose(&cluster, leader, large.clone()).await;
     }
     until("the leader has taken a snapshot", || {
-        cluster.node(leader).status().counters["snapshot_index"] > 0
+        cluster.node(leader).status().counters["snapshot_index"] > 300
     })
     .await;
     cluster.start(behind).await;
     assert_eq!(cluster.settled().await.len(), 400);
+    let received = cluster.node(behind).status().counters["peer_received_bytes"];
+    assert!(
+        received < 20 << 20,
+        "{received} bytes came: the log rather than a snapshot"
+    );
     cluster.stop_all().await;
     for id in 1..=3 {
         cluster.start(id).await;

@@ -1,4 +1,32 @@
-//! The deterministic world.
+//! The deterministic world: production replicas on one thread, moved by dice from one seed.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`plan`] | what a seed means: knobs and faults, as data |
+//! | `world` | nodes, network and clients, one queue of events |
+//! | `schedule` | that queue |
+//! | `network` | connections that break, frames that are late, lost or doubled |
+//! | [`disk`] | the page cache, and what a power cut leaves |
+//! | `storage` | workers, crashes, starts |
+//! | `chaos` | faults, and the calm after them |
+//! | `workload` | clients |
+//! | `check` | the oracles |
+//! | [`run`] | from a seed to a verdict |
 
+mod chaos;
+mod check;
 pub mod dice;
 pub mod disk;
+mod image;
+mod network;
+mod node;
+pub mod plan;
+pub mod run;
+mod schedule;
+mod storage;
+pub mod trace;
+mod witness;
+mod workload;
+mod world;
+
+pub use check::Violation;

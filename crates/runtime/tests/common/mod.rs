@@ -15,7 +15,11 @@ use tempfile::TempDir;
 /// Far more than any step takes, so that a failure is a failure and not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// All commands applied, in order.
+/// Of a command longer than this only the beginning is remembered, so that the state can stay
+/// smaller than the log: a snapshot is due only then.
+const REMEMBERED_BYTES: usize = 32;
+
+/// All commands applied, in order, or what begins them.
 #[derive(Default)]
 pub struct Journal(Vec<Bytes>);
 
@@ -27,7 +31,9 @@ impl StateMachine for Journal {
     type Walk = (usize, Vec<Bytes>);
 
     fn apply(&mut self, _at: LogId, command: &Bytes) -> u64 {
-        self.0.push(command.clone());
+        self.0.push(Bytes::copy_from_slice(
+            &command[..command.len().min(REMEMBERED_BYTES)],
+        ));
         self.0.len() as u64
     }
 
@@ -185,10 +191,20 @@ impl Cluster {
         loop {
             match self.node(id).query((), level).await {
                 Ok(journal) => return journal,
-                Err(e) => assert!(asked.elapsed() < PATIENCE, "no answer: {e}"),
+                Err(e) => assert!(
+                    asked.elapsed() < PATIENCE,
+                    "no answer: {e}: {}",
+                    self.statuses()
+                ),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// How all running nodes are, for a failure's text.
+    fn statuses(&self) -> String {
+        let statuses = self.nodes.values().map(Handle::status);
+        format!("{:#?}", statuses.collect::<Vec<_>>())
     }
 
     /// Waits until all running nodes have applied the same commands, and returns them.
@@ -198,7 +214,11 @@ impl Cluster {
         for id in self.nodes.keys() {
             let asked = Instant::now();
             while self.journal(id.0, ReadLevel::Local).await != expected {
-                assert!(asked.elapsed() < PATIENCE, "node {id} differs");
+                assert!(
+                    asked.elapsed() < PATIENCE,
+                    "node {id} differs: {}",
+                    self.statuses()
+                );
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

@@ -74,9 +74,9 @@ impl Plan {
             let members = read(&text).with_context(|| format!("reading {}", file.display()))?;
             ensure!(
                 members.len() == usize::from(args.nodes),
-                "{} holds a cluster of {}: say --nodes {0}, or choose another --data-dir",
-                members.len(),
-                path.display()
+                "{path} holds a cluster of {held}: say --nodes {held}, or choose another --data-dir",
+                path = path.display(),
+                held = members.len(),
             );
             members
         } else {

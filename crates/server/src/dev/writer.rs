@@ -92,7 +92,7 @@ pub fn start(count: usize, servers: &[Channel], ledger: &Ledger) -> JoinSet<()> 
 }
 
 async fn write_on(number: usize, servers: Vec<Channel>, ledger: Ledger) {
-    let mut at = number;
+    let mut at = number % servers.len();
     for count in 0u64.. {
         if ledger.lock().is_over {
             return;
@@ -105,7 +105,7 @@ async fn write_on(number: usize, servers: Vec<Channel>, ledger: Ledger) {
             ..Default::default()
         };
         let asked = Instant::now();
-        let mut client = KvClient::new(servers[at % servers.len()].clone());
+        let mut client = KvClient::new(servers[at].clone());
         let answer = tokio::time::timeout(ANSWER_TIME, client.put(request)).await;
         let header = match answer {
             Ok(Ok(answer)) => answer.into_inner().header,
@@ -114,7 +114,7 @@ async fn write_on(number: usize, servers: Vec<Channel>, ledger: Ledger) {
         let Some(header) = header else {
             // The key is never used again: whether this write happened does not matter.
             ledger.lock().unknown += 1;
-            at += 1;
+            at = (at + 1) % servers.len();
             tokio::time::sleep(REST).await;
             continue;
         };

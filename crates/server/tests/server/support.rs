@@ -1,0 +1,125 @@
+//! A server process for tests, and a client for it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program, with none of the caller's settings.
+pub fn headwater() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("ETCD_") || text.starts_with("HEADWATER_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// What the program says, and how it ends, when run with `arguments`.
+pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = headwater()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program is there");
+    let text = |bytes| String::from_utf8(bytes).expect("it speaks UTF-8");
+    (status, text(stdout), text(stderr))
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A server of one, killed when dropped.
+pub struct Server {
+    /// Its port for clients.
+    pub port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server with its data in `dir` and waits until it serves.
+    pub fn start(dir: &Path, flags: &[&str]) -> Self {
+        let port = free_port();
+        let mut child = headwater()
+            .arg("--data-dir")
+            .arg(dir)
+            .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program is there");
+        let log = child.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(log).lines();
+        let mut said = Vec::new();
+        let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
+            let is_ready = line.contains("ready to serve client requests");
+            said.push(line);
+            is_ready
+        });
+        assert!(
+            is_ready,
+            "it ended before it was ready:\n{}",
+            said.join("\n")
+        );
+        // The log must be read on, or the server would block when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { port, child }
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.expect("kill(1) is there").success());
+    }
+
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(since.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The status line, headers and body of an answer over plain HTTP/1.1.
+    pub fn http(&self, method: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, as the test wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,196 @@
+//! The store as one would explain it: every version of every key, and which revision each log
+//! index led to. Knows only the commands that the workload makes.
+//! Never shares code with the store it judges.
+//!
+//! # Source
+//! The etcd v3 API, package `etcdserverpb`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_kv::request::{
+    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
+    KeyValue, KvError, Outcome, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
+    Response, ResponseOp, TxnRequest, TxnResponse,
+};
+
+/// The end of a range that means: all keys.
+pub(crate) const ALL: &[u8] = b"\0";
+
+/// All that committed commands have made of the store.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// Each key's versions: the revision, and the key then or nothing.
+    keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
+    revision: i64,
+    compacted: i64,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            revision: 1,
+            compacted: -1,
+        }
+    }
+
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(crate) fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Carries out a command.
+    pub(crate) fn apply(&mut self, command: &Command) -> Outcome {
+        let next = self.revision + 1;
+        let mut wrote = false;
+        let result = match command {
+            Command::Put(put) => {
+                wrote = true;
+                Ok(Response::Put(self.put(put, next)))
+            }
+            Command::DeleteRange(delete) => {
+                let response = self.delete(delete, next);
+                wrote = response.deleted > 0;
+                Ok(Response::DeleteRange(response))
+            }
+            Command::Txn(txn) => Ok(Response::Txn(self.txn(txn, next, &mut wrote))),
+            Command::Compact(request) => self.compact(request.revision),
+        };
+        self.revision += i64::from(wrote);
+        Outcome {
+            revision: self.revision,
+            result,
+        }
+    }
+
+    fn compact(&mut self, revision: i64) -> Result<Response, KvError> {
+        if revision <= self.compacted {
+            return Err(KvError::Compacted);
+        }
+        if revision > self.revision {
+            return Err(KvError::FutureRevision);
+        }
+        self.compacted = revision;
+        Ok(Response::Compact)
+    }
+
+    fn put(&mut self, put: &PutRequest, revision: i64) -> PutResponse {
+        let old = self.current(&put.key);
+        let fresh = KeyValue {
+            key: put.key.clone(),
+            create_revision: old.as_ref().map_or(revision, |old| old.create_revision),
+            mod_revision: revision,
+            version: old.as_ref().map_or(1, |old| old.version + 1),
+            value: put.value.clone(),
+            lease: 0,
+        };
+        let versions = self.keys.entry(put.key.clone()).or_default();
+        versions.push((revision, Some(fresh)));
+        PutResponse {
+            prev_kv: old.filter(|_| put.prev_kv),
+        }
+    }
+
+    /// Deletes one key.
+    fn delete(&mut self, delete: &DeleteRangeRequest, revision: i64) -> DeleteRangeResponse {
+        assert!(delete.range_end.is_empty(), "the workload deletes one key");
+        let Some(old) = self.current(&delete.key) else {
+            return DeleteRangeResponse::default();
+        };
+        let versions = self.keys.entry(delete.key.clone()).or_default();
+        versions.push((revision, None));
+        DeleteRangeResponse {
+            deleted: 1,
+            prev_kvs: if delete.prev_kv { vec![old] } else { vec![] },
+        }
+    }
+
+    fn txn(&mut self, txn: &TxnRequest, revision: i64, wrote: &mut bool) -> TxnResponse {
+        let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
+        let branch = if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        };
+        let mut responses = Vec::new();
+        for op in branch {
+            responses.push(match op {
+                RequestOp::Put(put) => {
+                    *wrote = true;
+                    ResponseOp::Put(self.put(put, revision))
+                }
+                RequestOp::DeleteRange(delete) => {
+                    let response = self.delete(delete, revision);
+                    *wrote |= response.deleted > 0;
+                    ResponseOp::DeleteRange(response)
+                }
+                RequestOp::Range(range) => ResponseOp::Range(self.range(range, i64::MAX)),
+                RequestOp::Txn(_) | RequestOp::Missing => {
+                    unreachable!("the workload makes no such operation")
+                }
+            });
+        }
+        TxnResponse {
+            succeeded,
+            responses,
+        }
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let kv = self.current(&compare.key);
+        let equal = match &compare.target {
+            CompareTarget::Mod(operand) => kv.map_or(0, |kv| kv.mod_revision) == *operand,
+            CompareTarget::Value(operand) => kv.is_some_and(|kv| kv.value == *operand),
+            _ => unreachable!("the workload makes no such comparison"),
+        };
+        match compare.result {
+            CompareResult::Equal => equal,
+            CompareResult::NotEqual => {
+                let has_value = self.current(&compare.key).is_some();
+                !equal && (has_value || !matches!(compare.target, CompareTarget::Value(_)))
+            }
+            _ => unreachable!("the workload makes no such comparison"),
+        }
+    }
+
+    fn current(&self, key: &Bytes) -> Option<KeyValue> {
+        self.keys.get(key)?.last()?.1.clone()
+    }
+
+    /// The keys that `request` asks for, as of `revision`.
+    pub(crate) fn range(&self, request: &RangeRequest, revision: i64) -> RangeResponse {
+        let all = request.range_end == ALL;
+        assert!(
+            all || request.range_end.is_empty(),
+            "the workload reads one key or all"
+        );
+        let versions = self
+            .keys
+            .iter()
+            .filter(|(key, _)| all || **key == request.key);
+        let kvs: Vec<KeyValue> = versions
+            .filter_map(|(_, versions)| {
+                let upto = versions.partition_point(|&(at, _)| at <= revision);
+                versions[..upto].last()?.1.clone()
+            })
+            .collect();
+        RangeResponse {
+            count: kvs.len() as i64,
+            kvs,
+            more: false,
+        }
+    }
+}
+
+/// All keys.
+pub(crate) fn all_keys() -> RangeRequest {
+    RangeRequest {
+        key: Bytes::from_static(ALL),
+        range_end: Bytes::from_static(ALL),
+        ..RangeRequest::default()
+    }
+}

@@ -1,0 +1,303 @@
+//! Figure 3 across nodes: one leader a term, matching logs, complete leaders, one history.
+//! Never trusts a node's word for another's: it compares what each has in hand.
+//!
+//! # Source
+//! Raft paper, Figure 3; dissertation §3.6.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_kv::request::{Command, Outcome};
+use headwater_raft::{Index, LogId, NodeId, RoleName, Term};
+use headwater_replica::machine::StateMachine;
+use headwater_replica::{Entry, EntryKind, LogOrder};
+
+use super::model::{Model, all_keys};
+use super::{Violation, ensure};
+use crate::image::{Ident, LogImage};
+use crate::node::Node;
+use crate::witness::{Witness, digest_after};
+use headwater_kv::request::{Query, Response};
+
+/// What is known of an entry that any log ever held.
+#[derive(Clone, Debug)]
+struct Known {
+    ident: Ident,
+    prev: Term,
+    kind: EntryKind,
+    body: Bytes,
+}
+
+/// A committed entry and what it did.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) id: LogId,
+    /// The term of the leader that committed it.
+    by: Term,
+    pub(crate) body: Bytes,
+    /// The digest of all commands up to here.
+    digest: u64,
+    /// The store's revision after it, and what was compacted.
+    pub(crate) revision: i64,
+    /// The reply of a command.
+    pub(crate) reply: Option<Outcome>,
+}
+
+/// The cluster's one history, as far as anyone has seen it committed.
+pub(crate) struct Cluster {
+    voters: usize,
+    leaders: BTreeMap<Term, NodeId>,
+    entries: BTreeMap<(Index, Term), Known>,
+    /// By index, from one.
+    pub(crate) committed: Vec<Committed>,
+    pub(crate) model: Model,
+}
+
+impl Cluster {
+    pub(crate) fn new(voters: usize) -> Self {
+        Self {
+            voters,
+            leaders: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            committed: Vec::new(),
+            model: Model::new(),
+        }
+    }
+
+    /// How much is committed.
+    pub(crate) fn commit(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// About how many bytes all commands together have.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        let bytes = self.committed.iter().map(|at| at.body.len() as u64 + 64);
+        bytes.sum()
+    }
+
+    fn at(&self, index: Index) -> Option<&Committed> {
+        self.committed.get((index.0 as usize).checked_sub(1)?)
+    }
+
+    /// The identity of the committed entry at `index`.
+    pub(crate) fn id_at(&self, index: Index) -> Option<LogId> {
+        if index == Index(0) {
+            return Some(LogId::default());
+        }
+        self.at(index).map(|committed| committed.id)
+    }
+
+    /// The store's revision once everything up to `index` is applied.
+    fn revision_at(&self, index: Index) -> i64 {
+        self.at(index).map_or(1, |committed| committed.revision)
+    }
+
+    fn digest_at(&self, index: Index) -> u64 {
+        self.at(index).map_or(0, |committed| committed.digest)
+    }
+
+    /// Log Matching: entries of one index and term are the same, and so are those before them.
+    pub(crate) fn on_order(&mut self, log: &LogImage, order: &LogOrder) -> Result<(), Violation> {
+        let LogOrder::Write(write) = order else {
+            return Ok(());
+        };
+        for entry in &write.entries {
+            let prev = log.term_at(entry.id.index.prev());
+            let prev = prev.ok_or_else(|| {
+                Violation::new("order", format!("{} continues no entry", entry.id))
+            })?;
+            self.know(entry, prev)?;
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, entry: &Entry, prev: Term) -> Result<(), Violation> {
+        let key = (entry.id.index, entry.id.term);
+        let ident = Ident::of(entry);
+        if let Some(known) = self.entries.get(&key) {
+            return ensure(
+                known.ident == ident && known.prev == prev,
+                "log matching",
+                || format!("{} is two different entries", entry.id),
+            );
+        }
+        let known = Known {
+            ident,
+            prev,
+            kind: entry.kind,
+            body: entry.body.clone(),
+        };
+        self.entries.insert(key, known);
+        Ok(())
+    }
+
+    /// Looks at the node that has just ended a turn. Its orders have been heard.
+    pub(crate) fn after_turn(&mut self, nodes: &[Node], at: usize) -> Result<bool, Violation> {
+        let Some(live) = &nodes[at].live else {
+            return Ok(false);
+        };
+        let (raft, log) = (live.replica.raft(), &live.log_image);
+        let audit = raft.audit().and_then(|()| raft.audit_log());
+        audit.map_err(|why| Violation::new("audit", why))?;
+        ensure(
+            raft.last() == log.last() && raft.hard_state() == log.hard,
+            "orders",
+            || {
+                format!(
+                    "the core is at {} {:?}, its orders at {} {:?}",
+                    raft.last(),
+                    raft.hard_state(),
+                    log.last(),
+                    log.hard
+                )
+            },
+        )?;
+        let mut is_new = false;
+        if raft.role() == RoleName::Leader {
+            is_new = self.on_leader(raft.me(), raft.term(), log, raft.base())?;
+        }
+        self.on_commit(nodes, at)?;
+        self.on_applied(&live.replica)?;
+        Ok(is_new)
+    }
+
+    /// Election Safety, and Leader Completeness when a leader is new.
+    fn on_leader(
+        &mut self,
+        node: NodeId,
+        term: Term,
+        log: &LogImage,
+        base: LogId,
+    ) -> Result<bool, Violation> {
+        if let Some(&leader) = self.leaders.get(&term) {
+            return ensure(leader == node, "election safety", || {
+                format!("{leader:?} and {node:?} both lead in {term:?}")
+            })
+            .map(|()| false);
+        }
+        self.leaders.insert(term, node);
+        for committed in &self.committed {
+            let (index, id) = (committed.id.index, committed.id);
+            let forgotten = index <= base.index;
+            ensure(
+                committed.by >= term || forgotten || log.term_at(index) == Some(id.term),
+                "leader completeness",
+                || format!("{node:?} leads in {term:?} without {id}"),
+            )?;
+        }
+        Ok(true)
+    }
+
+    /// State Machine Safety at commitment; and whoever commits first has a durable quorum.
+    fn on_commit(&mut self, nodes: &[Node], at: usize) -> Result<(), Violation> {
+        let Some(live) = &nodes[at].live else {
+            return Ok(());
+        };
+        let (raft, log) = (live.replica.raft(), &live.log_image);
+        let known = live.commit_seen;
+        ensure(raft.commit() >= known, "commit", || {
+            format!("{:?} fell behind {known}", raft.commit())
+        })?;
+        for index in known.0 + 1..=raft.commit().0 {
+            let index = Index(index);
+            let Some(term) = log.term_at(index) else {
+                // A snapshot covers it; the digest will tell.
+                continue;
+            };
+            let id = LogId::new(term, index);
+            if index <= self.commit() {
+                let first = self.id_at(index);
+                ensure(first == Some(id), "state machine safety", || {
+                    format!("{:?} commits {id} where {first:?} is committed", raft.me())
+                })?;
+                continue;
+            }
+            ensure(
+                index == self.commit().next(),
+                "state machine safety",
+                || format!("{id} is committed before {} is", self.commit().next()),
+            )?;
+            let holders = nodes.iter().filter(|node| node.holds(id)).count();
+            ensure(holders * 2 > self.voters, "durable quorum", || {
+                format!(
+                    "{:?} commits {id} with {holders} durable copies of {}",
+                    raft.me(),
+                    self.voters
+                )
+            })?;
+            self.commit_entry(id, raft.term())?;
+        }
+        Ok(())
+    }
+
+    fn commit_entry(&mut self, id: LogId, by: Term) -> Result<(), Violation> {
+        let known = self.entries.get(&(id.index, id.term));
+        let known = known.ok_or_else(|| Violation::new("commit", format!("{id} is no entry")))?;
+        let mut digest = self.digest_at(id.index.prev());
+        let mut reply = None;
+        if known.kind == EntryKind::Command {
+            digest = digest_after(digest, id, &known.body);
+            let command = Command::decode(&known.body)
+                .map_err(|_| Violation::new("commit", format!("{id} is no command")))?;
+            reply = Some(self.model.apply(&command));
+        }
+        let body = known.body.clone();
+        let revision = self.model.revision();
+        self.committed.push(Committed {
+            id,
+            by,
+            body,
+            digest,
+            revision,
+            reply,
+        });
+        Ok(())
+    }
+
+    /// State Machine Safety as applied: the digest stands for all commands and their order.
+    fn on_applied(
+        &self,
+        replica: &headwater_replica::replica::Replica<Witness>,
+    ) -> Result<(), Violation> {
+        let status = replica.status();
+        ensure(
+            status.applied <= status.commit && status.commit <= self.commit(),
+            "applied",
+            || {
+                format!(
+                    "applied {} of {} with {} committed",
+                    status.applied,
+                    status.commit,
+                    self.commit()
+                )
+            },
+        )?;
+        let (has, expected) = (replica.machine().digest(), self.digest_at(status.applied));
+        ensure(has == expected, "state machine safety", || {
+            format!(
+                "{:?} has applied other commands up to {}",
+                status.node, status.applied
+            )
+        })
+    }
+
+    /// Whether a machine holds what all commands up to `base` made.
+    pub(crate) fn check_content(&self, base: Index, machine: &Witness) -> Result<(), Violation> {
+        ensure(base <= self.commit(), "content", || {
+            format!("{base} is not committed")
+        })?;
+        let digest = self.digest_at(base);
+        ensure(machine.digest() == digest, "content", || {
+            format!("a machine at {base} was given other commands")
+        })?;
+        let revision = self.revision_at(base);
+        let expected = Outcome {
+            revision,
+            result: Ok(Response::Range(self.model.range(&all_keys(), revision))),
+        };
+        let has = machine.query(Query::Range(all_keys()));
+        ensure(has == expected, "content", || {
+            format!("a machine at {base} holds {has:?} instead of {expected:?}")
+        })
+    }
+}

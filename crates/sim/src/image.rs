@@ -1,0 +1,122 @@
+//! What a log must hold, by the orders given to it: the measure for the core, for what nodes
+//! promise each other, and for what recovery finds.
+//! Never looks at a disk: it believes the orders.
+//!
+//! # Source
+//! Raft paper, Figure 2, persistent state.
+
+use headwater_raft::{HardState, Index, LogId, Term, WriteId};
+use headwater_replica::recovery::Recovered;
+use headwater_replica::{Entry, EntryKind, LogOrder};
+
+/// One entry without its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ident {
+    pub(crate) term: Term,
+    kind: EntryKind,
+    crc: u32,
+    len: usize,
+}
+
+impl Ident {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self {
+            term: entry.id.term,
+            kind: entry.kind,
+            crc: entry.crc,
+            len: entry.body.len(),
+        }
+    }
+}
+
+/// A log after some orders.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LogImage {
+    pub(crate) hard: HardState,
+    base: LogId,
+    /// The entries after `base`.
+    idents: Vec<Ident>,
+    pub(crate) last_write: WriteId,
+}
+
+impl LogImage {
+    /// The last entry, or the base.
+    pub(crate) fn last(&self) -> LogId {
+        let term = self
+            .idents
+            .last()
+            .map_or(self.base.term, |ident| ident.term);
+        LogId::new(term, Index(self.base.index.0 + self.idents.len() as u64))
+    }
+
+    /// The entry at `index`, if it is here.
+    pub(crate) fn get(&self, index: Index) -> Option<Ident> {
+        let at = index.0.checked_sub(self.base.index.0 + 1)?;
+        self.idents.get(at as usize).copied()
+    }
+
+    /// The term at `index`, if it is here or the base.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        self.get(index).map(|ident| ident.term)
+    }
+
+    /// Obeys an order.
+    pub(crate) fn obey(&mut self, order: &LogOrder) {
+        match order {
+            LogOrder::Write(write) => {
+                self.hard = write.hard;
+                self.last_write = write.id;
+                if let Some(from) = write.truncate_from {
+                    let kept = from.0.saturating_sub(self.base.index.0 + 1);
+                    self.idents.truncate(kept as usize);
+                }
+                self.idents.extend(write.entries.iter().map(Ident::of));
+            }
+            LogOrder::Reset { id, base, hard } => {
+                self.hard = *hard;
+                self.last_write = *id;
+                self.base = *base;
+                self.idents.clear();
+            }
+            // What may be forgotten may also be kept.
+            LogOrder::Release { .. } => {}
+        }
+    }
+
+    /// The log as a recovery leaves it that found the snapshot `base` ahead of this log.
+    pub(crate) fn voided(&self, base: LogId, last_write: WriteId) -> Self {
+        Self {
+            hard: self.hard,
+            base,
+            idents: Vec::new(),
+            last_write,
+        }
+    }
+
+    /// Why what recovery found is not this log, or a later part of it.
+    pub(crate) fn differs<M>(&self, found: &Recovered<M>) -> Option<String> {
+        if found.hard != self.hard {
+            return Some(format!("{:?} instead of {:?}", found.hard, self.hard));
+        }
+        if self.term_at(found.log_base.index) != Some(found.log_base.term) {
+            return Some(format!(
+                "the log begins after {}, which was never its base",
+                found.log_base
+            ));
+        }
+        let end = found.log_base.index.0 + found.entries.len() as u64;
+        if end != self.last().index.0 {
+            return Some(format!("the log ends at {end} instead of {}", self.last()));
+        }
+        for entry in &found.entries {
+            let ident = Ident::of(entry);
+            if self.get(entry.id.index) != Some(ident) {
+                return Some(format!("{} is not the entry that was written", entry.id));
+            }
+        }
+        None
+    }
+}

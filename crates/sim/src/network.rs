@@ -1,0 +1,271 @@
+//! The network made of dice: connections that break, frames that are late, lost, or doubled.
+//! Never changes a frame, and keeps the order of a connection, but for messages of the core when
+//! the plan says otherwise: those must survive any loss, delay, doubling and reordering (rule R4).
+//!
+//! # Source
+//! What TCP promises and what it does not; TigerBeetle's packet simulator.
+
+use bytes::Bytes;
+
+use crate::dice::Dice;
+use crate::plan::{Knobs, MS};
+use crate::schedule::{Event, Schedule};
+
+/// Frames of kinds from here on belong to a connection and must not outlive, overtake or repeat.
+const CONNECTION_KINDS: u8 = 16;
+
+/// The connection between two nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pair {
+    epoch: u64,
+    open: bool,
+    /// Whether an attempt to connect is under way.
+    trying: bool,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    /// How many partitions block it.
+    blocked: u32,
+    /// When the last frame in order arrives.
+    last_at: u64,
+    held: Vec<(u64, Bytes)>,
+}
+
+/// All connections.
+pub(crate) struct Network {
+    nodes: usize,
+    pairs: Vec<Pair>,
+    lanes: Vec<Lane>,
+    dice: Dice,
+    delay_ns: u64,
+    delay_spread_ns: u64,
+    loss: u64,
+    double: u64,
+    shuffle: u64,
+    outlive: u64,
+    holds: bool,
+}
+
+impl Network {
+    pub(crate) fn new(knobs: &Knobs, dice: Dice) -> Self {
+        let nodes = knobs.nodes;
+        Self {
+            nodes,
+            pairs: vec![Pair::default(); nodes * nodes],
+            lanes: vec![Lane::default(); nodes * nodes],
+            dice,
+            delay_ns: knobs.delay_ns,
+            delay_spread_ns: knobs.delay_spread_ns,
+            loss: knobs.loss,
+            double: knobs.double,
+            shuffle: knobs.shuffle,
+            outlive: knobs.outlive,
+            holds: knobs.holds,
+        }
+    }
+
+    /// From now on nothing is lost, doubled, or out of order, and delays are far below the
+    /// election timeout.
+    pub(crate) fn calm(&mut self, knobs: &Knobs) {
+        (self.loss, self.double, self.shuffle, self.outlive) = (0, 0, 0, 0);
+        self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
+        self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
+    }
+
+    fn pair(&mut self, a: usize, b: usize) -> &mut Pair {
+        &mut self.pairs[a.min(b) * self.nodes + a.max(b)]
+    }
+
+    fn lane(&mut self, from: usize, to: usize) -> &mut Lane {
+        &mut self.lanes[from * self.nodes + to]
+    }
+
+    fn delay(&mut self) -> u64 {
+        self.delay_ns + self.dice.below(self.delay_spread_ns + 1)
+    }
+
+    /// Sends a frame over the connection that the sender knows as `epoch`.
+    pub(crate) fn send(
+        &mut self,
+        schedule: &mut Schedule,
+        (from, to): (usize, usize),
+        epoch: u64,
+        frame: Bytes,
+    ) {
+        let pair = *self.pair(from, to);
+        if !pair.open || pair.epoch != epoch {
+            return;
+        }
+        if self.lane(from, to).blocked > 0 {
+            if self.holds {
+                self.lane(from, to).held.push((epoch, frame));
+            }
+            return;
+        }
+        if self.dice.chance(self.loss, 1000) {
+            return;
+        }
+        let loose = frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS);
+        if loose && self.dice.chance(self.double, 1000) {
+            let after = self.delay() + self.delay() * self.dice.below(4);
+            let frame = frame.clone();
+            schedule.after(
+                after,
+                Event::Frame {
+                    from,
+                    to,
+                    epoch,
+                    frame,
+                },
+            );
+        }
+        let overtaken = loose && self.dice.chance(self.shuffle, 1000);
+        self.deliver(schedule, (from, to), epoch, frame, overtaken);
+    }
+
+    fn deliver(
+        &mut self,
+        schedule: &mut Schedule,
+        (from, to): (usize, usize),
+        epoch: u64,
+        frame: Bytes,
+        overtaken: bool,
+    ) {
+        let mut at = schedule.now() + self.delay();
+        if overtaken {
+            at += self.delay() * (1 + self.dice.below(8));
+        } else {
+            let lane = self.lane(from, to);
+            at = at.max(lane.last_at + 1);
+            lane.last_at = at;
+        }
+        schedule.at(
+            at,
+            Event::Frame {
+                from,
+                to,
+                epoch,
+                frame,
+            },
+        );
+    }
+
+    /// Whether a frame of another connection than the present one is taken in nevertheless.
+    pub(crate) fn outlives(&mut self, frame: &Bytes) -> bool {
+        frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS)
+            && self.dice.chance(self.outlive, 1000)
+    }
+
+    /// Tries to connect two nodes; if they are down or cannot hear each other, again later.
+    pub(crate) fn connect(&mut self, schedule: &mut Schedule, (a, b): (usize, usize), alive: bool) {
+        let blocked = self.lane(a, b).blocked + self.lane(b, a).blocked > 0;
+        let now = schedule.now();
+        let (at_a, at_b) = (now + self.delay(), now + self.delay());
+        let pair = self.pair(a, b);
+        if pair.open {
+            pair.trying = false;
+            return;
+        }
+        if !alive || blocked {
+            let after = MS * 5 + self.dice.below(40 * MS);
+            return schedule.after(after, Event::Connect { a, b });
+        }
+        pair.trying = false;
+        pair.epoch += 1;
+        pair.open = true;
+        let epoch = pair.epoch;
+        for (from, to, at) in [(a, b, at_b), (b, a, at_a)] {
+            let lane = self.lane(from, to);
+            lane.last_at = at;
+            lane.held.clear();
+            let (node, peer) = (to, from);
+            schedule.at(
+                at,
+                Event::Link {
+                    node,
+                    peer,
+                    epoch,
+                    up: true,
+                },
+            );
+        }
+    }
+
+    /// Breaks a connection; `tells` says which of the two ends learn of it.
+    pub(crate) fn close(
+        &mut self,
+        schedule: &mut Schedule,
+        (a, b): (usize, usize),
+        tells: [bool; 2],
+    ) {
+        let pair = self.pair(a, b);
+        let (was_open, epoch, trying) = (pair.open, pair.epoch, pair.trying);
+        pair.open = false;
+        pair.trying = true;
+        if was_open {
+            for (node, peer, tell) in [(a, b, tells[0]), (b, a, tells[1])] {
+                if tell {
+                    let after = self.delay();
+                    schedule.after(
+                        after,
+                        Event::Link {
+                            node,
+                            peer,
+                            epoch,
+                            up: false,
+                        },
+                    );
+                }
+            }
+        }
+        if !trying {
+            let after = self.delay() + self.dice.below(20 * MS);
+            schedule.after(after, Event::Connect { a, b });
+        }
+    }
+
+    /// Whether this is the connection that two nodes have now.
+    pub(crate) fn is_current(&mut self, (a, b): (usize, usize), epoch: u64) -> bool {
+        let pair = self.pair(a, b);
+        pair.open && pair.epoch == epoch
+    }
+
+    /// Whether a node can make itself heard by another.
+    pub(crate) fn is_blocked(&mut self, from: usize, to: usize) -> bool {
+        self.lane(from, to).blocked > 0
+    }
+
+    /// Blocks these directions.
+    pub(crate) fn block(&mut self, directions: &[(usize, usize)]) {
+        for &(from, to) in directions {
+            self.lane(from, to).blocked += 1;
+        }
+    }
+
+    /// Unblocks these directions; what was held back arrives.
+    pub(crate) fn unblock(&mut self, schedule: &mut Schedule, directions: &[(usize, usize)]) {
+        for &(from, to) in directions {
+            let lane = self.lane(from, to);
+            // The calm has ended all partitions, also those whose own end is yet to come.
+            let is_last = lane.blocked == 1;
+            lane.blocked = lane.blocked.saturating_sub(1);
+            if !is_last {
+                continue;
+            }
+            for (epoch, frame) in std::mem::take(&mut lane.held) {
+                self.deliver(schedule, (from, to), epoch, frame, false);
+            }
+        }
+    }
+
+    /// Ends all partitions.
+    pub(crate) fn unblock_all(&mut self, schedule: &mut Schedule, directions: &[(usize, usize)]) {
+        for &(from, to) in directions {
+            let lane = self.lane(from, to);
+            lane.blocked = lane.blocked.min(1);
+        }
+        self.unblock(schedule, directions);
+    }
+}

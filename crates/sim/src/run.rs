@@ -1,0 +1,57 @@
+//! One seed, from its plan to its verdict.
+//! Never keeps anything from one run for the next.
+//!
+//! # Source
+//! ARCHITECTURE.md, "The house".
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::check::Violation;
+use crate::plan::Plan;
+use crate::trace::{Stats, Trace, Verbosity};
+use crate::world::World;
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Equal runs have equal hashes.
+    pub hash: u64,
+    /// What it was made of.
+    pub stats: Stats,
+    /// What is wrong, if anything.
+    pub violation: Option<Violation>,
+    /// The last that happened.
+    pub last_lines: Vec<String>,
+}
+
+/// Runs a plan to its end, or to the first violation; a panic of the code under test is one.
+pub fn run(plan: Plan, verbosity: Verbosity) -> Report {
+    let seed = plan.seed;
+    let mut world = World::new(plan, Trace::new(verbosity));
+    let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let violation = match verdict {
+        Ok(Ok(())) => None,
+        Ok(Err(violation)) => Some(violation),
+        Err(panic) => Some(Violation::new("panic", panic_text(&*panic))),
+    };
+    let mut stats = world.stats;
+    stats.committed = world.cluster.commit().0;
+    stats.simulated_ns = world.schedule.now();
+    Report {
+        seed,
+        hash: world.trace.hash(),
+        stats,
+        violation,
+        last_lines: world.trace.last_lines(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return (*text).to_string();
+    }
+    let text = panic.downcast_ref::<String>();
+    text.cloned().unwrap_or_else(|| "without words".into())
+}

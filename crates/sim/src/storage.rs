@@ -1,0 +1,343 @@
+//! Disks at work: the log and snapshot workers, how a node dies in the middle of it, and how it
+//! starts again.
+//! Never acknowledges what the worker has not.
+//!
+//! # Source
+//! Pillai et al., OSDI'14 (what a crash leaves); ARCHITECTURE.md, "Durability".
+
+use headwater_raft::{Config, NodeId};
+use headwater_replica::Disk;
+use headwater_replica::interface::{Input, Options};
+use headwater_replica::recovery::{self, Expect, OpenError};
+use headwater_replica::replica::Replica;
+use headwater_replica::snapshot_file::FileDone;
+use headwater_replica::wal::WalOptions;
+
+use crate::check::{Violation, ensure};
+use crate::node::{Crash, Live};
+use crate::plan::{MS, Mark};
+use crate::schedule::Event;
+use crate::witness::Witness;
+use crate::world::World;
+
+/// The cluster's name in all worlds.
+const CLUSTER: u64 = 7;
+
+impl World {
+    fn disk_ns(&mut self, node: usize) -> u64 {
+        let knobs = &self.plan.knobs;
+        let ns = knobs.disk_ns + self.dice.below(knobs.disk_spread_ns + 1);
+        let slow = self.nodes[node].slow;
+        if slow.until > self.schedule.now() {
+            ns * slow.factor
+        } else {
+            ns
+        }
+    }
+
+    /// All orders that wait become the next batch, unless one is under way.
+    pub(crate) fn start_log(&mut self, node: usize) {
+        let after = self.disk_ns(node);
+        let life = self.nodes[node].life;
+        let Some(live) = &mut self.nodes[node].live else {
+            return;
+        };
+        if live.log_batch.is_none() && !live.log_queue.is_empty() {
+            live.log_batch = Some(std::mem::take(&mut live.log_queue));
+            self.schedule.after(after, Event::Log { node, life });
+        }
+    }
+
+    pub(crate) fn start_file(&mut self, node: usize) {
+        let after = self.disk_ns(node);
+        let life = self.nodes[node].life;
+        let Some(live) = &mut self.nodes[node].live else {
+            return;
+        };
+        if !live.file_busy && !live.file_queue.is_empty() {
+            live.file_busy = true;
+            self.schedule.after(after, Event::File { node, life });
+        }
+    }
+
+    /// A batch is done: all of it is on the disk, or the disk gave out in the middle.
+    pub(crate) fn on_log(&mut self, at: usize, life: u64) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        let Some(live) = node.live.as_mut().filter(|_| node.life == life) else {
+            return Ok(());
+        };
+        let batch = live.log_batch.take().unwrap_or_default();
+        let result = live.wal.run(&mut node.disk, &batch);
+        let upto = match result {
+            Ok(upto) => upto,
+            Err(error) => return self.on_disk_error(at, &error),
+        };
+        self.stats.syncs += 1;
+        let (wants_spare, is_idle) = (live.wal.spare_wanted().is_some(), live.log_queue.is_empty());
+        let (spare_due, idle_due) = (live.spare_due, live.idle_due);
+        node.on_durable(&batch);
+        if let Some(upto) = upto {
+            self.give(at, Input::LogDone { upto });
+        }
+        self.start_log(at);
+        let knobs = &self.plan.knobs;
+        if knobs.spares && wants_spare && !spare_due {
+            let after = self.disk_ns(at);
+            self.schedule.after(after, Event::Spare { node: at, life });
+            self.set_due(at, true, idle_due);
+        } else if knobs.witnesses && is_idle && !idle_due {
+            self.schedule.after(5 * MS, Event::Idle { node: at, life });
+            self.set_due(at, spare_due, true);
+        }
+        Ok(())
+    }
+
+    fn set_due(&mut self, at: usize, spare: bool, idle: bool) {
+        if let Some(live) = &mut self.nodes[at].live {
+            (live.spare_due, live.idle_due) = (spare, idle);
+        }
+    }
+
+    pub(crate) fn on_idle(&mut self, at: usize, life: u64) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        let Some(live) = node.live.as_mut().filter(|_| node.life == life) else {
+            return Ok(());
+        };
+        live.idle_due = false;
+        if live.log_batch.is_some() {
+            return Ok(());
+        }
+        match live.wal.idle(&mut node.disk) {
+            Ok(()) => Ok(()),
+            Err(error) => self.on_disk_error(at, &error),
+        }
+    }
+
+    /// A spare segment has been made by a helper of the log worker.
+    pub(crate) fn on_spare(&mut self, at: usize, life: u64) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        let Some(live) = node.live.as_mut().filter(|_| node.life == life) else {
+            return Ok(());
+        };
+        live.spare_due = false;
+        let Some((name, length)) = live.wal.spare_wanted() else {
+            return Ok(());
+        };
+        let made = node.disk.create_zeroed(&name, length);
+        match made.and_then(|()| node.disk.sync(&name)) {
+            Ok(()) => live.wal.spare_ready(length),
+            Err(error) => return self.on_disk_error(at, &error),
+        }
+        Ok(())
+    }
+
+    /// One snapshot order is done.
+    pub(crate) fn on_file(&mut self, at: usize, life: u64) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        let Some(live) = node.live.as_mut().filter(|_| node.life == life) else {
+            return Ok(());
+        };
+        live.file_busy = false;
+        let Some(order) = live.file_queue.pop_front() else {
+            return Ok(());
+        };
+        let answer = match live.store.run::<Witness>(&mut node.disk, order) {
+            Ok(answer) => answer,
+            Err(error) => return self.on_disk_error(at, &error),
+        };
+        let mut mark = None;
+        match &answer {
+            Some(FileDone::Taken(meta)) => {
+                node.snapshot = node.snapshot.max(meta.base);
+                self.stats.taken += 1;
+                mark = Some(Mark::SnapshotTaken);
+            }
+            Some(FileDone::Loaded { meta, machine }) => {
+                node.snapshot = node.snapshot.max(meta.base);
+                self.stats.loaded += 1;
+                mark = Some(Mark::SnapshotLoaded);
+                self.cluster.check_content(meta.base.index, machine)?;
+            }
+            Some(FileDone::Refused { base, why }) => {
+                let what = format!("n{} refuses the snapshot {base}: {why}", at + 1);
+                return Err(Violation::new("snapshot", what));
+            }
+            _ => {}
+        }
+        let now = self.schedule.now();
+        if let Some(mark) = mark {
+            self.trace.note(now, Some(at), || format!("{mark:?}"));
+        }
+        if let Some(done) = answer {
+            self.give(at, Input::FileDone(done));
+        }
+        self.start_file(at);
+        match mark {
+            Some(mark) => self.mark(mark, at),
+            None => Ok(()),
+        }
+    }
+
+    fn on_disk_error(
+        &mut self,
+        at: usize,
+        error: &headwater_replica::DiskError,
+    ) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        ensure(node.disk.is_down(), "disk", || {
+            format!("n{}: {error} on a healthy disk", at + 1)
+        })?;
+        let crash = node.armed.take().unwrap_or(Crash {
+            power: true,
+            down_ns: MS,
+        });
+        self.crash(at, crash)
+    }
+
+    /// A node dies: what its disk was doing is done in part, all else is forgotten.
+    pub(crate) fn crash(&mut self, at: usize, crash: Crash) -> Result<(), Violation> {
+        let node = &mut self.nodes[at];
+        node.armed = None;
+        let Some(mut live) = node.live.take() else {
+            return Ok(());
+        };
+        let files_first = self.dice.chance(1, 2);
+        for files in [files_first, !files_first] {
+            if node.disk.is_down() {
+                break;
+            }
+            node.disk.restart();
+            node.disk.crash_after(1 + self.dice.below(12));
+            if files && live.file_busy {
+                if let Some(order) = live.file_queue.pop_front() {
+                    // Whatever it was, nobody is told.
+                    let _ = live.store.run::<Witness>(&mut node.disk, order);
+                }
+            } else if let Some(batch) = live.log_batch.take().filter(|_| !files)
+                && live.wal.run(&mut node.disk, &batch).is_ok()
+            {
+                node.on_durable(&batch);
+            }
+        }
+        if crash.power {
+            node.disk.power_cut(&mut self.dice);
+        } else {
+            node.disk.kill();
+        }
+        self.stats.crashes += 1;
+        let now = self.schedule.now();
+        let word = if crash.power {
+            "loses power"
+        } else {
+            "is killed"
+        };
+        self.trace.note(now, Some(at), || word.to_string());
+        for op in std::mem::take(&mut live.pending) {
+            self.history.lose(op);
+            self.on_outcome(op, None);
+        }
+        for peer in (0..self.nodes.len()).filter(|&peer| peer != at) {
+            // A dead process's kernel resets its connections; a machine without power is silent.
+            let tell = !crash.power && !self.network.is_blocked(at, peer);
+            let tells = if at < peer {
+                [false, tell]
+            } else {
+                [tell, false]
+            };
+            let pair = (at.min(peer), at.max(peer));
+            self.network.close(&mut self.schedule, pair, tells);
+        }
+        self.schedule
+            .after(crash.down_ns, Event::Start { node: at });
+        Ok(())
+    }
+
+    /// A node starts: recovery reads its disk, and must find what it was promised.
+    pub(crate) fn on_start(&mut self, at: usize) -> Result<(), Violation> {
+        let knobs = self.plan.knobs.clone();
+        let broken = self.calm_at.is_none() && self.dice.chance(knobs.broken_starts, 1000);
+        let voters = (1..=self.nodes.len() as u64).map(NodeId);
+        let node = &mut self.nodes[at];
+        if node.live.is_some() {
+            return Ok(());
+        }
+        node.life += 1;
+        node.disk.restart();
+        if broken {
+            node.disk.crash_after(1 + self.dice.below(30));
+        }
+        let expect = Expect {
+            cluster: CLUSTER,
+            node: node.id,
+            fresh_incarnation: u128::from(self.dice.next()) << 64 | u128::from(self.dice.next()),
+            first_config: Config::of_voters(voters),
+        };
+        let wal_options = WalOptions {
+            segment_bytes: knobs.segment_bytes << self.dice.below(2),
+        };
+        let opened = recovery::open::<Witness>(&mut node.disk, &wal_options, expect);
+        let (found, wal, store) = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Disk(_)) if node.disk.is_down() => {
+                if self.dice.chance(1, 2) {
+                    node.disk.power_cut(&mut self.dice);
+                }
+                self.stats.broken_starts += 1;
+                self.schedule.after(MS, Event::Start { node: at });
+                return Ok(());
+            }
+            Err(error) => {
+                let what = format!("n{} does not start: {error}", at + 1);
+                return Err(Violation::new("recovery", what));
+            }
+        };
+        node.disk.restart();
+        self.stats.torn += u64::from(found.torn_bytes > 0);
+        ensure(store.mended().is_empty(), "recovery", || {
+            format!("a whole snapshot is damaged: {:?}", store.mended())
+        })?;
+        node.check_recovered(&found)?;
+        ensure(found.commit <= self.cluster.commit(), "recovery", || {
+            format!("the commit hint {} is ahead of the truth", found.commit)
+        })?;
+        self.cluster
+            .check_content(found.base.index, &found.machine)?;
+        let now = self.schedule.now();
+        self.trace.note(now, Some(at), || {
+            format!("starts: {:?} snapshot {}", found.hard, found.base)
+        });
+        let options = replica_options(&knobs, node.life, self.dice.next());
+        let mut image = node.durable.clone();
+        let replica = Replica::new(node.clock.at(now), options, found)
+            .map_err(|why| Violation::new("recovery", why))?;
+        let hard = replica.raft().hard_state();
+        let vouched = hard.term == node.snapshot.term && hard.term > image.hard.term;
+        ensure(hard == image.hard || vouched, "recovery", || {
+            format!(
+                "n{} goes on with {hard:?} instead of {:?}",
+                at + 1,
+                image.hard
+            )
+        })?;
+        image.hard = hard;
+        node.live = Some(Live::new(replica, (wal, store), image));
+        self.wake(at);
+        Ok(())
+    }
+}
+
+fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options {
+    Options {
+        seed,
+        life,
+        heartbeat_ns: knobs.heartbeat_ns,
+        election_ns: knobs.election_ns,
+        request_timeout_ns: knobs.request_timeout_ns,
+        message_bytes_max: knobs.message_bytes_max,
+        window_bytes_max: knobs.window_bytes_max,
+        snapshot_log_bytes: knobs.snapshot_log_bytes,
+        log_keep_bytes: knobs.log_keep_bytes,
+        chunk_bytes: knobs.chunk_bytes,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,133 @@
+//! What happened: a hash that tells two runs apart, a table for people, and counts.
+//! Never influences a run.
+//!
+//! # Source
+//! TigerBeetle's VOPR (one line an event).
+
+use std::collections::VecDeque;
+
+/// Lines kept for the report of a violation.
+const LINES_KEPT: usize = 60;
+
+/// How much of a run is put into words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verbosity {
+    /// Nothing: the fastest.
+    Silent,
+    /// The last lines, for a report.
+    Last,
+    /// All of it, to standard output.
+    All,
+}
+
+/// The record of a run.
+pub(crate) struct Trace {
+    hash: u64,
+    verbosity: Verbosity,
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    pub(crate) fn new(verbosity: Verbosity) -> Self {
+        Self {
+            hash: 0,
+            verbosity,
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// Adds a number to the hash.
+    pub(crate) fn mix(&mut self, part: u64) {
+        let mixed = (self.hash ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash = mixed ^ (mixed >> 32);
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Adds a line, if anyone wants one.
+    pub(crate) fn note(&mut self, now: u64, node: Option<usize>, text: impl FnOnce() -> String) {
+        if self.verbosity == Verbosity::Silent {
+            return;
+        }
+        let who = node.map_or_else(|| "-".to_string(), |node| format!("n{}", node + 1));
+        let micros = now / 1000;
+        let line = format!(
+            "{:>6}.{:03} ms  {who:<3} {}",
+            micros / 1000,
+            micros % 1000,
+            text()
+        );
+        if self.verbosity == Verbosity::All {
+            println!("{line}");
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > LINES_KEPT {
+            self.lines.pop_front();
+        }
+    }
+
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
+    }
+}
+
+/// What a run was made of; tells whether a plan did what it was meant to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Events.
+    pub events: u64,
+    /// Turns of nodes.
+    pub turns: u64,
+    /// Frames taken in.
+    pub frames: u64,
+    /// Batches of the log made durable.
+    pub syncs: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Nodes that died.
+    pub crashes: u64,
+    /// Starts that were interrupted.
+    pub broken_starts: u64,
+    /// Starts that found a torn tail.
+    pub torn: u64,
+    /// Leaders that came to be.
+    pub elections: u64,
+    /// Own snapshots finished.
+    pub taken: u64,
+    /// Snapshots of others loaded.
+    pub loaded: u64,
+    /// Requests that reached a node.
+    pub requests: u64,
+    /// Requests with an answer.
+    pub answered: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// How long after the faults all was well.
+    pub calm_ns: u64,
+    /// Simulated time.
+    pub simulated_ns: u64,
+}
+
+impl Stats {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.turns += other.turns;
+        self.frames += other.frames;
+        self.syncs += other.syncs;
+        self.faults += other.faults;
+        self.crashes += other.crashes;
+        self.broken_starts += other.broken_starts;
+        self.torn += other.torn;
+        self.elections += other.elections;
+        self.taken += other.taken;
+        self.loaded += other.loaded;
+        self.requests += other.requests;
+        self.answered += other.answered;
+        self.committed += other.committed;
+        self.calm_ns += other.calm_ns;
+        self.simulated_ns += other.simulated_ns;
+    }
+}

@@ -1,0 +1,294 @@
+//! Clients: what they ask of which node, one request each at a time.
+//! Never judges an answer: the history does.
+//!
+//! # Source
+//! etcd's robustness tests (traffic); verification of unknown outcomes after Jepsen.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_kv::request::{
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Outcome,
+    PutRequest, Query, RangeRequest, RequestOp, Response, ResponseOp, TxnRequest,
+};
+use headwater_replica::interface::{Input, RequestId};
+
+use crate::check::history::Want;
+use crate::check::model::all_keys;
+use crate::dice::Dice;
+use crate::plan::Knobs;
+use crate::schedule::Event;
+use crate::world::World;
+
+/// One client.
+struct Client {
+    dice: Dice,
+    /// The node it prefers; the others it tries now and then.
+    node: usize,
+    /// The last revision that it saw each key changed at.
+    known: BTreeMap<Bytes, i64>,
+    /// The last revision it saw.
+    revision: i64,
+}
+
+/// How far a node has shown after the calm that it serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Probe {
+    /// It is to write.
+    Write,
+    /// It has written and is to read.
+    Read,
+    /// It has been asked.
+    Asked(u64),
+    /// It has done both.
+    Done,
+}
+
+/// All clients.
+pub(crate) struct Workload {
+    clients: Vec<Client>,
+    /// Which client waits for a request.
+    waiting: BTreeMap<u64, usize>,
+    pub(crate) probes: Vec<Probe>,
+    pub(crate) probing: BTreeMap<u64, (usize, Probe)>,
+    next_value: u64,
+    think_ns: u64,
+    keys: u64,
+    value_bytes: u64,
+    nodes: u64,
+}
+
+impl Workload {
+    pub(crate) fn new(knobs: &Knobs, dice: &mut Dice) -> Self {
+        let nodes = knobs.nodes as u64;
+        let clients = (0..knobs.clients).map(|_| Client {
+            node: dice.below(nodes) as usize,
+            dice: dice.fork(),
+            known: BTreeMap::new(),
+            revision: 1,
+        });
+        Self {
+            clients: clients.collect(),
+            waiting: BTreeMap::new(),
+            probes: vec![Probe::Write; knobs.nodes],
+            probing: BTreeMap::new(),
+            next_value: 0,
+            think_ns: knobs.think_ns,
+            keys: knobs.keys,
+            value_bytes: knobs.value_bytes,
+            nodes,
+        }
+    }
+
+    /// A value that no other request writes.
+    fn value(&mut self, bytes: u64) -> Bytes {
+        self.next_value += 1;
+        let text = format!("v{}", self.next_value);
+        format!("{text:.<width$}", width = bytes as usize).into()
+    }
+
+    pub(crate) fn probe_write(&mut self) -> Command {
+        let value = self.value(0);
+        put(key(0), value)
+    }
+
+    pub(crate) fn probe_read(&mut self) -> Want {
+        Want::Read(one_key(key(0)), true)
+    }
+
+    /// What a client wants next.
+    fn draw(&mut self, client: usize) -> Want {
+        let bytes = self.clients[client].dice.below(self.value_bytes);
+        let value = self.value(bytes);
+        let unique = self.next_value;
+        let Client {
+            dice,
+            known,
+            revision,
+            ..
+        } = &mut self.clients[client];
+        let key = key(dice.below(self.keys));
+        match dice.below(100) {
+            0..25 => Want::Write(put(key, value)),
+            25..33 => Want::Write(put(format!("u{unique}").into(), value)),
+            33..50 => {
+                let expected = known.get(&key).copied().unwrap_or(0);
+                Want::Write(swap(key, expected, value))
+            }
+            50..56 => Want::Write(delete(key, value)),
+            56..80 => Want::Read(one_key(key), true),
+            80..85 => Want::Read(all_keys(), true),
+            85..93 => Want::Read(one_key(key), false),
+            93..97 => Want::Read(
+                RangeRequest {
+                    revision: 1 + dice.below(*revision as u64 + 1) as i64,
+                    ..one_key(key)
+                },
+                dice.chance(1, 2),
+            ),
+            _ => Want::Write(Command::Compact(CompactionRequest {
+                revision: (*revision - dice.below(10) as i64).max(1),
+                physical: dice.chance(1, 2),
+            })),
+        }
+    }
+
+    /// Learns from an answer.
+    fn learn(&mut self, client: usize, outcome: &Outcome) {
+        let client = &mut self.clients[client];
+        client.revision = client.revision.max(outcome.revision);
+        let mut learn = |kvs: &[headwater_kv::request::KeyValue]| {
+            for kv in kvs {
+                client.known.insert(kv.key.clone(), kv.mod_revision);
+            }
+        };
+        match &outcome.result {
+            Ok(Response::Range(range)) => learn(&range.kvs),
+            Ok(Response::Txn(txn)) => {
+                for response in &txn.responses {
+                    if let ResponseOp::Range(range) = response {
+                        learn(&range.kvs);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn key(number: u64) -> Bytes {
+    format!("k{number}").into()
+}
+
+fn one_key(key: Bytes) -> RangeRequest {
+    RangeRequest {
+        key,
+        ..RangeRequest::default()
+    }
+}
+
+fn put_request(key: Bytes, value: Bytes) -> PutRequest {
+    PutRequest {
+        key,
+        value,
+        prev_kv: true,
+        ..PutRequest::default()
+    }
+}
+
+fn put(key: Bytes, value: Bytes) -> Command {
+    Command::Put(put_request(key, value))
+}
+
+/// Puts if the key was last changed at `expected`; else reads it.
+fn swap(key: Bytes, expected: i64, value: Bytes) -> Command {
+    Command::Txn(TxnRequest {
+        compare: vec![Compare {
+            result: CompareResult::Equal,
+            target: CompareTarget::Mod(expected),
+            key: key.clone(),
+            range_end: Bytes::new(),
+        }],
+        success: vec![
+            RequestOp::Put(put_request(key.clone(), value)),
+            RequestOp::Range(one_key(key.clone())),
+        ],
+        failure: vec![RequestOp::Range(one_key(key))],
+    })
+}
+
+/// Deletes the key unless it has a value that nothing has: this one, which makes the command one
+/// of its kind.
+fn delete(key: Bytes, unless: Bytes) -> Command {
+    Command::Txn(TxnRequest {
+        compare: vec![Compare {
+            result: CompareResult::NotEqual,
+            target: CompareTarget::Value(unless),
+            key: key.clone(),
+            range_end: Bytes::new(),
+        }],
+        success: vec![RequestOp::DeleteRange(DeleteRangeRequest {
+            key,
+            range_end: Bytes::new(),
+            prev_kv: true,
+        })],
+        failure: Vec::new(),
+    })
+}
+
+impl World {
+    pub(crate) fn begin_workload(&mut self) {
+        for client in 0..self.workload.clients.len() {
+            self.schedule.after(1, Event::Client { client });
+        }
+    }
+
+    /// A client asks.
+    pub(crate) fn on_client(&mut self, client: usize) {
+        if self.calm_at.is_some() {
+            return;
+        }
+        let want = self.workload.draw(client);
+        let nodes = self.workload.nodes;
+        let asker = &mut self.workload.clients[client];
+        if asker.dice.chance(1, 4) {
+            asker.node = asker.dice.below(nodes) as usize;
+        }
+        let (node, after) = (asker.node, 10_000 + asker.dice.below(1_000_000));
+        let op = self.history.begin(want);
+        self.workload.waiting.insert(op, client);
+        self.schedule.after(after, Event::Ask { op, node });
+    }
+
+    /// A request reaches a node.
+    pub(crate) fn on_ask(&mut self, op: u64, node: usize) {
+        let now = self.schedule.now();
+        if self.nodes[node].live.is_none() {
+            self.history.refuse(op);
+            return self.on_outcome(op, None);
+        }
+        self.stats.requests += 1;
+        let asked = self.history.invoke(op).clone();
+        self.trace.note(now, Some(node), || {
+            format!("request {op}: {:?}", asked.want)
+        });
+        let request = RequestId(op);
+        let input = match (asked.want, asked.command) {
+            (Want::Read(range, linearizable), _) => Input::Query {
+                request,
+                query: Query::Range(range),
+                linearizable,
+            },
+            (Want::Write(_), command) => Input::Propose {
+                request,
+                command: command.expect("a write has a command"),
+            },
+        };
+        if let Some(live) = &mut self.nodes[node].live {
+            live.pending.insert(op);
+        }
+        self.give(node, input);
+    }
+
+    /// A request has ended, with an answer or without.
+    pub(crate) fn on_outcome(&mut self, op: u64, answer: Option<Outcome>) {
+        self.stats.answered += u64::from(answer.is_some());
+        if let Some((node, stage)) = self.workload.probing.remove(&op) {
+            self.workload.probes[node] = match (answer, stage) {
+                (Some(_), Probe::Write) => Probe::Read,
+                (Some(_), _) => Probe::Done,
+                (None, stage) => stage,
+            };
+            return;
+        }
+        let Some(client) = self.workload.waiting.remove(&op) else {
+            return;
+        };
+        if let Some(outcome) = answer {
+            self.workload.learn(client, &outcome);
+        }
+        let think_ns = self.workload.think_ns;
+        let after = self.workload.clients[client].dice.below(think_ns);
+        self.schedule.after(after, Event::Client { client });
+    }
+}
