@@ -109,23 +109,6 @@ pub struct LogWrite {
     pub entries: Vec<Entry>,
 }
 
-/// What the log found when it was opened.
-#[derive(Clone, Debug)]
-pub struct RecoveredLog {
-    /// The last entry before the log's first, zero for a log from the beginning.
-    pub base: LogId,
-    /// The entries after `base`, contiguous.
-    pub entries: Vec<Entry>,
-    /// Term and vote.
-    pub hard: HardState,
-    /// A commit index that was true once.
-    pub commit: Index,
-    /// The next write's place in the queue.
-    pub next_write: WriteId,
-    /// Bytes of an unfinished, never acknowledged write that were dropped.
-    pub torn_bytes: u64,
-}
-
 /// A snapshot's head: what it covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotMeta {
