@@ -338,6 +338,7 @@ impl World {
                 });
                 self.nodes[node].issued.push_back(order.clone());
                 if let Some(live) = &mut self.nodes[node].live {
+                    live.told_image.obey(&order);
                     live.log_queue.push(order);
                 }
             }

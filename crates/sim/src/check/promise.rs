@@ -47,7 +47,7 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
             result: AppendResult::Durable(upto),
         } => {
             check_term(node, term)?;
-            let current = node.live.as_ref().map(|live| &live.log_image);
+            let current = node.live.as_ref().map(|live| &live.told_image);
             let agrees = |log: &LogImage| durable.term_at(upto) == log.term_at(upto);
             let covered = upto <= node.snapshot.index;
             ensure(covered || current.is_some_and(agrees), "promise", || {
