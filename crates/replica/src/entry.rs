@@ -100,7 +100,8 @@ pub struct LogWrite {
     pub id: WriteId,
     /// Term and vote in force with this write, changed or not.
     pub hard: HardState,
-    /// Commit index known when the write was made: a hint for recovery, never more.
+    /// A commit index that this write and those before it bear out: a hint for recovery, never
+    /// more.
     pub commit: Index,
     /// Entries from this index on are void.
     pub truncate_from: Option<Index>,

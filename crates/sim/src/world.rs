@@ -179,6 +179,10 @@ impl World {
             return;
         };
         let known = live.links.get(&peer).copied();
+        if up && !self.network.is_current((node, peer), epoch) {
+            // It broke before this end had heard of it.
+            return;
+        }
         if up {
             // The peer would not have connected anew if the old connection worked.
             if known.is_some() {
