@@ -5,7 +5,7 @@ use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::check::NESTED_TXNS_MAX;
 use headwater_kv::request::{Command, KvError, PutRequest, RequestOp, Response, TxnRequest};
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
 use support::generator::Generator;
 use support::{Dice, put_of, status};

@@ -148,11 +148,10 @@ async fn under_faults(
     let counts = judge(&mut history, end_ns, &state)?;
     report(fault, &outages, end_ns);
     println!(
-        "  {} operations answered, {} of unknown outcome, {} surely failed; revision {}, {} keys",
+        "measured: {} operations answered, {} of unknown outcome, {} surely failed, {} keys",
         counts.answered,
         counts.unknown,
         counts.failed,
-        state.revision,
         state.pairs.len(),
     );
     assert!(
@@ -163,17 +162,17 @@ async fn under_faults(
 }
 
 fn report(fault: Fault, outages: &[Duration], end_ns: u64) {
-    let mut sorted = outages.to_vec();
-    sorted.sort_unstable();
-    let ms: Vec<u128> = outages.iter().map(Duration::as_millis).collect();
+    let mut ms: Vec<u128> = outages.iter().map(Duration::as_millis).collect();
     let seconds = end_ns / 1_000_000_000;
     println!(
-        "{fault:?}, {} times in {seconds} s: without service for {ms:?} ms",
+        "measured: {fault:?}, {} times in {seconds} s",
         outages.len()
     );
+    print!("measured: ms without service each time {ms:?}");
+    ms.sort_unstable();
     println!(
-        "  median {:?}, longest {:?}",
-        sorted[sorted.len() / 2],
-        sorted[sorted.len() - 1]
+        ", median {}, longest {}",
+        ms[ms.len() / 2],
+        ms[ms.len() - 1]
     );
 }

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::LogId;
+use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
 
 use super::Store;

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Runs every test there is, after installing what they need. The one command before a commit.
+#
+#   bash scripts/test.sh              everything
+#   SERVER_BIN=etcd bash scripts/test.sh black-box
+#                                     the black-box tests alone, against another server
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# One folder for all workspaces, so that each dependency is compiled once.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+# Longer than any step takes on two slow cores; a test that hangs must not hang the rest.
+STEP_SECONDS=1200
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+summary=()
+failed_steps=0
+passed=0
+failed=0
+
+# step NAME COMMAND...: runs a command, shows its output if it fails, and counts its tests.
+step() {
+  local name=$1 log="$logs/log" begin=$SECONDS verdict=ok counts=""
+  shift
+  printf '== %s\n' "$name"
+  if ! timeout "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null; then
+    verdict=FAILED
+    failed_steps=$((failed_steps + 1))
+    cat "$log"
+  fi
+  # cargo's closing lines: "test result: ok. 12 passed; 0 failed; ..."
+  read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
+  passed=$((passed + p))
+  failed=$((failed + f))
+  [ $((p + f)) -eq 0 ] || counts="$p passed, $f failed"
+  # What tests measured is worth seeing even when they pass.
+  grep -h '^measured: ' "$log" || true
+  summary+=("$(printf '%-7s %5d s  %-38s %s' "$verdict" $((SECONDS - begin)) "$name" "$counts")")
+}
+
+bash scripts/setup.sh || exit 1
+
+what=${1:-all}
+case $what in
+all)
+  step "format" cargo fmt --all --check
+  step "format of the black-box tests" cargo fmt --manifest-path tests/etcd/Cargo.toml --check
+  step "format of the load generator" cargo fmt --manifest-path bench/Cargo.toml --check
+  step "format of the generator of code" cargo fmt --manifest-path xtask/protogen/Cargo.toml --check
+  step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+  step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
+  step "the server's build" cargo build --locked
+  ;;
+black-box)
+  [ -n "${SERVER_BIN:-}" ] || step "the server's build" cargo build --locked
+  ;;
+*)
+  echo "usage: bash scripts/test.sh [all|black-box]" >&2
+  exit 2
+  ;;
+esac
+if [ "$what" = all ]; then
+  step "clippy on the black-box tests" \
+    cargo clippy --locked --manifest-path tests/etcd/Cargo.toml --all-targets -- -D warnings
+  step "clippy on the load generator" \
+    cargo clippy --locked --manifest-path bench/Cargo.toml --all-targets -- -D warnings
+fi
+step "black-box tests with etcd's clients" \
+  cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-fail-fast -- --nocapture
+if [ "$what" = all ]; then
+  step "the demonstration" "$CARGO_TARGET_DIR/debug/headwater" dev --demo
+fi
+
+echo
+printf '%s\n' "${summary[@]}"
+echo
+if [ "$failed_steps" -gt 0 ] && [ "$failed" -eq 0 ]; then
+  # A step that is no test failed; say so in the one line that is read.
+  failed=$failed_steps
+fi
+echo "$passed passed, $failed failed"
+[ "$failed_steps" -eq 0 ]
