@@ -256,6 +256,29 @@ fn a_damaged_snapshot_is_refused_or_at_least_harmless() {
         "{refused} of {} damaged refused",
         whole.len()
     );
+    // What gets through must not panic later either; a store is not asked to notice more.
+    let mut dice = Dice(10);
+    for _ in 0..10_000 {
+        let mut damaged = whole.clone();
+        for _ in 0..=dice.below(3) {
+            let at = dice.below(whole.len() as u64) as usize;
+            damaged[at] = if dice.once_in(3) {
+                0xff
+            } else {
+                dice.next() as u8
+            };
+        }
+        let mut store = Store::default();
+        let loaded = store
+            .load_chunk(Bytes::from(damaged))
+            .and_then(|()| store.finish_load());
+        if loaded.is_ok() {
+            apply(&mut store, &put_of("a", "1"));
+            apply(&mut store, &delete_of("\0", "\0"));
+            let revision = status(&store).revision;
+            apply(&mut store, &compact_to(revision));
+        }
+    }
 }
 
 #[test]

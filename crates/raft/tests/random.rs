@@ -62,6 +62,10 @@ struct Climate {
     sync_ms: u64,
     fate_ms: u64,
     client_ms: u64,
+    /// Whether messages of one connection arrive in order, as TCP's do. Stragglers of earlier
+    /// connections come late in any case.
+    in_order: bool,
+    inflight_max: u64,
     /// Whether connections report their ends, as TCP's do.
     links_speak: bool,
     compacts: bool,
@@ -71,6 +75,7 @@ impl Climate {
     fn of(dice: &mut Dice) -> Self {
         let mut pick = |choices: &[u64]| choices[dice.below(choices.len() as u64) as usize];
         let election_ms = pick(&[150, 1000]);
+        let in_order = pick(&[0, 1, 1]) == 1;
         let part = |percent: u64| (election_ms * percent / 100).max(2);
         Self {
             nodes: pick(&[3, 3, 5]),
@@ -82,6 +87,14 @@ impl Climate {
             sync_ms: part(pick(&[1, 10, 60, 200])),
             fate_ms: part(pick(&[20, 60, 200])),
             client_ms: part(pick(&[4, 12])),
+            in_order,
+            // Without order each gap makes the leader start again: a wide window would only
+            // multiply what is sent.
+            inflight_max: if in_order {
+                pick(&[1, 4, 256])
+            } else {
+                pick(&[1, 4])
+            },
             links_speak: pick(&[0, 1]) == 1,
             compacts: pick(&[0, 1, 1]) == 1,
         }
@@ -120,6 +133,8 @@ struct World {
     climate: Climate,
     agenda: BTreeMap<(Instant, u64), Event>,
     order: u64,
+    /// When the last message on each connection will arrive.
+    arrival: BTreeMap<(NodeId, NodeId), Instant>,
     syncing: BTreeMap<u64, u64>,
     fetching: BTreeMap<u64, u64>,
     peace: bool,
@@ -133,6 +148,7 @@ impl World {
         let mut cluster = Cluster::new(climate.nodes);
         cluster.options.seed = dice.roll() >> 20;
         cluster.options.election_ns = climate.election_ms * MS;
+        cluster.options.inflight_max = climate.inflight_max as usize;
         cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
         for at in cluster.ids() {
             cluster.crash(at, 0);
@@ -147,6 +163,7 @@ impl World {
             climate,
             agenda: BTreeMap::new(),
             order: 0,
+            arrival: BTreeMap::new(),
             syncing: BTreeMap::new(),
             fetching: BTreeMap::new(),
             peace: false,
@@ -244,18 +261,27 @@ impl World {
                 continue;
             }
             let copies = 1 + u64::from(!self.peace && self.chance(self.climate.double_percent));
-            for _ in 0..copies {
-                let most = if self.peace {
-                    10
-                } else if self.chance(2) {
-                    self.climate.straggler_ms
-                } else {
-                    self.climate.delay_ms
-                };
-                let ms = self.dice.below(most);
-                self.after_ms(ms, Event::Arrive(parcel.clone()));
+            for copy in 0..copies {
+                let late = copy > 0 || (!self.peace && self.chance(2));
+                self.send(parcel.clone(), late);
             }
         }
+    }
+
+    fn send(&mut self, parcel: Parcel, late: bool) {
+        let most = match (late, self.peace) {
+            (true, _) => self.climate.straggler_ms,
+            (false, true) => self.climate.delay_ms.min(self.climate.election_ms / 10),
+            (false, false) => self.climate.delay_ms,
+        };
+        let mut at = self.cluster.now.after(self.dice.below(most * MS));
+        if self.climate.in_order && !late {
+            let last = self.arrival.entry((parcel.from, parcel.to)).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        self.order += 1;
+        self.agenda.insert((at, self.order), Event::Arrive(parcel));
     }
 
     /// Starts syncs and snapshot transfers that are due.

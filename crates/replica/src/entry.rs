@@ -100,29 +100,13 @@ pub struct LogWrite {
     pub id: WriteId,
     /// Term and vote in force with this write, changed or not.
     pub hard: HardState,
-    /// Commit index known when the write was made: a hint for recovery, never more.
+    /// A commit index that this write and those before it bear out: a hint for recovery, never
+    /// more.
     pub commit: Index,
     /// Entries from this index on are void.
     pub truncate_from: Option<Index>,
     /// New entries, contiguous.
     pub entries: Vec<Entry>,
-}
-
-/// What the log found when it was opened.
-#[derive(Clone, Debug)]
-pub struct RecoveredLog {
-    /// The last entry before the log's first, zero for a log from the beginning.
-    pub base: LogId,
-    /// The entries after `base`, contiguous.
-    pub entries: Vec<Entry>,
-    /// Term and vote.
-    pub hard: HardState,
-    /// A commit index that was true once.
-    pub commit: Index,
-    /// The next write's place in the queue.
-    pub next_write: WriteId,
-    /// Bytes of an unfinished, never acknowledged write that were dropped.
-    pub torn_bytes: u64,
 }
 
 /// A snapshot's head: what it covers.

@@ -33,6 +33,6 @@ pub mod wal;
 pub use headwater_raft::LogId;
 
 pub use codec::message_of;
-pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, RecoveredLog, SnapshotMeta};
+pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};
 pub use port::{Disk, DiskError, DiskErrorKind};

@@ -17,7 +17,7 @@ use bytes::Bytes;
 /// One directory of a disk, as little as a log needs and no more than POSIX promises.
 ///
 /// Names are relative, with at most one `/` (`wal/0000000000000001.wal`); the directories are
-/// created when first written to. Nothing is durable before the matching sync: of a file its
+/// created when first written to, and `""` is the directory that holds them. Nothing is durable before the matching sync: of a file its
 /// content, of a directory the names in it.
 pub trait Disk {
     /// The names in a directory (without the directory), in order; none if it does not exist.

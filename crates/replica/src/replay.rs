@@ -26,6 +26,7 @@ use crate::wal::{Held, Position, WAL_DIR, failed, segment_name, segment_seq};
 
 /// Read at a time; entries are slices of such pieces.
 const WINDOW_BYTES: u64 = 1 << 20;
+const ZEROS: [u8; 4096] = [0; 4096];
 /// Where in a frame its block of entries begins.
 const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
 
@@ -176,27 +177,39 @@ impl<'a> Window<'a> {
         let mut at = from;
         while at < self.end {
             let piece = self.take(at, WINDOW_BYTES.min(self.end - at))?;
-            if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
-                used = at + last as u64 + 1;
+            for block in piece.chunks(ZEROS.len()) {
+                // Most of a segment's end is zeros, and comparing is quicker than looking.
+                if block != &ZEROS[..block.len()] {
+                    let last = block.iter().rposition(|&byte| byte != 0);
+                    used = at + last.map_or(0, |last| last as u64 + 1);
+                    self.survey_block(at, block, &mut found)?;
+                }
+                at += block.len() as u64;
             }
-            for place in (0..piece.len()).step_by(FRAME_ALIGN) {
-                if !piece[place..].starts_with(FRAME_MAGIC) {
-                    continue;
-                }
-                let offset = at + place as u64;
-                if self.end - offset < FRAME_HEAD_BYTES as u64 {
-                    break;
-                }
-                let head = decode_frame_head(&self.take(offset, FRAME_HEAD_BYTES as u64)?);
-                if let Ok(frame) = head.as_ref()
-                    && frame.head.offset == offset
-                {
-                    found(offset, &frame.head);
-                }
-            }
-            at += piece.len() as u64;
         }
         Ok(used)
+    }
+
+    fn survey_block(
+        &mut self,
+        at: u64,
+        block: &[u8],
+        found: &mut impl FnMut(u64, &FrameHead),
+    ) -> Result<(), DiskError> {
+        for place in (0..block.len()).step_by(FRAME_ALIGN) {
+            let offset = at + place as u64;
+            let fits = self.end - offset >= FRAME_HEAD_BYTES as u64;
+            if !fits || !block[place..].starts_with(FRAME_MAGIC) {
+                continue;
+            }
+            let head = decode_frame_head(&self.take(offset, FRAME_HEAD_BYTES as u64)?);
+            if let Ok(frame) = head.as_ref()
+                && frame.head.offset == offset
+            {
+                found(offset, &frame.head);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -262,7 +262,9 @@ impl<M: StateMachine> Replica<M> {
         out.push(Output::Log(LogOrder::Write(LogWrite {
             id: write.id,
             hard: write.hard,
-            commit: self.raft.commit(),
+            // Not the core's commit index: that may already count on a write still to come of
+            // the same step, and be read back beside the entries which that one was to replace.
+            commit: self.applied.index,
             truncate_from: write.truncate_from,
             entries,
         })));

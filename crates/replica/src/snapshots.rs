@@ -221,6 +221,12 @@ impl<M: StateMachine> Replica<M> {
                 offset: 0,
                 asked_at: Instant(0),
             };
+            // The log may have moved on so far that what the peer has now installed is not enough.
+            let matched = self.raft.matched(peer).unwrap_or_default();
+            let sent = self.snapshots.sending.get(&peer).and_then(|at| at.base);
+            if sent.is_some_and(|base| base.index <= matched) {
+                self.snapshots.sending.remove(&peer);
+            }
             let is_new = !self.snapshots.sending.contains_key(&peer);
             let sending = self.snapshots.sending.entry(peer).or_insert(fresh);
             // A piece or its answer may be lost: ask again after a silence.

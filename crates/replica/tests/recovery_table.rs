@@ -1,4 +1,5 @@
 //! One test for each row of the decision table in docs/format.md, "Recovery".
+#![allow(clippy::unwrap_used)]
 
 mod wal_common;
 
@@ -392,24 +393,19 @@ fn f8_a_torn_witness_vouches_for_nothing_and_harms_nothing() {
 
 #[test]
 fn f9_a_whole_unacknowledged_frame_is_kept_and_made_durable() {
-    let mut disk = written_singly(1);
-    let (_, mut wal, _) = opened(&mut disk);
-    disk.fail_sync(1, Dice(1));
-    let order = write(2, None, vec![entry(1, 2, "body 2")]);
-    wal.run(&mut disk, &[order]).unwrap_err();
-    // The process starts again on the same page cache, whose pages count as clean.
-    let (recovered, ..) = opened(&mut disk);
-    assert_eq!(indices(&recovered), [1, 2]);
     for seed in 0..20 {
-        let mut disk = disk.clone();
+        let mut disk = written_singly(1);
+        let (_, mut wal, _) = opened(&mut disk);
+        disk.fail_sync(1, Dice(seed));
+        let order = write(2, None, vec![entry(1, 2, "body 2")]);
+        wal.run(&mut disk, &[order]).unwrap_err();
+        // The process starts again on the same page cache, whose pages count as clean.
+        let (recovered, ..) = opened(&mut disk);
+        assert_eq!(indices(&recovered), [1, 2]);
         disk.power_cut(&mut Dice(seed));
         disk.restart();
         let (again, ..) = opened(&mut disk);
-        assert_eq!(
-            indices(&again),
-            [1, 2],
-            "what recovery answered must be durable"
-        );
+        assert_eq!(indices(&again), [1, 2], "what recovery answered is durable");
     }
 }
 
@@ -453,6 +449,34 @@ fn f11_stale_frames_behind_a_torn_one_never_come_back() {
     let (again, ..) = opened(&mut disk);
     assert_eq!(indices(&again), [1, 2]);
     assert_eq!(again.torn_bytes, 0);
+}
+
+#[test]
+fn f11_a_stale_frame_that_was_not_wiped_never_follows_a_rewritten_one() {
+    let mut disk = written_singly(1);
+    let (_, mut wal, _) = opened(&mut disk);
+    let batch: Vec<LogOrder> = (2..=3)
+        .map(|at| write(at, None, vec![entry(1, at, "lost")]))
+        .collect();
+    wal.run(&mut disk, &batch).unwrap();
+    let torn = FRAMES + frame_of("body 1");
+    let stale = torn + frame_of("lost");
+    let lost = disk
+        .read(&segment_name(1), stale, frame_of("lost") as usize)
+        .unwrap();
+    disk.flip_bit(&segment_name(1), torn + 150, 0);
+    let later = Expect {
+        fresh_incarnation: 99,
+        ..expect()
+    };
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(SMALL), later).unwrap();
+    // A disk that lied about wiping: the second frame is there as before.
+    disk.write(&segment_name(1), stale, &lost).unwrap();
+    let order = write(2, None, vec![entry(1, 2, "lost")]);
+    wal.run(&mut disk, &[order]).unwrap();
+    let (again, ..) = opened(&mut disk);
+    assert_eq!(indices(&again), [1, 2]);
+    assert_eq!(again.torn_bytes, frame_of("lost"));
 }
 
 // Snapshots.
@@ -664,4 +688,35 @@ fn a_release_follows_a_truncation_across_segments() {
     assert_eq!(after.len(), 1);
     assert_eq!(after[0].id, id(2, first + 1));
     assert!(recovered.log_base.index < Index(covered));
+}
+
+#[test]
+fn a_log_of_one_empty_segment_still_knows_term_vote_and_place() {
+    let big = |at| write(at, None, vec![entry(4, at, &"x".repeat(3000))]);
+    // The next segment is begun, but its first frame does not get there.
+    let begun = (0..).find_map(|seed| {
+        let mut disk = SimDisk::new();
+        let (_, mut wal, _) = opened(&mut disk);
+        wal.run(&mut disk, &[big(1)]).unwrap();
+        disk.crash_after(6);
+        wal.run(&mut disk, &[big(2)]).unwrap_err();
+        disk.power_cut(&mut Dice(seed));
+        disk.restart();
+        let (recovered, ..) = opened(&mut disk);
+        let begun = disk.size(&segment_name(2)).unwrap().is_some();
+        (begun && indices(&recovered) == [1]).then_some(disk)
+    });
+    let mut disk = begun.unwrap();
+    let (before, mut wal, mut store) = opened(&mut disk);
+    take_snapshot(&mut disk, &mut store, meta(4, 1), &mut Ledger::of(&[1]), 64).unwrap();
+    let upto = Index(1);
+    wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+    assert_eq!(disk.list("wal").unwrap().len(), 1);
+    let (after, mut wal, _) = opened(&mut disk);
+    assert_eq!(after.hard, hard(4, 7));
+    assert_eq!(after.hard, before.hard);
+    assert_eq!(after.next_write, WriteId(2));
+    assert_eq!((after.log_base, after.entries), (id(4, 1), vec![]));
+    wal.run(&mut disk, &[big(2)]).unwrap();
+    assert_eq!(indices(&opened(&mut disk).0), [2]);
 }

@@ -1,4 +1,5 @@
 //! The bytes of format version 1, as docs/format.md draws them. A change here is a new version.
+#![allow(clippy::unwrap_used)]
 
 mod wal_common;
 

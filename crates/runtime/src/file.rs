@@ -22,8 +22,9 @@ use crate::counters::Counters;
 /// Files kept open at once; beyond it all are closed and opened again when needed.
 const OPEN_FILES_MAX: usize = 64;
 
-/// Zeros are written and synced in pieces of this many bytes.
-const ZEROS_BYTES: usize = 4 << 20;
+/// Zeros are written and synced in pieces of this many bytes: a sync of the log that comes meanwhile
+/// waits for one piece at most.
+const ZEROS_BYTES: usize = 512 << 10;
 
 /// What a disk is used for: says which counters its work goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -203,8 +204,7 @@ impl Disk for FileDisk {
             while offset < len {
                 let piece = (len - offset).min(ZEROS_BYTES as u64);
                 file.write_all_at(&zeros[..piece as usize], offset)?;
-                // Piece by piece, so that the log's own syncs never queue behind megabytes of
-                // zeros; and all of it now, so that none are left for the log's first sync.
+                // All of it now, so that no zeros are left for the log's first sync.
                 file.sync_data()?;
                 offset += piece;
             }

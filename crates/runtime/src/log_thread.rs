@@ -46,11 +46,12 @@ pub fn start(
             log.wal.idle(&mut log.disk)?;
         } else {
             counters.log_groups.add(1);
+            log.take_spare();
             if let Some(upto) = log.wal.run(&mut log.disk, &orders)? {
                 done(upto);
             }
         }
-        log.look_after_spare();
+        log.order_spare();
         Ok(())
     })
 }
@@ -62,11 +63,15 @@ struct Log {
 }
 
 impl Log {
-    /// Takes over a spare segment that is ready, and has one made if one is wanted.
-    fn look_after_spare(&mut self) {
+    /// Takes over a spare segment that is ready.
+    fn take_spare(&mut self) {
         if let Some(length) = self.spare.take_ready() {
             self.wal.spare_ready(length);
         }
+    }
+
+    /// Has a spare segment made if one is wanted.
+    fn order_spare(&mut self) {
         if let Some((name, length)) = self.wal.spare_wanted() {
             self.spare.make(self.disk.another(Use::Spare), name, length);
         }

@@ -54,6 +54,7 @@ Examples:
 #[command(
     name = "headwater",
     about = ABOUT,
+    override_usage = "headwater [COMMAND] [OPTIONS]",
     after_help = EXAMPLES,
     max_term_width = 100,
     disable_version_flag = true,
@@ -124,6 +125,7 @@ pub struct ServeArgs {
         long,
         value_name = "STATE",
         value_enum,
+        hide_possible_values = true,
         default_value = "new",
         help_heading = "The cluster"
     )]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Query as Parameters, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use headwater_runtime::ReadLevel;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -42,6 +42,7 @@ pub fn router(backend: Arc<Backend>, metrics: Arc<Metrics>) -> Router {
         .route("/readyz/serializable_read", get(livez))
         .route("/readyz/linearizable_read", get(readyz))
         .route("/metrics", get(metrics_page))
+        .route("/v3/{*rest}", any(gateway))
         .with_state(Shared { backend, metrics })
 }
 
@@ -167,6 +168,15 @@ async fn metrics_page(State(shared): State<Shared>) -> Response {
         Some(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+}
+
+/// In the shape of etcd's gateway, so that its clients show the text.
+async fn gateway() -> Response {
+    let text = "headwater: the JSON gateway is not served by this version; use gRPC";
+    json(
+        StatusCode::NOT_IMPLEMENTED,
+        &serde_json::json!({ "error": text, "message": text, "code": 12 }),
+    )
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

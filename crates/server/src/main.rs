@@ -25,8 +25,11 @@ mod url;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use tracing_subscriber::EnvFilter;
+use anyhow::{Context, Result, bail};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::Command;
 use crate::config::Config;
@@ -75,13 +78,19 @@ fn start_log(level: &str) -> Result<()> {
         "panic" | "fatal" | "dpanic" => "error",
         level => level,
     };
-    let filter = EnvFilter::try_new(level)
-        .with_context(|| format!("--log-level \"{level}\" is none of error, warn, info, debug"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let Ok(level) = level.parse::<LevelFilter>() else {
+        bail!("--log-level \"{level}\" is none of error, warn, info, debug, trace");
+    };
+    // Below warnings only our own crates speak: what HTTP libraries do is seldom of interest.
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("headwater", level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
         .init();
     Ok(())
 }

@@ -226,6 +226,12 @@ impl Network {
         }
     }
 
+    /// Whether this is the connection that two nodes have now.
+    pub(crate) fn is_current(&mut self, (a, b): (usize, usize), epoch: u64) -> bool {
+        let pair = self.pair(a, b);
+        pair.open && pair.epoch == epoch
+    }
+
     /// Whether a node can make itself heard by another.
     pub(crate) fn is_blocked(&mut self, from: usize, to: usize) -> bool {
         self.lane(from, to).blocked > 0

@@ -57,6 +57,9 @@ pub(crate) struct Live {
     pub(crate) links: BTreeMap<usize, u64>,
     /// What its orders to the log add up to.
     pub(crate) log_image: LogImage,
+    /// The same up to the output being carried out: what a message of a turn speaks of may be
+    /// overtaken by the end of that turn.
+    pub(crate) told_image: LogImage,
     pub(crate) commit_seen: Index,
     /// Requests without an outcome.
     pub(crate) pending: BTreeSet<u64>,
@@ -120,6 +123,7 @@ impl Live {
             spare_due: false,
             idle_due: false,
             links: BTreeMap::new(),
+            told_image: log_image.clone(),
             log_image,
             commit_seen: Index(0),
             pending: BTreeSet::new(),

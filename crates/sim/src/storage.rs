@@ -307,9 +307,19 @@ impl World {
             format!("starts: {:?} snapshot {}", found.hard, found.base)
         });
         let options = replica_options(&knobs, node.life, self.dice.next());
-        let image = node.durable.clone();
+        let mut image = node.durable.clone();
         let replica = Replica::new(node.clock.at(now), options, found)
             .map_err(|why| Violation::new("recovery", why))?;
+        let hard = replica.raft().hard_state();
+        let vouched = hard.term == node.snapshot.term && hard.term > image.hard.term;
+        ensure(hard == image.hard || vouched, "recovery", || {
+            format!(
+                "n{} goes on with {hard:?} instead of {:?}",
+                at + 1,
+                image.hard
+            )
+        })?;
+        image.hard = hard;
         node.live = Some(Live::new(replica, (wal, store), image));
         self.wake(at);
         Ok(())

@@ -179,6 +179,10 @@ impl World {
             return;
         };
         let known = live.links.get(&peer).copied();
+        if up && !self.network.is_current((node, peer), epoch) {
+            // It broke before this end had heard of it.
+            return;
+        }
         if up {
             // The peer would not have connected anew if the old connection worked.
             if known.is_some() {
@@ -334,6 +338,7 @@ impl World {
                 });
                 self.nodes[node].issued.push_back(order.clone());
                 if let Some(live) = &mut self.nodes[node].live {
+                    live.told_image.obey(&order);
                     live.log_queue.push(order);
                 }
             }

@@ -19,8 +19,12 @@ const FILES: [&str; 6] = [
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let protos = arguments.next().context("usage: protogen PROTO_DIR OUT_DIR")?;
-    let out = arguments.next().context("usage: protogen PROTO_DIR OUT_DIR")?;
+    let protos = arguments
+        .next()
+        .context("usage: protogen PROTO_DIR OUT_DIR")?;
+    let out = arguments
+        .next()
+        .context("usage: protogen PROTO_DIR OUT_DIR")?;
     let descriptors = protox::compile(FILES, [&protos])
         .with_context(|| format!("compiling the files in {}", protos.display()))?;
     std::fs::create_dir_all(&out)?;

@@ -252,7 +252,7 @@ impl Cluster {
         match raft.pull(to) {
             Pull::Nothing => false,
             Pull::Append { first, last } => {
-                let upto = last.min(Index(first.0.saturating_add(batch - 1)));
+                let upto = last.min(Index(first.0.saturating_add(batch) - 1));
                 let message = raft.sent(now, to, upto);
                 self.carry_out(at, vec![Effect::Send { to, message }]);
                 true

@@ -61,7 +61,7 @@ impl StateMachine for Ledger {
     }
 
     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
-        if chunk.len() % 8 != 0 {
+        if !chunk.len().is_multiple_of(8) {
             return Err(Malformed("a chunk of odd length".into()));
         }
         let sums = chunk.chunks_exact(8);
@@ -187,8 +187,8 @@ pub fn take_snapshot(
     assert!(none.is_none());
     let mut walk = machine.begin_snapshot();
     while let Some(chunk) = machine.next_chunk(&mut walk, chunk_bytes) {
-        let none: Option<FileDone<Ledger>> = run(store, disk, FileOrder::Chunk(chunk))?;
-        assert!(none.is_none());
+        let wrote = run(store, disk, FileOrder::Chunk(chunk))?;
+        assert!(matches!(wrote, Some(FileDone::Wrote)));
     }
     store.run(disk, FileOrder::Finish)
 }

@@ -130,6 +130,9 @@ fn a_flag_of_etcds_that_would_be_missed_is_refused() {
     let (status, _, text) = run(&["--no-such-flag"]);
     assert_eq!(status.code(), Some(2));
     assert!(text.contains("--no-such-flag"), "{text}");
+    let (status, _, text) = run(&["--log-level", "loud"]);
+    assert_eq!(status.code(), Some(1));
+    assert!(text.contains("error, warn, info"), "{text}");
 }
 
 #[test]

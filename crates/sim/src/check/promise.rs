@@ -47,7 +47,7 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
             result: AppendResult::Durable(upto),
         } => {
             check_term(node, term)?;
-            let current = node.live.as_ref().map(|live| &live.log_image);
+            let current = node.live.as_ref().map(|live| &live.told_image);
             let agrees = |log: &LogImage| durable.term_at(upto) == log.term_at(upto);
             let covered = upto <= node.snapshot.index;
             ensure(covered || current.is_some_and(agrees), "promise", || {
@@ -69,8 +69,9 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
 }
 
 fn check_term(node: &Node, term: headwater_raft::Term) -> Result<(), Violation> {
-    let has = node.durable.hard;
-    ensure(has.term >= term, "promise", || {
+    let (has, snapshot) = (node.durable.hard, node.snapshot);
+    // A snapshot vouches for the term it ends in.
+    ensure(has.term.max(snapshot.term) >= term, "promise", || {
         format!("{:?} speaks in {term:?} with {has:?} on disk", node.id)
     })
 }

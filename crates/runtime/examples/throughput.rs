@@ -1,5 +1,5 @@
 //! How fast a cluster is without gRPC: three nodes in one process, clients that propose one
-//! command after another. `load [clients] [seconds] [command bytes] [directory]`.
+//! command after another. `load [clients] [seconds] [command bytes] [directory] [segment MiB]`.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration, time::Instant};
 
@@ -76,6 +76,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut config = NodeConfig::new(1, NodeId(id), data.join(format!("node{id}")));
         config.members = members.clone();
         config.listen_peer = vec![address(id).parse()?];
+        config.segment_bytes = argument(5, 64) << 20;
         nodes.push(Handle::<Sum>::start(config).await?);
     }
     while nodes.iter().any(|node| node.status().leader.is_none()) {

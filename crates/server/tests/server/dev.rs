@@ -1,0 +1,81 @@
+//! The local cluster: what it says, what it brings back, what it leaves behind.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::support::{PATIENCE, headwater};
+
+fn signal(name: &str, pid: &str) {
+    let status = Command::new("kill").args(["-s", name, pid]).status();
+    assert!(status.expect("kill(1) is there").success());
+}
+
+/// Waits until there is no such process.
+fn wait_gone(pid: &str) {
+    let since = Instant::now();
+    while Path::new("/proc").join(pid).exists() {
+        assert!(since.elapsed() < PATIENCE, "process {pid} was left behind");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The process in a line such as `n1 (pid 7, http://127.0.0.1:2379): leader, term 1`.
+fn pid_of(line: &str) -> String {
+    let (_, rest) = line.split_once("(pid ").expect("the line names a process");
+    let (pid, _) = rest.split_once(',').expect("and more");
+    pid.to_owned()
+}
+
+#[test]
+fn a_killed_server_comes_back_and_nothing_is_left_at_the_end() {
+    let mut dev = headwater()
+        .args(["dev", "--nodes", "3"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is there");
+    let out = dev.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(out)
+        .lines()
+        .map(|line| line.expect("it speaks UTF-8"));
+    let mut wait_for = |part: &str| {
+        let found = lines.find(|line| line.contains(part));
+        found.unwrap_or_else(|| panic!("it ended and never said \"{part}\""))
+    };
+    let head = wait_for("data in ");
+    let (_, dir) = head.split_once("data in ").expect("just found");
+    let dir = dir.trim_end_matches(" (deleted at the end)").to_owned();
+    assert!(Path::new(&dir).is_dir(), "{head}");
+    wait_for("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=http://127.0.0.1:");
+    let leader = pid_of(&wait_for(": leader, term"));
+    signal("KILL", &leader);
+    wait_for("ended (killed); starting it again");
+    let next = pid_of(&wait_for(": leader, term"));
+    assert_ne!(next, leader, "a dead process cannot lead");
+    signal("INT", &dev.id().to_string());
+    let status = dev.wait().expect("it is our child");
+    assert_eq!(status.code(), Some(0));
+    wait_gone(&next);
+    assert!(!Path::new(&dir).exists(), "{dir} was left behind");
+}
+
+#[test]
+fn servers_do_not_outlive_a_killed_owner() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut dev = headwater()
+        .args(["dev", "--nodes", "1", "--data-dir"])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is there");
+    let out = dev.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(out).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains(": leader, term"));
+    let server = pid_of(&line.expect("it says who leads"));
+    dev.kill().expect("it runs");
+    dev.wait().expect("it is our child");
+    wait_gone(&server);
+}
