@@ -1,0 +1,206 @@
+//! One node alone, among peers that the test plays itself with frames written by hand: what it
+//! does in a turn whose events contradict each other, and what it makes of peers that lie.
+//!
+//! # Source
+//! docs/wire.md for the frames; rules R4, R11 and R12.
+
+mod wal_common;
+
+use bytes::Bytes;
+use headwater_raft::{Config, HardState, Index, Instant, LogId, Message, NodeId, Term, WriteId};
+use headwater_replica::interface::{Input, Options, Output, ProposeFate, RequestId};
+use headwater_replica::recovery::Recovered;
+use headwater_replica::replica::Replica;
+use headwater_replica::snapshot_file::{FileDone, FileOrder};
+use headwater_replica::{Identity, LogOrder, SnapshotMeta, message_of};
+use wal_common::Ledger;
+
+const MS: u64 = 1_000_000;
+
+/// Node 1 of three, its disk as quick as thought.
+struct Node {
+    replica: Replica<Ledger>,
+    now: Instant,
+}
+
+impl Node {
+    fn new(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::default();
+        change(&mut options);
+        let disk = Recovered {
+            identity: Identity {
+                cluster: 1,
+                node: NodeId(1),
+                incarnation: 1,
+            },
+            hard: HardState::default(),
+            base: LogId::default(),
+            config: Config::of_voters((1..=3).map(NodeId)),
+            machine: Ledger::default(),
+            log_base: LogId::default(),
+            entries: Vec::new(),
+            commit: Index(0),
+            next_write: WriteId(1),
+            torn_bytes: 0,
+        };
+        let now = Instant(MS);
+        let mut node = Self {
+            replica: Replica::new(now, options, disk).unwrap(),
+            now,
+        };
+        node.turn(links(true));
+        node
+    }
+
+    /// One turn, without a disk.
+    fn turn(&mut self, inputs: impl IntoIterator<Item = Input<Ledger>>) -> Vec<Output<Ledger>> {
+        let mut out = Vec::new();
+        for input in inputs {
+            self.replica.step(self.now, input, &mut out);
+        }
+        self.replica.end_turn(self.now, &mut out);
+        out
+    }
+
+    /// Turns until the log has nothing more to do.
+    fn run(&mut self, inputs: impl IntoIterator<Item = Input<Ledger>>) -> Vec<Output<Ledger>> {
+        let mut all = self.turn(inputs);
+        let mut done = 0;
+        while let Some(upto) = all[done..].iter().filter_map(write_id).max() {
+            done = all.len();
+            all.extend(self.turn([Input::LogDone { upto }]));
+        }
+        all
+    }
+
+    fn wait(&mut self, ms: u64) -> Vec<Output<Ledger>> {
+        self.now = self.now.after(ms * MS);
+        self.run([])
+    }
+
+    /// Node 1 wins an election of nodes 1 and 2; returns its term.
+    fn lead(&mut self) -> Term {
+        self.wait(2000);
+        let term = self.replica.raft().term().next();
+        self.run([from(2, vote_reply(term, true))]);
+        self.run([from(2, vote_reply(term, false))]);
+        assert_eq!(self.replica.status().role, "leader");
+        assert_eq!(self.replica.raft().term(), term);
+        term
+    }
+
+    /// Node 1 follows node 2 in `term`.
+    fn follow(&mut self, term: Term) {
+        self.run([from(2, beat(term, 0, 0))]);
+        assert_eq!(self.replica.raft().leader(), Some(NodeId(2)));
+    }
+}
+
+fn links(up: bool) -> [Input<Ledger>; 2] {
+    [2, 3].map(|peer| Input::Link {
+        peer: NodeId(peer),
+        up,
+    })
+}
+
+fn write_id(output: &Output<Ledger>) -> Option<WriteId> {
+    match output {
+        Output::Log(LogOrder::Write(write)) => Some(write.id),
+        Output::Log(LogOrder::Reset { id, .. }) => Some(*id),
+        _ => None,
+    }
+}
+
+// Frames, as docs/wire.md draws them.
+
+fn from(peer: u64, frame: Bytes) -> Input<Ledger> {
+    let from = NodeId(peer);
+    Input::Frame { from, frame }
+}
+
+fn frame(kind: u8, number: u64, rest: &[&[u8]]) -> Bytes {
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&number.to_le_bytes());
+    rest.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.into()
+}
+
+fn log_id(id: LogId) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&id.term.0.to_le_bytes());
+    bytes[8..].copy_from_slice(&id.index.0.to_le_bytes());
+    bytes
+}
+
+fn vote_reply(term: Term, pre: bool) -> Bytes {
+    frame(2, term.0, &[&[u8::from(pre), 1]])
+}
+
+fn durable(term: Term, upto: u64) -> Bytes {
+    frame(4, term.0, &[&[1], &upto.to_le_bytes()])
+}
+
+fn beat(term: Term, commit: u64, round: u64) -> Bytes {
+    frame(5, term.0, &[&commit.to_le_bytes(), &round.to_le_bytes()])
+}
+
+// What came out.
+
+fn frames_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<Bytes> {
+    let to_peer = |output: &Output<Ledger>| match output {
+        Output::Frame { to, frame } if *to == NodeId(peer) => Some(frame.clone()),
+        _ => None,
+    };
+    outputs.iter().filter_map(to_peer).collect()
+}
+
+fn kinds_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<u8> {
+    frames_to(outputs, peer)
+        .iter()
+        .map(|frame| frame[0])
+        .collect()
+}
+
+// Turns in which much happens.
+
+#[test]
+fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_the_new_term() {
+    let mut node = Node::new(|options| {
+        options.snapshot_log_bytes = 1000;
+        options.log_keep_bytes = 0;
+    });
+    let term = node.lead();
+    node.run([from(2, durable(term, 1))]);
+    // A snapshot is taken and the log before it forgotten; node 3 has nothing.
+    node.run([Input::Propose {
+        request: RequestId(1),
+        command: vec![7; 2000].into(),
+    }]);
+    let fx = node.run([from(2, durable(term, 2))]);
+    let begun = fx.iter().find_map(|output| match output {
+        Output::File(FileOrder::Begin(meta)) => Some(meta.clone()),
+        _ => None,
+    });
+    let meta: SnapshotMeta = begun.expect("a snapshot is due");
+    let taken = Input::FileDone(FileDone::Taken(meta.clone()));
+    let fx = node.run([from(3, durable(term, 0)), taken]);
+    let read = |output: &Output<Ledger>| {
+        matches!(output, Output::File(FileOrder::Read { to: NodeId(3), .. }))
+    };
+    assert!(fx.iter().any(read), "node 3 needs the snapshot: {fx:?}");
+    // Node 3 has what it needs after all and leads the next term; that news and the piece that was
+    // read for it come together.
+    let piece = FileDone::Piece {
+        to: NodeId(3),
+        base: meta.base,
+        total_bytes: 100,
+        offset: 0,
+        bytes: vec![1; 50].into(),
+    };
+    let fx = node.turn([from(3, beat(term.next(), 2, 0)), Input::FileDone(piece)]);
+    assert_eq!(node.replica.raft().leader(), Some(NodeId(3)));
+    assert!(
+        !kinds_to(&fx, 3).contains(&16),
+        "a piece says that its sender leads: {fx:?}"
+    );
+}
