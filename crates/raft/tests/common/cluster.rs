@@ -464,6 +464,11 @@ impl Cluster {
         id
     }
 
+    /// The next read bears this name, which only another life may have used.
+    pub fn reuse_read(&mut self, id: ReadId) {
+        self.next_read = id.0;
+    }
+
     /// The outcome of a read, if there is one yet.
     pub fn answer(&self, at: u64, id: ReadId) -> Option<Result<Index, ReadLost>> {
         self.node(at).answers.get(&id).copied()
