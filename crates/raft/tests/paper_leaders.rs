@@ -56,7 +56,7 @@ fn a_command_is_appended_to_the_leaders_log_and_answered_once_committed() {
 #[test]
 fn only_a_leader_takes_commands_and_the_others_say_who_leads() {
     let mut solo = Solo::new(3, 1, &[]);
-    let mut ask = |solo: &mut Solo| solo.raft.propose(solo.now, 1, &mut Vec::new());
+    let ask = |solo: &mut Solo| solo.raft.propose(solo.now, 1, &mut Vec::new());
     assert_eq!(ask(&mut solo), Err(NotTaken::NotLeader { leader: None }));
     solo.hear(3, beat(1, 0, 0));
     let leader = Some(n(3));
