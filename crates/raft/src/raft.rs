@@ -75,7 +75,7 @@ impl Raft {
             commit: applied.max(disk.commit_hint.min(last.index)),
             durable: Durable::new(disk.next_write, last.index),
             election: Election::new(options.seed, now, options.election_ns),
-            follower: Follower::default(),
+            follower: Follower::recovered(last, hard.term),
             reads: FollowerReads::default(),
             told: (hard.term, RoleName::Follower, None),
             halted: false,
