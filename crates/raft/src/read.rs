@@ -158,7 +158,15 @@ impl Raft {
 
     /// A heartbeat was answered in this term.
     pub(crate) fn on_beat_reply(&mut self, from: NodeId, round: u64, fx: &mut Vec<Effect>) {
-        if let Some(progress) = self.progress_mut(from) {
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        if round > leadership.reads.round {
+            // Believed, it would confirm reads that are still to come.
+            let why = "confirms a round never begun";
+            return fx.push(Effect::Refused { from, why });
+        }
+        if let Some(progress) = leadership.peers.get_mut(&from) {
             progress.confirm(round);
             self.confirm_reads(fx);
         }
