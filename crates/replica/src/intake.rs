@@ -175,7 +175,7 @@ impl<M: StateMachine> Replica<M> {
         if !reachable {
             return;
         }
-        if let Some(id) = self.requests.begin_read() {
+        if let Some(id) = self.requests.begin_read(self.now) {
             self.raft.read(self.now, id, &mut self.effects);
             self.carry_out(out);
         }

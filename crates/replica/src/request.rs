@@ -56,6 +56,8 @@ pub(crate) struct Requests<M: StateMachine> {
     /// Queries by the read that will confirm them.
     reading: BTreeMap<ReadId, Vec<Asking<M::Query>>>,
     next_read: u64,
+    /// No read is begun before: the leader known here has just said that it does not lead.
+    read_at: Instant,
     /// Queries that wait until their index is applied.
     confirmed: BTreeMap<Index, Vec<Asking<M::Query>>>,
     /// Proposals that ended otherwise than applied.
@@ -78,6 +80,7 @@ impl<M: StateMachine> Requests<M> {
             asking: Vec::new(),
             reading: BTreeMap::new(),
             next_read: 1,
+            read_at: Instant(0),
             confirmed: BTreeMap::new(),
             failed: 0,
             check_at: Instant(0),
@@ -219,8 +222,8 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// All queries that wait for a read, under one new read.
-    pub(crate) fn begin_read(&mut self) -> Option<ReadId> {
-        if self.asking.is_empty() {
+    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
+        if self.asking.is_empty() || now < self.read_at {
             return None;
         }
         let id = ReadId(self.next_read);
@@ -229,15 +232,24 @@ impl<M: StateMachine> Requests<M> {
         Some(id)
     }
 
-    /// A read has its index: its queries wait until that is applied. Without one they ask again.
-    pub(crate) fn read_done(&mut self, id: ReadId, at: Option<Index>) {
+    /// A read has its index: its queries wait until that is applied. Without one they ask again,
+    /// but whoever answers so would answer the same at once.
+    pub(crate) fn read_done(&mut self, now: Instant, id: ReadId, at: Option<Index>) {
         let Some(queries) = self.reading.remove(&id) else {
             return;
         };
         match at {
             Some(index) => self.confirmed.entry(index).or_default().extend(queries),
-            None => self.asking.extend(queries),
+            None => {
+                self.asking.extend(queries);
+                self.read_at = now.after(CHECK_NS);
+            }
         }
+    }
+
+    /// The leader, or the way to it, is another: it may be asked at once.
+    pub(crate) fn ask_at_once(&mut self) {
+        self.read_at = Instant(0);
     }
 
     /// The queries that can be answered once everything up to `applied` is applied.

@@ -7,12 +7,12 @@
 mod wal_common;
 
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, Message, NodeId, Term, WriteId};
-use headwater_replica::interface::{Input, Options, Output, ProposeFate, RequestId};
+use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, Term, WriteId};
+use headwater_replica::interface::{Input, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
-use headwater_replica::{Identity, LogOrder, SnapshotMeta, message_of};
+use headwater_replica::{Identity, LogOrder, SnapshotMeta};
 use wal_common::Ledger;
 
 const MS: u64 = 1_000_000;
@@ -183,7 +183,9 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
     });
     let meta: SnapshotMeta = begun.expect("a snapshot is due");
     let taken = Input::FileDone(FileDone::Taken(meta.clone()));
-    let fx = node.run([from(3, durable(term, 0)), taken]);
+    let [_, down] = links(false);
+    let [_, up] = links(true);
+    let fx = node.run([from(3, durable(term, 0)), down, taken, up]);
     let read = |output: &Output<Ledger>| {
         matches!(output, Output::File(FileOrder::Read { to: NodeId(3), .. }))
     };
@@ -203,4 +205,65 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
         !kinds_to(&fx, 3).contains(&16),
         "a piece says that its sender leads: {fx:?}"
     );
+}
+
+// Reads.
+
+fn query(request: u64) -> Input<Ledger> {
+    Input::Query {
+        request: RequestId(request),
+        query: (),
+        linearizable: true,
+    }
+}
+
+/// The answer to a question for a read: not here.
+fn read_tell_none(ask: &Bytes) -> Bytes {
+    let (id, life) = (&ask[1..9], &ask[9..17]);
+    let id = u64::from_le_bytes(id.try_into().unwrap());
+    frame(9, id, &[life, &[0], &[0; 8]])
+}
+
+fn asks(outputs: &[Output<Ledger>]) -> Vec<Bytes> {
+    let mut frames = frames_to(outputs, 2);
+    frames.retain(|frame| frame[0] == 8);
+    frames
+}
+
+#[test]
+fn a_node_that_is_told_not_here_does_not_ask_again_at_once() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    // Node 2 has stepped down, and the link is as quick as thought: until node 1's patience ends,
+    // every answer makes it ask again.
+    let mut asked = asks(&node.run([query(1)]));
+    let mut count = asked.len();
+    for _ in 0..100 {
+        node.now = node.now.after(MS / 10);
+        let told = asked.iter().map(read_tell_none);
+        let inputs: Vec<_> = told.map(|frame| from(2, frame)).collect();
+        asked = asks(&node.run(inputs));
+        count += asked.len();
+    }
+    assert!((1..=3).contains(&count), "{count} questions in 10 ms");
+    // Another leader is asked at once.
+    let fx = node.run([from(3, beat(Term(2), 0, 0))]);
+    assert!(kinds_to(&fx, 3).contains(&8), "{fx:?}");
+}
+
+#[test]
+fn a_read_that_is_told_not_here_is_asked_for_again_after_a_pause() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let asked = asks(&node.run([query(1)]));
+    node.run([from(2, read_tell_none(&asked[0]))]);
+    let mut count = 0;
+    for _ in 0..100 {
+        node.now = node.replica.next_deadline();
+        count += asks(&node.run([from(2, beat(Term(1), 0, 0))])).len();
+        if count > 0 {
+            return;
+        }
+    }
+    panic!("never asked again");
 }
