@@ -396,8 +396,10 @@ impl<M: StateMachine> Replica<M> {
                     }
                 }
                 EntryKind::Noop | EntryKind::Config => {
-                    let taken = self.requests.applied(id, out);
-                    assert!(taken.is_none(), "a command's place holds no command");
+                    // Only a leader that names a wrong place for a command brings us here.
+                    if let Some(request) = self.requests.applied(id, out) {
+                        self.requests.fail(request, ProposeFate::Unknown, out);
+                    }
                 }
             }
         }

@@ -173,11 +173,14 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// The commands stand in the log from `first` on, or will once this node learns of it.
-    pub(crate) fn logged(&mut self, first: LogId, waiting: impl Iterator<Item = Waiting>) {
-        for (place, waiting) in waiting.enumerate() {
-            let index = Index(first.index.0 + place as u64);
-            self.logged
-                .insert((index, first.term), (waiting.request, waiting.deadline));
+    pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
+        for (place, waiting) in all.into_iter().enumerate() {
+            let at = (Index(first.index.0 + place as u64), first.term);
+            let request = (waiting.request, waiting.deadline);
+            if let Some((other, _)) = self.logged.insert(at, request) {
+                // A leader has named one place twice: no telling which command stands there.
+                self.fail(other, ProposeFate::Unknown, out);
+            }
         }
     }
 

@@ -8,11 +8,12 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, Term, WriteId};
-use headwater_replica::interface::{Input, Options, Output, RequestId};
+use headwater_replica::interface::{Input, Options, Output, ProposeFate, RequestId};
+use headwater_replica::record::encode_entries;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
-use headwater_replica::{Identity, LogOrder, SnapshotMeta};
+use headwater_replica::{Entry, EntryKind, Identity, LogOrder, SnapshotMeta};
 use wal_common::Ledger;
 
 const MS: u64 = 1_000_000;
@@ -266,4 +267,87 @@ fn a_read_that_is_told_not_here_is_asked_for_again_after_a_pause() {
         }
     }
     panic!("never asked again");
+}
+
+// Peers that lie.
+
+fn propose(request: u64) -> Input<Ledger> {
+    Input::Propose {
+        request: RequestId(request),
+        command: vec![7; 100].into(),
+    }
+}
+
+fn forward_reply(batch: u64, first: LogId) -> Bytes {
+    frame(19, batch, &[&[0], &log_id(first)])
+}
+
+/// The first entry of term 1, committed: the leader's own, empty.
+fn first_entry() -> Bytes {
+    let id = LogId::new(Term(1), Index(1));
+    let mut block = Vec::new();
+    encode_entries(&[Entry::new(id, EntryKind::Noop, Bytes::new())], &mut block);
+    let commit = 1_u64.to_le_bytes();
+    frame(3, 1, &[&log_id(LogId::default()), &commit, &block])
+}
+
+fn fates(outputs: &[Output<Ledger>]) -> Vec<(u64, ProposeFate)> {
+    let fate = |output: &Output<Ledger>| match output {
+        Output::Proposed { request, result } => Some((request.0, result.clone().err()?)),
+        _ => None,
+    };
+    outputs.iter().filter_map(fate).collect()
+}
+
+#[test]
+fn a_leader_that_names_a_place_where_no_command_stands_panics_nobody() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let fx = node.run([propose(1)]);
+    assert!(kinds_to(&fx, 2).contains(&18), "passed on: {fx:?}");
+    let first = LogId::new(Term(1), Index(1));
+    node.run([from(2, forward_reply(1, first))]);
+    let fx = node.run([from(2, first_entry())]);
+    assert_eq!(fates(&fx), [(1, ProposeFate::Unknown)]);
+}
+
+#[test]
+fn a_leader_that_names_one_place_twice_leaves_no_request_without_an_outcome() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    node.run([propose(1)]);
+    node.run([propose(2)]);
+    let first = LogId::new(Term(1), Index(2));
+    let mut fx = node.run([from(2, forward_reply(1, first))]);
+    fx.extend(node.run([from(2, forward_reply(2, first))]));
+    fx.extend(node.wait(8000));
+    let mut ended = fates(&fx);
+    ended.sort_unstable_by_key(|&(request, _)| request);
+    let unknown = ProposeFate::Unknown;
+    assert_eq!(ended, [(1, unknown), (2, unknown)]);
+}
+
+#[test]
+fn a_leader_that_names_the_last_place_of_all_panics_nobody() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    node.run([propose(1), propose(2)]);
+    let last = LogId::new(Term(1), Index(u64::MAX));
+    let mut fx = node.run([from(2, forward_reply(1, last))]);
+    fx.extend(node.wait(8000));
+    assert_eq!(fates(&fx).len(), 2);
+}
+
+#[test]
+fn a_leader_takes_no_command_from_a_peer_that_it_would_not_take_from_a_client() {
+    let mut node = Node::new(|options| options.command_bytes_max = 1000);
+    let term = node.lead();
+    node.run([from(2, durable(term, 1))]);
+    let last = node.replica.raft().last();
+    // It would have to go out again in a frame with more around it, which may not fit.
+    let long = vec![1; 1001];
+    let length = 1001_u32.to_le_bytes();
+    let fx = node.run([from(2, frame(18, 1, &[&length, &long]))]);
+    assert_eq!(frames_to(&fx, 2), [frame(19, 1, &[&[2]])]);
+    assert_eq!(node.replica.raft().last(), last);
 }
