@@ -19,7 +19,7 @@ use crate::role::Role;
 use crate::types::{Index, Instant, NodeId, ReadId};
 
 /// Who asked for a read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asker {
     /// The caller of [`Raft::read`].
     Here(ReadId),
@@ -105,7 +105,11 @@ impl Raft {
             return;
         };
         if commit < leadership.first {
-            return leadership.reads.early.push(asker);
+            // Who has no answer asks again, for as long as it takes.
+            let early = &mut leadership.reads.early;
+            return if !early.contains(&asker) {
+                early.push(asker)
+            };
         }
         leadership.reads.round += 1;
         let round = leadership.reads.round;

@@ -35,3 +35,19 @@ fn nothing_of_a_step_that_breaks_an_invariant_gets_out() {
     assert!(solo.raft.is_halted());
     assert!(matches!(fx[..], [Effect::Halt { .. }]), "{fx:?}");
 }
+
+#[test]
+fn a_question_for_a_read_that_waits_for_the_terms_first_commit_is_kept_once() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    let (id, life) = (ReadId(1), 5);
+    for _ in 0..3 {
+        assert_eq!(solo.hear(2, Message::ReadAsk { id, life }), []);
+    }
+    let mut fx = solo.hear(2, durable(2, 1));
+    for round in 1..=3 {
+        fx.extend(solo.hear(2, beat_reply(2, round)));
+    }
+    let tells = |m: &Message| matches!(m, Message::ReadTell { .. });
+    let told = sent_to(&fx, 2).iter().filter(|m| tells(m)).count();
+    assert_eq!(told, 1, "asked three times, answered once: {fx:?}");
+}

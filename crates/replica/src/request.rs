@@ -53,7 +53,8 @@ pub(crate) struct Requests<M: StateMachine> {
     logged: BTreeMap<(Index, Term), (RequestId, Instant)>,
     /// Queries for the next read.
     asking: Vec<Asking<M::Query>>,
-    /// Queries by the read that will confirm them.
+    /// Queries by the read that will confirm them; a read stays until the core ends it, even when
+    /// its last query has timed out.
     reading: BTreeMap<ReadId, Vec<Asking<M::Query>>>,
     next_read: u64,
     /// No read is begun before: the leader known here has just said that it does not lead.
@@ -68,6 +69,10 @@ pub(crate) struct Requests<M: StateMachine> {
 
 /// How often deadlines are looked at: a request may wait this much longer than its limit.
 const CHECK_NS: u64 = 50_000_000;
+
+/// Reads under way, at most; further queries gather for the next one. Enough for a read per turn
+/// over any link, few enough to be asked for again and again while a leader cannot answer.
+const READS_MAX: usize = 64;
 
 impl<M: StateMachine> Requests<M> {
     pub(crate) fn new() -> Self {
@@ -226,7 +231,8 @@ impl<M: StateMachine> Requests<M> {
 
     /// All queries that wait for a read, under one new read.
     pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
-        if self.asking.is_empty() || now < self.read_at {
+        let full = self.reading.len() >= READS_MAX;
+        if self.asking.is_empty() || full || now < self.read_at {
             return None;
         }
         let id = ReadId(self.next_read);
@@ -318,7 +324,6 @@ impl<M: StateMachine> Requests<M> {
         for queries in self.reading.values_mut().chain(self.confirmed.values_mut()) {
             end(queries, ReadFate::Timeout);
         }
-        self.reading.retain(|_, queries| !queries.is_empty());
         self.confirmed.retain(|_, queries| !queries.is_empty());
     }
 }

@@ -4,6 +4,8 @@
 //! # Source
 //! docs/wire.md for the frames; rules R4, R11 and R12.
 
+#![allow(clippy::unwrap_used)]
+
 mod wal_common;
 
 use bytes::Bytes;
@@ -267,6 +269,43 @@ fn a_read_that_is_told_not_here_is_asked_for_again_after_a_pause() {
         }
     }
     panic!("never asked again");
+}
+
+#[test]
+fn reads_without_an_answer_do_not_pile_up() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    // A leader whose first entry is not committed (the others' disks hang) is heard but cannot
+    // answer. Requests come and time out.
+    let mut names = std::collections::BTreeSet::new();
+    let mut most = 0;
+    for request in 0..2000 {
+        let mut fx = node.run([query(request)]);
+        if request % 10 == 9 {
+            node.now = node.now.after(100 * MS);
+            fx.extend(node.run([from(2, beat(Term(1), 0, 0))]));
+        }
+        let asked = asks(&fx);
+        most = most.max(asked.len());
+        names.extend(asked);
+    }
+    assert!(names.len() <= 64, "{} reads under way", names.len());
+    assert!(most <= 65, "{most} questions in one turn");
+    // Once it can, all that have not timed out are answered.
+    let mut answered = 0;
+    for _ in 0..3 {
+        let tell = |ask: &Bytes| {
+            let id = u64::from_le_bytes(ask[1..9].try_into().unwrap());
+            from(2, frame(9, id, &[&ask[9..17], &[1], &[0; 8]]))
+        };
+        let told: Vec<_> = names.iter().map(tell).collect();
+        let fx = node.run(told);
+        names = asks(&fx).into_iter().collect();
+        let ok =
+            |output: &&Output<Ledger>| matches!(output, Output::Answered { result: Ok(()), .. });
+        answered += fx.iter().filter(ok).count();
+    }
+    assert!(answered >= 600, "{answered} answered");
 }
 
 // Peers that lie.
