@@ -131,6 +131,9 @@ impl<M: StateMachine> Replica<M> {
         }
         if self.now >= self.raft.next_deadline() {
             self.core(CoreInput::Deadline, out);
+            if self.halted {
+                return;
+            }
         }
         self.propose_held(out);
         self.begin_read(out);
