@@ -27,8 +27,9 @@ pub(crate) struct Progress {
 /// How appends flow.
 #[derive(Clone, Debug)]
 enum Flow {
-    /// Common ground is unknown: one append at a time, again after a silence.
-    Probe { sent_at: Option<Instant> },
+    /// Common ground is unknown: one append at a time, again after a silence. The one under way
+    /// is the index it ends at and the moment it left.
+    Probe { sent: Option<(Index, Instant)> },
     /// Common ground is known: appends follow each other without waiting. Each in-flight append
     /// is the index it ends at and the moment it left.
     Replicate {
@@ -42,7 +43,7 @@ impl Progress {
         Self {
             matched: Index(0),
             next: last.next(),
-            flow: Flow::Probe { sent_at: None },
+            flow: Flow::Probe { sent: None },
             heard_at: now,
             round: 0,
             commit_sent: Index(0),
@@ -76,7 +77,7 @@ impl Progress {
     /// Whether another append may leave now.
     pub(crate) fn may_send(&self, inflight_max: usize) -> bool {
         match &self.flow {
-            Flow::Probe { sent_at } => sent_at.is_none(),
+            Flow::Probe { sent } => sent.is_none(),
             Flow::Replicate { inflight } => inflight.len() < inflight_max,
         }
     }
@@ -100,7 +101,7 @@ impl Progress {
     pub(crate) fn sent(&mut self, upto: Index, commit: Index, now: Instant) {
         self.commit_sent = self.commit_sent.max(commit);
         match &mut self.flow {
-            Flow::Probe { sent_at } => *sent_at = Some(now),
+            Flow::Probe { sent } => *sent = Some((upto, now)),
             Flow::Replicate { inflight } => {
                 inflight.push_back((upto, now));
                 self.next = upto.next();
@@ -116,12 +117,16 @@ impl Progress {
     /// The follower holds everything up to `upto`.
     pub(crate) fn acknowledged(&mut self, upto: Index) {
         self.matched = self.matched.max(upto);
+        let agreed = self.next.prev() <= self.matched;
         self.next = self.next.max(self.matched.next());
         match &mut self.flow {
-            Flow::Probe { .. } => {
-                self.next = self.matched.next();
+            Flow::Probe { sent } => {
+                // A follower says at once how much of what it was sent it holds already. The
+                // entries of that probe will fit once they are durable: they need not go again.
+                let under_way = sent.filter(|&(end, _)| agreed && end > self.matched);
+                self.next = under_way.map_or(self.matched, |(end, _)| end).next();
                 self.flow = Flow::Replicate {
-                    inflight: VecDeque::new(),
+                    inflight: under_way.into_iter().collect(),
                 };
             }
             Flow::Replicate { inflight } => {
@@ -141,7 +146,7 @@ impl Progress {
         };
         if current {
             self.next = retry.max(self.matched.next());
-            self.flow = Flow::Probe { sent_at: None };
+            self.flow = Flow::Probe { sent: None };
         }
     }
 
@@ -151,13 +156,13 @@ impl Progress {
             self.next = self.matched.next();
         }
         self.commit_sent = Index(0);
-        self.flow = Flow::Probe { sent_at: None };
+        self.flow = Flow::Probe { sent: None };
     }
 
     /// Starts again if what was sent has gone unanswered for `patience_ns`.
     pub(crate) fn check(&mut self, now: Instant, patience_ns: u64) {
         let oldest = match &self.flow {
-            Flow::Probe { sent_at } => *sent_at,
+            Flow::Probe { sent } => sent.map(|(_, at)| at),
             Flow::Replicate { inflight } => inflight.front().map(|&(_, at)| at),
         };
         if oldest.is_some_and(|at| now.since(at) >= patience_ns) {

@@ -13,7 +13,7 @@ use crate::effect::{Effect, Input, Recovered, RoleName};
 use crate::election::Election;
 use crate::log::TermLog;
 use crate::membership::Config;
-use crate::message::Message;
+use crate::message::{AppendResult, Message};
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
@@ -75,7 +75,7 @@ impl Raft {
             commit: applied.max(disk.commit_hint.min(last.index)),
             durable: Durable::new(disk.next_write, last.index),
             election: Election::new(options.seed, now, options.election_ns),
-            follower: Follower::default(),
+            follower: Follower::recovered(last, hard.term),
             reads: FollowerReads::default(),
             told: (hard.term, RoleName::Follower, None),
             halted: false,
@@ -146,7 +146,7 @@ impl Raft {
         if is_malformed(&message) {
             return fx.push(Effect::Refused {
                 from,
-                why: "sent a malformed range",
+                why: "sent a malformed message",
             });
         }
         if !self.settle_term(from, &message, fx) {
@@ -348,12 +348,33 @@ fn answers_leader(message: &Message) -> bool {
     )
 }
 
+/// No cluster lives to see this term or index: below it, arithmetic cannot overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
 /// Whether a message holds what no correct peer sends (rule R12).
 fn is_malformed(message: &Message) -> bool {
-    match message {
-        Message::Append { term, entries, .. } => {
-            !entries.is_well_formed() || entries.last_id().term > *term
-        }
-        _ => false,
-    }
+    let highest = |term: Term, id: LogId| term.max(id.term).0.max(id.index.0);
+    let only = |term: Term| highest(term, LogId::default());
+    let number = match *message {
+        Message::Vote { term, last, .. } => highest(term, last),
+        Message::Append {
+            term, ref entries, ..
+        } if !entries.is_well_formed() || entries.last_id().term > term => NUMBER_MAX,
+        Message::Append {
+            term, ref entries, ..
+        } => highest(term, entries.last_id()),
+        Message::Snapshot { term, base } if base.term > term => NUMBER_MAX,
+        Message::Snapshot { term, base } => highest(term, base),
+        Message::AppendReply {
+            term,
+            result: AppendResult::Conflict { prev, hint },
+        } => highest(term, hint).max(prev.0),
+        Message::VoteReply { term, .. }
+        | Message::AppendReply { term, .. }
+        | Message::Beat { term, .. }
+        | Message::BeatReply { term, .. }
+        | Message::Commit { term, .. } => only(term),
+        Message::ReadAsk { .. } | Message::ReadTell { .. } => 0,
+    };
+    number >= NUMBER_MAX
 }

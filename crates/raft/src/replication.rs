@@ -37,6 +37,18 @@ impl Default for Follower {
 }
 
 impl Follower {
+    /// A node that starts with `last` at the end of its log, in `term`. If that entry is of this
+    /// very term, its leader made it, so the whole log up to it agrees with the leader's (Log
+    /// Matching): a leader that has nothing more to send will not say so again.
+    pub(crate) fn recovered(last: LogId, term: Term) -> Self {
+        let agrees = last.term == term;
+        let verified = if agrees { last.index } else { Index(0) };
+        Self {
+            verified,
+            acknowledged: Some(verified),
+        }
+    }
+
     pub(crate) fn verified(&self) -> Index {
         self.verified
     }

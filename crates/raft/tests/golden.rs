@@ -187,8 +187,15 @@ fn every_script_tells_what_happens() {
         if update {
             fs::write(&path, happened).expect("a writable script");
         } else {
-            let repeat = "UPDATE_GOLDEN=1 cargo test -p headwater-raft --test golden";
-            assert_eq!(told, happened, "{}: {repeat} rewrites it", path.display());
+            let pairs = told.lines().zip(happened.lines()).enumerate();
+            let differs = pairs.clone().find(|(_, (told, happened))| told != happened);
+            assert_eq!(
+                differs,
+                None,
+                "in {}; UPDATE_GOLDEN=1 rewrites it",
+                path.display()
+            );
+            assert_eq!(told, happened, "in {}", path.display());
         }
     }
 }

@@ -507,3 +507,32 @@ fn an_answer_to_an_earlier_life_is_no_answer() {
     }
     assert_eq!(c.answer(2, second), Some(Ok(Index(1))));
 }
+
+#[test]
+fn the_entries_of_a_probe_are_sent_once() {
+    let mut c = Cluster::with_logs(&[(2, &[1, 1, 2]), (2, &[1, 1, 2]), (1, &[1])]);
+    c.elect(1);
+    let long = |e: &Effect| match e {
+        Effect::Send {
+            to,
+            message: Message::Append { entries, .. },
+        } => *to == n(3) && entries.count() == 3,
+        _ => false,
+    };
+    let times = c.seen.iter().filter(|(_, effect)| long(effect)).count();
+    assert_eq!((c.terms(3), times), (vec![1, 1, 2, 3], 1));
+}
+
+#[test]
+fn a_follower_that_restarts_learns_the_commit_index_of_an_idle_leader() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    c.propose(1, 3).expect("leads");
+    c.settle();
+    c.crash(3, 0);
+    c.restart(3);
+    assert!(c.raft(3).commit() < Index(4), "it has to be told");
+    // No connection reports anything, and nobody proposes.
+    c.live(c.options.election_ns);
+    assert_eq!((c.raft(1).term(), c.raft(3).commit()), (Term(1), Index(4)));
+}

@@ -1,0 +1,123 @@
+//! What no correct peer sends: nothing from outside panics the core (rule R12).
+//!
+//! # Source
+//! Rule R12: bad input is refused, a broken invariant halts the node, neither panics.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::solo::*;
+use common::*;
+use headwater_raft::random::Dice;
+
+/// Mostly plausible numbers, now and then the largest there are.
+fn number(dice: &mut Dice) -> u64 {
+    match dice.below(40) {
+        0 => u64::MAX,
+        1 => u64::MAX - 1,
+        _ => dice.below(9),
+    }
+}
+
+fn place(dice: &mut Dice) -> LogId {
+    id(number(dice), number(dice))
+}
+
+fn range(dice: &mut Dice) -> Entries {
+    let prev = place(dice);
+    let runs = (0..dice.below(4))
+        .map(|_| (Index(number(dice)), Term(number(dice))))
+        .collect();
+    let last = Index(number(dice));
+    let wild = Entries { prev, last, runs };
+    // Half of the ranges are at least well formed.
+    let terms: Vec<u64> = (0..dice.below(4))
+        .map(|at| prev.term.0.saturating_add(at))
+        .collect();
+    if dice.below(2) == 0 || prev.index.0 > 1000 {
+        wild
+    } else {
+        entries(prev, &terms)
+    }
+}
+
+fn message(dice: &mut Dice) -> Message {
+    let (term, pre, granted) = (Term(number(dice)), dice.below(2) == 0, dice.below(2) == 0);
+    let (commit, round) = (Index(number(dice)), number(dice));
+    match dice.below(12) {
+        0 => Message::Vote {
+            term,
+            pre,
+            last: place(dice),
+        },
+        1 => Message::VoteReply { term, pre, granted },
+        2..=4 => Message::Append {
+            term,
+            entries: range(dice),
+            commit,
+        },
+        5 => durable(term.0, commit.0),
+        6 => conflict(term.0, commit.0, place(dice)),
+        7 => Message::Beat {
+            term,
+            commit,
+            round,
+        },
+        8 => Message::BeatReply { term, round },
+        9 => Message::Snapshot {
+            term,
+            base: place(dice),
+        },
+        10 => Message::ReadAsk {
+            id: ReadId(round),
+            life: number(dice),
+        },
+        _ => Message::ReadTell {
+            id: ReadId(round),
+            life: 0,
+            at: Some(commit),
+        },
+    }
+}
+
+fn start(dice: &mut Dice) -> Solo {
+    let mut log: Vec<u64> = (0..dice.below(5)).map(|_| 1 + dice.below(4)).collect();
+    log.sort_unstable();
+    let mut solo = match dice.below(3) {
+        0 => Solo::leading(3, 4, &log),
+        _ => Solo::new(3, 4, &log),
+    };
+    if dice.below(2) == 0 {
+        solo.raft.read(solo.now, ReadId(1), &mut Vec::new());
+    }
+    solo
+}
+
+#[test]
+fn no_message_panics_the_core() {
+    for seed in 0..1000 {
+        let mut dice = Dice::new(seed);
+        let mut solo = start(&mut dice);
+        let mut last = None;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..40 {
+                let from = dice.below(5);
+                let heard = message(&mut dice);
+                last = Some(heard.clone());
+                solo.hear(from, heard);
+                match dice.below(4) {
+                    0 => drop(solo.persist()),
+                    1 => drop(solo.deadline()),
+                    _ => {}
+                }
+                for peer in 2..=3 {
+                    if let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
+                        solo.raft.sent(solo.now, n(peer), last);
+                    }
+                }
+            }
+        }));
+        assert!(outcome.is_ok(), "seed {seed}: {last:?}");
+    }
+}
