@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::config::Options;
 use crate::durable::Durable;
-use crate::effect::{Effect, Input, Recovered, RoleName};
+use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName};
 use crate::election::Election;
 use crate::log::TermLog;
 use crate::membership::Config;
@@ -92,7 +92,7 @@ impl Raft {
             return;
         }
         self.tick(now);
-        let before = self.before();
+        let (before, start) = (self.before(), fx.len());
         match input {
             Input::Deadline => self.on_deadline(fx),
             Input::Receive { from, message } => self.on_message(from, message, fx),
@@ -110,7 +110,15 @@ impl Raft {
             return;
         }
         if let Err(why) = self.audit().and_then(|()| self.audit_step(&before)) {
+            // Nothing that follows from a broken state may be written, sent or served.
+            let broken = fx.split_off(start);
             self.halt(&why, fx);
+            for effect in broken {
+                if let Effect::Read { id, .. } = effect {
+                    let result = Err(ReadLost::NoLeader);
+                    fx.push(Effect::Read { id, result });
+                }
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::role::Role;
 use crate::types::{Index, Instant, NodeId, ReadId};
 
 /// Who asked for a read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asker {
     /// The caller of [`Raft::read`].
     Here(ReadId),
@@ -105,7 +105,11 @@ impl Raft {
             return;
         };
         if commit < leadership.first {
-            return leadership.reads.early.push(asker);
+            // Who has no answer asks again, for as long as it takes.
+            let early = &mut leadership.reads.early;
+            return if !early.contains(&asker) {
+                early.push(asker)
+            };
         }
         leadership.reads.round += 1;
         let round = leadership.reads.round;
@@ -158,7 +162,15 @@ impl Raft {
 
     /// A heartbeat was answered in this term.
     pub(crate) fn on_beat_reply(&mut self, from: NodeId, round: u64, fx: &mut Vec<Effect>) {
-        if let Some(progress) = self.progress_mut(from) {
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        if round > leadership.reads.round {
+            // Believed, it would confirm reads that are still to come.
+            let why = "confirms a round never begun";
+            return fx.push(Effect::Refused { from, why });
+        }
+        if let Some(progress) = leadership.peers.get_mut(&from) {
             progress.confirm(round);
             self.confirm_reads(fx);
         }

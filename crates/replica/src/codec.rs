@@ -13,7 +13,8 @@ use headwater_raft::{AppendResult, Entries, Index, LogId, Message, ReadId, Term}
 use crate::entry::Entry;
 use crate::machine::Malformed;
 use crate::record::{
-    Reader, decode_entries, encode_entries, entries_bytes, malformed, put_log_id, put_u32, put_u64,
+    Reader, check_counts, decode_entries, encode_entries, entries_bytes, malformed, put_log_id,
+    put_u32, put_u64,
 };
 
 /// One frame between two nodes.
@@ -231,7 +232,7 @@ impl Frame {
             }
             kind::FORWARD_REPLY => {
                 let result = match byte(&mut reader)? {
-                    0 => Ok(reader.log_id()?),
+                    0 => Ok(counted(reader.log_id()?)?),
                     1 => Err(NotForwarded::NotLeader),
                     2 => Err(NotForwarded::Busy),
                     _ => return Err(malformed("an unknown refusal")),
@@ -331,6 +332,12 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
 fn put_head(out: &mut Vec<u8>, kind: u8, number: u64) {
     out.push(kind);
     put_u64(out, number);
+}
+
+/// The place of entries that were counted to there, with room for those behind it.
+fn counted(id: LogId) -> Result<LogId, Malformed> {
+    check_counts([id.term.0, id.index.0])?;
+    Ok(id)
 }
 
 fn byte(reader: &mut Reader<'_>) -> Result<u8, Malformed> {

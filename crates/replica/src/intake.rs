@@ -60,7 +60,7 @@ impl<M: StateMachine> Replica<M> {
             let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
             if leader == self.raft.me() {
                 match self.append(commands, out) {
-                    Some(first) => self.requests.logged(first, waiting.into_iter()),
+                    Some(first) => self.requests.logged(first, waiting, out),
                     None => return self.requests.hold_all(waiting),
                 }
             } else {
@@ -96,7 +96,10 @@ impl<M: StateMachine> Replica<M> {
         out: &mut Vec<Output<M>>,
     ) {
         let busy = self.uncommitted_bytes() > self.options.uncommitted_bytes_max;
-        let result = if commands.is_empty() || busy {
+        // What this node would not take from a client may be too long to be passed on from here.
+        let mut lengths = commands.iter().map(Bytes::len);
+        let long = lengths.any(|bytes| bytes > self.options.command_bytes_max);
+        let result = if commands.is_empty() || busy || long {
             Err(NotForwarded::Busy)
         } else {
             self.append(commands, out).ok_or(NotForwarded::NotLeader)
@@ -117,7 +120,7 @@ impl<M: StateMachine> Replica<M> {
         };
         match result {
             Ok(first) if first.index > self.applied.index => {
-                self.requests.logged(first, waiting.into_iter());
+                self.requests.logged(first, waiting, out);
             }
             // The entries came and were applied before the answer: the replies are gone.
             Ok(_) => {
@@ -175,7 +178,7 @@ impl<M: StateMachine> Replica<M> {
         if !reachable {
             return;
         }
-        if let Some(id) = self.requests.begin_read() {
+        if let Some(id) = self.requests.begin_read(self.now) {
             self.raft.read(self.now, id, &mut self.effects);
             self.carry_out(out);
         }

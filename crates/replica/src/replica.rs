@@ -200,7 +200,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
                 Effect::Commit { .. } => {}
-                Effect::Read { id, result } => self.requests.read_done(id, result.ok()),
+                Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Role { leader, .. } => self.on_role(leader, out),
                 Effect::Refused { .. } => {}
@@ -219,6 +219,7 @@ impl<M: StateMachine> Replica<M> {
             self.last_leader = leader;
             self.leader_changes += 1;
         }
+        self.requests.ask_at_once();
         self.requests.lose_forwarded(leader, out);
     }
 
@@ -319,6 +320,7 @@ impl<M: StateMachine> Replica<M> {
         if up {
             self.links.insert(peer);
             self.deposed = None;
+            self.requests.ask_at_once();
         } else {
             self.links.remove(&peer);
             self.snapshots.sending.remove(&peer);
@@ -394,8 +396,10 @@ impl<M: StateMachine> Replica<M> {
                     }
                 }
                 EntryKind::Noop | EntryKind::Config => {
-                    let taken = self.requests.applied(id, out);
-                    assert!(taken.is_none(), "a command's place holds no command");
+                    // Only a leader that names a wrong place for a command brings us here.
+                    if let Some(request) = self.requests.applied(id, out) {
+                        self.requests.fail(request, ProposeFate::Unknown, out);
+                    }
                 }
             }
         }

@@ -53,9 +53,12 @@ pub(crate) struct Requests<M: StateMachine> {
     logged: BTreeMap<(Index, Term), (RequestId, Instant)>,
     /// Queries for the next read.
     asking: Vec<Asking<M::Query>>,
-    /// Queries by the read that will confirm them.
+    /// Queries by the read that will confirm them; a read stays until the core ends it, even when
+    /// its last query has timed out.
     reading: BTreeMap<ReadId, Vec<Asking<M::Query>>>,
     next_read: u64,
+    /// No read is begun before: the leader known here has just said that it does not lead.
+    read_at: Instant,
     /// Queries that wait until their index is applied.
     confirmed: BTreeMap<Index, Vec<Asking<M::Query>>>,
     /// Proposals that ended otherwise than applied.
@@ -66,6 +69,10 @@ pub(crate) struct Requests<M: StateMachine> {
 
 /// How often deadlines are looked at: a request may wait this much longer than its limit.
 const CHECK_NS: u64 = 50_000_000;
+
+/// Reads under way, at most; further queries gather for the next one. Enough for a read per turn
+/// over any link, few enough to be asked for again and again while a leader cannot answer.
+const READS_MAX: usize = 64;
 
 impl<M: StateMachine> Requests<M> {
     pub(crate) fn new() -> Self {
@@ -78,6 +85,7 @@ impl<M: StateMachine> Requests<M> {
             asking: Vec::new(),
             reading: BTreeMap::new(),
             next_read: 1,
+            read_at: Instant(0),
             confirmed: BTreeMap::new(),
             failed: 0,
             check_at: Instant(0),
@@ -170,11 +178,14 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// The commands stand in the log from `first` on, or will once this node learns of it.
-    pub(crate) fn logged(&mut self, first: LogId, waiting: impl Iterator<Item = Waiting>) {
-        for (place, waiting) in waiting.enumerate() {
-            let index = Index(first.index.0 + place as u64);
-            self.logged
-                .insert((index, first.term), (waiting.request, waiting.deadline));
+    pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
+        for (place, waiting) in all.into_iter().enumerate() {
+            let at = (Index(first.index.0 + place as u64), first.term);
+            let request = (waiting.request, waiting.deadline);
+            if let Some((other, _)) = self.logged.insert(at, request) {
+                // A leader has named one place twice: no telling which command stands there.
+                self.fail(other, ProposeFate::Unknown, out);
+            }
         }
     }
 
@@ -219,8 +230,9 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// All queries that wait for a read, under one new read.
-    pub(crate) fn begin_read(&mut self) -> Option<ReadId> {
-        if self.asking.is_empty() {
+    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
+        let full = self.reading.len() >= READS_MAX;
+        if self.asking.is_empty() || full || now < self.read_at {
             return None;
         }
         let id = ReadId(self.next_read);
@@ -229,15 +241,24 @@ impl<M: StateMachine> Requests<M> {
         Some(id)
     }
 
-    /// A read has its index: its queries wait until that is applied. Without one they ask again.
-    pub(crate) fn read_done(&mut self, id: ReadId, at: Option<Index>) {
+    /// A read has its index: its queries wait until that is applied. Without one they ask again,
+    /// but whoever answers so would answer the same at once.
+    pub(crate) fn read_done(&mut self, now: Instant, id: ReadId, at: Option<Index>) {
         let Some(queries) = self.reading.remove(&id) else {
             return;
         };
         match at {
             Some(index) => self.confirmed.entry(index).or_default().extend(queries),
-            None => self.asking.extend(queries),
+            None => {
+                self.asking.extend(queries);
+                self.read_at = now.after(CHECK_NS);
+            }
         }
+    }
+
+    /// The leader, or the way to it, is another: it may be asked at once.
+    pub(crate) fn ask_at_once(&mut self) {
+        self.read_at = Instant(0);
     }
 
     /// The queries that can be answered once everything up to `applied` is applied.
@@ -303,7 +324,6 @@ impl<M: StateMachine> Requests<M> {
         for queries in self.reading.values_mut().chain(self.confirmed.values_mut()) {
             end(queries, ReadFate::Timeout);
         }
-        self.reading.retain(|_, queries| !queries.is_empty());
         self.confirmed.retain(|_, queries| !queries.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use headwater_raft::{Index, Input as CoreInput, Instant, LogId, NodeId, Pull};
+use headwater_raft::{Index, Input as CoreInput, Instant, LogId, NodeId, Pull, RoleName};
 
 use crate::codec::Frame;
 use crate::entry::{LogOrder, SnapshotMeta};
@@ -260,6 +260,10 @@ impl<M: StateMachine> Replica<M> {
         bytes: Bytes,
         out: &mut Vec<Output<M>>,
     ) {
+        // The piece says that its sender leads the term, which may have ended since it was ordered.
+        if self.raft.role() != RoleName::Leader {
+            return;
+        }
         let Some(sending) = self.snapshots.sending.get_mut(&to) else {
             return;
         };

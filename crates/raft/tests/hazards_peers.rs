@@ -1,0 +1,53 @@
+//! Peers that say what no correct peer says, and a node that finds itself broken.
+//!
+//! # Source
+//! Rules R6 and R12; raft paper, Figure 3.
+
+mod common;
+
+use common::solo::*;
+use common::*;
+
+#[test]
+fn a_round_that_was_never_begun_confirms_no_read() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    solo.hear(2, durable(2, 1));
+    let fx = solo.hear(2, beat_reply(2, 1));
+    assert!(
+        matches!(fx[..], [Effect::Refused { .. }]),
+        "nobody has asked for round 1: {fx:?}"
+    );
+    let mut fx = Vec::new();
+    solo.raft.read(solo.now, ReadId(7), &mut fx);
+    let answered = |fx: &[Effect]| fx.iter().any(|e| matches!(e, Effect::Read { .. }));
+    assert!(!answered(&fx), "nobody has answered round 1: {fx:?}");
+    let fx = solo.hear(3, beat_reply(2, 1));
+    assert!(answered(&fx), "node 3 has: {fx:?}");
+}
+
+#[test]
+fn nothing_of_a_step_that_breaks_an_invariant_gets_out() {
+    let mut solo = Solo::new(3, 1, &[]);
+    let config = Config::of_voters((1..=3).map(NodeId));
+    // A driver's mistake: no leader of this term or before can have made such an entry.
+    let base = id(2, 9);
+    let fx = solo.step(Input::Installed { base, config });
+    assert!(solo.raft.is_halted());
+    assert!(matches!(fx[..], [Effect::Halt { .. }]), "{fx:?}");
+}
+
+#[test]
+fn a_question_for_a_read_that_waits_for_the_terms_first_commit_is_kept_once() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    let (id, life) = (ReadId(1), 5);
+    for _ in 0..3 {
+        assert_eq!(solo.hear(2, Message::ReadAsk { id, life }), []);
+    }
+    let mut fx = solo.hear(2, durable(2, 1));
+    for round in 1..=3 {
+        fx.extend(solo.hear(2, beat_reply(2, round)));
+    }
+    let tells = |m: &Message| matches!(m, Message::ReadTell { .. });
+    let told = sent_to(&fx, 2).iter().filter(|m| tells(m)).count();
+    assert_eq!(told, 1, "asked three times, answered once: {fx:?}");
+}
