@@ -78,7 +78,9 @@ impl<M: StateMachine> Replica<M> {
         };
         let raft = Raft::recover(now, core_options, core)?;
         let bodies = Bodies::new(disk.log_base, disk.entries);
-        let snapshots = Snapshots::new(disk.base, bodies.weight(disk.base.index));
+        let state_bytes = disk.machine.size_bytes();
+        let weight = bodies.weight(disk.base.index);
+        let snapshots = Snapshots::new(disk.base, weight, state_bytes);
         Ok(Self {
             options,
             now,
