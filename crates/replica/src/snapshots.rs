@@ -5,6 +5,7 @@
 //! Raft paper §7, Figure 13; dissertation §5.1.3 (when), §5.2 (learning from one).
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -89,7 +90,12 @@ impl<M: StateMachine> Replica<M> {
             }
             FileDone::Loaded { meta, machine } => self.on_loaded(meta, machine, out),
             // The leader will notice the silence and start again from the first piece.
-            FileDone::Refused { .. } => {}
+            FileDone::Refused { base, why } => {
+                if let Some(from) = self.snapshots.receiving_from {
+                    let why = format!("its snapshot of {base} was dropped: {why}");
+                    out.push(Output::Refused { from, why });
+                }
+            }
             FileDone::Piece {
                 to,
                 base,
