@@ -111,10 +111,21 @@ impl Raft {
     /// Sends `message` once the term and vote it stands on are safe; at once if they are.
     pub(crate) fn send_when_safe(&mut self, to: NodeId, message: Message, fx: &mut Vec<Effect>) {
         if self.durable.hard_is_safe() {
-            fx.push(Effect::Send { to, message });
-        } else {
-            self.durable.waiting.push((self.hard.term, to, message));
+            return fx.push(Effect::Send { to, message });
         }
+        let (term, waiting) = (self.hard.term, &mut self.durable.waiting);
+        if let Message::BeatReply { round: new, .. } = message {
+            // The highest round says all: a hung disk must not let answers pile up.
+            for (spoken_in, id, said) in &mut *waiting {
+                if let Message::BeatReply { round, .. } = said
+                    && (*spoken_in, *id) == (term, to)
+                {
+                    *round = new.max(*round);
+                    return;
+                }
+            }
+        }
+        waiting.push((term, to, message));
     }
 
     /// Every write up to `upto` is durable: whatever waited for that may now be said and counted.

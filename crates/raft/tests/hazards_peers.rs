@@ -51,3 +51,15 @@ fn a_question_for_a_read_that_waits_for_the_terms_first_commit_is_kept_once() {
     let told = sent_to(&fx, 2).iter().filter(|m| tells(m)).count();
     assert_eq!(told, 1, "asked three times, answered once: {fx:?}");
 }
+
+#[test]
+fn of_heartbeats_that_wait_for_a_disk_only_the_last_is_answered() {
+    let mut solo = Solo::new(3, 1, &[]);
+    // The write of term 2 hangs, and every round of reads at the leader brings a heartbeat.
+    for round in 1..=1000 {
+        let fx = solo.hear(2, beat(2, 0, round));
+        assert_eq!(sent_to(&fx, 2), [], "term 2 is not durable");
+    }
+    let fx = solo.persist();
+    assert_eq!(sent_to(&fx, 2), [beat_reply(2, 1000)]);
+}

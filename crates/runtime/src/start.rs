@@ -231,7 +231,9 @@ async fn recover<M: StateMachine>(
             recovered,
             wal,
             store,
-            disk,
+            // Recovery's open files are closed: a snapshot among them would keep its space when
+            // the snapshots' thread removes it.
+            disk: disk.another(Use::Log),
         })
     });
     match opened.await {

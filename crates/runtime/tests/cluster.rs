@@ -257,3 +257,37 @@ async fn a_leader_that_goes_is_replaced_before_any_timeout_could_show_it() {
     let silent = gone.elapsed();
     assert!(silent < Duration::from_secs(5), "{silent:?}");
 }
+
+#[tokio::test]
+async fn the_snapshot_a_node_started_from_gives_its_space_back_once_it_is_old() {
+    let small = |config: &mut headwater_runtime::NodeConfig| config.snapshot_log_bytes = 64 << 10;
+    let mut cluster = Cluster::started(1, small).await;
+    let mut taken = 0;
+    for life in 0..2 {
+        for _ in 0..4 {
+            for _ in 0..20 {
+                let command = vec![b'x'; 4 << 10];
+                let applied = cluster.node(1).propose(command.into()).await;
+                applied.expect("a cluster of one");
+            }
+            until("a snapshot is taken", || {
+                let index = cluster.node(1).status().counters["snapshot_index"];
+                index > std::mem::replace(&mut taken, index)
+            })
+            .await;
+        }
+        if life == 0 {
+            cluster.stop(1).await;
+            cluster.start(1).await;
+        }
+    }
+    // A file that is removed while somebody has it open keeps its space.
+    let data_dir = cluster.data_dir(1);
+    let open = std::fs::read_dir("/proc/self/fd").expect("Linux");
+    let gone: Vec<_> = open
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .filter(|path| path.starts_with(&data_dir) && path.to_string_lossy().ends_with("(deleted)"))
+        .collect();
+    assert!(gone.is_empty(), "removed but open: {gone:?}");
+    cluster.stop_all().await;
+}
