@@ -60,6 +60,15 @@ impl Durable {
             *last = (*last).min(from.prev());
         }
     }
+
+    /// A durable snapshot covers everything up to `base`, whatever the log's writes are up to: a
+    /// log that ends before it is void at recovery.
+    pub(crate) fn covered(&mut self, base: Index) {
+        self.index = self.index.max(base);
+        for (_, last) in &mut self.pending {
+            *last = (*last).max(base);
+        }
+    }
 }
 
 /// The parts of a [`Write`] that the rooms decide.

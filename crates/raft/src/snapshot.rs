@@ -23,6 +23,7 @@ impl Raft {
             return self.halt("a snapshot covers what is not committed here", fx);
         }
         self.log.compact(base);
+        self.durable.covered(base.index);
     }
 
     /// The leader offers a piece of a snapshot; the term has been dealt with.
@@ -53,6 +54,7 @@ impl Raft {
                 fx,
             );
         }
+        self.durable.covered(base.index);
         self.verify_committed(fx);
     }
 }

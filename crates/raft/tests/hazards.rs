@@ -6,6 +6,7 @@
 
 mod common;
 
+use common::solo::*;
 use common::*;
 
 // Reads.
@@ -123,4 +124,386 @@ fn a_follower_that_is_up_to_date_is_sent_no_snapshot_by_a_new_leader() {
         "a snapshot for a follower that lacks nothing"
     );
     assert_eq!(c.raft(2).matched(n(3)), Some(Index(6)));
+}
+
+#[test]
+fn nodes_whose_logs_are_all_forgotten_elect_commit_and_restart() {
+    let mut c = with_forgotten_log();
+    for at in 1..=3 {
+        c.crash(at, 0);
+        c.restart(at);
+    }
+    assert_eq!(c.terms(1), [] as [u64; 0]);
+    c.elect(1);
+    c.deadline(1);
+    c.settle();
+    // Node 3 has an empty log and no snapshot; it needs the leader's.
+    assert_eq!(c.raft(3).commit(), Index(0));
+    c.install(3);
+    c.settle();
+    assert_eq!((c.raft(3).base(), c.raft(3).commit()), (id(1, 5), Index(6)));
+    c.deadline(1);
+    c.settle();
+    c.propose(1, 2).expect("leads");
+    c.settle();
+    for at in 1..=3 {
+        assert_eq!((c.raft(at).base(), c.terms(at)), (id(1, 5), vec![2, 2, 2]));
+    }
+}
+
+// Durability.
+
+#[test]
+fn a_cluster_of_one_commits_only_what_is_durable() {
+    let mut c = Cluster::new(1);
+    c.elect(1);
+    let first = c.propose(1, 3).expect("leads");
+    assert_eq!((first, c.raft(1).commit()), (id(1, 2), Index(1)));
+    c.settle();
+    assert_eq!(c.raft(1).commit(), Index(4));
+}
+
+#[test]
+fn a_late_sync_of_overwritten_entries_acknowledges_nothing_of_their_replacements() {
+    let mut solo = Solo::new(3, 1, &[1]);
+    solo.hear(2, append(2, id(1, 1), &[2, 2], 0));
+    // Two writes are under way: term 2, and its entries. A newer leader replaces them.
+    solo.hear(3, append(3, id(1, 1), &[3, 3], 0));
+    for (upto, expected) in [(1, None), (2, None), (3, Some(1)), (4, Some(3))] {
+        let fx = solo.step(Input::Persisted {
+            upto: WriteId(upto),
+        });
+        let acknowledged: Vec<Message> = expected.map(|at| durable(3, at)).into_iter().collect();
+        assert_eq!(sent_to(&fx, 3), acknowledged, "after write {upto}");
+        assert_eq!(
+            sent_to(&fx, 2),
+            [],
+            "nobody promises anything to the old leader"
+        );
+    }
+}
+
+#[test]
+fn nothing_behind_a_write_that_is_not_durable_is_acknowledged() {
+    let mut solo = Solo::new(3, 1, &[]);
+    let mut sent = Vec::new();
+    for index in 0..4 {
+        let prev = id(u64::from(index > 0), index);
+        sent.extend(sent_to(&solo.hear(2, append(1, prev, &[1], 0)), 2));
+    }
+    assert_eq!(sent, []);
+    // The second of four syncs is the last that ever succeeds.
+    let fx = solo.step(Input::Persisted { upto: WriteId(2) });
+    assert_eq!(sent_to(&fx, 2), [durable(1, 2)]);
+}
+
+#[test]
+fn an_append_that_leaves_a_gap_is_not_taken() {
+    let mut c = Cluster::new(3);
+    c.batch = 1;
+    c.elect(1);
+    c.propose(1, 3).expect("leads");
+    assert_eq!(c.on_wire(1, 2).len(), 3, "one entry a message");
+    c.take(1, 2);
+    c.deliver_wire(1, 2);
+    c.persist(2);
+    assert_eq!(
+        c.terms(2),
+        [1],
+        "what came behind the lost one does not fit"
+    );
+    c.settle();
+    assert_eq!(c.terms(2), [1, 1, 1, 1]);
+}
+
+// Elections.
+
+#[test]
+fn a_candidates_second_life_does_not_count_the_votes_of_its_first() {
+    let mut c = Cluster::new(3);
+    c.stand(1);
+    c.settle_but(|_, _, m| matches!(m, Message::VoteReply { pre: false, .. }));
+    assert_eq!(
+        (c.raft(1).role(), c.raft(1).term()),
+        (RoleName::Candidate, Term(1))
+    );
+    let grant = vote_reply(Term(1), false, true);
+    c.crash(1, 0);
+    c.restart(1);
+    c.receive(2, 1, grant.clone());
+    c.stand(1);
+    c.settle_but(|_, _, m| matches!(m, Message::Vote { pre: false, .. }));
+    c.receive(2, 1, grant);
+    assert_eq!(
+        (c.raft(1).role(), c.raft(1).term()),
+        (RoleName::Candidate, Term(2))
+    );
+}
+
+#[test]
+fn a_vote_request_leaves_only_when_term_and_own_vote_are_durable() {
+    let mut solo = Solo::new(3, 1, &[]);
+    solo.deadline();
+    let fx = solo.hear(2, vote_reply(Term(2), true, true));
+    assert_eq!(solo.raft.role(), RoleName::Candidate);
+    assert!(
+        !fx.iter()
+            .any(|effect| matches!(effect, Effect::Send { .. }))
+    );
+    // Until then no vote counts, wherever it comes from.
+    solo.hear(2, vote_reply(Term(2), false, true));
+    assert_eq!(solo.raft.role(), RoleName::Candidate);
+}
+
+#[test]
+fn a_pre_vote_changes_nothing_on_either_side() {
+    let mut solo = Solo::voted(3, 4, Some(2), &[1]);
+    let state = |solo: &Solo| {
+        let raft = &solo.raft;
+        (
+            raft.hard_state(),
+            raft.role(),
+            raft.leader(),
+            raft.next_deadline(),
+        )
+    };
+    let before = state(&solo);
+    for (term, granted) in [(5, true), (900, true), (4, false)] {
+        let fx = solo.hear(3, pre_vote(term, id(1, 1)));
+        let told = if granted { Term(term) } else { Term(4) };
+        assert_eq!(fx.len(), 1, "an answer and no write");
+        assert_eq!(sent_to(&fx, 3), [vote_reply(told, true, granted)]);
+        assert_eq!(state(&solo), before);
+    }
+    let fx = solo.deadline();
+    assert!(!fx.iter().any(|effect| matches!(effect, Effect::Persist(_))));
+    assert_eq!(solo.raft.hard_state(), before.0);
+}
+
+#[test]
+fn who_hears_a_leader_gives_no_vote_and_no_pre_vote() {
+    let mut solo = Solo::new(3, 4, &[]);
+    solo.hear(2, beat(4, 0, 0));
+    solo.now = solo.now.after(Options::default().election_ns - 1);
+    assert_eq!(
+        solo.answer(3, pre_vote(5, id(4, 9))),
+        [vote_reply(Term(4), true, false)]
+    );
+    assert_eq!(solo.answer(3, vote(5, id(4, 9))), []);
+    assert_eq!(
+        (solo.raft.term(), solo.raft.leader()),
+        (Term(4), Some(n(2)))
+    );
+    solo.now = solo.now.after(1);
+    assert_eq!(
+        solo.answer(3, pre_vote(5, id(4, 9))),
+        [vote_reply(Term(5), true, true)]
+    );
+    assert_eq!(
+        solo.answer(3, vote(5, id(4, 9))),
+        [vote_reply(Term(5), false, true)]
+    );
+}
+
+#[test]
+fn a_node_that_cannot_hear_its_leader_disturbs_nobody() {
+    // 2 hears 3 and is heard by it, but not by the leader 1: a partial partition.
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    c.cut_one_way(1, 2);
+    c.cut_one_way(2, 1);
+    c.live(5 * c.options.election_ns);
+    assert_eq!((c.leader(), c.raft(1).term()), (Some(1), Term(1)));
+    assert_eq!(c.raft(2).role(), RoleName::PreCandidate);
+    c.propose(1, 1).expect("leads");
+    c.settle();
+    assert_eq!(c.raft(3).last(), id(1, 2));
+}
+
+#[test]
+fn a_leader_that_hears_no_quorum_steps_down_though_all_hear_it() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    c.cut_one_way(2, 1);
+    c.cut_one_way(3, 1);
+    let elected = c.now;
+    while c.raft(1).role() == RoleName::Leader {
+        c.deadline(1);
+        c.settle();
+        let silent = c.now.since(elected);
+        assert!(
+            silent <= 2 * c.options.election_ns,
+            "a leader without a quorum goes on"
+        );
+    }
+    c.elect(2);
+    c.propose(2, 1).expect("leads");
+    c.settle();
+    assert_eq!(c.raft(2).commit(), Index(3));
+}
+
+#[test]
+fn a_node_with_a_newer_term_but_an_older_log_does_not_block_elections() {
+    let mut c = Cluster::with_logs(&[(1, &[1, 1]), (9, &[1]), (1, &[])]);
+    c.crash(3, 0);
+    c.stand(1);
+    c.settle();
+    assert_eq!(
+        c.raft(1).term(),
+        Term(9),
+        "the refusal says which term it takes"
+    );
+    c.elect(1);
+    assert_eq!(c.raft(1).term(), Term(10));
+}
+
+#[test]
+fn two_of_four_are_no_majority() {
+    let mut solo = Solo::new(4, 1, &[1]);
+    solo.stand();
+    solo.hear(2, vote_reply(Term(2), false, true));
+    assert_eq!(solo.raft.role(), RoleName::Candidate);
+    solo.hear(3, vote_reply(Term(2), false, true));
+    solo.persist();
+    solo.hear(2, durable(2, 2));
+    assert_eq!(
+        (solo.raft.role(), solo.raft.commit()),
+        (RoleName::Leader, Index(0))
+    );
+    solo.hear(3, durable(2, 2));
+    assert_eq!(solo.raft.commit(), Index(2));
+}
+
+// Heartbeats claim nothing.
+
+#[test]
+fn an_answered_heartbeat_is_no_copy_and_a_heartbeat_is_no_proof_of_agreement() {
+    let mut solo = Solo::leading(3, 1, &[1]);
+    solo.hear(2, beat_reply(2, 0));
+    solo.hear(3, beat_reply(2, 0));
+    assert_eq!(
+        (solo.raft.matched(n(2)), solo.raft.commit()),
+        (Some(Index(0)), Index(0))
+    );
+    // The follower's entries may be those of another leader.
+    let mut solo = Solo::new(3, 1, &[1, 1]);
+    solo.hear(2, beat(2, 2, 0));
+    solo.hear(
+        2,
+        Message::Commit {
+            term: Term(2),
+            commit: Index(2),
+        },
+    );
+    assert_eq!(solo.raft.commit(), Index(0));
+    solo.hear(2, append(2, id(1, 1), &[2], 2));
+    assert_eq!((solo.raft.commit(), solo.terms()), (Index(2), vec![1, 2]));
+}
+
+#[test]
+fn what_a_former_leader_verified_says_nothing_of_the_next() {
+    let mut solo = Solo::new(3, 2, &[1, 1]);
+    solo.hear(2, append(2, id(1, 2), &[], 0));
+    solo.hear(3, beat(3, 2, 0));
+    assert_eq!(
+        solo.raft.commit(),
+        Index(0),
+        "the new leader's log may differ"
+    );
+    assert_eq!(
+        sent_to(&solo.persist(), 3),
+        [beat_reply(3, 0)],
+        "and is owed nothing yet"
+    );
+}
+
+// Reads.
+
+#[test]
+fn a_read_waits_for_the_first_commit_of_the_term() {
+    let mut c = Cluster::with_logs(&[(1, &[1, 1]), (1, &[1, 1]), (1, &[1])]);
+    c.pulls = false;
+    c.elect(1);
+    let early = c.read(1);
+    c.settle();
+    assert_eq!(
+        c.answer(1, early),
+        None,
+        "what is committed is not known yet"
+    );
+    c.pulls = true;
+    c.deadline(1);
+    c.settle();
+    assert_eq!(c.answer(1, early), Some(Ok(Index(3))));
+}
+
+#[test]
+fn a_deposed_leader_serves_no_read() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    c.isolate(1);
+    c.elect(2);
+    c.propose(2, 1).expect("leads");
+    c.settle();
+    let stale = c.read(1);
+    c.settle();
+    assert_eq!(c.answer(1, stale), None);
+    c.heal();
+    c.deadline(2);
+    c.settle();
+    assert_eq!(c.answer(1, stale), Some(Err(ReadLost::LeaderChanged)));
+}
+
+#[test]
+fn only_answers_of_this_term_and_round_confirm_a_read() {
+    let mut solo = Solo::leading(5, 1, &[1]);
+    for peer in [2, 3] {
+        solo.hear(peer, durable(2, 2));
+    }
+    let mut fx = Vec::new();
+    solo.raft.read(solo.now, ReadId(7), &mut fx);
+    assert_eq!(sent_to(&fx, 2), [beat(2, 2, 1)]);
+    let served = |fx: &[Effect]| {
+        fx.iter()
+            .any(|effect| matches!(effect, Effect::Read { .. }))
+    };
+    let cases = [
+        (2, beat_reply(2, 0), false),
+        (3, beat_reply(2, 0), false),
+        (4, beat_reply(1, 9), false),
+        (2, beat_reply(2, 1), false),
+        (2, beat_reply(2, 1), false),
+        (3, durable(2, 2), false),
+        (5, beat_reply(2, 1), true),
+        (3, beat_reply(2, 1), false),
+    ];
+    for (peer, reply, expected) in cases {
+        let fx = solo.hear(peer, reply.clone());
+        assert_eq!(served(&fx), expected, "{peer} {reply:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_is_no_answer() {
+    let mut c = Cluster::new(3);
+    c.elect(1);
+    let first = c.read(2);
+    c.settle_but(|_, to, _| to == 2);
+    let (id, life) = (first, c.node(2).life);
+    c.crash(2, 0);
+    c.restart(2);
+    c.deadline(1);
+    c.settle();
+    // The new life happens to use the same name for a read.
+    c.reuse_read(id);
+    let second = c.read(2);
+    c.drop_all();
+    let at = Some(Index(0));
+    c.receive(1, 2, Message::ReadTell { id, life, at });
+    assert_eq!((second, c.answer(2, second)), (first, None));
+    for _ in 0..2 {
+        c.deadline(1);
+        c.settle();
+    }
+    assert_eq!(c.answer(2, second), Some(Ok(Index(1))));
 }

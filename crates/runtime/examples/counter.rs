@@ -1,4 +1,4 @@
-//! A replicated counter: three nodes in one process, a proposal, and a read that sees it.
+#![doc = "A replicated counter: three nodes in one process, proposals, and a read that sees them."]
 
 use std::{collections::BTreeMap, time::Duration};
 

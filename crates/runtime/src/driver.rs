@@ -77,6 +77,16 @@ impl StatusCell {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The node runs no longer: it leads nobody and follows nobody.
+    pub fn mark_stopped(&self) {
+        let status = ReplicaStatus {
+            role: "stopped",
+            leader: None,
+            ..self.read()
+        };
+        self.write(status);
+    }
+
     fn write(&self, status: ReplicaStatus) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
@@ -140,10 +150,8 @@ impl<M: StateMachine> Driver<M> {
         let mut timer = Box::pin(sleep_until(tokio::time::Instant::now()));
         let mut armed = Instant(0);
         loop {
-            self.take_in();
-            // Whoever else is ready to run gets to put its events in too: handlers of requests
-            // that came with one read of the network then share one turn.
-            tokio::task::yield_now().await;
+            // Handlers of requests that came with one read of the network are queued before this
+            // task, which the first of them wakes; so they share the turn without being waited for.
             self.take_in();
             self.end_turn();
             if let Some(text) = self.halted.take() {

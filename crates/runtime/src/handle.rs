@@ -135,7 +135,7 @@ pub struct Status {
     pub term: Term,
     /// The leader it knows of.
     pub leader: Option<NodeId>,
-    /// Its role, in a word: `leader`, `follower`, `candidate`, `pre-candidate`.
+    /// Its role, in a word: `leader`, `follower`, `candidate`, `pre-candidate`, or `stopped`.
     pub role: &'static str,
     /// The last entry in its log.
     pub last: LogId,

@@ -3,7 +3,7 @@
 //! Bring a [`StateMachine`]; [`Handle::start`] gives it a durable log, peers over TCP, recovery
 //! and snapshots. A whole program, three nodes in one process:
 //!
-//! ```ignore
+//! ```no_run
 #![doc = include_str!("../examples/counter.rs")]
 //! ```
 //!

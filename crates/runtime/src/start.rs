@@ -121,7 +121,7 @@ fn supervise<M: StateMachine>(
     node: NodeId,
     parts: Parts<M>,
 ) -> watch::Receiver<Option<StopReason>> {
-    let inbox = parts.inbox.clone();
+    let (inbox, status) = (parts.inbox.clone(), parts.status.clone());
     let (stopped, watcher) = watch::channel(None);
     let driver = tokio::spawn(Driver::new(parts).run());
     tokio::spawn(async move {
@@ -137,6 +137,7 @@ fn supervise<M: StateMachine>(
         };
         // After a panic the loop could not close it; what waits in it is dropped, and so answered.
         drop(inbox.close());
+        status.mark_stopped();
         match &reason {
             StopReason::Shutdown => tracing::info!(%node, "node stopped"),
             StopReason::Halted(text) => tracing::error!(%node, text, "node halted"),

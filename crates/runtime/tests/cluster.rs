@@ -184,7 +184,9 @@ async fn a_stopped_node_says_so_and_a_command_too_large_is_not_taken() {
     assert_eq!(node.propose(word(1)).await, Err(ProposeError::Stopped));
     let read = node.query((), ReadLevel::Local).await;
     assert_eq!(read, Err(headwater_runtime::ReadError::Stopped));
-    assert_eq!(node.status().applied.0, node.status().commit.0);
+    let status = node.status();
+    assert_eq!(status.applied, status.commit);
+    assert_eq!((status.role, status.leader), ("stopped", None));
 }
 
 #[tokio::test]
@@ -201,4 +203,57 @@ async fn a_node_ends_with_its_last_handle() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(cluster.settled().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_fails_halts_and_the_others_go_on() {
+    let mut cluster = Cluster::started(3, |config| config.segment_bytes = 64 << 10).await;
+    let leader = cluster.leader().await;
+    propose(&cluster, leader, word(1)).await;
+    // No file can be made where a directory is, so the log finds no room for its next segment.
+    for name in ["next.tmp", "spare.tmp"] {
+        let path = cluster.data_dir(leader).join("wal").join(name);
+        let _ = std::fs::remove_file(&path);
+        std::fs::create_dir_all(path).expect("made");
+    }
+    let node = cluster.nodes.remove(&headwater_runtime::NodeId(leader));
+    let node = node.expect("it runs");
+    let mut refused = None;
+    for _ in 0..100 {
+        if let Err(e) = node.propose(vec![7; 4 << 10].into()).await {
+            refused = Some(e);
+            break;
+        }
+    }
+    // The command under way may have reached the others before the disk refused it here; if they
+    // had committed it already, the next one met a node that had stopped.
+    let open = matches!(refused, Some(ProposeError::Unknown(_)));
+    assert!(
+        open || refused == Some(ProposeError::Stopped),
+        "{refused:?}"
+    );
+    let StopReason::Halted(text) = node.stopped().await else {
+        panic!("it went on without a disk");
+    };
+    assert!(text.contains("wal/next.tmp"), "{text}");
+    assert_eq!(node.propose(word(2)).await, Err(ProposeError::Stopped));
+    let before = cluster.settled().await.len() as u64;
+    let other = cluster.leader().await;
+    assert_ne!(other, leader);
+    assert_eq!(propose(&cluster, other, word(3)).await, before + 1);
+}
+
+#[tokio::test]
+async fn a_leader_that_goes_is_replaced_before_any_timeout_could_show_it() {
+    let mut cluster = Cluster::started(3, |config| {
+        config.heartbeat = Duration::from_millis(500);
+        config.election = Duration::from_secs(10);
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let gone = Instant::now();
+    cluster.stop(leader).await;
+    cluster.leader().await;
+    let silent = gone.elapsed();
+    assert!(silent < Duration::from_secs(5), "{silent:?}");
 }

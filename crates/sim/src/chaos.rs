@@ -115,6 +115,15 @@ impl World {
                     .directions(|from, to| (inbound && to == node) || (outbound && from == node));
                 self.part(cut, for_ns, resets);
             }
+            Fault::SyncFails { whom, nth, down_ns } => {
+                let dice = self.dice.fork();
+                let node = self.whom(whom, marked);
+                let struck = &mut self.nodes[node];
+                if struck.live.is_some() {
+                    struck.disk.fail_sync(nth, dice);
+                    struck.sync_armed = Some(down_ns);
+                }
+            }
             Fault::Reset { a, b } => {
                 if a != b {
                     let tells = [self.dice.chance(3, 4), self.dice.chance(3, 4)];
@@ -180,7 +189,7 @@ impl World {
             let node = &mut self.nodes[at];
             node.paused_until = now;
             node.slow = Slow::default();
-            node.armed = None;
+            (node.armed, node.sync_armed) = (None, None);
             if let Some(live) = &mut node.live {
                 node.disk.restart();
                 live.crash_in_turn = None;

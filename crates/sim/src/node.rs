@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) slow: Slow,
     /// What kind of crash comes when the disk gives out.
     pub(crate) armed: Option<Crash>,
+    /// How long the node stays down when a sync fails, if one is to.
+    pub(crate) sync_armed: Option<u64>,
 }
 
 /// A running process.
@@ -147,6 +149,7 @@ impl Node {
             paused_until: 0,
             slow: Slow::default(),
             armed: None,
+            sync_armed: None,
         }
     }
 

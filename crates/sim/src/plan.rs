@@ -210,6 +210,15 @@ pub enum Fault {
         /// Whether the connections break, or merely fall silent.
         resets: bool,
     },
+    /// A sync fails: what it did not write counts as clean. The process ends, as it must.
+    SyncFails {
+        /// Whose.
+        whom: Whom,
+        /// Which of the next (from one).
+        nth: u64,
+        /// How long the node stays down.
+        down_ns: u64,
+    },
     /// A connection breaks and comes back.
     Reset {
         /// One end.
@@ -229,12 +238,21 @@ pub(crate) fn between(dice: &mut Dice, low: u64, high: u64) -> u64 {
     low + dice.below(high - low + 1)
 }
 
+/// Seeds from here on are of the next generation, and so on: how plans are drawn changes only
+/// with a new generation, so that a kept seed stays the world it was.
+pub const GENERATION: u64 = 1_000_000_000;
+
 impl Plan {
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5bd1_e995);
-        let knobs = Knobs::draw(&mut dice.fork());
-        let faults = draw_faults(&mut dice.fork(), &knobs);
+        let is_second = seed >= GENERATION;
+        let mut knobs = Knobs::draw(&mut dice.fork());
+        let mut fault_dice = dice.fork();
+        if is_second {
+            knobs.draw_second(&mut dice);
+        }
+        let faults = draw_faults(&mut fault_dice, &knobs, is_second);
         Self {
             seed,
             knobs,
@@ -286,9 +304,29 @@ impl Knobs {
     }
 }
 
-fn draw_faults(dice: &mut Dice, knobs: &Knobs) -> Vec<Planned> {
+impl Knobs {
+    /// The second generation: some worlds last, and snapshots matter more.
+    fn draw_second(&mut self, dice: &mut Dice) {
+        if dice.chance(1, 8) {
+            self.faults_ns *= 4;
+        }
+        if dice.chance(1, 2) {
+            self.snapshot_log_bytes = pick(dice, &[200, 500]);
+            self.log_keep_bytes = pick(dice, &[0, 100]);
+            self.value_bytes = pick(dice, &[10, 50]);
+        }
+    }
+}
+
+fn draw_faults(dice: &mut Dice, knobs: &Knobs, is_second: bool) -> Vec<Planned> {
     // Each class is in half of the worlds, and each of its faults as likely as the others'.
-    let classes: Vec<u64> = (0..7).filter(|_| dice.chance(1, 2)).collect();
+    let classes = if is_second { 8 } else { 7 };
+    let classes: Vec<u64> = (0..classes).filter(|_| dice.chance(1, 2)).collect();
+    let spans: &[u64] = if is_second {
+        &[1, 5, 20, 80]
+    } else {
+        &[1, 5, 20]
+    };
     let mut faults = Vec::new();
     if classes.is_empty() {
         return faults;
@@ -302,7 +340,10 @@ fn draw_faults(dice: &mut Dice, knobs: &Knobs) -> Vec<Planned> {
         } else {
             When::At(dice.below(knobs.faults_ns))
         };
-        let fault = draw_fault(dice, knobs, class, conditional);
+        let whom = draw_whom(dice, knobs, conditional);
+        let for_ns_max = knobs.election_ns * pick(dice, spans) / 4;
+        let for_ns = between(dice, 1, for_ns_max);
+        let fault = draw_fault(dice, knobs, class, (whom, for_ns));
         faults.push(Planned { when, fault });
     }
     faults
@@ -316,10 +357,7 @@ fn draw_whom(dice: &mut Dice, knobs: &Knobs, conditional: bool) -> Whom {
     }
 }
 
-fn draw_fault(dice: &mut Dice, knobs: &Knobs, class: u64, conditional: bool) -> Fault {
-    let whom = draw_whom(dice, knobs, conditional);
-    let for_ns_max = knobs.election_ns * pick(dice, &[1, 5, 20]) / 4;
-    let for_ns = between(dice, 1, for_ns_max);
+fn draw_fault(dice: &mut Dice, knobs: &Knobs, class: u64, (whom, for_ns): (Whom, u64)) -> Fault {
     let nodes = knobs.nodes as u64;
     match class {
         0 | 1 => Fault::Crash {
@@ -354,6 +392,11 @@ fn draw_fault(dice: &mut Dice, knobs: &Knobs, class: u64, conditional: bool) -> 
                 resets: dice.chance(1, 3),
             }
         }
+        7 => Fault::SyncFails {
+            whom,
+            nth: between(dice, 1, 6),
+            down_ns: for_ns,
+        },
         _ => Fault::Reset {
             a: dice.below(nodes) as usize,
             b: dice.below(nodes) as usize,

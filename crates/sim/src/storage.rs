@@ -8,10 +8,10 @@
 use headwater_raft::{Config, NodeId};
 use headwater_replica::Disk;
 use headwater_replica::interface::{Input, Options};
-use headwater_replica::recovery::{self, Expect, OpenError};
+use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
-use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::wal::WalOptions;
+use headwater_replica::snapshot_file::{FileDone, SnapshotStore};
+use headwater_replica::wal::{Wal, WalOptions};
 
 use crate::check::{Violation, ensure};
 use crate::node::{Crash, Live};
@@ -184,6 +184,15 @@ impl World {
         error: &headwater_replica::DiskError,
     ) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
+        let sync_armed = node.sync_armed.take();
+        if !node.disk.is_down()
+            && let Some(down_ns) = sync_armed
+        {
+            // A process that saw a sync fail ends; its page cache says what the disk does not hold.
+            self.stats.failed_syncs += 1;
+            let power = false;
+            return self.crash(at, Crash { power, down_ns });
+        }
         ensure(node.disk.is_down(), "disk", || {
             format!("n{}: {error} on a healthy disk", at + 1)
         })?;
@@ -197,7 +206,7 @@ impl World {
     /// A node dies: what its disk was doing is done in part, all else is forgotten.
     pub(crate) fn crash(&mut self, at: usize, crash: Crash) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
-        node.armed = None;
+        (node.armed, node.sync_armed) = (None, None);
         let Some(mut live) = node.live.take() else {
             return Ok(());
         };
@@ -254,48 +263,19 @@ impl World {
 
     /// A node starts: recovery reads its disk, and must find what it was promised.
     pub(crate) fn on_start(&mut self, at: usize) -> Result<(), Violation> {
-        let knobs = self.plan.knobs.clone();
-        let broken = self.calm_at.is_none() && self.dice.chance(knobs.broken_starts, 1000);
-        let voters = (1..=self.nodes.len() as u64).map(NodeId);
-        let node = &mut self.nodes[at];
-        if node.live.is_some() {
+        if self.nodes[at].live.is_some() {
             return Ok(());
         }
-        node.life += 1;
-        node.disk.restart();
-        if broken {
-            node.disk.crash_after(1 + self.dice.below(30));
-        }
-        let expect = Expect {
-            cluster: CLUSTER,
-            node: node.id,
-            fresh_incarnation: u128::from(self.dice.next()) << 64 | u128::from(self.dice.next()),
-            first_config: Config::of_voters(voters),
+        let Some((found, wal, store)) = self.open(at)? else {
+            self.stats.broken_starts += 1;
+            self.schedule.after(MS, Event::Start { node: at });
+            return Ok(());
         };
-        let wal_options = WalOptions {
-            segment_bytes: knobs.segment_bytes << self.dice.below(2),
-        };
-        let opened = recovery::open::<Witness>(&mut node.disk, &wal_options, expect);
-        let (found, wal, store) = match opened {
-            Ok(opened) => opened,
-            Err(OpenError::Disk(_)) if node.disk.is_down() => {
-                if self.dice.chance(1, 2) {
-                    node.disk.power_cut(&mut self.dice);
-                }
-                self.stats.broken_starts += 1;
-                self.schedule.after(MS, Event::Start { node: at });
-                return Ok(());
-            }
-            Err(error) => {
-                let what = format!("n{} does not start: {error}", at + 1);
-                return Err(Violation::new("recovery", what));
-            }
-        };
-        node.disk.restart();
         self.stats.torn += u64::from(found.torn_bytes > 0);
         ensure(store.mended().is_empty(), "recovery", || {
             format!("a whole snapshot is damaged: {:?}", store.mended())
         })?;
+        let node = &mut self.nodes[at];
         node.check_recovered(&found)?;
         ensure(found.commit <= self.cluster.commit(), "recovery", || {
             format!("the commit hint {} is ahead of the truth", found.commit)
@@ -306,7 +286,7 @@ impl World {
         self.trace.note(now, Some(at), || {
             format!("starts: {:?} snapshot {}", found.hard, found.base)
         });
-        let options = replica_options(&knobs, node.life, self.dice.next());
+        let options = replica_options(&self.plan.knobs, node.life, self.dice.next());
         let mut image = node.durable.clone();
         let replica = Replica::new(node.clock.at(now), options, found)
             .map_err(|why| Violation::new("recovery", why))?;
@@ -324,7 +304,48 @@ impl World {
         self.wake(at);
         Ok(())
     }
+
+    /// Opens a node's disk; nothing if it dies once more in the middle of that.
+    fn open(&mut self, at: usize) -> Result<Option<Opened>, Violation> {
+        let knobs = &self.plan.knobs;
+        let broken = self.calm_at.is_none() && self.dice.chance(knobs.broken_starts, 1000);
+        let voters = (1..=self.nodes.len() as u64).map(NodeId);
+        let node = &mut self.nodes[at];
+        node.life += 1;
+        node.disk.restart();
+        if broken {
+            node.disk.crash_after(1 + self.dice.below(30));
+        }
+        let expect = Expect {
+            cluster: CLUSTER,
+            node: node.id,
+            fresh_incarnation: u128::from(self.dice.next()) << 64 | u128::from(self.dice.next()),
+            first_config: Config::of_voters(voters),
+        };
+        let wal_options = WalOptions {
+            segment_bytes: knobs.segment_bytes << self.dice.below(2),
+        };
+        match recovery::open::<Witness>(&mut node.disk, &wal_options, expect) {
+            Ok(opened) => {
+                node.disk.restart();
+                Ok(Some(opened))
+            }
+            Err(OpenError::Disk(_)) if node.disk.is_down() => {
+                if self.dice.chance(1, 2) {
+                    node.disk.power_cut(&mut self.dice);
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let what = format!("n{} does not start: {error}", at + 1);
+                Err(Violation::new("recovery", what))
+            }
+        }
+    }
 }
+
+/// What recovery gives.
+type Opened = (Recovered<Witness>, Wal, SnapshotStore);
 
 fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options {
     Options {

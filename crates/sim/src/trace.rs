@@ -88,6 +88,8 @@ pub struct Stats {
     pub faults: u64,
     /// Nodes that died.
     pub crashes: u64,
+    /// Syncs that failed.
+    pub failed_syncs: u64,
     /// Starts that were interrupted.
     pub broken_starts: u64,
     /// Starts that found a torn tail.
@@ -119,6 +121,7 @@ impl Stats {
         self.syncs += other.syncs;
         self.faults += other.faults;
         self.crashes += other.crashes;
+        self.failed_syncs += other.failed_syncs;
         self.broken_starts += other.broken_starts;
         self.torn += other.torn;
         self.elections += other.elections;

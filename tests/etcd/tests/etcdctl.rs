@@ -3,19 +3,30 @@
 //! `SERVER_BIN=etcd` runs the same files against etcd.
 
 use headwater_etcd_tests::cluster::{Cluster, Server};
-use headwater_etcd_tests::golden;
+use headwater_etcd_tests::golden::{self, Differences};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-async fn golden_file(name: &str) {
+async fn differences_from(name: &str) -> (Server, Differences) {
     let server = Server::from_env().expect("a server to test");
     let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("golden")
         .join(name);
-    golden::run(&cluster, &file)
+    let differences = golden::run(&cluster, &file)
         .await
         .expect("a golden file and a shell");
+    (server, differences)
+}
+
+async fn golden_file(name: &str) {
+    let (_, differences) = differences_from(name).await;
+    let count = differences.len();
+    assert!(
+        count == 0,
+        "{count} differences from {name}:\n{}",
+        differences.join("\n")
+    );
 }
 
 #[tokio::test]
@@ -48,12 +59,34 @@ async fn members_are_listed_and_healthy() {
     golden_file("endpoint.txt").await;
 }
 
+/// What stands in this file is what etcd answers and Headwater does not yet. Whoever closes a gap
+/// moves its command to the file where it belongs.
+#[tokio::test]
+async fn known_gaps_are_still_there() {
+    let (server, differences) = differences_from("gaps.txt").await;
+    if server.is_etcd {
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+        return;
+    }
+    let commands = include_str!("../golden/gaps.txt").lines();
+    let commands = commands.filter(|line| line.starts_with("$ ")).count();
+    let left = differences.join("\n");
+    assert_eq!(
+        differences.len(),
+        commands,
+        "a gap is closed; those that are left:\n{left}"
+    );
+}
+
 #[tokio::test]
 async fn the_status_table_tells_who_leads() {
     let server = Server::from_env().expect("a server to test");
     let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
     golden::shell(&cluster, "etcdctl put k v").expect("a shell");
-    let table = golden::shell(&cluster, "etcdctl endpoint status -w table").expect("a shell");
+    // Without "http://": see the golden file of known gaps.
+    let command = "without=$(echo $ENDPOINTS | sed s,http://,,g); unset ETCDCTL_ENDPOINTS
+        etcdctl --endpoints=$without endpoint status -w table";
+    let table = golden::shell(&cluster, command).expect("a shell");
     let cells = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         cells
@@ -73,12 +106,15 @@ async fn the_status_table_tells_who_leads() {
     );
     let rows: Vec<Vec<String>> = rows.collect();
     let column = |number: usize| rows.iter().map(move |row| row[number].as_str());
-    let urls: Vec<String> = cluster
+    let addresses: Vec<String> = cluster
         .members
         .iter()
-        .map(|member| member.client_url())
+        .map(|member| member.client_url().replace("http://", ""))
         .collect();
-    assert!(column(0).eq(urls.iter().map(String::as_str)), "{table}");
+    assert!(
+        column(0).eq(addresses.iter().map(String::as_str)),
+        "{table}"
+    );
     assert_eq!(
         column(1).collect::<BTreeSet<_>>().len(),
         3,

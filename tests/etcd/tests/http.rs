@@ -115,8 +115,6 @@ async fn metrics_have_the_names_that_dashboards_read() {
             "etcd_mvcc_db_total_size_in_use_in_bytes",
             "etcd_disk_wal_fsync_duration_seconds_count",
             "etcd_disk_wal_fsync_duration_seconds_sum",
-            "etcd_network_client_grpc_received_bytes_total",
-            "etcd_network_client_grpc_sent_bytes_total",
             "process_resident_memory_bytes",
             "process_cpu_seconds_total",
         ] {

@@ -290,6 +290,21 @@ impl Cluster {
         self.step(at, Input::Deadline);
     }
 
+    /// Lets time pass as it does in peace: deadlines are told when due, and all settles at once.
+    pub fn live(&mut self, ns: u64) {
+        let end = self.now.after(ns);
+        loop {
+            let up = self.ids().into_iter().filter(|&at| self.is_up(at));
+            let next = up.map(|at| (self.raft(at).next_deadline(), at)).min();
+            match next.filter(|(due, _)| *due <= end) {
+                Some((_, at)) => self.deadline(at),
+                None => break,
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
     // Disks.
 
     /// Makes everything a node has issued durable.
@@ -365,6 +380,14 @@ impl Cluster {
         message
             .map(|message| self.receive(from, to, message))
             .is_some()
+    }
+
+    /// The oldest message on a wire falls behind the others there.
+    pub fn defer(&mut self, from: u64, to: u64) {
+        if let Some(message) = self.take(from, to) {
+            let (from, to) = (NodeId(from), NodeId(to));
+            self.wire.push_back(Parcel { from, to, message });
+        }
     }
 
     /// Delivers all that is on a wire now.
@@ -462,6 +485,11 @@ impl Cluster {
             .read(now, id, &mut fx);
         self.absorb(at, fx);
         id
+    }
+
+    /// The next read bears this name, which only another life may have used.
+    pub fn reuse_read(&mut self, id: ReadId) {
+        self.next_read = id.0;
     }
 
     /// The outcome of a read, if there is one yet.

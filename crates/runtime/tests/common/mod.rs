@@ -135,7 +135,7 @@ impl Cluster {
             .collect();
         config.listen_peer = vec![self.members[&NodeId(id)]];
         config.heartbeat = Duration::from_millis(50);
-        config.election = Duration::from_millis(300);
+        config.election = Duration::from_millis(500);
         config.segment_bytes = 1 << 20;
         (self.change)(&mut config);
         config

@@ -198,6 +198,20 @@ impl Cluster {
         ensure(raft.commit() >= known, "commit", || {
             format!("{:?} fell behind {known}", raft.commit())
         })?;
+        // What it learned while it still followed has been seen committed before.
+        let counts = raft.role() == RoleName::Leader && raft.commit() > self.commit();
+        ensure(
+            !counts || log.term_at(raft.commit()) == Some(raft.term()),
+            "figure 8",
+            || {
+                format!(
+                    "{:?} commits {:?} of an earlier term than {:?} by counting",
+                    raft.me(),
+                    raft.commit(),
+                    raft.term()
+                )
+            },
+        )?;
         for index in known.0 + 1..=raft.commit().0 {
             let index = Index(index);
             let Some(term) = log.term_at(index) else {
