@@ -12,6 +12,7 @@ use headwater_replica::machine::{Malformed, StateMachine};
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
 use crate::index::KeyRange;
+use crate::members::Members;
 use crate::mvcc::{Mvcc, Put};
 use crate::range::range;
 use crate::request::{
@@ -25,6 +26,7 @@ use crate::txn;
 #[derive(Debug, Default)]
 pub struct Store {
     mvcc: Mvcc,
+    members: Members,
     hold: Hold,
     loading: Loading,
 }
@@ -52,7 +54,7 @@ impl StateMachine for Store {
     }
 
     fn begin_snapshot(&mut self) -> Walk {
-        Walk::begin(&self.mvcc, &mut self.hold)
+        Walk::begin(&self.mvcc, &self.members, &mut self.hold)
     }
 
     fn next_chunk(&mut self, walk: &mut Walk, max_bytes: usize) -> Option<Bytes> {
@@ -60,7 +62,7 @@ impl StateMachine for Store {
     }
 
     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
-        self.loading.take(&mut self.mvcc, &chunk)
+        self.loading.take(&mut self.mvcc, &mut self.members, &chunk)
     }
 
     fn finish_load(&mut self) -> Result<(), Malformed> {
@@ -68,6 +70,7 @@ impl StateMachine for Store {
     }
 
     fn size_bytes(&self) -> u64 {
+        // What the members say of themselves is bounded and small, and no part of the database.
         self.mvcc.status().size_bytes
     }
 }
@@ -85,6 +88,9 @@ impl Store {
             Command::Compact(request) => {
                 compact(mvcc, &self.hold, request).map(|()| Response::Compact)
             }
+            Command::Publish(attributes) => {
+                self.members.publish(attributes).map(|()| Response::Publish)
+            }
         };
         match &result {
             Ok(_) => mvcc.commit(),
@@ -99,6 +105,7 @@ impl Store {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
             Query::Txn(request) => txn::read(&self.mvcc, request).map(Response::Txn),
             Query::Status => Ok(Response::Status(self.mvcc.status())),
+            Query::Members => Ok(Response::Members(self.members.to_vec())),
         }
     }
 }

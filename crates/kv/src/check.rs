@@ -9,6 +9,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::index::{End, KeyRange, up_to};
+use crate::members;
 use crate::request::{
     Command, DeleteRangeRequest, KvError, PutRequest, Query, RangeRequest, RequestOp, SortOrder,
     SortTarget, TxnRequest,
@@ -32,6 +33,7 @@ pub fn check(command: &Command, max_txn_ops: usize) -> Result<(), KvError> {
         Command::DeleteRange(request) => check_delete(request),
         Command::Txn(request) => check_txn(request, max_txn_ops),
         Command::Compact(_) => Ok(()),
+        Command::Publish(attributes) => members::check(attributes),
     }
 }
 
@@ -43,7 +45,7 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
     match query {
         Query::Range(request) => check_range(request),
         Query::Txn(request) => check_txn(request, max_txn_ops),
-        Query::Status => Ok(()),
+        Query::Status | Query::Members => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::check::NESTED_TXNS_MAX;
+use crate::members::{put_attributes, read_attributes};
 use crate::request::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, KvError,
     PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
@@ -28,6 +29,7 @@ const TXN: u8 = 3;
 const COMPACT: u8 = 4;
 const RANGE: u8 = 5;
 const MISSING: u8 = 6;
+const PUBLISH: u8 = 7;
 
 impl Command {
     /// The command as the log holds it.
@@ -42,6 +44,10 @@ impl Command {
                 out.push(COMPACT);
                 out.push(flags([request.physical, false, false]));
                 put_int(&mut out, request.revision);
+            }
+            Command::Publish(attributes) => {
+                out.push(PUBLISH);
+                put_attributes(&mut out, attributes);
             }
         }
         Bytes::from(out)
@@ -60,6 +66,7 @@ impl Command {
             Command::Put(request) => 32 + request.key.len() + request.value.len(),
             Command::DeleteRange(request) => 16 + request.key.len() + request.range_end.len(),
             Command::Txn(_) => 512,
+            Command::Publish(_) => 128,
             Command::Compact(_) => 16,
         }
     }
@@ -164,6 +171,7 @@ fn decode(bytes: &Bytes) -> Option<Command> {
                 revision: decoder.reader.int()?,
             })
         }
+        PUBLISH => Command::Publish(read_attributes(&mut decoder.reader)?),
         _ => return None,
     };
     decoder.reader.is_empty().then_some(command)

@@ -11,6 +11,7 @@
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`) and by revision (`changes`) |
+//! | [`members`] | what the members say of themselves, beside the keys |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
 #![no_std]
@@ -26,6 +27,7 @@ mod compaction;
 mod history;
 mod index;
 mod leaf;
+pub mod members;
 mod mvcc;
 mod range;
 mod record;

@@ -7,6 +7,7 @@
 //! The etcd v3 API, package `etcdserverpb`.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -248,6 +249,17 @@ pub struct CompactionRequest {
     pub physical: bool,
 }
 
+/// What a member says of itself; the part of `etcdserverpb.Member` that is its own to say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// The member's id.
+    pub member: u64,
+    /// Its name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
 /// A command to the store: what goes through the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -259,6 +271,8 @@ pub enum Command {
     Txn(TxnRequest),
     /// Forget history.
     Compact(CompactionRequest),
+    /// Record what a member says of itself; no revision moves.
+    Publish(Attributes),
 }
 
 /// An answer to a command or a query.
@@ -274,8 +288,12 @@ pub enum Response {
     Txn(TxnResponse),
     /// To a compaction.
     Compact,
+    /// To a publication.
+    Publish,
     /// To [`Query::Status`].
     Status(StoreStatus),
+    /// To [`Query::Members`]: of each member that published, by id.
+    Members(Vec<Attributes>),
 }
 
 /// The store in numbers.
@@ -302,6 +320,8 @@ pub enum Query {
     Txn(TxnRequest),
     /// The store in numbers.
     Status,
+    /// What the members said of themselves.
+    Members,
 }
 
 /// What the store replies, with the store's revision after it (the response header's).
@@ -337,6 +357,10 @@ pub enum KvError {
     FutureRevision,
     /// "requested lease not found"
     LeaseNotFound,
+    /// A member's name or client URLs are longer or more than the store keeps.
+    AttributesTooLarge,
+    /// As many members as the store keeps have published their attributes already.
+    TooManyMembers,
     /// The log held bytes that are no command of a version known here.
     MalformedCommand,
 }

@@ -6,7 +6,8 @@
 //! the versions the walk still has to show. After the keys come the few changes of the compacted
 //! revision itself that no key shows any more (deletions), for watchers from that revision on.
 //!
-//! A chunk is a sequence of items: a tag byte, then the item. The head comes first, the end last.
+//! A chunk is a sequence of items: a tag byte, then the item. The head comes first, then what the
+//! members say of themselves, then the keys; the end comes last.
 //!
 //! # Source
 //! Raft paper §7; the format is this project's own.
@@ -14,17 +15,23 @@
 use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use headwater_replica::machine::Malformed;
 
 use crate::compaction::Hold;
+use crate::members::{Members, put_attributes, read_attributes};
 use crate::mvcc::{Mvcc, Restore};
 use crate::record::Record;
+use crate::request::Attributes;
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
-/// The version of the format this code writes, and the only one it reads.
-const VERSION: u8 = 1;
+/// The version of the format this code writes, and the newest one it reads.
+const VERSION: u8 = 2;
+/// The oldest version it reads.
+const VERSION_OLDEST: u8 = 1;
+/// From this version on there are members, and the end counts them; older code refuses the head.
+const VERSION_OF_MEMBERS: u8 = 2;
 
 /// Version of the format, revision, compacted revision.
 const HEAD: u8 = 1;
@@ -32,10 +39,12 @@ const HEAD: u8 = 1;
 const RECORD: u8 = 2;
 /// A change of the compacted revision that no key shows; in order.
 const CHANGE: u8 = 3;
-/// How many records and changes there were.
+/// How many records, changes and members there were.
 const END: u8 = 4;
 /// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
 const NOTHING: u8 = 5;
+/// What a member says of itself; in the order of their ids.
+const MEMBER: u8 = 6;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
 /// on work as well.
@@ -49,6 +58,9 @@ pub struct Walk {
     next: Next,
     records: u64,
     changes: u64,
+    members: u64,
+    /// The members as they were when the walk began, those not shown yet.
+    members_left: vec::IntoIter<Attributes>,
     /// Keeps what is to be shown in memory until the end.
     hold: Option<Arc<()>>,
 }
@@ -56,6 +68,7 @@ pub struct Walk {
 #[derive(Debug)]
 enum Next {
     Head,
+    Members,
     /// The versions after this one.
     Records(Option<Record>),
     /// The changes of the compacted revision from this sub revision on.
@@ -65,13 +78,15 @@ enum Next {
 }
 
 impl Walk {
-    pub(crate) fn begin(mvcc: &Mvcc, hold: &mut Hold) -> Walk {
+    pub(crate) fn begin(mvcc: &Mvcc, members: &Members, hold: &mut Hold) -> Walk {
         Walk {
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
             next: Next::Head,
             records: 0,
             changes: 0,
+            members: 0,
+            members_left: members.to_vec().into_iter(),
             hold: Some(hold.begin(mvcc.compact_revision())),
         }
     }
@@ -92,6 +107,7 @@ impl Walk {
         while !chunk.is_full() && !matches!(self.next, Next::Nothing) {
             self.next = match core::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => self.show_head(&mut chunk),
+                Next::Members => self.show_members(&mut chunk),
                 Next::Records(last) => self.show_records(mvcc, &mut chunk, last),
                 Next::Changes(sub) => self.show_changes(mvcc, &mut chunk, sub),
                 Next::End | Next::Nothing => self.show_end(&mut chunk),
@@ -107,7 +123,19 @@ impl Walk {
         chunk.out.extend_from_slice(&[HEAD, VERSION]);
         put_int(&mut chunk.out, self.revision);
         put_int(&mut chunk.out, self.compact_revision);
-        Next::Records(None)
+        Next::Members
+    }
+
+    fn show_members(&mut self, chunk: &mut Chunk) -> Next {
+        while !chunk.is_full() {
+            let Some(attributes) = self.members_left.next() else {
+                return Next::Records(None);
+            };
+            chunk.out.push(MEMBER);
+            put_attributes(&mut chunk.out, &attributes);
+            self.members += 1;
+        }
+        Next::Members
     }
 
     fn show_records(&mut self, mvcc: &Mvcc, chunk: &mut Chunk, mut last: Option<Record>) -> Next {
@@ -161,6 +189,7 @@ impl Walk {
         chunk.out.push(END);
         put_uint(&mut chunk.out, self.records);
         put_uint(&mut chunk.out, self.changes);
+        put_uint(&mut chunk.out, self.members);
         self.hold = None;
         Next::Nothing
     }
@@ -179,11 +208,14 @@ impl Chunk {
     }
 }
 
+const CUT: &str = "an item is cut short";
+
 /// How far loading has got.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
-    /// Set by the head.
+    /// Set by the head, like the version of the format.
     restore: Option<Restore>,
+    version: u8,
     records: u64,
     changes: u64,
     has_ended: bool,
@@ -191,11 +223,16 @@ pub(crate) struct Loading {
 
 impl Loading {
     /// Takes in one chunk.
-    pub(crate) fn take(&mut self, mvcc: &mut Mvcc, chunk: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn take(
+        &mut self,
+        mvcc: &mut Mvcc,
+        members: &mut Members,
+        chunk: &[u8],
+    ) -> Result<(), Malformed> {
         let mut reader = Reader::new(chunk);
         while !reader.is_empty() {
             let at = chunk.len() - reader.rest().len();
-            self.take_item(mvcc, &mut reader)
+            self.take_item(mvcc, members, &mut reader)
                 .map_err(|what| Malformed(format!("snapshot chunk, byte {at}: {what}")))?;
         }
         Ok(())
@@ -213,23 +250,18 @@ impl Loading {
             .map_err(|what| Malformed(format!("the snapshot: {what}")))
     }
 
-    fn take_item(&mut self, mvcc: &mut Mvcc, reader: &mut Reader<'_>) -> Result<(), &'static str> {
-        const CUT: &str = "an item is cut short";
+    fn take_item(
+        &mut self,
+        mvcc: &mut Mvcc,
+        members: &mut Members,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), &'static str> {
         let tag = reader.byte().ok_or(CUT)?;
         if self.has_ended {
             return Err("there is more after the end");
         }
         if tag == HEAD {
-            if self.restore.is_some() {
-                return Err("a second head");
-            }
-            if reader.byte().ok_or(CUT)? != VERSION {
-                return Err("an unknown version of the format");
-            }
-            let revision = reader.int().ok_or(CUT)?;
-            let compact_revision = reader.int().ok_or(CUT)?;
-            self.restore = Some(Restore::begin(mvcc, revision, compact_revision)?);
-            return Ok(());
+            return self.take_head(mvcc, members, reader);
         }
         let restore = self.restore.as_mut().ok_or("no head")?;
         match tag {
@@ -246,19 +278,55 @@ impl Loading {
                     restore.take_record(mvcc, record)
                 }
             }
-            END => {
-                let records = reader.uint().ok_or(CUT)?;
-                let changes = reader.uint().ok_or(CUT)?;
-                self.has_ended = true;
-                let is_whole = (records, changes) == (self.records, self.changes);
-                if is_whole {
-                    Ok(())
-                } else {
-                    Err("chunks are missing")
+            MEMBER if self.version >= VERSION_OF_MEMBERS => {
+                if self.records > 0 || self.changes > 0 {
+                    return Err("a member after the keys");
                 }
+                let attributes = read_attributes(reader).ok_or("a broken member")?;
+                members.restore(&attributes)
             }
+            END => self.take_end(members, reader),
             NOTHING => Ok(()),
             _ => Err("an unknown item"),
+        }
+    }
+
+    fn take_head(
+        &mut self,
+        mvcc: &mut Mvcc,
+        members: &Members,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), &'static str> {
+        if self.restore.is_some() {
+            return Err("a second head");
+        }
+        if members.len() > 0 {
+            return Err("the store is not fresh");
+        }
+        self.version = reader.byte().ok_or(CUT)?;
+        if !(VERSION_OLDEST..=VERSION).contains(&self.version) {
+            return Err("an unknown version of the format");
+        }
+        let revision = reader.int().ok_or(CUT)?;
+        let compact_revision = reader.int().ok_or(CUT)?;
+        self.restore = Some(Restore::begin(mvcc, revision, compact_revision)?);
+        Ok(())
+    }
+
+    fn take_end(&mut self, members: &Members, reader: &mut Reader<'_>) -> Result<(), &'static str> {
+        let records = reader.uint().ok_or(CUT)?;
+        let changes = reader.uint().ok_or(CUT)?;
+        let shown = if self.version >= VERSION_OF_MEMBERS {
+            reader.uint().ok_or(CUT)?
+        } else {
+            0
+        };
+        self.has_ended = true;
+        let taken = (self.records, self.changes, members.len() as u64);
+        if (records, changes, shown) == taken {
+            Ok(())
+        } else {
+            Err("chunks are missing")
         }
     }
 }

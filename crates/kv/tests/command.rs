@@ -52,7 +52,7 @@ fn any_bytes_are_a_reply_and_never_a_panic() {
     let mut dice = Dice(3);
     let mut store = Store::default();
     for _ in 0..50_000 {
-        let mut bytes = vec![1, 1 + dice.below(5) as u8];
+        let mut bytes = vec![1, 1 + dice.below(7) as u8];
         bytes.extend(dice.bytes(40));
         store.apply(LogId::default(), &Bytes::from(bytes));
     }

@@ -24,7 +24,11 @@ fn compare_with_model(seed: u64, commands: usize) {
         succeeded += usize::from(outcome.result.is_ok());
         let read_only = generator.txn(2, true);
         assert!(is_read_only(&read_only) || format!("{read_only:?}").contains("Missing"));
-        let mut queries = vec![Query::Range(generator.range()), Query::Status];
+        let mut queries = vec![
+            Query::Range(generator.range()),
+            Query::Status,
+            Query::Members,
+        ];
         if is_read_only(&read_only) {
             queries.push(Query::Txn(read_only));
         }

@@ -227,6 +227,12 @@ impl Raft {
             _ => return,
         };
         tally.votes.insert(from, granted);
+        if !pre && !granted {
+            // Most likely the vote is split: nobody will lead this term, and waiting out a whole
+            // timeout helps nobody. Dice part the candidates as well as they do with long waits.
+            let soon = self.election.dice.below(self.options.election_ns / 10);
+            self.election.deadline = self.election.deadline.min(self.now.after(soon));
+        }
         self.count_votes(fx);
     }
 

@@ -330,6 +330,10 @@ impl Raft {
         result: AppendResult,
         fx: &mut Vec<Effect>,
     ) {
+        // A leader that crashed may get answers to what it has since forgotten.
+        if !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
         let last = self.log.last_id().index;
         match result {
             AppendResult::Durable(upto) if upto > last => {

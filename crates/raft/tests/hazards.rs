@@ -184,6 +184,17 @@ fn a_late_sync_of_overwritten_entries_acknowledges_nothing_of_their_replacements
 }
 
 #[test]
+fn an_answer_that_waits_for_its_write_dies_with_its_term() {
+    let mut solo = Solo::new(3, 1, &[]);
+    solo.hear(2, vote(5, id(0, 0)));
+    solo.hear(3, beat(6, 0, 0));
+    assert_eq!(solo.raft.hard_state().voted_for, None);
+    let fx = solo.persist();
+    assert_eq!(sent_to(&fx, 2), [], "the vote of term 5 is void");
+    assert_eq!(sent_to(&fx, 3), [beat_reply(6, 0)]);
+}
+
+#[test]
 fn nothing_behind_a_write_that_is_not_durable_is_acknowledged() {
     let mut solo = Solo::new(3, 1, &[]);
     let mut sent = Vec::new();

@@ -16,8 +16,8 @@ use std::panic::catch_unwind;
 use common::*;
 use headwater_raft::random::Dice;
 
-/// Seeds run by default: about ten seconds unoptimized.
-const SEEDS: u64 = 400;
+/// Seeds run by default: under ten seconds of CPU unoptimized.
+const SEEDS: u64 = 250;
 /// Steps of one run before peace.
 const STEPS: u64 = 2000;
 /// In peace a cluster elects, commits and answers within this many election timeouts.

@@ -86,6 +86,13 @@ pub enum Output<M: StateMachine> {
         /// The answer, or why there is none.
         result: Result<M::Answer, ReadFate>,
     },
+    /// A peer sent what no correct peer of this version sends; it was not heard (rule R12).
+    Refused {
+        /// The peer.
+        from: NodeId,
+        /// What was wrong, for the operator.
+        why: String,
+    },
     /// The node can no longer take part safely: stop it and tell the operator.
     Halt(String),
 }

@@ -40,8 +40,6 @@ pub struct Replica<M: StateMachine> {
     /// Effects of the core not yet carried out, and the entries that its writes refer to.
     pub(crate) effects: Vec<Effect>,
     pub(crate) source: Vec<Entry>,
-    /// An order to the log that recovery left to be given.
-    first_order: Option<LogOrder>,
     /// The last append encoded: followers in step get the same bytes.
     last_append: Option<(Message, Bytes)>,
     /// A leader that said it no longer leads in this term: asking it again would be a loop.
@@ -59,7 +57,6 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// What the disk remembers contradicts itself; the text says how.
     pub fn new(now: Instant, options: Options, disk: Recovered<M>) -> Result<Self, String> {
-        let (disk, first_order) = without_void_log(disk);
         let core_options = headwater_raft::Options {
             seed: options.seed,
             life: options.life,
@@ -78,7 +75,9 @@ impl<M: StateMachine> Replica<M> {
         };
         let raft = Raft::recover(now, core_options, core)?;
         let bodies = Bodies::new(disk.log_base, disk.entries);
-        let snapshots = Snapshots::new(disk.base, bodies.weight(disk.base.index));
+        let state_bytes = disk.machine.size_bytes();
+        let weight = bodies.weight(disk.base.index);
+        let snapshots = Snapshots::new(disk.base, weight, state_bytes);
         Ok(Self {
             options,
             now,
@@ -91,7 +90,6 @@ impl<M: StateMachine> Replica<M> {
             requests: Requests::new(),
             effects: Vec::new(),
             source: Vec::new(),
-            first_order,
             last_append: None,
             deposed: None,
             last_leader: None,
@@ -104,9 +102,6 @@ impl<M: StateMachine> Replica<M> {
     /// Takes in one event. Effects that can be shared with others of the turn wait for its end.
     pub fn step(&mut self, now: Instant, input: Input<M>, out: &mut Vec<Output<M>>) {
         self.now = self.now.max(now);
-        if let Some(order) = self.first_order.take() {
-            out.push(Output::Log(order));
-        }
         match input {
             Input::Propose { request, command } => self.on_propose(request, command, out),
             Input::Query {
@@ -206,7 +201,10 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Role { leader, .. } => self.on_role(leader, out),
-                Effect::Refused { .. } => {}
+                Effect::Refused { from, why } => {
+                    let why = why.into();
+                    out.push(Output::Refused { from, why });
+                }
                 Effect::Halt { why } => {
                     self.halted = true;
                     out.push(Output::Halt(why));
@@ -288,10 +286,13 @@ impl<M: StateMachine> Replica<M> {
     // Peers.
 
     fn on_frame(&mut self, from: NodeId, frame: &Bytes, out: &mut Vec<Output<M>>) {
-        let Ok(frame) = Frame::decode(frame) else {
-            // The transport has checked the frame's checksum, so the peer is of another make:
-            // what it says is not heard (rule R12).
-            return;
+        let frame = match Frame::decode(frame) {
+            Ok(frame) => frame,
+            // The transport has checked the frame's checksum, so the peer is of another make.
+            Err(malformed) => {
+                let why = malformed.0;
+                return out.push(Output::Refused { from, why });
+            }
         };
         match frame {
             Frame::Raft(message, entries) => {
@@ -437,26 +438,4 @@ fn identities(base: LogId, entries: &[Entry]) -> Entries {
         header.last = entry.id.index;
     }
     header
-}
-
-/// A crash between a snapshot's arrival and the log's reset leaves a log that does not hold the
-/// snapshot's last entry: it is void, and the reset is ordered again.
-fn without_void_log<M>(mut disk: Recovered<M>) -> (Recovered<M>, Option<LogOrder>) {
-    let at = disk
-        .entries
-        .iter()
-        .find(|entry| entry.id.index == disk.base.index);
-    if disk.log_base == disk.base || at.is_some_and(|entry| entry.id == disk.base) {
-        return (disk, None);
-    }
-    let id = disk.next_write;
-    disk.entries.clear();
-    disk.log_base = disk.base;
-    disk.next_write = id.next();
-    let order = LogOrder::Reset {
-        id,
-        base: disk.base,
-        hard: disk.hard,
-    };
-    (disk, Some(order))
 }

@@ -5,6 +5,7 @@
 //! Raft paper §7, Figure 13; dissertation §5.1.3 (when), §5.2 (learning from one).
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub(crate) struct Snapshots<W> {
     newest: LogId,
     /// The log's weight at the newest snapshot.
     weight: u64,
+    /// What that snapshot weighs.
+    state_bytes: u64,
     walk: Option<Walking<W>>,
     /// Followers that are being sent a snapshot.
     pub(crate) sending: BTreeMap<NodeId, Sending>,
@@ -52,10 +55,11 @@ pub(crate) struct Sending {
 }
 
 impl<W> Snapshots<W> {
-    pub(crate) fn new(newest: LogId, weight: u64) -> Self {
+    pub(crate) fn new(newest: LogId, weight: u64, state_bytes: u64) -> Self {
         Self {
             newest,
             weight,
+            state_bytes,
             walk: None,
             sending: BTreeMap::new(),
             piece: None,
@@ -86,7 +90,12 @@ impl<M: StateMachine> Replica<M> {
             }
             FileDone::Loaded { meta, machine } => self.on_loaded(meta, machine, out),
             // The leader will notice the silence and start again from the first piece.
-            FileDone::Refused { .. } => {}
+            FileDone::Refused { base, why } => {
+                if let Some(from) = self.snapshots.receiving_from {
+                    let why = format!("its snapshot of {base} was dropped: {why}");
+                    out.push(Output::Refused { from, why });
+                }
+            }
             FileDone::Piece {
                 to,
                 base,
@@ -139,7 +148,8 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// A snapshot writes the whole state: it is due once the log since the last one outweighs
-    /// both the state and a floor, so that snapshots at most double what is written.
+    /// both that one and a floor. A state that only grows then doubles from one to the next, and
+    /// snapshots add no more than a constant factor to what is written.
     fn is_snapshot_due(&self) -> bool {
         if self.applied.index <= self.snapshots.newest.index {
             return false;
@@ -148,10 +158,7 @@ impl<M: StateMachine> Replica<M> {
             .bodies
             .weight(self.applied.index)
             .saturating_sub(self.snapshots.weight);
-        log >= self
-            .options
-            .snapshot_log_bytes
-            .max(self.machine.size_bytes())
+        log >= self.options.snapshot_log_bytes.max(self.snapshots.state_bytes)
     }
 
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
@@ -180,6 +187,7 @@ impl<M: StateMachine> Replica<M> {
     fn remember_snapshot(&mut self, base: LogId) {
         self.snapshots.newest = base;
         self.snapshots.weight = self.bodies.weight(base.index);
+        self.snapshots.state_bytes = self.machine.size_bytes();
     }
 
     /// The last index to forget: some bytes stay for followers a little behind, and more for live

@@ -122,6 +122,8 @@ pub struct Driver<M: StateMachine> {
     outputs: Vec<Output<M>>,
     stop_by: Option<Instant>,
     halted: Option<String>,
+    /// The last refusal that was logged: a peer of another make repeats itself.
+    refused: Option<(NodeId, String)>,
 }
 
 impl<M: StateMachine> Driver<M> {
@@ -136,6 +138,7 @@ impl<M: StateMachine> Driver<M> {
             outputs: Vec::new(),
             stop_by: None,
             halted: None,
+            refused: None,
         }
     }
 
@@ -327,6 +330,7 @@ impl<M: StateMachine> Driver<M> {
                 Output::File(order) => file_orders.push(order),
                 Output::Proposed { request, result } => self.on_proposed(request, result),
                 Output::Answered { request, result } => self.on_answered(request, result),
+                Output::Refused { from, why } => self.on_refused(from, why),
                 Output::Halt(text) => self.halt(text),
             }
         }
@@ -352,6 +356,16 @@ impl<M: StateMachine> Driver<M> {
             tracing::warn!(peer = %to, "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
             link.close();
+        }
+    }
+
+    fn on_refused(&mut self, from: NodeId, why: String) {
+        let refusal = Some((from, why));
+        if self.refused != refusal {
+            self.refused = refusal;
+            if let Some((from, why)) = &self.refused {
+                tracing::warn!(peer = %format_args!("{:x}", from.0), %why, "a peer was not heard");
+            }
         }
     }
 

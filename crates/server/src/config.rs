@@ -64,7 +64,7 @@ pub struct Member {
     pub name: String,
     /// Where it listens for peers.
     pub peer_urls: Vec<String>,
-    /// Where it listens for clients; known of this member only.
+    /// Where clients reach it; the command line says so of this member only.
     pub client_urls: Vec<String>,
 }
 

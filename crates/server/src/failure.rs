@@ -94,6 +94,11 @@ fn kv_error(error: KvError) -> (Code, String) {
             "mvcc: required revision is a future revision",
         ),
         KvError::LeaseNotFound => (Code::NotFound, "requested lease not found"),
+        KvError::AttributesTooLarge => (
+            Code::InvalidArgument,
+            "the member's name or client URLs are too long or too many",
+        ),
+        KvError::TooManyMembers => (Code::ResourceExhausted, "too many members"),
         KvError::MalformedCommand => (Code::Internal, "a command of an unknown version"),
         // The store may learn new refusals before this table does; the text names the variant.
         other => return (Code::Internal, format!("etcdserver: {other:?}")),

@@ -16,6 +16,7 @@ mod front;
 mod generated;
 mod http_pages;
 mod identity;
+mod members;
 mod metrics;
 mod process;
 mod serve;

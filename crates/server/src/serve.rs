@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::front::Front;
+use crate::members;
 
 /// How long calls under way may go on once the server is to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -71,7 +72,7 @@ pub async fn run(config: Config) -> Result<()> {
 
     let front = Front::new(Arc::clone(&backend));
     let doors = Doors::open(listeners, &front);
-    let ready = tokio::spawn(report_ready(Arc::clone(&backend), config.clone()));
+    let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let end = wait_for_end(&backend, config.exit_with_parent).await;
     ready.abort();
     doors.close().await;
@@ -131,8 +132,14 @@ fn explain(error: StartError, data_dir: &Path) -> anyhow::Error {
     anyhow!("{error}: {advice}")
 }
 
-/// Says once that clients are served, and until then what is missing.
-async fn report_ready(backend: Arc<Backend>, config: Config) {
+/// Says once that clients are served, then tells the cluster where; that delays nobody.
+async fn make_known(backend: Arc<Backend>, config: Config) {
+    report_ready(&backend, &config).await;
+    members::publish(&backend).await;
+}
+
+/// Waits for a leader; says what is missing until then.
+async fn report_ready(backend: &Backend, config: &Config) {
     let clients: Vec<String> = config
         .listen_client
         .iter()

@@ -372,6 +372,11 @@ impl World {
                     .on_answered(&self.cluster, request.0, seen, &result)?;
                 self.on_outcome(request.0, result.ok());
             }
+            // All nodes here are of one make, and no byte is changed on its way.
+            Output::Refused { from, why } => {
+                let text = format!("n{} did not hear {from:?}: {why}", node + 1);
+                return Err(Violation::new("refused", text));
+            }
             Output::Halt(why) => {
                 return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
             }

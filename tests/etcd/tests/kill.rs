@@ -3,9 +3,10 @@
 //! `SERVER_BIN` names another server that must pass too, `SEED` another run.
 
 use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::history::{Operation, Outcome};
 use headwater_etcd_tests::judge::{agreed_state, judge, lines, time_without_service};
 use headwater_etcd_tests::workload::{Load, Reads};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -59,6 +60,32 @@ fn the_judges_notice_stale_reads_where_reads_may_be_stale() {
     );
 }
 
+#[test]
+fn the_judges_notice_a_write_that_is_gone() {
+    let verdict = with_cluster(async |cluster| {
+        let endpoints: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
+        let load = Load::start(&endpoints, 1, Reads::Linearizable).await?;
+        sleep(Duration::from_secs(2)).await;
+        let (mut history, recorder) = load.stop().await;
+        let own = |operation: &&Operation| {
+            operation.key.starts_with("own/") && operation.outcome == Outcome::Put
+        };
+        let victim = history
+            .iter()
+            .find(own)
+            .expect("beats are puts")
+            .key
+            .clone();
+        let mut client = cluster.client(0, Duration::from_secs(5)).await?;
+        client.delete(victim, None).await?;
+        let state = agreed_state(cluster).await?;
+        judge(&mut history, recorder.now_ns(), &state)
+    });
+    let complaint = verdict.expect_err("a write is gone").to_string();
+    println!("as it should be: {complaint}");
+    assert!(complaint.starts_with("1 acknowledged writes are lost"));
+}
+
 /// Runs a fault that the server must stand.
 fn must_stand(fault: Fault, rounds: usize) {
     run(fault, rounds, Reads::Linearizable, |cluster, verdict| {
@@ -75,9 +102,15 @@ fn run<T>(
     reads: Reads,
     then: impl FnOnce(&mut Cluster, anyhow::Result<()>) -> T,
 ) -> T {
-    let _alone = ONE_AT_A_TIME
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    with_cluster(async |cluster| {
+        let verdict = under_faults(cluster, fault, rounds, reads).await;
+        then(cluster, verdict)
+    })
+}
+
+/// Does something with three members that run, alone on the machine.
+fn with_cluster<T>(what: impl AsyncFnOnce(&mut Cluster) -> T) -> T {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -85,8 +118,7 @@ fn run<T>(
     LocalSet::new().block_on(&runtime, async {
         let server = Server::from_env().expect("a server to test");
         let mut cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
-        let verdict = under_faults(&mut cluster, fault, rounds, reads).await;
-        then(&mut cluster, verdict)
+        what(&mut cluster).await
     })
 }
 

@@ -35,6 +35,7 @@ impl Etcd {
                     json!({ "revision": revision, "physical": request.physical }),
                 )
             }
+            Command::Publish(_) => panic!("clients cannot publish in etcd"),
         };
         let reply = self.post(path, &body);
         self.outcome(reply, |reply| match command {
@@ -42,6 +43,7 @@ impl Etcd {
             Command::DeleteRange(_) => Response::DeleteRange(delete_of(reply)),
             Command::Txn(_) => Response::Txn(txn_of(reply)),
             Command::Compact(_) => Response::Compact,
+            Command::Publish(_) => Response::Publish,
         })
     }
 
@@ -56,6 +58,7 @@ impl Etcd {
                 self.outcome(reply, |reply| Response::Txn(txn_of(reply)))
             }
             Query::Status => panic!("etcd's sizes are its own"),
+            Query::Members => panic!("etcd's members are its own"),
         }
     }
 

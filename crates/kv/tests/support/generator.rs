@@ -242,7 +242,30 @@ impl Generator {
         }
     }
 
+    /// Mostly of a few members that publish again, sometimes of one more, sometimes too large.
+    pub fn attributes(&mut self) -> Attributes {
+        let few = self.dice.once_in(2);
+        let length = |dice: &mut Dice| match dice.below(12) {
+            0 => 1024 + dice.below(2) as usize,
+            _ => dice.below(20) as usize,
+        };
+        let urls = match self.dice.below(12) {
+            0 => 16 + self.dice.below(2),
+            _ => self.dice.below(3),
+        };
+        Attributes {
+            member: self.dice.next() % if few { 4 } else { 300 },
+            name: "ä".repeat(length(&mut self.dice) / 2),
+            client_urls: (0..urls)
+                .map(|_| "u".repeat(length(&mut self.dice)))
+                .collect(),
+        }
+    }
+
     pub fn command(&mut self) -> Command {
+        if !self.spares_etcd && self.dice.once_in(40) {
+            return Command::Publish(self.attributes());
+        }
         match self.dice.below(100) {
             0..=34 => Command::Put(self.put()),
             35..=49 => Command::DeleteRange(self.delete()),

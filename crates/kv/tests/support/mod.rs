@@ -103,6 +103,12 @@ pub fn reload(store: &mut Store, chunk_bytes: usize) -> Store {
 /// Panics unless both stores answer every read at every revision alike.
 pub fn assert_equal_reads(left: &Store, right: &Store, context: &str) {
     assert_eq!(status(left), status(right), "{context}");
+    let members = Query::Members;
+    assert_eq!(
+        left.query(members.clone()),
+        right.query(members),
+        "{context}"
+    );
     let all = range_of("\0", "\0");
     for revision in 0..=status(left).revision + 1 {
         for count_only in [false, true] {

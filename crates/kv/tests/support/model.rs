@@ -15,6 +15,7 @@ pub struct Model {
     maps: Vec<Map>,
     compacted: i64,
     versions: Vec<Version>,
+    members: BTreeMap<u64, Attributes>,
 }
 
 /// One version of one key, for the sizes.
@@ -38,6 +39,7 @@ impl Default for Model {
             maps: vec![Map::new(), Map::new()],
             compacted: -1,
             versions: Vec::new(),
+            members: BTreeMap::new(),
         }
     }
 }
@@ -66,6 +68,7 @@ impl Model {
             Query::Txn(request) => check_txn(request, usize::MAX)
                 .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
             Query::Status => Ok(Response::Status(self.status())),
+            Query::Members => Ok(Response::Members(self.members.values().cloned().collect())),
         };
         Outcome {
             revision: self.revision(),
@@ -108,12 +111,28 @@ impl Model {
                 self.compacted = request.revision;
                 Response::Compact
             }
+            Command::Publish(attributes) => {
+                self.publish(attributes)?;
+                Response::Publish
+            }
         };
         if !open.written.is_empty() {
             self.maps.push(open.map);
             self.versions.extend(open.written);
         }
         Ok(response)
+    }
+
+    fn publish(&mut self, attributes: &Attributes) -> Result<(), KvError> {
+        let mut urls = attributes.client_urls.iter();
+        if attributes.name.len() > 1024 || urls.len() > 16 || urls.any(|url| url.len() > 1024) {
+            return Err(KvError::AttributesTooLarge);
+        }
+        if self.members.len() == 64 && !self.members.contains_key(&attributes.member) {
+            return Err(KvError::TooManyMembers);
+        }
+        self.members.insert(attributes.member, attributes.clone());
+        Ok(())
     }
 
     fn range(&self, open: &Open, request: &RangeRequest) -> Result<RangeResponse, KvError> {

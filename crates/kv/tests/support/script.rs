@@ -247,6 +247,8 @@ pub fn print(outcome: &Outcome) -> String {
         Ok(Response::DeleteRange(response)) => delete(&mut text, response, 1),
         Ok(Response::Txn(response)) => txn(&mut text, response, 1),
         Ok(Response::Compact) => text.push_str("compacted\n"),
+        Ok(Response::Publish) => text.push_str("published\n"),
+        Ok(Response::Members(members)) => writeln!(text, "{members:?}").unwrap(),
         Ok(Response::Status(status)) => writeln!(text, "{status:?}").unwrap(),
     }
     text

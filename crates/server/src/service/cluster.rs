@@ -1,18 +1,18 @@
 //! Who takes part. Members are named when the cluster starts; changing them is not served yet.
-//! Never asks other members: what this one knows was said on the command line.
+//! Never asks other members: what they say of themselves comes through the log.
 //!
 //! # Source
 //! The etcd v3 API, service `Cluster`.
 
 use std::sync::Arc;
 
-use headwater_kv::request::Query;
 use headwater_runtime::ReadLevel;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::cluster_server::Cluster;
+use crate::members;
 use crate::service::not_yet;
 
 /// The service, on a backend shared with the others.
@@ -29,16 +29,18 @@ impl Cluster for ClusterService {
         &self,
         request: Request<api::MemberListRequest>,
     ) -> Result<Response<api::MemberListResponse>, Status> {
-        if request.get_ref().linearizable {
-            // The members do not change, but whoever asks so also asks whether a quorum is there.
-            self.0.query(Query::Status, ReadLevel::Linearizable).await?;
-        }
-        let members = self.0.cluster().members.iter();
-        let members = members.map(|member| api::Member {
+        // Clients from before etcd 3.5 cannot say what they want and get what is known here.
+        let level = if request.get_ref().linearizable {
+            ReadLevel::Linearizable
+        } else {
+            ReadLevel::Local
+        };
+        let members = members::list(&self.0, level).await?;
+        let members = members.into_iter().map(|member| api::Member {
             id: member.id.0,
-            name: member.name.clone(),
-            peer_ur_ls: member.peer_urls.clone(),
-            client_ur_ls: member.client_urls.clone(),
+            name: member.name,
+            peer_ur_ls: member.peer_urls,
+            client_ur_ls: member.client_urls,
             is_learner: false,
         });
         Ok(Response::new(api::MemberListResponse {

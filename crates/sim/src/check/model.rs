@@ -59,6 +59,8 @@ impl Model {
             }
             Command::Txn(txn) => Ok(Response::Txn(self.txn(txn, next, &mut wrote))),
             Command::Compact(request) => self.compact(request.revision),
+            // Beside the keys; only servers publish, and there are none here.
+            Command::Publish(_) => Ok(Response::Publish),
         };
         self.revision += i64::from(wrote);
         Outcome {

@@ -101,6 +101,21 @@ impl Cluster {
         let LogOrder::Write(write) = order else {
             return Ok(());
         };
+        // Recovery believes the hint of the last write it finds, and this may become the last.
+        let hint = self.id_at(write.commit);
+        let is_void = write.commit > log.last().index;
+        let term = log.term_at(write.commit);
+        let differs = term.is_some() && term != hint.map(|id| id.term);
+        ensure(
+            !is_void && (hint.is_none() || !differs),
+            "commit hint",
+            || {
+                format!(
+                    "{} calls {:?} committed while it leaves {term:?} there, not {hint:?}",
+                    write.id, write.commit
+                )
+            },
+        )?;
         for entry in &write.entries {
             let prev = log.term_at(entry.id.index.prev());
             let prev = prev.ok_or_else(|| {

@@ -1,0 +1,194 @@
+//! What members say of themselves is kept beside the keys: bounded, and in every snapshot.
+mod support;
+
+use bytes::Bytes;
+use headwater_kv::Store;
+use headwater_kv::check::check;
+use headwater_kv::members::{CLIENT_URL_BYTES_MAX, CLIENT_URLS_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
+use headwater_kv::request::{Attributes, Command, KvError, Query, Response};
+use headwater_replica::machine::StateMachine;
+use support::{apply, assert_equal_reads, put_of, reload, status};
+
+fn attributes(member: u64, url: &str) -> Attributes {
+    Attributes {
+        member,
+        name: format!("m{member}"),
+        client_urls: vec![url.to_string()],
+    }
+}
+
+fn publish(store: &mut Store, attributes: Attributes) -> Result<Response, KvError> {
+    apply(store, &Command::Publish(attributes)).result
+}
+
+fn members(store: &Store) -> Vec<Attributes> {
+    match store.query(Query::Members).result {
+        Ok(Response::Members(members)) => members,
+        other => panic!("members are always told: {other:?}"),
+    }
+}
+
+fn chunks(store: &mut Store, chunk_bytes: usize) -> Vec<Bytes> {
+    let mut walk = store.begin_snapshot();
+    std::iter::from_fn(|| store.next_chunk(&mut walk, chunk_bytes)).collect()
+}
+
+fn load<'a>(chunks: impl IntoIterator<Item = &'a Bytes>) -> Result<Store, String> {
+    let mut store = Store::default();
+    for chunk in chunks {
+        store
+            .load_chunk(chunk.clone())
+            .map_err(|malformed| malformed.0)?;
+    }
+    store.finish_load().map_err(|malformed| malformed.0)?;
+    Ok(store)
+}
+
+#[test]
+fn a_publication_moves_no_revision_and_holds_until_the_next() {
+    let mut store = Store::default();
+    apply(&mut store, &put_of("a", "1"));
+    let before = status(&store);
+    for url in ["http://a:1", "http://b:2"] {
+        let outcome = apply(&mut store, &Command::Publish(attributes(7, url)));
+        assert_eq!(outcome.result, Ok(Response::Publish));
+        assert_eq!(outcome.revision, before.revision);
+        assert_eq!(members(&store), [attributes(7, url)]);
+    }
+    publish(&mut store, attributes(3, "http://c:3")).expect("another member");
+    let ids: Vec<u64> = members(&store).iter().map(|told| told.member).collect();
+    assert_eq!(ids, [3, 7], "by id");
+    assert_eq!(status(&store), before, "the database is as it was");
+    assert_eq!(
+        apply(&mut store, &put_of("a", "2")).revision,
+        before.revision + 1
+    );
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_and_after_the_log() {
+    let largest = Attributes {
+        member: u64::MAX,
+        name: "n".repeat(NAME_BYTES_MAX),
+        client_urls: vec!["u".repeat(CLIENT_URL_BYTES_MAX); CLIENT_URLS_MAX],
+    };
+    let mut too_large = [largest.clone(), largest.clone(), largest.clone()];
+    too_large[0].name.push('n');
+    too_large[1].client_urls.push(String::new());
+    too_large[2].client_urls[CLIENT_URLS_MAX - 1].push('u');
+    let mut store = Store::default();
+    assert_eq!(
+        publish(&mut store, largest.clone()),
+        Ok(Response::Publish),
+        "the bounds themselves are within"
+    );
+    for attributes in too_large {
+        let command = Command::Publish(attributes);
+        let refusal = Err(KvError::AttributesTooLarge);
+        assert_eq!(check(&command, 128), refusal);
+        assert_eq!(apply(&mut store, &command).result.map(drop), refusal);
+    }
+    assert_eq!(members(&store), [largest]);
+    assert_equal_reads(&reload(&mut store, 1), &store, "the largest");
+}
+
+#[test]
+fn one_member_too_many_is_refused_and_the_others_may_still_publish() {
+    let mut store = Store::default();
+    for member in 1..=MEMBERS_MAX as u64 {
+        publish(&mut store, attributes(member, "u")).expect("there is room");
+    }
+    assert_eq!(
+        publish(&mut store, attributes(0, "u")),
+        Err(KvError::TooManyMembers)
+    );
+    publish(&mut store, attributes(5, "another")).expect("it is known already");
+    let told = members(&store);
+    assert_eq!(told.len(), MEMBERS_MAX);
+    assert_eq!(told[4], attributes(5, "another"));
+    assert_equal_reads(&reload(&mut store, 50), &store, "as many as can be");
+}
+
+#[test]
+fn a_name_that_is_no_text_is_no_command() {
+    let command = Command::Publish(attributes(1, "u")).encode();
+    let mut bytes = command.to_vec();
+    let at = bytes.iter().position(|&byte| byte == b'm').expect("a name");
+    bytes[at] = 0xff;
+    assert_eq!(
+        Command::decode(&Bytes::from(bytes)),
+        Err(KvError::MalformedCommand)
+    );
+}
+
+#[test]
+fn a_snapshot_shows_the_members_as_they_were_when_it_began() {
+    let mut store = Store::default();
+    for member in 1..=3 {
+        publish(&mut store, attributes(member, "before")).expect("there is room");
+        apply(&mut store, &put_of("k", "v"));
+    }
+    let expected = reload(&mut store, 1 << 20);
+    let mut walk = store.begin_snapshot();
+    let mut shown = vec![store.next_chunk(&mut walk, 1).expect("the first chunk")];
+    publish(&mut store, attributes(2, "during")).expect("there is room");
+    publish(&mut store, attributes(9, "during")).expect("there is room");
+    while let Some(chunk) = store.next_chunk(&mut walk, 1) {
+        shown.push(chunk);
+    }
+    let loaded = load(&shown).expect("a snapshot just written");
+    assert_equal_reads(&loaded, &expected, "as it began");
+    assert_eq!(members(&loaded)[1], attributes(2, "before"));
+    assert_eq!(members(&store).len(), 4, "the walk changes nothing");
+}
+
+#[test]
+fn a_snapshot_that_lacks_or_repeats_a_member_is_refused() {
+    let mut store = Store::default();
+    for member in 1..=3 {
+        publish(&mut store, attributes(member, "u")).expect("there is room");
+    }
+    let whole = chunks(&mut store, 1);
+    assert_eq!(whole.len(), 5, "a head, three members, an end");
+    for at in 0..whole.len() {
+        let mut chunks = whole.clone();
+        chunks.remove(at);
+        assert!(load(&chunks).is_err(), "without chunk {at}");
+        let mut chunks = whole.clone();
+        chunks.insert(at, whole[at].clone());
+        assert!(load(&chunks).is_err(), "with chunk {at} twice");
+    }
+    let mut chunks = whole.clone();
+    chunks.swap(1, 2);
+    assert!(load(&chunks).is_err(), "out of order");
+    assert_equal_reads(&load(&whole).expect("whole"), &store, "whole");
+}
+
+/// Bytes that the version before members wrote, for a store of one put.
+#[test]
+fn a_snapshot_from_before_there_were_members_is_read() {
+    let mut store = Store::default();
+    apply(&mut store, &put_of("k", "v"));
+    let old: &[u8] = &[
+        1, 1, 4, 1, // The head: version, revision 2, never compacted.
+        2, 8, 1, b'k', 2, 0, 1, 0, 0, b'v', // The one record.
+        4, 1, 0, // The end: one record, no changes.
+    ];
+    let loaded = load(&[Bytes::from_static(old)]).expect("an older version");
+    assert_equal_reads(&loaded, &store, "from an older version");
+    let has_member = [&old[..4], &[6, 1, 0, 0], &old[4..]].concat();
+    let refusal = load(&[Bytes::from(has_member)]).expect_err("it had no such item");
+    assert!(refusal.contains("an unknown item"), "{refusal}");
+}
+
+#[test]
+fn an_older_reader_refuses_at_the_head_and_so_do_we_for_what_is_newer() {
+    let newest = chunks(&mut Store::default(), 1 << 20).concat();
+    assert_eq!(newest[..2], [1, 2], "the head says the second version");
+    for version in [0, 3, 255] {
+        let mut other = newest.clone();
+        other[1] = version;
+        let refusal = load(&[Bytes::from(other)]).expect_err("another version");
+        assert!(refusal.contains("unknown version"), "{refusal}");
+    }
+}
