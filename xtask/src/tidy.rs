@@ -7,6 +7,7 @@
 mod arrows;
 mod dependencies;
 mod files;
+mod functions;
 mod manifest;
 mod words;
 
@@ -117,6 +118,7 @@ pub fn check(tree: &Tree) -> Vec<Refusal> {
     arrows::check(tree, &mut refusals);
     dependencies::check(tree, &mut refusals);
     files::check(tree, &mut refusals);
+    functions::check(tree, &mut refusals);
     words::check(tree, &mut refusals);
     check_generated(tree, &mut refusals);
     refusals
@@ -129,6 +131,12 @@ fn is_generated(path: &str) -> bool {
 /// Whether a file holds tests and nothing else.
 fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.starts_with("tests/") || path.ends_with("/tests.rs")
+}
+
+/// Whether a line is neither blank nor comment.
+fn is_code(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with("//")
 }
 
 fn check_generated(tree: &Tree, refusals: &mut Vec<Refusal>) {

@@ -111,6 +111,27 @@ fn a_file_that_is_too_long_is_refused() {
 }
 
 #[test]
+fn a_function_that_is_too_long_is_refused() {
+    let path = "crates/server/src/long.rs";
+    let function = |lines: usize| {
+        let body = "        f();\n\n        // Why.\n".repeat(lines - 2);
+        format!(
+            "impl A {{\n    pub(crate) async fn long(&self) {{\n{body}    }}\n\n    fn f() {{}}\n}}\n"
+        )
+    };
+    let at_most = with_head(&function(70));
+    assert!(check(&tree(&[(path, &at_most)])).is_empty());
+    let more = with_head(&function(71));
+    assert_eq!(only(&[(path, &more)]), ("function", path.to_owned(), 7));
+    let in_tests = with_head(&format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(71)));
+    assert!(check(&tree(&[(path, &in_tests)])).is_empty());
+    assert!(check(&tree(&[("crates/server/tests/long.rs", &more)])).is_empty());
+    let others = "    fn g();\n".repeat(70);
+    let declared = format!("trait A {{\n    fn f(\n        &self,\n    ) -> u64;\n{others}}}\n");
+    assert!(check(&tree(&[(path, &with_head(&declared))])).is_empty());
+}
+
+#[test]
 fn a_room_without_a_source_is_refused() {
     let path = "crates/sim/src/world.rs";
     let bare = "//! A room.\n";
