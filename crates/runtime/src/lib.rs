@@ -25,6 +25,7 @@ mod dice;
 mod driver;
 mod inbox;
 mod log_thread;
+mod name;
 mod snapshot_thread;
 mod start;
 mod worker;
