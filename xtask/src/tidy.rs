@@ -2,9 +2,10 @@
 //! Never changes a file: each refusal says what to do.
 //!
 //! # Source
-//! The project's ARCHITECTURE.md and STYLE.md.
+//! ARCHITECTURE.md and docs/style.md.
 
 mod arrows;
+mod citations;
 mod dependencies;
 mod files;
 mod functions;
@@ -116,6 +117,7 @@ impl fmt::Display for Refusal {
 pub fn check(tree: &Tree) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     arrows::check(tree, &mut refusals);
+    citations::check(tree, &mut refusals);
     dependencies::check(tree, &mut refusals);
     files::check(tree, &mut refusals);
     functions::check(tree, &mut refusals);

@@ -2,7 +2,7 @@
 //! Never looks at generated files.
 //!
 //! # Source
-//! The project's STYLE.md, "Modules".
+//! docs/style.md, "Files and functions".
 
 use super::{Refusal, Tree, is_code, is_test};
 

@@ -160,6 +160,42 @@ fn a_reason_without_a_dependency_is_refused() {
 }
 
 #[test]
+fn a_dependency_with_two_reasons_is_refused() {
+    let list = "crates/kv bytes Slices.\n\ncrates/kv bytes No copies.\n";
+    assert_eq!(
+        only(&[("deps.txt", list)]),
+        ("dependency", "deps.txt".to_owned(), 3)
+    );
+}
+
+#[test]
+fn a_citation_of_a_document_that_is_not_there_is_refused() {
+    let path = "crates/kv/src/mvcc.rs";
+    // Citations in two halves: this file is judged like any other.
+    let cites = |document: &str| with_head(&["// See ", document, ".md.\n"].concat());
+    let missing = cites("docs/none");
+    assert_eq!(only(&[(path, &missing)]), ("citation", path.to_owned(), 6));
+    assert_eq!(
+        only(&[(path, &cites("../../../../docs/style"))]).0,
+        "citation"
+    );
+    let there = ("docs/style.md", "# Style\n");
+    for document in ["docs/style", "../../../docs/style", "https://example.org/x"] {
+        assert!(
+            check(&tree(&[there, (path, &cites(document))])).is_empty(),
+            "{document}"
+        );
+    }
+    let code = with_head(&["let path = \"none", ".md\"; // Why.\n"].concat());
+    assert!(check(&tree(&[(path, &code)])).is_empty());
+    let link = ["[style](none", ".md)\n"].concat();
+    assert_eq!(
+        only(&[("docs/x.md", &link)]),
+        ("citation", "docs/x.md".to_owned(), 1)
+    );
+}
+
+#[test]
 fn a_lock_file_with_a_private_source_is_refused() {
     let text = "[[package]]\nsource = \"registry+https://example.org/index\"\n";
     assert_eq!(
