@@ -24,21 +24,13 @@ use crate::counters::Counters;
 use crate::dice;
 use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX, StatusCell};
 use crate::file::{FileDisk, Use};
-use crate::frame::FRAME_BYTES_MAX;
-use crate::handle::{NodeConfig, Shared, StartError, StopReason};
+use crate::handle::{COMMAND_BYTES_MAX, NodeConfig, Shared, StartError, StopReason};
 use crate::inbox::Inbox;
 use crate::lock::{DirectoryLock, LockError};
 use crate::name::hex;
 use crate::tcp::{Membership, Network};
 use crate::worker::{Worker, advice, panic_text};
 use crate::{log_thread, snapshot_thread};
-
-/// What a frame holds beside its largest command, at most: other entries up to the size of one
-/// message, and heads.
-const FRAME_BYTES_BESIDE: usize = 4 << 20;
-
-/// The largest command a node can be configured to accept.
-const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_BESIDE;
 
 /// What recovery yields.
 struct Opened<M> {
@@ -196,7 +188,8 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     }
     if config.command_bytes_max > COMMAND_BYTES_MAX {
         return Err(format!(
-            "commands of {} bytes do not fit into a frame; the most is {COMMAND_BYTES_MAX}",
+            "command_bytes_max is {}, but a command must fit into a frame between peers: at most \
+             {COMMAND_BYTES_MAX}",
             config.command_bytes_max
         ));
     }
