@@ -196,16 +196,7 @@ pub async fn put_on(
     ports: &[u16],
     disk: Option<&Disk>,
 ) -> Result<Measured> {
-    let mut connections = Vec::with_capacity(plan.conns);
-    for number in 0..plan.conns.max(1) {
-        let endpoint = &plan.endpoints[number % plan.endpoints.len()];
-        let mut client = Client::connect([endpoint], None).await?;
-        client
-            .get("warm", None)
-            .await
-            .with_context(|| format!("{endpoint} does not answer"))?;
-        connections.push(client);
-    }
+    let connections = connect(plan).await?;
     let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3)?;
     let tally = Tally {
         span: None,
@@ -263,6 +254,21 @@ pub async fn put_on(
             .zip(before.written_bytes)
             .map(|(a, b)| a - b),
     })
+}
+
+/// The connections of a plan, each of which has answered once.
+async fn connect(plan: &Plan) -> Result<Vec<Client>> {
+    let mut connections = Vec::with_capacity(plan.conns);
+    for number in 0..plan.conns.max(1) {
+        let endpoint = &plan.endpoints[number % plan.endpoints.len()];
+        let mut client = Client::connect([endpoint], None).await?;
+        client
+            .get("warm", None)
+            .await
+            .with_context(|| format!("{endpoint} does not answer"))?;
+        connections.push(client);
+    }
+    Ok(connections)
 }
 
 async fn one_client(mut client: Client, number: u64, shape: Shape, tally: Rc<RefCell<Tally>>) {

@@ -2,7 +2,7 @@
 //! Never stops at the first style complaint only to hide the rest: the cheap checks come first.
 //!
 //! # Source
-//! The project's STYLE.md, "Commits".
+//! docs/style.md, "Commits".
 
 use std::path::Path;
 use std::process::Command;

@@ -2,11 +2,13 @@
 //! Never changes a file: each refusal says what to do.
 //!
 //! # Source
-//! The project's ARCHITECTURE.md and STYLE.md.
+//! ARCHITECTURE.md and docs/style.md.
 
 mod arrows;
+mod citations;
 mod dependencies;
 mod files;
+mod functions;
 mod manifest;
 mod words;
 
@@ -115,8 +117,10 @@ impl fmt::Display for Refusal {
 pub fn check(tree: &Tree) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     arrows::check(tree, &mut refusals);
+    citations::check(tree, &mut refusals);
     dependencies::check(tree, &mut refusals);
     files::check(tree, &mut refusals);
+    functions::check(tree, &mut refusals);
     words::check(tree, &mut refusals);
     check_generated(tree, &mut refusals);
     refusals
@@ -129,6 +133,12 @@ fn is_generated(path: &str) -> bool {
 /// Whether a file holds tests and nothing else.
 fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.starts_with("tests/") || path.ends_with("/tests.rs")
+}
+
+/// Whether a line is neither blank nor comment.
+fn is_code(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with("//")
 }
 
 fn check_generated(tree: &Tree, refusals: &mut Vec<Refusal>) {

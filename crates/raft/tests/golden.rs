@@ -5,7 +5,7 @@
 //! difference as code. The commands are in `command` below; `golden/README.md` lists them.
 //!
 //! # Source
-//! The tests section of STYLE.md.
+//! docs/style.md, "Tests".
 
 mod common;
 

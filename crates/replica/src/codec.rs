@@ -104,17 +104,7 @@ pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
         }
         Message::AppendReply { term, result } => {
             put_head(&mut out, kind::APPEND_REPLY, term.0);
-            match result {
-                AppendResult::Durable(upto) => {
-                    out.push(1);
-                    put_u64(&mut out, upto.0);
-                }
-                AppendResult::Conflict { prev, hint } => {
-                    out.push(2);
-                    put_u64(&mut out, prev.0);
-                    put_log_id(&mut out, hint);
-                }
-            }
+            put_append_result(&mut out, result);
         }
         Message::Beat {
             term,
@@ -329,6 +319,20 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
     ))
 }
 
+fn put_append_result(out: &mut Vec<u8>, result: AppendResult) {
+    match result {
+        AppendResult::Durable(upto) => {
+            out.push(1);
+            put_u64(out, upto.0);
+        }
+        AppendResult::Conflict { prev, hint } => {
+            out.push(2);
+            put_u64(out, prev.0);
+            put_log_id(out, hint);
+        }
+    }
+}
+
 fn put_head(out: &mut Vec<u8>, kind: u8, number: u64) {
     out.push(kind);
     put_u64(out, number);
@@ -359,145 +363,4 @@ fn rest(reader: &mut Reader<'_>, bytes: &Bytes) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::EntryKind;
-    use alloc::vec;
-
-    fn id(term: u64, index: u64) -> LogId {
-        LogId::new(Term(term), Index(index))
-    }
-
-    fn samples() -> Vec<Frame> {
-        let bodies: Vec<Entry> = (4..8)
-            .map(|at| {
-                let body = Bytes::from(vec![at as u8; at as usize]);
-                Entry::new(id(2 + at / 6, at), EntryKind::Command, body)
-            })
-            .collect();
-        let mut entries = Entries::none(id(1, 3));
-        entries.runs = vec![(Index(4), Term(2)), (Index(6), Term(3))];
-        entries.last = Index(7);
-        let (term, commit) = (Term(9), Index(5));
-        let durable = AppendResult::Durable(Index(8));
-        let conflict = AppendResult::Conflict {
-            prev: Index(7),
-            hint: id(2, 6),
-        };
-        let messages = vec![
-            Message::Vote {
-                term,
-                pre: true,
-                last: id(3, 4),
-            },
-            Message::VoteReply {
-                term,
-                pre: false,
-                granted: true,
-            },
-            Message::Append {
-                term,
-                entries: Entries::none(id(2, 2)),
-                commit,
-            },
-            Message::AppendReply {
-                term,
-                result: durable,
-            },
-            Message::AppendReply {
-                term,
-                result: conflict,
-            },
-            Message::Beat {
-                term,
-                commit,
-                round: 3,
-            },
-            Message::BeatReply { term, round: 3 },
-            Message::Commit { term, commit },
-            Message::ReadAsk {
-                id: ReadId(1),
-                life: 2,
-            },
-            Message::ReadTell {
-                id: ReadId(1),
-                life: 2,
-                at: None,
-            },
-            Message::ReadTell {
-                id: ReadId(1),
-                life: 2,
-                at: Some(commit),
-            },
-        ];
-        let mut frames: Vec<Frame> = messages
-            .into_iter()
-            .map(|message| Frame::Raft(message, Vec::new()))
-            .collect();
-        let bytes = Bytes::from_static(b"piece");
-        frames.extend([
-            Frame::Raft(
-                Message::Append {
-                    term,
-                    entries,
-                    commit,
-                },
-                bodies,
-            ),
-            Frame::Piece {
-                term,
-                base: id(4, 9),
-                total_bytes: 99,
-                offset: 7,
-                bytes: bytes.clone(),
-            },
-            Frame::PieceReply {
-                base: id(4, 9),
-                upto: 12,
-            },
-            Frame::Forward {
-                batch: 7,
-                commands: vec![bytes.clone(), Bytes::new(), bytes],
-            },
-            Frame::ForwardReply {
-                batch: 7,
-                result: Ok(id(3, 3)),
-            },
-            Frame::ForwardReply {
-                batch: 7,
-                result: Err(NotForwarded::Busy),
-            },
-        ]);
-        frames
-    }
-
-    #[test]
-    fn every_frame_comes_back_as_it_went() {
-        for frame in samples() {
-            assert_eq!(Frame::decode(&frame.encode()).as_ref(), Ok(&frame));
-        }
-    }
-
-    #[test]
-    fn no_bytes_make_the_decoder_panic() {
-        let mut dice = headwater_raft::random::Dice::new(1);
-        for frame in samples() {
-            let whole = frame.encode();
-            for cut in 0..whole.len() {
-                // A frame's pieces have no length of their own: a shorter piece is a frame.
-                let _ = Frame::decode(&whole.slice(..cut));
-                for _ in 0..20 {
-                    let mut bytes = whole.to_vec();
-                    bytes[cut] = dice.roll() as u8;
-                    let _ = Frame::decode(&bytes.into());
-                }
-            }
-        }
-        for len in 0..200 {
-            for _ in 0..200 {
-                let bytes: Vec<u8> = (0..len).map(|_| dice.roll() as u8).collect();
-                let _ = Frame::decode(&bytes.into());
-            }
-        }
-    }
-}
+mod tests;

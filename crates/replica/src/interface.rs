@@ -2,7 +2,7 @@
 //! Never a callback: the world around feeds inputs and carries out outputs.
 //!
 //! # Source
-//! ARCHITECTURE.md, "the three doors"; rule R11 for outcomes.
+//! ARCHITECTURE.md, "The driver and its three doors"; rule R11 for outcomes.
 
 use alloc::string::String;
 use bytes::Bytes;

@@ -4,6 +4,21 @@
 //! outputs out. The [`wal`] and the [`snapshot_file`] worker take orders as data and carry them
 //! out on a [`Disk`] that the world provides. [`recovery::open`] turns a directory back into a
 //! node. [`StateMachine`] is what an embedder writes.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`port`], [`machine`] | the doors to the world, and to the embedder's state |
+//! | [`interface`] | inputs, outputs, outcomes, options |
+//! | [`replica`] | the driver: turns, and what the core's effects become |
+//! | `intake`, `request` | clients' requests on their way, and until their one outcome |
+//! | `bodies` | the log's entries in memory |
+//! | `snapshots` | when to take, send and install one |
+//! | `codec` | frames between nodes |
+//! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
+//! | `runs` | the terms of the log that is on disk, run by run |
+//! | [`snapshot_file`] | the same for snapshot files |
+//! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
+//! | [`recovery`], `replay` | from a directory to a node; reading the log back |
 #![no_std]
 #![forbid(unsafe_code)]
 

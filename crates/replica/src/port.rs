@@ -8,7 +8,8 @@
 //! data: frames and instants that go in and out of the replica.
 //!
 //! # Source
-//! DESIGN of the house, "three doors"; Pillai et al., OSDI'14, for what a file system promises.
+//! ARCHITECTURE.md, "The driver and its three doors"; Pillai et al., OSDI'14, for what a file system
+//! promises.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -207,10 +207,10 @@ fn identify(
         Some(Ok((found, first_config))) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
                 return Err(OpenError::Foreign(format!(
-                    "the directory belongs to {}, this is cluster {:016x} node {}",
+                    "the directory belongs to {}, this is cluster {:x} node {:x}",
                     identity_text(&found),
                     wanted.cluster,
-                    wanted.node
+                    wanted.node.0
                 )));
             }
             Ok((found, first_config))

@@ -108,8 +108,8 @@ fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Se
 /// Both ids and the incarnation, as error texts name them.
 pub(crate) fn identity_text(identity: &Identity) -> String {
     format!(
-        "cluster {:016x} node {} incarnation {:032x}",
-        identity.cluster, identity.node, identity.incarnation
+        "cluster {:x} node {:x} incarnation {:x}",
+        identity.cluster, identity.node.0, identity.incarnation
     )
 }
 

@@ -274,7 +274,7 @@ impl File<'_> {
         let base: LogId = reader.log_id().map_err(damaged)?;
         check_counts([base.index.0]).map_err(damaged)?;
         if of != cluster {
-            let text = format!("a snapshot of cluster {of:016x}, not of {cluster:016x}");
+            let text = format!("a snapshot of cluster {of:x}, not of {cluster:x}");
             return Err(Unloadable::Foreign(text));
         }
         let config = decode_config(&config).map_err(damaged)?;

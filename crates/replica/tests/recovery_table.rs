@@ -104,7 +104,7 @@ fn d4_a_damaged_identity_is_refused() {
 #[test]
 fn d5_the_directory_of_another_cluster_or_node_is_foreign() {
     let mut disk = written_singly(1);
-    for (cluster, node) in [(CLUSTER + 1, NODE), (CLUSTER, NodeId(8))] {
+    for (cluster, node) in [(CLUSTER + 1, NODE), (CLUSTER, NodeId(0x1f))] {
         let expect = Expect {
             cluster,
             node,
@@ -116,9 +116,12 @@ fn d5_the_directory_of_another_cluster_or_node_is_foreign() {
         };
         assert_names(
             &text,
-            &["0123456789abcdef node 7", &format!("{cluster:016x}")],
+            &[
+                "cluster 123456789abcdef node 7",
+                &format!("cluster {cluster:x} "),
+            ],
         );
-        assert_names(&text, &[&format!("node {node}")]);
+        assert_names(&text, &[&format!("node {:x}", node.0)]);
     }
 }
 

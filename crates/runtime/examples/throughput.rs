@@ -1,7 +1,9 @@
 //! How fast a cluster is without gRPC: three nodes in one process, clients that propose one
 //! command after another. `load [clients] [seconds] [command bytes] [directory] [segment MiB]`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration, time::Instant};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_runtime::{Handle, LogId, Malformed, NodeConfig, NodeId, ReadLevel, StateMachine};
@@ -62,13 +64,7 @@ async fn client(node: Handle<Sum>, command: Bytes, until: Instant) -> Vec<Durati
     times
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (clients, seconds, bytes) = (argument(1, 64), argument(2, 3), argument(3, 256));
-    let root = std::env::args()
-        .nth(4)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let data = root.join(format!("headwater-load-{}", std::process::id()));
+async fn start(data: &Path) -> Result<Vec<Handle<Sum>>, Box<dyn std::error::Error>> {
     let address = |id: u64| format!("127.0.0.1:{}", 7480 + id);
     let members: BTreeMap<_, _> = (1..=3).map(|id| (NodeId(id), address(id))).collect();
     let mut nodes = Vec::new();
@@ -79,6 +75,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.segment_bytes = argument(5, 64) << 20;
         nodes.push(Handle::<Sum>::start(config).await?);
     }
+    Ok(nodes)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (clients, seconds, bytes) = (argument(1, 64), argument(2, 3), argument(3, 256));
+    let root = std::env::args()
+        .nth(4)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let data = root.join(format!("headwater-load-{}", std::process::id()));
+    let nodes = start(&data).await?;
     while nodes.iter().any(|node| node.status().leader.is_none()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -2,7 +2,8 @@
 //! the replica wants. Never waits while it holds something to do, and never decides anything.
 //!
 //! # Source
-//! Dissertation §10.2 (batching); DESIGN of the house, section 6 (natural batching, no timers).
+//! Dissertation §10.2 (batching); ARCHITECTURE.md, "The driver and its three doors" (turns without
+//! timers).
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use crate::counters::Counters;
 use crate::handle::{Applied, ProposeError, ReadError, StopReason};
 use crate::inbox::Inbox;
 use crate::link::{Link, PeerEvent};
+use crate::name::hex;
 use crate::tcp::Network;
 use crate::worker::Worker;
 
@@ -353,7 +355,7 @@ impl<M: StateMachine> Driver<M> {
             return;
         };
         if !link.send(frame) {
-            tracing::warn!(peer = %to, "a peer does not read what it is sent: cutting it off");
+            tracing::warn!(peer = %hex(to.0), "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
             link.close();
         }

@@ -17,10 +17,18 @@ use tokio::sync::{oneshot, watch};
 
 use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
+use crate::frame::FRAME_BYTES_MAX;
 use crate::inbox::{Inbox, Refused};
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;
+
+/// What a frame holds beside its largest command, at most: other entries up to the size of one
+/// message, and heads.
+const FRAME_BYTES_BESIDE: usize = 4 << 20;
+
+/// The most that [`NodeConfig::command_bytes_max`] may be: a command must fit into one frame.
+pub const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_BESIDE;
 
 /// What one node needs to know to start.
 #[derive(Clone, Debug)]
@@ -44,7 +52,7 @@ pub struct NodeConfig {
     pub snapshot_log_bytes: u64,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
-    /// The largest command accepted.
+    /// The largest command accepted; [`COMMAND_BYTES_MAX`] at most.
     pub command_bytes_max: usize,
     /// How long a request may wait for its outcome.
     pub request_timeout: Duration,

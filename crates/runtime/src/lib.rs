@@ -7,9 +7,19 @@
 #![doc = include_str!("../examples/counter.rs")]
 //! ```
 //!
-//! The map of the house: `handle` is what an embedder holds; `start` puts a node together;
-//! `driver` is the one loop; `log_thread` and `snapshot_thread` wait for the disk through `file`;
-//! `tcp`, `link`, `frame` and `handshake` carry bytes between peers.
+//! | room | what it is |
+//! |---|---|
+//! | [`handle`] | what an embedder holds |
+//! | `start` | from a configuration to a running node |
+//! | `driver` | the one loop |
+//! | `inbox` | the one queue into it |
+//! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
+//! | [`file`] | the disk door onto a real directory |
+//! | [`lock`](mod@lock) | one process a directory |
+//! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
+//! | [`frame`], [`handshake`] | the bytes on them |
+//! | `clock`, `dice` | time and chance, which the inside is told |
+//! | [`counters`], `name` | what is counted, and how ids are written for people |
 
 pub mod counters;
 pub mod file;
@@ -25,13 +35,14 @@ mod dice;
 mod driver;
 mod inbox;
 mod log_thread;
+mod name;
 mod snapshot_thread;
 mod start;
 mod worker;
 
 pub use handle::{
-    Applied, Handle, NodeConfig, PeerAddress, ProposeError, ReadError, ReadLevel, StartError,
-    Status, StopReason,
+    Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
+    ReadLevel, StartError, Status, StopReason,
 };
 pub use headwater_raft::{LogId, NodeId};
 pub use headwater_replica::{Malformed, StateMachine};

@@ -2,7 +2,8 @@
 //! Never dials and never decides whether to: `tcp` does.
 //!
 //! # Source
-//! docs/wire.md, "Frames"; DESIGN of the house, section 6 (one write per peer and turn).
+//! docs/wire.md, "Frames"; ARCHITECTURE.md, "The driver and its three doors" (what arrives together
+//! is sent together).
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

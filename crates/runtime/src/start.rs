@@ -2,7 +2,7 @@
 //! Never leaves anything behind that a second try would trip over.
 //!
 //! # Source
-//! docs/operating.md; rule R13 (a data directory belongs to one node of one cluster).
+//! ARCHITECTURE.md, "The rules": R13 (a data directory belongs to one node of one cluster).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,20 +24,13 @@ use crate::counters::Counters;
 use crate::dice;
 use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX, StatusCell};
 use crate::file::{FileDisk, Use};
-use crate::frame::FRAME_BYTES_MAX;
-use crate::handle::{NodeConfig, Shared, StartError, StopReason};
+use crate::handle::{COMMAND_BYTES_MAX, NodeConfig, Shared, StartError, StopReason};
 use crate::inbox::Inbox;
 use crate::lock::{DirectoryLock, LockError};
+use crate::name::hex;
 use crate::tcp::{Membership, Network};
 use crate::worker::{Worker, advice, panic_text};
 use crate::{log_thread, snapshot_thread};
-
-/// What a frame holds beside its largest command, at most: other entries up to the size of one
-/// message, and heads.
-const FRAME_BYTES_BESIDE: usize = 4 << 20;
-
-/// The largest command a node can be configured to accept.
-const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_BESIDE;
 
 /// What recovery yields.
 struct Opened<M> {
@@ -63,11 +56,11 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
     for mended in opened.store.mended() {
-        tracing::warn!(node = %config.node, mended, "the data directory was mended");
+        tracing::warn!(node = %hex(config.node.0), mended, "the data directory was mended");
     }
     if opened.recovered.torn_bytes > 0 {
         let bytes = opened.recovered.torn_bytes;
-        tracing::info!(node = %config.node, bytes, "dropped the end of an unfinished write");
+        tracing::info!(node = %hex(config.node.0), bytes, "dropped the end of an unfinished write");
     }
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
     let identity = opened.recovered.identity;
@@ -101,8 +94,8 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     };
     let status = parts.status.clone();
     tracing::info!(
-        node = %config.node, cluster = %format_args!("{:016x}", config.cluster),
-        incarnation = %format_args!("{:032x}", identity.incarnation),
+        node = %hex(config.node.0), cluster = %hex(config.cluster),
+        incarnation = %hex(identity.incarnation),
         data_dir = %config.data_dir.display(), "node started"
     );
     Ok(Shared {
@@ -138,6 +131,7 @@ fn supervise<M: StateMachine>(
         // After a panic the loop could not close it; what waits in it is dropped, and so answered.
         drop(inbox.close());
         status.mark_stopped();
+        let node = hex(node.0);
         match &reason {
             StopReason::Shutdown => tracing::info!(%node, "node stopped"),
             StopReason::Halted(text) => tracing::error!(%node, text, "node halted"),
@@ -178,7 +172,7 @@ fn check(config: &NodeConfig) -> Result<(), String> {
         return Err("0 is no node id".into());
     }
     if !config.members.contains_key(&me) {
-        return Err(format!("node {me} is not among the members"));
+        return Err(format!("node {:x} is not among the members", me.0));
     }
     if config.members.len() > 1 && config.listen_peer.is_empty() {
         return Err("a cluster of several members needs an address to listen for peers".into());
@@ -194,7 +188,8 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     }
     if config.command_bytes_max > COMMAND_BYTES_MAX {
         return Err(format!(
-            "commands of {} bytes do not fit into a frame; the most is {COMMAND_BYTES_MAX}",
+            "command_bytes_max is {}, but a command must fit into a frame between peers: at most \
+             {COMMAND_BYTES_MAX}",
             config.command_bytes_max
         ));
     }

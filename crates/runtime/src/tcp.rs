@@ -2,9 +2,11 @@
 //! Never looks into frames and never queues any: `link` carries them.
 //!
 //! # Source
-//! docs/wire.md, "Connections"; perf notes of the house: a killed peer's connections reset at once.
+//! docs/wire.md, "Connections"; ARCHITECTURE.md, "The driver and its three doors" (a killed peer's
+//! connections reset at once).
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::handshake::{
     ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, WIRE_VERSION_MAX, WIRE_VERSION_MIN,
 };
 use crate::link::{Link, PeerEvent, Sink};
+use crate::name::hex;
 
 /// How long a connection may take to stand, handshake included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -123,8 +126,9 @@ impl Network {
 }
 
 impl Shared {
-    fn me(&self) -> NodeId {
-        self.membership.identity.node
+    /// This node, for log lines.
+    fn name(&self) -> impl Display {
+        hex(self.membership.identity.node.0)
     }
 
     /// Reports the link, carries its frames, reports its end.
@@ -132,7 +136,7 @@ impl Shared {
         let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
-        tracing::info!(node = %self.me(), %peer, why, "link down");
+        tracing::info!(node = %self.name(), peer = %hex(peer.0), why, "link down");
         (self.sink)(PeerEvent::Down(link));
     }
 }
@@ -179,7 +183,7 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
         };
         // The same news ten times a second would bury all other.
         if error != told {
-            tracing::warn!(node = %shared.me(), %peer, address, error, "cannot connect");
+            tracing::warn!(node = %shared.name(), peer = %hex(peer.0), address, error, "cannot connect");
             told = error;
         }
         sleep(dice::between(pause / 2, pause)).await;
@@ -210,8 +214,8 @@ async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<TcpStream,
     }
     if answer.node != peer || answer.cluster != identity.cluster {
         let text = format!(
-            "node {} of cluster {:016x} answered at {address}, node {peer} of cluster {:016x} was called",
-            answer.node, answer.cluster, identity.cluster
+            "node {:x} of cluster {:x} answered at {address}, node {:x} of cluster {:x} was called",
+            answer.node.0, answer.cluster, peer.0, identity.cluster
         );
         return Err(DialError::Refused(Refusal::WrongNode, text));
     }
@@ -220,7 +224,8 @@ async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<TcpStream,
         return Err(DialError::Refused(Refusal::Version, text));
     }
     tracing::info!(
-        node = %identity.node, %peer, address, incarnation = %format_args!("{:032x}", answer.incarnation),
+        node = %shared.name(), peer = %hex(peer.0), address,
+        incarnation = %hex(answer.incarnation),
         "link up, dialled"
     );
     Ok(stream)
@@ -239,7 +244,7 @@ async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
             }
             Err(error) => {
                 // Out of file descriptors, most likely: that passes, and must not spin until then.
-                tracing::warn!(node = %shared.me(), %error, "cannot accept a peer's connection");
+                tracing::warn!(node = %shared.name(), %error, "cannot accept a peer's connection");
                 sleep(PAUSE_MAX).await;
             }
         }
@@ -258,9 +263,9 @@ async fn serve(
         Ok(Ok(Some((peer, stream)))) => shared.run_link(peer, stream).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => {
-            tracing::warn!(node = %shared.me(), %from, %error, "peer handshake failed");
+            tracing::warn!(node = %shared.name(), %from, %error, "peer handshake failed");
         }
-        Err(_) => tracing::warn!(node = %shared.me(), %from, "peer handshake timed out"),
+        Err(_) => tracing::warn!(node = %shared.name(), %from, "peer handshake timed out"),
     }
 }
 
@@ -290,14 +295,15 @@ async fn greet(
             answer.version = version;
             stream.write_all(&answer.encode()).await?;
             tracing::info!(
-                node = %identity.node, peer = %hello.from, %address,
-                incarnation = %format_args!("{:032x}", hello.incarnation),
+                node = %shared.name(), peer = %hex(hello.from.0), %address,
+                incarnation = %hex(hello.incarnation),
                 "link up, accepted"
             );
             Ok(Some((hello.from, stream)))
         }
         Err((refusal, text)) => {
-            tracing::warn!(node = %identity.node, peer = %hello.from, %address, text, "peer refused");
+            let peer = hex(hello.from.0);
+            tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
             answer.refusal = Some(refusal);
             answer.text = text;
             stream.write_all(&answer.encode()).await?;
@@ -309,39 +315,38 @@ async fn greet(
 /// Whether the caller may connect: the wire version to speak, or why not.
 fn judge(membership: &Membership, hello: &Hello, stopping: bool) -> Result<u16, (Refusal, String)> {
     let me = membership.identity;
-    let (from, to) = (hello.from, hello.to);
+    let (from, to, here) = (hex(hello.from.0), hex(hello.to.0), hex(me.node.0));
     if hello.cluster != me.cluster {
         let text = format!(
-            "node {from} belongs to cluster {:016x}, node {} to cluster {:016x}",
-            hello.cluster, me.node, me.cluster
+            "node {from} belongs to cluster {:x}, node {here} to cluster {:x}",
+            hello.cluster, me.cluster
         );
         return Err((Refusal::Cluster, text));
     }
     let version = hello.versions.1.min(WIRE_VERSION_MAX);
     if version < hello.versions.0.max(WIRE_VERSION_MIN) {
         let text = format!(
-            "node {from} speaks wire versions {} to {}, node {} speaks {WIRE_VERSION_MIN} to {WIRE_VERSION_MAX}",
-            hello.versions.0, hello.versions.1, me.node
+            "node {from} speaks wire versions {} to {}, node {here} speaks {WIRE_VERSION_MIN} to {WIRE_VERSION_MAX}",
+            hello.versions.0, hello.versions.1
         );
         return Err((Refusal::Version, text));
     }
-    if to != me.node {
+    if hello.to != me.node {
         let text = format!(
-            "node {from} called node {to}, but this is node {}: check the peer addresses",
-            me.node
+            "node {from} called node {to}, but this is node {here}: check the peer addresses"
         );
         return Err((Refusal::WrongNode, text));
     }
-    if !membership.peers.contains_key(&from) {
-        let text = format!("node {from} is not a member that node {} knows", me.node);
+    if !membership.peers.contains_key(&hello.from) {
+        let text = format!("node {from} is not a member that node {here} knows");
         return Err((Refusal::Stranger, text));
     }
-    if from > me.node {
-        let text = format!("node {from} dialled node {}: the lower id dials", me.node);
+    if hello.from > me.node {
+        let text = format!("node {from} dialled node {here}: the lower id dials");
         return Err((Refusal::Direction, text));
     }
     if stopping {
-        return Err((Refusal::Stopping, format!("node {} is stopping", me.node)));
+        return Err((Refusal::Stopping, format!("node {here} is stopping")));
     }
     Ok(version)
 }

@@ -117,7 +117,12 @@ pub fn advice(error: &DiskError) -> String {
         DiskErrorKind::Denied => {
             "the data directory may not be written; correct its permissions and start the node again"
         }
-        DiskErrorKind::NotFound => "a file of the data directory is missing",
+        // An older copy, or none, makes a node forget votes and entries that others count on.
+        DiskErrorKind::NotFound => {
+            "a file of the data directory was removed from under the node; put it back as it was, \
+             or keep this node stopped while the majority goes on: with an older copy or an empty \
+             directory it may come back only as a new member"
+        }
         _ => {
             "the disk failed, so nothing since its last sync is believed; check it and start the node again"
         }
@@ -179,6 +184,24 @@ mod tests {
         );
         // The lock was given back before the end was told.
         DirectoryLock::take(directory.path()).expect("free again");
+    }
+
+    #[test]
+    fn every_failure_says_what_to_do() {
+        let cases = [
+            (DiskErrorKind::Full, "free some space"),
+            (DiskErrorKind::Denied, "correct its permissions"),
+            (DiskErrorKind::NotFound, "put it back as it was"),
+            (DiskErrorKind::Failed, "check it"),
+        ];
+        for (kind, deed) in cases {
+            let what = "sync a".into();
+            let text = advice(&DiskError { what, kind });
+            assert!(
+                text.starts_with("sync a (") && text.contains(deed),
+                "{text}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use headwater_raft::NodeId;
-use headwater_runtime::NodeConfig;
+use headwater_runtime::{COMMAND_BYTES_MAX, NodeConfig};
 
 use crate::cli::{ClusterState, ServeArgs};
 use crate::identity;
@@ -310,8 +310,10 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         "--election-timeout ({election} ms) is too long, must be at most 50000 ms"
     );
     ensure!(
-        args.max_request_bytes > 0 && args.max_request_bytes <= 64 << 20,
-        "--max-request-bytes must lie between 1 and 67108864 (64 MiB)"
+        (1..=COMMAND_BYTES_MAX).contains(&args.max_request_bytes),
+        "--max-request-bytes ({}) must lie between 1 and {COMMAND_BYTES_MAX} ({} MiB)",
+        args.max_request_bytes,
+        COMMAND_BYTES_MAX >> 20
     );
     ensure!(args.max_txn_ops > 0, "--max-txn-ops must be at least 1");
     Ok(Limits {

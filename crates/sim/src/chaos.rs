@@ -75,13 +75,7 @@ impl World {
                 let crash = Crash { power, down_ns };
                 return self.strike_crash(self.whom(whom, marked), crash, place);
             }
-            Fault::Blackout { down_ns } => {
-                for node in 0..self.nodes.len() {
-                    let down_ns = 1 + self.dice.below(down_ns);
-                    let power = true;
-                    self.crash(node, Crash { power, down_ns })?;
-                }
-            }
+            Fault::Blackout { down_ns } => return self.strike_all(down_ns),
             Fault::Pause { whom, for_ns } => {
                 let node = self.whom(whom, marked);
                 self.nodes[node].paused_until = now + for_ns;
@@ -116,13 +110,7 @@ impl World {
                 self.part(cut, for_ns, resets);
             }
             Fault::SyncFails { whom, nth, down_ns } => {
-                let dice = self.dice.fork();
-                let node = self.whom(whom, marked);
-                let struck = &mut self.nodes[node];
-                if struck.live.is_some() {
-                    struck.disk.fail_sync(nth, dice);
-                    struck.sync_armed = Some(down_ns);
-                }
+                self.strike_sync(self.whom(whom, marked), nth, down_ns);
             }
             Fault::Reset { a, b } => {
                 if a != b {
@@ -151,6 +139,24 @@ impl World {
                 struck.armed = Some(crash);
                 Ok(())
             }
+        }
+    }
+
+    fn strike_all(&mut self, down_ns: u64) -> Result<(), Violation> {
+        for node in 0..self.nodes.len() {
+            let down_ns = 1 + self.dice.below(down_ns);
+            let power = true;
+            self.crash(node, Crash { power, down_ns })?;
+        }
+        Ok(())
+    }
+
+    fn strike_sync(&mut self, node: usize, nth: u64, down_ns: u64) {
+        let dice = self.dice.fork();
+        let struck = &mut self.nodes[node];
+        if struck.live.is_some() {
+            struck.disk.fail_sync(nth, dice);
+            struck.sync_armed = Some(down_ns);
         }
     }
 

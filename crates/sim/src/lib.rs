@@ -3,14 +3,19 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`plan`] | what a seed means: knobs and faults, as data |
+//! | [`dice`] | all chance, from one seed |
 //! | `world` | nodes, network and clients, one queue of events |
 //! | `schedule` | that queue |
+//! | `node` | one machine: its disk, and the process on it while it runs |
 //! | `network` | connections that break, frames that are late, lost or doubled |
 //! | [`disk`] | the page cache, and what a power cut leaves |
 //! | `storage` | workers, crashes, starts |
 //! | `chaos` | faults, and the calm after them |
 //! | `workload` | clients |
+//! | `witness` | the state machine under test, and a digest of what it was given |
+//! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles |
+//! | [`trace`] | what happened: a hash, a table for people, counts |
 //! | [`run`] | from a seed to a verdict |
 
 mod chaos;

@@ -2,7 +2,7 @@
 //! Never looks at third parties; `dependencies` does.
 //!
 //! # Source
-//! The project's ARCHITECTURE.md, the table of crates.
+//! ARCHITECTURE.md, the table of crates.
 
 use super::{Refusal, Tree, is_test, manifest};
 

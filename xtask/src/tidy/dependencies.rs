@@ -2,7 +2,7 @@
 //! Never judges the reason; a reader of the commit does.
 //!
 //! # Source
-//! The project's STYLE.md, "Dependencies".
+//! docs/style.md, "Dependencies".
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ pub fn check(tree: &Tree, refusals: &mut Vec<Refusal>) {
 type Entry = ((String, String), usize);
 
 fn listed(tree: &Tree, refusals: &mut Vec<Refusal>) -> Vec<Entry> {
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     for (at, line) in tree.get(LIST).unwrap_or("").lines().enumerate() {
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -71,7 +71,12 @@ fn listed(tree: &Tree, refusals: &mut Vec<Refusal>) -> Vec<Entry> {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
             (Some(package), Some(name), Some(_)) => {
-                entries.push(((package.to_owned(), name.to_owned()), at + 1));
+                let entry = (package.to_owned(), name.to_owned());
+                if let Some((_, first)) = entries.iter().find(|(known, _)| *known == entry) {
+                    let what = format!("said already in line {first}: keep one reason");
+                    refusals.push(Refusal::new(RULE, LIST, at + 1, what));
+                }
+                entries.push((entry, at + 1));
             }
             _ => {
                 let what = "write `DIRECTORY DEPENDENCY WHY`";

@@ -2,9 +2,9 @@
 //! Never looks at generated files.
 //!
 //! # Source
-//! The project's STYLE.md, "Modules".
+//! docs/style.md, "Files and functions".
 
-use super::{Refusal, Tree, is_test};
+use super::{Refusal, Tree, is_code, is_test};
 
 /// Crates that know no operating system.
 const INSIDE: [&str; 3] = ["raft", "replica", "kv"];
@@ -45,13 +45,8 @@ pub fn check(tree: &Tree, refusals: &mut Vec<Refusal>) {
     }
 }
 
-/// Lines that are neither blank nor comment.
 fn lines_of_code(text: &str) -> usize {
-    let is_code = |line: &&str| {
-        let line = line.trim();
-        !line.is_empty() && !line.starts_with("//")
-    };
-    text.lines().filter(is_code).count()
+    text.lines().filter(|line| is_code(line)).count()
 }
 
 /// Whether the comment at the file's head has the heading and something under it.

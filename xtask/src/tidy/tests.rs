@@ -111,6 +111,27 @@ fn a_file_that_is_too_long_is_refused() {
 }
 
 #[test]
+fn a_function_that_is_too_long_is_refused() {
+    let path = "crates/server/src/long.rs";
+    let function = |lines: usize| {
+        let body = "        f();\n\n        // Why.\n".repeat(lines - 2);
+        format!(
+            "impl A {{\n    pub(crate) async fn long(&self) {{\n{body}    }}\n\n    fn f() {{}}\n}}\n"
+        )
+    };
+    let at_most = with_head(&function(70));
+    assert!(check(&tree(&[(path, &at_most)])).is_empty());
+    let more = with_head(&function(71));
+    assert_eq!(only(&[(path, &more)]), ("function", path.to_owned(), 7));
+    let in_tests = with_head(&format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(71)));
+    assert!(check(&tree(&[(path, &in_tests)])).is_empty());
+    assert!(check(&tree(&[("crates/server/tests/long.rs", &more)])).is_empty());
+    let others = "    fn g();\n".repeat(70);
+    let declared = format!("trait A {{\n    fn f(\n        &self,\n    ) -> u64;\n{others}}}\n");
+    assert!(check(&tree(&[(path, &with_head(&declared))])).is_empty());
+}
+
+#[test]
 fn a_room_without_a_source_is_refused() {
     let path = "crates/sim/src/world.rs";
     let bare = "//! A room.\n";
@@ -136,6 +157,42 @@ fn a_reason_without_a_dependency_is_refused() {
     );
     let list = "crates/kv bytes Slices.\ncrates/kv\n";
     assert_eq!(only(&[("deps.txt", list)]).2, 2);
+}
+
+#[test]
+fn a_dependency_with_two_reasons_is_refused() {
+    let list = "crates/kv bytes Slices.\n\ncrates/kv bytes No copies.\n";
+    assert_eq!(
+        only(&[("deps.txt", list)]),
+        ("dependency", "deps.txt".to_owned(), 3)
+    );
+}
+
+#[test]
+fn a_citation_of_a_document_that_is_not_there_is_refused() {
+    let path = "crates/kv/src/mvcc.rs";
+    // Citations in two halves: this file is judged like any other.
+    let cites = |document: &str| with_head(&["// See ", document, ".md.\n"].concat());
+    let missing = cites("docs/none");
+    assert_eq!(only(&[(path, &missing)]), ("citation", path.to_owned(), 6));
+    assert_eq!(
+        only(&[(path, &cites("../../../../docs/style"))]).0,
+        "citation"
+    );
+    let there = ("docs/style.md", "# Style\n");
+    for document in ["docs/style", "../../../docs/style", "https://example.org/x"] {
+        assert!(
+            check(&tree(&[there, (path, &cites(document))])).is_empty(),
+            "{document}"
+        );
+    }
+    let code = with_head(&["let path = \"none", ".md\"; // Why.\n"].concat());
+    assert!(check(&tree(&[(path, &code)])).is_empty());
+    let link = ["[style](none", ".md)\n"].concat();
+    assert_eq!(
+        only(&[("docs/x.md", &link)]),
+        ("citation", "docs/x.md".to_owned(), 1)
+    );
 }
 
 #[test]

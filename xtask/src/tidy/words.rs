@@ -2,7 +2,7 @@
 //! Never looks at generated files.
 //!
 //! # Source
-//! The project's STYLE.md.
+//! docs/style.md, "Comments and documents".
 
 use super::{Refusal, Tree};
 

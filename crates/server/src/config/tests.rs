@@ -76,6 +76,7 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         ("--election-timeout 60000", "at most 50000"),
         ("--heartbeat-interval 0", "at least 1"),
         ("--max-request-bytes 0", "between 1 and"),
+        ("--max-request-bytes 29360129", "29360128 (28 MiB)"),
         ("--max-txn-ops 0", "at least 1"),
         ("--listen-client-urls http://example.org:1", "IP address"),
         ("--listen-client-urls https://127.0.0.1:1", "TLS"),
