@@ -332,7 +332,7 @@ fn first_entry() -> Bytes {
 
 fn fates(outputs: &[Output<Ledger>]) -> Vec<(u64, ProposeFate)> {
     let fate = |output: &Output<Ledger>| match output {
-        Output::Proposed { request, result } => Some((request.0, result.clone().err()?)),
+        Output::Proposed { request, result } => Some((request.0, (*result).err()?)),
         _ => None,
     };
     outputs.iter().filter_map(fate).collect()
