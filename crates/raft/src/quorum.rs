@@ -1,4 +1,4 @@
-//! Majorities: pure arithmetic, used alike for votes, commitment, reads and leases (rule R6).
+//! Majorities: pure arithmetic, used alike for votes, commitment and reads (rule R6).
 //! Never knows what it counts.
 //!
 //! # Source

@@ -339,7 +339,7 @@ impl Raft {
         }
     }
 
-    /// What the leader knows each peer to hold; empty unless this node leads.
+    /// Up to where the leader knows a peer to hold its log; `None` unless this node leads.
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
         match &self.role {
             Role::Leader(leadership) => leadership.peers.get(&peer).map(|p| p.matched()),

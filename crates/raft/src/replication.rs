@@ -357,7 +357,7 @@ impl Raft {
         }
     }
 
-    /// The leader's view of a peer that has just answered in this term.
+    /// The leader's view of a peer; none unless this node leads.
     pub(crate) fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
         match &mut self.role {
             Role::Leader(leadership) => leadership.peers.get_mut(&peer),

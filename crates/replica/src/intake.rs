@@ -31,6 +31,7 @@ impl<M: StateMachine> Replica<M> {
         if self.uncommitted_bytes() > self.options.uncommitted_bytes_max {
             return self.requests.fail(request, ProposeFate::Busy, out);
         }
+        self.proposals += 1;
         let deadline = self.now.after(self.options.request_timeout_ns);
         self.requests.hold(Waiting {
             request,
@@ -56,7 +57,6 @@ impl<M: StateMachine> Replica<M> {
             .requests
             .take_held(self.options.message_bytes_max as u64)
         {
-            self.proposals += waiting.len() as u64;
             let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
             if leader == self.raft.me() {
                 match self.append(commands, out) {

@@ -197,7 +197,7 @@ pub struct Status {
     pub applied: Index,
     /// The last entry that the newest snapshot covers.
     pub snapshot: LogId,
-    /// Proposals taken since the start.
+    /// Clients' proposals accepted since the start, each counted once.
     pub proposals: u64,
     /// Proposals that ended otherwise than applied.
     pub proposals_failed: u64,

@@ -205,7 +205,10 @@ fn s2_a_segment_of_another_life_is_foreign() {
     };
     assert_names(
         &text,
-        &["00112233445566778899aabbccddeeff", "0000000000000005"],
+        &[
+            "incarnation 112233445566778899aabbccddeeff",
+            "incarnation 5",
+        ],
     );
 }
 
@@ -646,7 +649,7 @@ fn p8_a_snapshot_of_another_cluster_is_foreign() {
     let OpenError::Foreign(text) = error else {
         panic!("not foreign: {error}");
     };
-    assert_names(&text, &["0000000000000005", "0123456789abcdef"]);
+    assert_names(&text, &["cluster 5,", "not of 123456789abcdef"]);
 }
 
 #[test]

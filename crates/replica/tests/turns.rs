@@ -390,3 +390,17 @@ fn a_leader_takes_no_command_from_a_peer_that_it_would_not_take_from_a_client() 
     assert_eq!(frames_to(&fx, 2), [frame(19, 1, &[&[2]])]);
     assert_eq!(node.replica.raft().last(), last);
 }
+
+#[test]
+fn a_proposal_that_is_passed_on_twice_is_counted_once() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let sent = node.run([propose(1)]);
+    let forward = frames_to(&sent, 2).into_iter().find(|f| f[0] == 18);
+    let batch = forward.expect("passed on")[1..9].try_into().unwrap();
+    // Node 2 does not lead; node 3 does.
+    node.run([from(2, frame(19, u64::from_le_bytes(batch), &[&[1]]))]);
+    let sent = node.run([from(3, beat(Term(2), 0, 0))]);
+    assert!(kinds_to(&sent, 3).contains(&18), "{sent:?}");
+    assert_eq!(node.replica.status().proposals, 1);
+}

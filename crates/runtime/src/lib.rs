@@ -14,7 +14,7 @@
 //! | `driver` | the one loop |
 //! | `inbox` | the one queue into it |
 //! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
-//! | [`file`] | the disk door onto a real directory |
+//! | [`file`](mod@file) | the disk door onto a real directory |
 //! | [`lock`](mod@lock) | one process a directory |
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
