@@ -158,7 +158,10 @@ impl<M: StateMachine> Replica<M> {
             .bodies
             .weight(self.applied.index)
             .saturating_sub(self.snapshots.weight);
-        log >= self.options.snapshot_log_bytes.max(self.snapshots.state_bytes)
+        log >= self
+            .options
+            .snapshot_log_bytes
+            .max(self.snapshots.state_bytes)
     }
 
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.

@@ -93,13 +93,16 @@ impl Backend {
     /// # Errors
     /// See [`Failure`].
     pub async fn query(&self, query: Query, level: ReadLevel) -> Result<Outcome, Failure> {
-        self.node.query(query, level).await.map_err(|error| match error {
-            ReadError::NoLeader => Failure::NoLeader,
-            ReadError::LeaderChanged => Failure::LeaderChanged,
-            ReadError::Busy => Failure::Busy,
-            ReadError::Stopped => Failure::Stopped,
-            _ => Failure::TimedOut,
-        })
+        self.node
+            .query(query, level)
+            .await
+            .map_err(|error| match error {
+                ReadError::NoLeader => Failure::NoLeader,
+                ReadError::LeaderChanged => Failure::LeaderChanged,
+                ReadError::Busy => Failure::Busy,
+                ReadError::Stopped => Failure::Stopped,
+                _ => Failure::TimedOut,
+            })
     }
 
     /// Lets the node finish what it writes, and stops it.
