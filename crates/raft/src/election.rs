@@ -230,7 +230,15 @@ impl Raft {
         if !pre && !granted {
             // Most likely the vote is split: nobody will lead this term, and waiting out a whole
             // timeout helps nobody. Dice part the candidates as well as they do with long waits.
-            let soon = self.election.dice.below(self.options.election_ns / 10);
+            // But votes from further away may still come, while they could yet decide it.
+            let tenth = self.options.election_ns / 10;
+            let hope = |id| tally.votes.get(&id).copied().unwrap_or(true);
+            let least = if quorum_reaches(&self.config, hope) {
+                tenth
+            } else {
+                0
+            };
+            let soon = least + self.election.dice.below(tenth);
             self.election.deadline = self.election.deadline.min(self.now.after(soon));
         }
         self.count_votes(fx);

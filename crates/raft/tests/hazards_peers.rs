@@ -63,3 +63,22 @@ fn of_heartbeats_that_wait_for_a_disk_only_the_last_is_answered() {
     let fx = solo.persist();
     assert_eq!(sent_to(&fx, 2), [beat_reply(2, 1000)]);
 }
+
+#[test]
+fn a_candidate_whom_one_voter_denies_waits_for_the_others_while_they_can_elect_it() {
+    for seed in 0..50 {
+        let mut solo = Solo::new(5, 1, &[]);
+        for _ in 0..seed {
+            solo.deadline();
+        }
+        solo.stand();
+        let term = solo.raft.term();
+        solo.hear(2, vote_reply(term, false, false));
+        // The others are further away: a tenth of an election timeout, as timeouts are chosen.
+        solo.now = solo.now.after(Options::default().election_ns / 10 - 1);
+        solo.step(Input::Deadline);
+        solo.hear(3, vote_reply(term, false, true));
+        solo.hear(4, vote_reply(term, false, true));
+        assert_eq!(solo.raft.role(), RoleName::Leader, "after {seed} deadlines");
+    }
+}
