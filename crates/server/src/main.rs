@@ -5,6 +5,7 @@
 //! etcd's command line.
 
 mod argv;
+mod authority;
 mod backend;
 mod cli;
 mod config;

@@ -47,9 +47,7 @@ pub async fn list(backend: &Backend, level: ReadLevel) -> Result<Vec<Member>, Fa
 /// Publishes this member's name and client URLs unless the cluster has them; tries until that has
 /// succeeded or cannot.
 pub async fn publish(backend: &Backend) {
-    let Some(own) = own_attributes(backend.cluster()) else {
-        return;
-    };
+    let own = own_attributes(backend.cluster());
     let mut pause = PAUSE_MIN;
     while let Err(failure) = publish_once(backend, &own).await {
         let why = failure.code_and_text().1;
@@ -109,11 +107,12 @@ async fn published(
     }
 }
 
-fn own_attributes(cluster: &Cluster) -> Option<Attributes> {
+fn own_attributes(cluster: &Cluster) -> Attributes {
     let own = cluster.members.iter().find(|known| known.id == cluster.me);
-    own.map(|own| Attributes {
+    let own = own.expect("no configuration passes that does not name this member");
+    Attributes {
         member: own.id.0,
         name: own.name.clone(),
         client_urls: own.client_urls.clone(),
-    })
+    }
 }

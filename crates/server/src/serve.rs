@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::authority::Mended;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::front::Front;
@@ -297,7 +298,7 @@ fn serve_connection(
         let front = front.clone();
         async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
     });
-    let connection = server.serve_connection(TokioIo::new(stream), answer);
+    let connection = server.serve_connection(TokioIo::new(Mended::new(stream)), answer);
     let connection = connections.watch(connection.into_owned());
     // How a client's connection ends is the client's business.
     tokio::spawn(async move { drop(connection.await) });

@@ -5,6 +5,7 @@ use crate::port::Port;
 use anyhow::{Context, Result, bail};
 use etcd_client::{Client, ConnectOptions};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -312,6 +313,42 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bail!("no member leads")
+    }
+
+    /// Waits until every running member can tell where clients reach every running member.
+    ///
+    /// # Errors
+    /// If one cannot in time.
+    pub async fn acquainted(&self) -> Result<()> {
+        let running = |member: &&Member| member.child.is_some();
+        let running = self.members.iter().filter(running).map(Member::client_url);
+        let expected: BTreeSet<String> = running.collect();
+        let deadline = Instant::now() + START_LIMIT;
+        for number in 0..self.members.len() {
+            while self.members[number].child.is_some() {
+                let told = self.told_urls(number).await.unwrap_or_default();
+                if expected.is_subset(&told) {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    let name = &self.members[number].name;
+                    bail!("{name} tells {told:?} and not all of {expected:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// All client URLs that this member tells.
+    async fn told_urls(&self, number: usize) -> Result<BTreeSet<String>> {
+        let mut client = self.client(number, Duration::from_secs(1)).await?;
+        let list = client.member_list().await?;
+        let urls = list
+            .members()
+            .iter()
+            .flat_map(|member| member.client_urls());
+        Ok(urls.cloned().collect())
     }
 
     /// Kills a member with SIGKILL, and waits until it is gone.

@@ -2,6 +2,7 @@
 
 mod api;
 mod dev;
+mod members;
 mod start;
 mod support;
 

@@ -50,7 +50,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with its data in `dir` and waits until it serves.
+    /// Starts a server with its data in `dir` and waits until it serves and proposes nothing more
+    /// of its own accord.
     pub fn start(dir: &Path, flags: &[&str]) -> Self {
         let port = free_port();
         let mut child = headwater()
@@ -66,12 +67,13 @@ impl Server {
         let mut lines = BufReader::new(log).lines();
         let mut said = Vec::new();
         let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
-            let is_ready = line.contains("ready to serve client requests");
+            let is_settled = line.contains("known to the cluster");
             said.push(line);
-            is_ready
+            is_settled
         });
+        let serves = |line: &String| line.contains("ready to serve client requests");
         assert!(
-            is_ready,
+            is_ready && said.iter().any(serves),
             "it ended before it was ready:\n{}",
             said.join("\n")
         );
