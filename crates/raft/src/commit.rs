@@ -20,7 +20,7 @@ impl Raft {
             return;
         };
         let (me, own) = (self.me, self.durable.index());
-        let held = quorum_reaches(&self.config, |id| {
+        let held = quorum_reaches(self.membership.current(), |id| {
             if id == me {
                 own
             } else {
@@ -32,6 +32,7 @@ impl Raft {
         if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {
             self.set_commit(held, fx);
             self.begin_early_reads(fx);
+            self.advance_membership(fx);
         }
     }
 
@@ -49,7 +50,8 @@ impl Raft {
             upto <= self.log.last_id().index,
             "committed an entry we do not hold"
         );
-        self.commit = upto;
+        let before = core::mem::replace(&mut self.commit, upto);
         fx.push(Effect::Commit { upto });
+        self.tell_config_committed(before, fx);
     }
 }

@@ -78,7 +78,7 @@ pub(crate) struct Change {
     pub(crate) reset: Option<LogId>,
     pub(crate) truncate_from: Option<Index>,
     pub(crate) append: Option<Entries>,
-    pub(crate) noop: bool,
+    pub(crate) internal: bool,
 }
 
 impl Raft {
@@ -104,7 +104,7 @@ impl Raft {
             reset: change.reset,
             truncate_from: change.truncate_from,
             append: change.append,
-            noop: change.noop,
+            internal: change.internal,
         }));
     }
 

@@ -6,9 +6,9 @@
 
 use alloc::string::String;
 
-use crate::membership::Config;
+use crate::configuration::Config;
 use crate::message::Message;
-use crate::types::{Entries, HardState, Index, LogId, NodeId, ReadId, Term, WriteId};
+use crate::types::{Entries, HardState, Incarnation, Index, LogId, NodeId, ReadId, Term, WriteId};
 
 /// What can happen to a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +38,14 @@ pub enum Input {
         base: LogId,
         /// The configuration as of `base`.
         config: Config,
+    },
+    /// The peer at the other end of a connection that is about to come up has this disk. Only for
+    /// drivers that tell disks apart (rule R13).
+    Met {
+        /// The peer.
+        peer: NodeId,
+        /// Its disk.
+        disk: Incarnation,
     },
     /// A connection to a peer came up or went down; messages sent before may be lost.
     Link {
@@ -80,6 +88,14 @@ pub enum Effect {
         /// What the snapshot covers.
         base: LogId,
     },
+    /// Another configuration is in force, or the one in force is committed. Whoever is not in it
+    /// any more needs no connection once it is committed.
+    Config {
+        /// The configuration in force.
+        config: Config,
+        /// Whether it is committed; before, it can still give way to the one before it.
+        committed: bool,
+    },
     /// Role, term or known leader changed.
     Role {
         /// The term.
@@ -115,10 +131,11 @@ pub struct Write {
     /// Entries from this index on are void.
     pub truncate_from: Option<Index>,
     /// New entries. Their bodies are those of the call that caused this effect: the tail of the
-    /// message received, or of the batch proposed; or none, see `noop`.
+    /// message received, or of the batch proposed; or none, see `internal`.
     pub append: Option<Entries>,
-    /// The one entry in `append` is a leader's empty first entry.
-    pub noop: bool,
+    /// The one entry in `append` is of the leader's own making: the configuration in it, or, if it
+    /// has none, the empty first entry of its term.
+    pub internal: bool,
 }
 
 /// The four roles by name.
@@ -156,6 +173,32 @@ pub enum NotTaken {
         /// That node, once one is known.
         leader: Option<NodeId>,
     },
+    /// The node has halted.
+    Halted,
+}
+
+/// Why a change of members did not begin; nothing was appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NotChanged {
+    /// Another node leads, or none: retry there.
+    NotLeader {
+        /// That node, once one is known.
+        leader: Option<NodeId>,
+    },
+    /// The leader has not committed an entry of its term yet: retry soon.
+    TooEarly,
+    /// Another change is under way: retry when it is done.
+    InProgress,
+    /// The configuration in force is not the one expected: look again, then decide.
+    Stale {
+        /// The configuration in force.
+        current: Config,
+    },
+    /// No cluster can be like that, or it is like that already.
+    Invalid(&'static str),
+    /// Fewer than a majority of the new voters answer now: nothing could be committed any more.
+    LosesQuorum,
     /// The node has halted.
     Halted,
 }
@@ -198,8 +241,11 @@ pub struct Recovered {
     pub log: Entries,
     /// The last entry that the loaded state machine covers: at or after the log's base.
     pub applied: LogId,
-    /// The configuration in force.
+    /// The configuration as of `applied`; those of later entries are in `log`. Without voters: a
+    /// node that is to join a cluster and learns from its leader who is in it.
     pub config: Config,
+    /// This life of the node's disk; `None` if the driver does not tell disks apart.
+    pub disk: Option<Incarnation>,
     /// A commit index that was true once, or zero.
     pub commit_hint: Index,
     /// The next write's place in the queue.

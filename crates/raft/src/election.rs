@@ -102,7 +102,7 @@ impl Raft {
     pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
         self.be_patient();
         self.lose_reads(fx);
-        if !self.config.is_voter(self.me) {
+        if !self.config().is_voter(self.me) {
             return;
         }
         let mut tally = Tally {
@@ -162,9 +162,10 @@ impl Raft {
             self.hard.term
         };
         let last = self.log.last_id();
-        for to in self.config.peers_of(self.me) {
+        let config = self.membership.current();
+        for to in config.peers_of(self.me) {
             let asked = only.is_none_or(|id| id == to);
-            if asked && self.config.is_voter(to) && !tally.votes.contains_key(&to) {
+            if asked && config.is_voter(to) && !tally.votes.contains_key(&to) {
                 fx.push(Effect::Send {
                     to,
                     message: Message::Vote { term, pre, last },
@@ -233,7 +234,7 @@ impl Raft {
             // But votes from further away may still come, while they could yet decide it.
             let tenth = self.options.election_ns / 10;
             let hope = |id| tally.votes.get(&id).copied().unwrap_or(true);
-            let least = if quorum_reaches(&self.config, hope) {
+            let least = if quorum_reaches(self.membership.current(), hope) {
                 tenth
             } else {
                 0
@@ -250,7 +251,7 @@ impl Raft {
             Role::Candidate(tally) => (false, tally),
             _ => return,
         };
-        if !quorum_reaches(&self.config, |id| tally.granted_by(id)) {
+        if !quorum_reaches(self.membership.current(), |id| tally.granted_by(id)) {
             return;
         }
         if pre {
@@ -266,7 +267,7 @@ impl Raft {
             return;
         };
         let (me, now) = (self.me, self.now);
-        let heard = quorum_reaches(&self.config, |id| {
+        let heard = quorum_reaches(self.membership.current(), |id| {
             if id == me {
                 now
             } else {

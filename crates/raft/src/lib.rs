@@ -16,7 +16,8 @@
 //! | AppendEntries, both sides | §5.3 | `replication`, `progress` |
 //! | what is committed | §5.4.2, Figure 8 | `commit` |
 //! | majorities | §5.2, §6 | [`quorum`] |
-//! | who takes part | §6 | [`membership`] |
+//! | who takes part | §6 | [`configuration`] |
+//! | changing who takes part | §6 | `membership` |
 //! | forgetting and installing | §7 | `snapshot` |
 //! | linearizable reads | §8 | [`read`] |
 //! | what must be durable, and when | Figure 2 | `durable` |
@@ -41,12 +42,13 @@ extern crate alloc;
 
 mod commit;
 pub mod config;
+pub mod configuration;
 mod durable;
 pub mod effect;
 mod election;
 pub mod invariant;
 mod log;
-pub mod membership;
+mod membership;
 pub mod message;
 mod progress;
 pub mod quorum;
@@ -59,8 +61,10 @@ mod snapshot;
 pub mod types;
 
 pub use config::Options;
-pub use effect::{Effect, Input, NotTaken, Pull, ReadLost, Recovered, RoleName, Write};
-pub use membership::Config;
+pub use configuration::Config;
+pub use effect::{Effect, Input, NotChanged, NotTaken, Pull, ReadLost, Recovered, RoleName, Write};
 pub use message::{AppendResult, Message};
 pub use raft::Raft;
-pub use types::{Entries, HardState, Index, Instant, LogId, NodeId, ReadId, Term, WriteId};
+pub use types::{
+    Entries, HardState, Incarnation, Index, Instant, LogId, NodeId, ReadId, Term, WriteId,
+};

@@ -109,7 +109,8 @@ impl TermLog {
         self.base = base;
     }
 
-    /// The identities of `first..=last`, all of which must be here.
+    /// The identities of `first..=last`, all of which must be here, without configurations: those
+    /// are membership's.
     pub(crate) fn entries(&self, first: Index, last: Index) -> Entries {
         let prev_index = first.prev();
         let prev_term = self
@@ -179,6 +180,7 @@ impl TermLog {
             prev: self.base,
             last: self.last,
             runs: self.runs.clone(),
+            configs: Vec::new(),
         };
         entries.is_well_formed() && self.runs.windows(2).all(|pair| pair[0].1 < pair[1].1)
     }

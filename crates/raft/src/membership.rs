@@ -1,81 +1,425 @@
-//! Who takes part: voters, outgoing voters during a change, learners.
-//! Never changes by itself: a configuration arrives with the log's base or as an entry.
+//! Membership: the configuration in force, and how it is changed.
+//! Never sends messages; a configuration is an entry, and replication carries it.
+//!
+//! A configuration is in force from the moment it is appended, committed or not (rule R8), so a
+//! truncation can bring the one before back. A change of voters goes through a joint configuration
+//! in which both the old and the new majority must agree; the leader leaves it as soon as it is
+//! committed. One change is under way at a time, and none before the leader has committed an entry
+//! of its term.
 //!
 //! # Source
-//! Raft paper §6; dissertation §4.2.1 (learners), §4.3 (joint consensus).
+//! Raft paper §6; dissertation §4.1 (configurations in force when appended), §4.2.1 (catching up
+//! new servers), §4.2.2 (removing the leader), §4.3 (joint consensus); Ongaro, raft-dev 2015 (no
+//! change before an entry of the own term is committed); rules R8 and R13.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::types::NodeId;
+use crate::configuration::Config;
+use crate::durable::Change;
+use crate::effect::{Effect, NotChanged};
+use crate::message::Message;
+use crate::progress::Progress;
+use crate::quorum::quorum_reaches;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{Entries, Incarnation, Index, Instant, LogId, NodeId};
 
-/// One configuration of the cluster.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Config {
-    voters: Vec<NodeId>,
-    outgoing: Vec<NodeId>,
-    learners: Vec<NodeId>,
+/// The configurations that the log holds, and the one it began with.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    /// In force where the log holds no configuration.
+    base: Config,
+    entries: Vec<(Index, Config)>,
+    /// The disks at the other ends of this life's connections.
+    met: BTreeMap<NodeId, Incarnation>,
+    own_disk: Option<Incarnation>,
 }
 
-impl Config {
-    /// A configuration; each list is sorted and freed of doubles.
-    ///
-    /// `voters`: who votes and counts; `outgoing`: the voters of the configuration being left, or
-    /// none; `learners`: who receives the log without counting.
-    pub fn new(voters: Vec<NodeId>, outgoing: Vec<NodeId>, learners: Vec<NodeId>) -> Self {
-        let tidy = |mut ids: Vec<NodeId>| {
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
+impl Membership {
+    /// `base`: in force after the last entry that a snapshot covers; `log`: the entries that are
+    /// here, some of which it may cover too.
+    pub(crate) fn new(base: Config, log: &Entries, own_disk: Option<Incarnation>) -> Self {
         Self {
-            voters: tidy(voters),
-            outgoing: tidy(outgoing),
-            learners: tidy(learners),
+            base,
+            entries: log.configs.clone(),
+            met: BTreeMap::new(),
+            own_disk,
         }
     }
 
-    /// A configuration of voters only.
-    pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self::new(voters.into_iter().collect(), Vec::new(), Vec::new())
+    /// The configuration in force.
+    pub(crate) fn current(&self) -> &Config {
+        self.entries.last().map_or(&self.base, |(_, config)| config)
     }
 
-    /// Who votes, sorted.
-    pub fn voters(&self) -> &[NodeId] {
-        &self.voters
+    /// The entry of the configuration in force; zero if the log does not hold it any more.
+    pub(crate) fn position(&self) -> Index {
+        self.entries.last().map_or(Index(0), |&(at, _)| at)
     }
 
-    /// The voters of the configuration being left, sorted; none outside a change.
-    pub fn outgoing(&self) -> &[NodeId] {
-        &self.outgoing
+    /// The configuration in force as of `index`, which the log must not have forgotten.
+    fn at(&self, index: Index) -> &Config {
+        let upto = self.entries.partition_point(|&(at, _)| at <= index);
+        self.entries[..upto]
+            .last()
+            .map_or(&self.base, |(_, config)| config)
     }
 
-    /// Who learns without a vote, sorted.
-    pub fn learners(&self) -> &[NodeId] {
-        &self.learners
+    /// The configurations among the entries `first..=last`.
+    fn between(&self, first: Index, last: Index) -> Vec<(Index, Config)> {
+        let inside = |(at, _): &&(Index, Config)| *at >= first && *at <= last;
+        self.entries.iter().filter(inside).cloned().collect()
     }
 
-    /// Whether `id` has a vote, in either majority.
-    pub fn is_voter(&self, id: NodeId) -> bool {
-        self.voters.binary_search(&id).is_ok() || self.outgoing.binary_search(&id).is_ok()
+    fn append(&mut self, entries: &Entries) {
+        self.entries.extend(entries.configs.iter().cloned());
     }
 
-    /// Whether `id` takes part at all.
-    pub fn is_member(&self, id: NodeId) -> bool {
-        self.is_voter(id) || self.learners.binary_search(&id).is_ok()
+    fn truncate(&mut self, from: Index) {
+        self.entries.retain(|&(at, _)| at < from);
     }
 
-    /// Everyone who takes part but `me`, sorted, each once.
-    pub fn peers_of(&self, me: NodeId) -> Vec<NodeId> {
-        let mut ids: Vec<NodeId> = self
-            .voters
-            .iter()
-            .chain(&self.outgoing)
-            .chain(&self.learners)
-            .copied()
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.retain(|&id| id != me);
-        ids
+    /// The log forgets what lies before `base`.
+    pub(crate) fn compact(&mut self, base: Index) {
+        let upto = self.entries.partition_point(|&(at, _)| at <= base);
+        if let Some((_, config)) = self.entries.drain(..upto).next_back() {
+            self.base = config;
+        }
+    }
+
+    /// The disk of `id`, as far as this node has met it.
+    fn met(&self, me: NodeId, id: NodeId) -> Option<Incarnation> {
+        if id == me {
+            self.own_disk
+        } else {
+            self.met.get(&id).copied()
+        }
+    }
+
+    /// Whether `id` is connected with another disk than the member of that name has.
+    fn is_impostor(&self, id: NodeId) -> bool {
+        let member = self.current().disk_of(id);
+        let here = self.met.get(&id).copied();
+        member.is_some() && here.is_some() && member != here
+    }
+}
+
+/// How the leader finds out whether a joining learner keeps up: in rounds, each of which carries
+/// what the log held when it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CatchUp {
+    goal: Index,
+    since: Instant,
+    is_ready: bool,
+}
+
+impl Raft {
+    /// Changes who takes part. Returns the identity of the entry that begins the change; its
+    /// fate is that of any entry, and once it is committed the rest follows by itself, under this
+    /// leader or a later one. [`Effect::Config`] tells of every step.
+    ///
+    /// `expect`: the members the caller believes in: compare-and-swap (their disks do not matter).
+    /// `target`: the members to have; what is known of the disks of those who stay is kept.
+    /// `force`: even if fewer than a majority of the new voters answer now.
+    ///
+    /// # Errors
+    /// [`NotChanged`]; nothing was appended.
+    pub fn reconfigure(
+        &mut self,
+        now: Instant,
+        expect: &Config,
+        target: &Config,
+        force: bool,
+        fx: &mut Vec<Effect>,
+    ) -> Result<LogId, NotChanged> {
+        self.tick(now);
+        self.may_reconfigure()?;
+        let current = self.membership.current();
+        if !current.has_same_members(expect) {
+            let current = current.clone();
+            return Err(NotChanged::Stale { current });
+        }
+        if target.is_joint() {
+            return Err(NotChanged::Invalid("a change leads to one majority"));
+        }
+        if current.has_same_members(target) {
+            return Err(NotChanged::Invalid("this is the configuration in force"));
+        }
+        if let Some(fault) = target.fault() {
+            return Err(NotChanged::Invalid(fault));
+        }
+        if !force && !self.answers(target) {
+            return Err(NotChanged::LosesQuorum);
+        }
+        Ok(self.change_to(target, fx))
+    }
+
+    /// Whether this node may begin a change now.
+    fn may_reconfigure(&self) -> Result<(), NotChanged> {
+        if self.is_halted() {
+            return Err(NotChanged::Halted);
+        }
+        let Role::Leader(leadership) = &self.role else {
+            let leader = self.leader;
+            return Err(NotChanged::NotLeader { leader });
+        };
+        if self.commit < leadership.first {
+            return Err(NotChanged::TooEarly);
+        }
+        if self.membership.position() > self.commit || self.membership.current().is_joint() {
+            return Err(NotChanged::InProgress);
+        }
+        Ok(())
+    }
+
+    /// Whether a majority of the voters of `target` were heard within an election timeout.
+    fn answers(&self, target: &Config) -> bool {
+        let Role::Leader(leadership) = &self.role else {
+            return false;
+        };
+        let patience_ns = self.options.election_ns;
+        quorum_reaches(target, |id| {
+            let heard = leadership.peers.get(&id).map(Progress::heard_at);
+            id == self.me || heard.is_some_and(|at| self.now.since(at) < patience_ns)
+        })
+    }
+
+    /// The first step towards `target`: the joint configuration if voters change.
+    fn change_to(&mut self, target: &Config, fx: &mut Vec<Effect>) -> LogId {
+        let current = self.membership.current();
+        let target = target.clone().with_disks(current.disks().iter().copied());
+        let step = current.joint_with(&target).unwrap_or(target);
+        self.append_config(step, fx)
+    }
+
+    /// Leader: appends a configuration; it is in force from here on.
+    fn append_config(&mut self, config: Config, fx: &mut Vec<Effect>) -> LogId {
+        let mut entry = Entries::run(self.log.last_id(), self.hard.term, 1);
+        entry.configs.push((entry.last, config));
+        let id = entry.last_id();
+        self.append_entries(&entry, fx);
+        self.persist(
+            Change {
+                append: Some(entry),
+                internal: true,
+                ..Change::default()
+            },
+            fx,
+        );
+        id
+    }
+
+    /// The log grows by `entries`, and the configurations among them are in force.
+    pub(crate) fn append_entries(&mut self, entries: &Entries, fx: &mut Vec<Effect>) {
+        self.log.append(entries);
+        if !entries.configs.is_empty() {
+            self.membership.append(entries);
+            self.on_config(fx);
+        }
+    }
+
+    /// The log loses the entries from `from` on, and what was in force before them is again.
+    pub(crate) fn truncate_entries(&mut self, from: Index, fx: &mut Vec<Effect>) {
+        self.log.truncate(from);
+        if self.membership.position() >= from {
+            self.membership.truncate(from);
+            self.on_config(fx);
+        }
+    }
+
+    /// The log starts anew after a snapshot, whose configuration is in force.
+    pub(crate) fn reset_config(&mut self, config: Config, fx: &mut Vec<Effect>) {
+        let is_new = config != *self.membership.current();
+        self.membership.entries.clear();
+        self.membership.base = config;
+        if is_new {
+            self.on_config(fx);
+        }
+    }
+
+    /// Another configuration is in force: the leader takes up who is new. Whoever is no member any
+    /// more stays until it has learnt of that.
+    fn on_config(&mut self, fx: &mut Vec<Effect>) {
+        let (me, now) = (self.me, self.now);
+        let config = self.membership.current();
+        if let Role::Leader(leadership) = &mut self.role {
+            let last = self.log.last_id().index;
+            for id in config.peers_of(me) {
+                let unknown = || Progress::unknown(last, now);
+                leadership.peers.entry(id).or_insert_with(unknown);
+            }
+            let joins = |id: &NodeId| config.joining().contains(id);
+            leadership.catching_up.retain(|id, _| joins(id));
+        }
+        fx.push(Effect::Config {
+            config: config.clone(),
+            committed: self.membership.position() <= self.commit,
+        });
+    }
+
+    /// The commit index has moved on from `before`: if the configuration in force is committed
+    /// thereby, the driver is told.
+    pub(crate) fn tell_config_committed(&self, before: Index, fx: &mut Vec<Effect>) {
+        let at = self.membership.position();
+        if at > before && at <= self.commit {
+            let config = self.membership.current().clone();
+            let committed = true;
+            fx.push(Effect::Config { config, committed });
+        }
+    }
+
+    /// Leader: takes the next step that the configuration in force allows: out of a joint
+    /// configuration, out of office, or towards the learners that have caught up and the disks
+    /// that have been met.
+    pub(crate) fn advance_membership(&mut self, fx: &mut Vec<Effect>) {
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let config = self.membership.current();
+        if self.membership.position() > self.commit || self.commit < leadership.first {
+            return;
+        }
+        if config.is_joint() {
+            self.append_config(config.without_outgoing(), fx);
+        } else if !config.is_voter(self.me) {
+            self.leave_office(fx);
+        } else if let Some(next) = self.improved_config() {
+            self.change_to_improved(next, fx);
+        }
+    }
+
+    /// The configuration in force with the joining learners that have caught up as voters, and the
+    /// disks of members met for the first time. None if nothing is new.
+    fn improved_config(&self) -> Option<Config> {
+        let Role::Leader(leadership) = &self.role else {
+            return None;
+        };
+        let current = self.membership.current();
+        let is_ready = |(id, state): (&NodeId, &CatchUp)| state.is_ready.then_some(*id);
+        let ready: Vec<NodeId> = leadership.catching_up.iter().filter_map(is_ready).collect();
+        let promoted = current.promoting(&ready);
+        let improved = if self.answers(&promoted) {
+            promoted
+        } else {
+            current.clone()
+        };
+        let met = improved.members().into_iter().filter_map(|id| {
+            let known = improved.disk_of(id);
+            Some((id, known.or(self.membership.met(self.me, id))?))
+        });
+        let met: Vec<_> = met.collect();
+        let improved = improved.with_disks(met);
+        (improved != *current).then_some(improved)
+    }
+
+    fn change_to_improved(&mut self, next: Config, fx: &mut Vec<Effect>) {
+        let joint = self.membership.current().joint_with(&next);
+        self.append_config(joint.unwrap_or(next), fx);
+    }
+
+    /// The leader is no voter of the committed configuration: its work is done (dissertation
+    /// §4.2.2). The others learn of the commitment first.
+    fn leave_office(&mut self, fx: &mut Vec<Effect>) {
+        let (term, commit) = (self.hard.term, self.commit);
+        if let Role::Leader(leadership) = &self.role {
+            for &to in leadership.peers.keys() {
+                let message = Message::Commit { term, commit };
+                fx.push(Effect::Send { to, message });
+            }
+        }
+        self.follow(term, None, fx);
+    }
+
+    /// Leader: `from`, if it is joining, holds more than before. A round ends when it holds what
+    /// the log held when the round began; it has caught up when a round was shorter than an
+    /// election timeout, for then it would not hold up commitment for longer than an election does.
+    pub(crate) fn on_caught_up(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
+        let (now, patience_ns) = (self.now, self.options.election_ns);
+        let goal = self.log.last_id().index;
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        if !self.membership.current().joining().contains(&from) {
+            return;
+        }
+        let matched = leadership.peers[&from].matched();
+        let first = CatchUp {
+            goal,
+            since: now,
+            is_ready: false,
+        };
+        let round = leadership.catching_up.entry(from).or_insert(first);
+        if matched >= round.goal {
+            round.is_ready |= now.since(round.since) < patience_ns;
+            (round.goal, round.since) = (goal, now);
+        }
+        self.advance_membership(fx);
+    }
+
+    /// Leader: lets go of nodes that are no members any more, once they know it or are gone.
+    pub(crate) fn dismiss(&mut self) {
+        let (now, patience_ns) = (self.now, self.options.election_ns);
+        let (config, at) = (self.membership.current(), self.membership.position());
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        if at <= self.commit && !config.is_joint() {
+            leadership.peers.retain(|&id, progress| {
+                let told = progress.matched() >= at && progress.commit_sent() >= at;
+                let gone = now.since(progress.heard_at()) >= patience_ns;
+                config.is_member(id) || !(told || gone)
+            });
+        }
+    }
+
+    /// The peer at the other end of a connection that is about to come up has this disk.
+    pub(crate) fn on_met(&mut self, peer: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
+        self.membership.met.insert(peer, disk);
+        if self.membership.is_impostor(peer) {
+            let why = "has another disk than the member of that name: remove it and add it again";
+            fx.push(Effect::Refused { from: peer, why });
+        }
+        self.advance_membership(fx);
+    }
+
+    /// Whether `peer` is connected with another disk than the member of that name has: whatever
+    /// that member promised, this one has forgotten (rule R13). It is neither heard nor served.
+    pub(crate) fn is_impostor(&self, peer: NodeId) -> bool {
+        self.membership.is_impostor(peer)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        self.membership.current()
+    }
+
+    /// The configuration as of `index`: what a snapshot that ends there must bear. Only of a
+    /// committed index is it the last word.
+    ///
+    /// # Panics
+    /// If the log has forgotten `index`.
+    pub fn config_at(&self, index: Index) -> &Config {
+        assert!(index >= self.log.base().index, "long forgotten");
+        self.membership.at(index)
+    }
+
+    /// Whom the leader sends its log to: the other members, and those who are leaving. On other
+    /// nodes: the other members.
+    pub fn peers(&self) -> Vec<NodeId> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.peers.keys().copied().collect(),
+            _ => self.membership.current().peers_of(self.me),
+        }
+    }
+
+    /// The identities of the entries `first..=last`, for a caller that reads their bodies.
+    ///
+    /// # Panics
+    /// If the log does not hold them.
+    pub fn entries(&self, first: Index, last: Index) -> Entries {
+        let mut entries = self.log.entries(first, last);
+        entries.configs = self.membership.between(first, last);
+        entries
     }
 }

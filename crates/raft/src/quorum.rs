@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::membership::Config;
+use crate::configuration::Config;
 use crate::types::NodeId;
 
 /// The largest value that a majority of `values` reach.
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_joint_quorum_needs_both_majorities() {
         let ids = |list: &[u64]| list.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
-        let config = Config::new(ids(&[1, 2, 3]), ids(&[3, 4, 5]), vec![]);
+        let config = Config::of_voters(ids(&[1, 2, 3])).with_outgoing(ids(&[3, 4, 5]));
         let votes = |yes: &'static [u64]| move |id: NodeId| yes.contains(&id.0);
         assert!(!quorum_reaches(&config, votes(&[1, 2, 3])));
         assert!(!quorum_reaches(&config, votes(&[3, 4, 5])));

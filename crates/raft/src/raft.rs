@@ -12,7 +12,7 @@ use crate::durable::Durable;
 use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName};
 use crate::election::Election;
 use crate::log::TermLog;
-use crate::membership::Config;
+use crate::membership::Membership;
 use crate::message::{AppendResult, Message};
 use crate::read::FollowerReads;
 use crate::replication::Follower;
@@ -24,7 +24,7 @@ use crate::types::{HardState, Index, Instant, LogId, NodeId, Term};
 pub struct Raft {
     pub(crate) me: NodeId,
     pub(crate) options: Options,
-    pub(crate) config: Config,
+    pub(crate) membership: Membership,
     pub(crate) now: Instant,
     pub(crate) hard: HardState,
     pub(crate) role: Role,
@@ -48,6 +48,11 @@ impl Raft {
         if !disk.log.is_well_formed() {
             return Err("the recovered log's terms are out of order".to_string());
         }
+        let covered = |(at, _): &&(Index, _)| *at <= disk.applied.index;
+        let before = disk.log.configs.iter().filter(covered).next_back();
+        if before.is_some_and(|(_, config)| *config != disk.config) {
+            return Err("the snapshot and the log name different members".to_string());
+        }
         let log = TermLog::new(&disk.log);
         let last = log.last_id();
         let applied = disk.applied.index;
@@ -65,7 +70,7 @@ impl Raft {
         }
         let raft = Self {
             me: disk.me,
-            config: disk.config,
+            membership: Membership::new(disk.config, &disk.log, disk.disk),
             now,
             hard,
             role: Role::Follower,
@@ -99,6 +104,7 @@ impl Raft {
             Input::Persisted { upto } => self.on_persisted(upto, fx),
             Input::Compacted { base } => self.on_compacted(base, fx),
             Input::Installed { base, config } => self.on_installed(base, config, fx),
+            Input::Met { peer, disk } => self.on_met(peer, disk, fx),
             Input::Link { peer, up } => {
                 if !up && self.leader == Some(peer) {
                     self.lose_reads(fx);
@@ -136,6 +142,8 @@ impl Raft {
         }
         match &self.role {
             Role::Leader(_) => {
+                self.dismiss();
+                self.advance_membership(fx);
                 self.beat(fx);
                 self.check_quorum(fx);
             }
@@ -145,11 +153,12 @@ impl Raft {
 
     /// Figure 2, rules for all servers: terms first, then the message by its kind.
     fn on_message(&mut self, from: NodeId, message: Message, fx: &mut Vec<Effect>) {
-        if from == self.me || !self.config.is_member(from) {
-            return fx.push(Effect::Refused {
-                from,
-                why: "is no other member",
-            });
+        if from == self.me {
+            let why = "is this node itself";
+            return fx.push(Effect::Refused { from, why });
+        }
+        if self.is_impostor(from) {
+            return;
         }
         if is_malformed(&message) {
             return fx.push(Effect::Refused {
@@ -319,11 +328,6 @@ impl Raft {
     /// The end of the log that is safe on this node's disk.
     pub fn durable(&self) -> Index {
         self.durable.index()
-    }
-
-    /// The configuration in force.
-    pub fn config(&self) -> &Config {
-        &self.config
     }
 
     /// The entries on their way to `peer` begin after this index: what it is known to hold, once

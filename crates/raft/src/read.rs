@@ -148,7 +148,7 @@ impl Raft {
         };
         let (me, peers) = (self.me, &leadership.peers);
         let own = leadership.reads.round;
-        let confirmed = quorum_reaches(&self.config, |id| {
+        let confirmed = quorum_reaches(self.membership.current(), |id| {
             if id == me { own } else { peers[&id].round() }
         });
         while let Some(&(round, at, asker)) = leadership.reads.waiting.front() {

@@ -60,7 +60,7 @@ impl Raft {
     pub(crate) fn lead(&mut self, fx: &mut Vec<Effect>) {
         let last = self.log.last_id();
         let peers: BTreeMap<NodeId, Progress> = self
-            .config
+            .config()
             .peers_of(self.me)
             .into_iter()
             .map(|id| (id, Progress::unknown(last.index, self.now)))
@@ -68,17 +68,18 @@ impl Raft {
         self.role = Role::Leader(Leadership {
             peers,
             reads: LeaderReads::default(),
+            catching_up: BTreeMap::new(),
             first: last.index.next(),
             beat_at: self.now,
         });
         self.leader = Some(self.me);
         self.tell_role(fx);
         let first = Entries::run(last, self.hard.term, 1);
-        self.log.append(&first);
+        self.append_entries(&first, fx);
         self.persist(
             Change {
                 append: Some(first),
-                noop: true,
+                internal: true,
                 ..Change::default()
             },
             fx,
@@ -113,7 +114,7 @@ impl Raft {
         }
         let entries = Entries::run(self.log.last_id(), self.hard.term, count);
         let first = LogId::new(self.hard.term, entries.first());
-        self.log.append(&entries);
+        self.append_entries(&entries, fx);
         self.persist(
             Change {
                 append: Some(entries),
@@ -132,6 +133,9 @@ impl Raft {
         let Some(progress) = leadership.peers.get(&peer) else {
             return Pull::Nothing;
         };
+        if self.is_impostor(peer) {
+            return Pull::Nothing;
+        }
         let (next, last) = (progress.next(), self.log.last_id().index);
         if next <= self.log.base().index {
             return Pull::Snapshot;
@@ -157,7 +161,7 @@ impl Raft {
             "more was sent than there is"
         );
         let (term, commit) = (self.hard.term, self.commit);
-        let entries = self.log.entries(first, upto);
+        let entries = self.entries(first, upto);
         if let Some(progress) = self.progress_mut(peer) {
             progress.sent(upto, commit, now);
         }
@@ -274,10 +278,10 @@ impl Raft {
             if from <= self.commit {
                 return self.halt("a leader's log contradicts an entry committed here", fx);
             }
-            self.log.truncate(from);
+            self.truncate_entries(from, fx);
         }
         let fresh = entries.after(first_new.prev());
-        self.log.append(&fresh);
+        self.append_entries(&fresh, fx);
         self.persist(
             Change {
                 truncate_from,
@@ -346,6 +350,7 @@ impl Raft {
                 if let Some(progress) = self.progress_mut(from) {
                     progress.acknowledged(upto);
                     self.advance_commit(fx);
+                    self.on_caught_up(from, fx);
                 }
             }
             AppendResult::Conflict { prev, hint } => {
@@ -363,14 +368,6 @@ impl Raft {
             Role::Leader(leadership) => leadership.peers.get_mut(&peer),
             _ => None,
         }
-    }
-
-    /// The identities of the entries `first..=last`, for a caller that reads their bodies.
-    ///
-    /// # Panics
-    /// If the log does not hold them.
-    pub fn entries(&self, first: Index, last: Index) -> Entries {
-        self.log.entries(first, last)
     }
 
     /// The term of the entry at `index`, if the log holds it.

@@ -7,6 +7,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::effect::RoleName;
+use crate::membership::CatchUp;
 use crate::progress::Progress;
 use crate::read::LeaderReads;
 use crate::types::{Index, Instant, NodeId};
@@ -50,6 +51,8 @@ impl Tally {
 pub(crate) struct Leadership {
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     pub(crate) reads: LeaderReads,
+    /// Learners on their way to a vote.
+    pub(crate) catching_up: BTreeMap<NodeId, CatchUp>,
     /// The term's first entry: reads wait until it is committed.
     pub(crate) first: Index,
     /// When the next heartbeat is due.

@@ -6,10 +6,10 @@
 
 use alloc::vec::Vec;
 
+use crate::configuration::Config;
 use crate::durable::Change;
 use crate::effect::Effect;
 use crate::log::TermLog;
-use crate::membership::Config;
 use crate::raft::Raft;
 use crate::types::{LogId, NodeId};
 
@@ -23,6 +23,7 @@ impl Raft {
             return self.halt("a snapshot covers what is not committed here", fx);
         }
         self.log.compact(base);
+        self.membership.compact(base.index);
         self.durable.covered(base.index);
     }
 
@@ -41,11 +42,16 @@ impl Raft {
         if base.index <= self.commit {
             return;
         }
-        self.commit = base.index;
-        if !self.log.has(base) {
+        if let Some(fault) = config.fault() {
+            return self.halt(fault, fx);
+        }
+        let before = core::mem::replace(&mut self.commit, base.index);
+        if self.log.has(base) {
+            self.tell_config_committed(before, fx);
+        } else {
             // What is here is shorter, or of an older leader: its replacement is committed.
             self.log = TermLog::empty_after(base);
-            self.config = config;
+            self.reset_config(config, fx);
             self.persist(
                 Change {
                     reset: Some(base),

@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use crate::configuration::Config;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $short:literal) => {
         $(#[$doc])*
@@ -49,6 +51,17 @@ number! {
 number! {
     /// A moment on the caller's monotonic clock, in nanoseconds since a moment of its choosing.
     Instant, "@"
+}
+
+/// One life of a node's disk: drawn at random when its directory is formatted, so that a wiped
+/// disk is not taken for the member it once was (rule R13).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Incarnation(pub u128);
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{:x}", self.0)
+    }
 }
 
 impl Term {
@@ -131,7 +144,8 @@ pub struct HardState {
     pub voted_for: Option<NodeId>,
 }
 
-/// The identities of a contiguous range of entries, run-length coded by term. No payload.
+/// The identities of a contiguous range of entries, run-length coded by term, and the
+/// configurations among them. No payload.
 ///
 /// An empty range (`last == prev.index`) is a pure consistency check or a probe.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -142,6 +156,8 @@ pub struct Entries {
     pub last: Index,
     /// `(first index of the run, its term)`, in order; the first run starts at `prev.index + 1`.
     pub runs: alloc::vec::Vec<(Index, Term)>,
+    /// The entries of the range that are configurations, in order.
+    pub configs: alloc::vec::Vec<(Index, Config)>,
 }
 
 impl Entries {
@@ -151,6 +167,7 @@ impl Entries {
             prev,
             last: prev.index,
             runs: alloc::vec::Vec::new(),
+            configs: alloc::vec::Vec::new(),
         }
     }
 
@@ -219,12 +236,28 @@ impl Entries {
             }
         }
         rest.last = self.last;
+        let behind = |(at, _): &&(Index, Config)| *at > index;
+        rest.configs = self.configs.iter().filter(behind).cloned().collect();
         rest
     }
 
-    /// Whether the runs are in order, inside the range, and of non-decreasing, non-zero terms:
-    /// what a peer's message must satisfy before the core looks at it (rule R12).
+    /// Whether the runs are in order, inside the range, and of non-decreasing, non-zero terms, and
+    /// the configurations are possible ones, in order, inside the range: what a peer's message
+    /// must satisfy before the core looks at it (rule R12).
     pub fn is_well_formed(&self) -> bool {
+        self.has_ordered_runs() && self.has_ordered_configs()
+    }
+
+    fn has_ordered_configs(&self) -> bool {
+        let mut before = self.prev.index;
+        self.configs.iter().all(|(at, config)| {
+            let in_order = *at > before && *at <= self.last;
+            before = *at;
+            in_order && config.fault().is_none()
+        })
+    }
+
+    fn has_ordered_runs(&self) -> bool {
         if self.last < self.prev.index || self.runs.is_empty() != self.is_empty() {
             return false;
         }

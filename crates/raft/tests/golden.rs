@@ -121,6 +121,22 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
             let taken = c.propose(node(1), count(2).unwrap_or(1));
             return vec![taken.map_or_else(|no| format!("{no:?}"), |id| format!("taken at {id}"))];
         }
+        "spare" => {
+            let ids = (0..count(1).unwrap_or(1)).map(|_| c.spare());
+            return ids.map(|id| format!("n{id} is no member yet")).collect();
+        }
+        "meet" => {
+            let (peer, disk) = (
+                NodeId(node(2)),
+                Incarnation(count(3).expect("a disk").into()),
+            );
+            c.step(node(1), Input::Met { peer, disk });
+        }
+        "change" => {
+            let force = words.last() == Some(&"force");
+            let taken = c.change(node(1), &target(&words[2..]), force);
+            return vec![taken.map_or_else(|no| refusal(&no), |id| format!("begins at {id}"))];
+        }
         "read" => return vec![format!("asked as {}", c.read(node(1)))],
         "compact" => c.compact(node(1), count(2).expect("an index")),
         "install" => c.install(node(1)),
@@ -143,6 +159,32 @@ fn disks(word: &str) -> Vec<disk::Disk> {
         None => (0..numbers(word)[0])
             .map(|_| disk::Disk::holding(0, &[]))
             .collect(),
+    }
+}
+
+/// `n1,n2 learners=n3 joining=n4`: two voters, a learner, and one on its way to a vote.
+fn target(words: &[&str]) -> Config {
+    let nodes = |text: &str| -> Vec<NodeId> {
+        let ids = text.split(',').filter_map(|id| id.strip_prefix('n'));
+        ids.map(|id| NodeId(id.parse().expect("a node"))).collect()
+    };
+    let mut config = Config::of_voters(nodes(words[0]));
+    for word in &words[1..] {
+        config = match word.split_once('=') {
+            Some(("learners", ids)) => config.with_learners(nodes(ids)),
+            Some(("joining", ids)) => config.with_joining(nodes(ids)),
+            _ => config,
+        };
+    }
+    config
+}
+
+fn refusal(why: &NotChanged) -> String {
+    match why {
+        NotChanged::Stale { current } => {
+            format!("refused: the members are {}", words::config(current))
+        }
+        other => format!("refused: {other:?}"),
     }
 }
 

@@ -36,7 +36,7 @@ fn a_read_whose_question_or_answer_is_lost_is_asked_again() {
 
 #[test]
 fn a_learner_that_hears_no_leader_gives_its_reads_up() {
-    let config = Config::new(vec![n(1), n(2)], vec![], vec![n(3)]);
+    let config = Config::of_voters([n(1), n(2)]).with_learners([n(3)]);
     let mut c = Cluster::with_config(config);
     c.elect(1);
     let id = c.read(3);

@@ -30,7 +30,13 @@ fn range(dice: &mut Dice) -> Entries {
         .map(|_| (Index(number(dice)), Term(number(dice))))
         .collect();
     let last = Index(number(dice));
-    let wild = Entries { prev, last, runs };
+    let configs = some_configs(dice, prev.index);
+    let wild = Entries {
+        prev,
+        last,
+        runs,
+        configs,
+    };
     // Half of the ranges are at least well formed.
     let terms: Vec<u64> = (0..dice.below(4))
         .map(|at| prev.term.0.saturating_add(at))
@@ -38,8 +44,28 @@ fn range(dice: &mut Dice) -> Entries {
     if dice.below(2) == 0 || prev.index.0 > 1000 {
         wild
     } else {
-        entries(prev, &terms)
+        let configs = some_configs(dice, prev.index);
+        Entries {
+            configs,
+            ..entries(prev, &terms)
+        }
     }
+}
+
+/// Now and then a configuration, as likely as not one that cannot be.
+fn some_configs(dice: &mut Dice, prev: Index) -> Vec<(Index, Config)> {
+    let mut some = |most: u64| -> Vec<NodeId> {
+        let count = dice.below(most);
+        (0..count).map(|_| NodeId(dice.below(5))).collect()
+    };
+    let config = Config::of_voters(some(4))
+        .with_outgoing(some(2))
+        .with_learners(some(2))
+        .with_joining(some(2));
+    let at = Index(prev.0.saturating_add(dice.below(3)));
+    (0..dice.below(4) / 3)
+        .map(|_| (at, config.clone()))
+        .collect()
 }
 
 fn message(dice: &mut Dice) -> Message {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_raft::{
-    Config, Effect, Index, Input, Instant, LogId, Message, NodeId, NotTaken, Options, Pull, Raft,
-    ReadId, ReadLost, RoleName, Term, WriteId,
+    Config, Effect, Index, Input, Instant, LogId, Message, NodeId, NotChanged, NotTaken, Options,
+    Pull, Raft, ReadId, ReadLost, RoleName, Term, WriteId,
 };
 
 use super::disk::Disk;
@@ -99,7 +99,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
             cut: BTreeSet::new(),
-            truth: Truth::default(),
+            truth: Truth::new(config.clone()),
             seen: Vec::new(),
             records: true,
             pulls: true,
@@ -109,26 +109,37 @@ impl Cluster {
             config,
             next_read: 1,
         };
-        for (at, disk) in disks.into_iter().enumerate() {
-            let id = NodeId(at as u64 + 1);
-            let terms: Vec<u64> = disk.safe.terms.iter().map(|term| term.0).collect();
-            cluster
-                .truth
-                .see_entries(&super::entries(disk.safe.base, &terms));
-            let node = Node {
-                raft: None,
-                disk,
-                life: 0,
-                incoming: None,
-                told_commit: Index(0),
-                answers: BTreeMap::new(),
-                offered: BTreeMap::new(),
-                refused: Vec::new(),
-            };
-            cluster.nodes.insert(id, node);
-            cluster.restart(id.0);
+        for disk in disks {
+            cluster.add(disk);
         }
         cluster
+    }
+
+    /// One more node, not a member yet, with an empty disk; its id.
+    pub fn spare(&mut self) -> u64 {
+        self.config = Config::default();
+        self.add(Disk::holding(0, &[]))
+    }
+
+    fn add(&mut self, mut disk: Disk) -> u64 {
+        let id = NodeId(self.nodes.len() as u64 + 1);
+        disk.config = self.config.clone();
+        let terms: Vec<u64> = disk.safe.terms.iter().map(|term| term.0).collect();
+        self.truth
+            .see_entries(&super::entries(disk.safe.base, &terms));
+        let node = Node {
+            raft: None,
+            disk,
+            life: 0,
+            incoming: None,
+            told_commit: Index(0),
+            answers: BTreeMap::new(),
+            offered: BTreeMap::new(),
+            refused: Vec::new(),
+        };
+        self.nodes.insert(id, node);
+        self.restart(id.0);
+        id.0
     }
 
     pub fn node(&self, at: u64) -> &Node {
@@ -224,14 +235,20 @@ impl Cluster {
                         node.incoming = Some(base);
                     }
                 }
-                Effect::Role { .. } | Effect::Refused { .. } | Effect::Halt { .. } => {}
+                Effect::Config { .. }
+                | Effect::Role { .. }
+                | Effect::Refused { .. }
+                | Effect::Halt { .. } => {}
             }
         }
     }
 
     /// Sends every peer what the core says it should be sent.
     pub fn pull_all(&mut self, at: u64) {
-        for peer in self.config.peers_of(NodeId(at)) {
+        let Some(raft) = &self.node(at).raft else {
+            return;
+        };
+        for peer in raft.peers() {
             while self.pull(at, peer.0) {}
         }
         let mut fx = Vec::new();
@@ -336,7 +353,7 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub fn restart(&mut self, at: u64) {
-        let (now, config, mut options) = (self.now, self.config.clone(), self.options.clone());
+        let (now, mut options) = (self.now, self.options.clone());
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a restart");
         node.life += 1;
@@ -345,7 +362,7 @@ impl Cluster {
             .seed
             .wrapping_mul(1000)
             .wrapping_add(at * 100 + node.life);
-        let disk = node.disk.recover(NodeId(at), &config);
+        let disk = node.disk.recover(NodeId(at));
         let raft = Raft::recover(now, options, disk).expect("a disk it wrote itself");
         node.told_commit = raft.commit();
         node.answers.clear();
@@ -472,6 +489,17 @@ impl Cluster {
         taken
     }
 
+    /// Changes the members, believing in those the node has now.
+    pub fn change(&mut self, at: u64, target: &Config, force: bool) -> Result<LogId, NotChanged> {
+        let now = self.now;
+        let mut fx = Vec::new();
+        let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
+        let expect = raft.config().clone();
+        let taken = raft.reconfigure(now, &expect, target, force, &mut fx);
+        self.absorb(at, fx);
+        taken
+    }
+
     /// Asks for a linearizable read; its name.
     pub fn read(&mut self, at: u64) -> ReadId {
         let (now, id) = (self.now, ReadId(self.next_read));
@@ -522,9 +550,10 @@ impl Cluster {
             raft.term_at(index).expect("the commit index is here"),
             index,
         );
+        let config = raft.config_at(index).clone();
         let node = self.node_mut(at);
         if base.index > node.disk.snapshot.index {
-            node.disk.snapshot(base);
+            node.disk.snapshot(base, config);
         }
         base
     }
@@ -543,17 +572,18 @@ impl Cluster {
 
     /// The snapshot a node is receiving becomes durable: what it covers.
     pub fn snapshot_arrives(&mut self, at: u64) -> Option<LogId> {
+        let base = self.node_mut(at).incoming.take()?;
+        let config = self.truth.config_as_of(base.index);
         let node = self.node_mut(at);
-        let base = node.incoming.take()?;
         if base.index > node.disk.snapshot.index {
-            node.disk.snapshot(base);
+            node.disk.snapshot(base, config);
         }
         Some(base)
     }
 
     /// Tells a node that a received snapshot is durable and loaded.
     pub fn installed(&mut self, at: u64, base: LogId) {
-        let config = self.config.clone();
+        let config = self.truth.config_as_of(base.index);
         self.step(at, Input::Installed { base, config });
     }
 

@@ -14,6 +14,8 @@ pub struct Image {
     pub base: LogId,
     /// The terms of the entries after `base`.
     pub terms: Vec<Term>,
+    /// The configurations among them.
+    pub configs: Vec<(Index, Config)>,
     pub commit_hint: Index,
     pub next: WriteId,
 }
@@ -51,12 +53,14 @@ impl Image {
         if let Some(base) = write.reset {
             self.base = base;
             self.terms.clear();
+            self.configs.clear();
         }
         if let Some(from) = write.truncate_from {
             assert!(from > self.base.index, "a write truncates the base");
             assert!(from <= self.last().index, "a write truncates nothing");
             self.terms
                 .truncate((from.0 - self.base.index.0 - 1) as usize);
+            self.configs.retain(|&(at, _)| at < from);
         }
         if let Some(append) = &write.append {
             assert_eq!(append.prev, self.last(), "a write leaves a gap: {write:?}");
@@ -65,9 +69,10 @@ impl Image {
                 let term = append.term_at(Index(index)).expect("inside the range");
                 self.terms.push(term);
             }
+            self.configs.extend(append.configs.iter().cloned());
             assert!(
-                !write.noop || append.count() == 1,
-                "a first entry is one entry"
+                !write.internal || append.count() == 1,
+                "what the core makes itself is one entry"
             );
         }
         assert!(
@@ -83,12 +88,17 @@ impl Image {
             self.terms
                 .drain(..(upto.index.0 - self.base.index.0) as usize);
             self.base = upto;
+            self.configs.retain(|&(at, _)| at > upto.index);
         }
     }
 
     fn entries(&self) -> Entries {
         let terms: Vec<u64> = self.terms.iter().map(|term| term.0).collect();
-        super::entries(self.base, &terms)
+        let configs = self.configs.clone();
+        Entries {
+            configs,
+            ..super::entries(self.base, &terms)
+        }
     }
 }
 
@@ -101,6 +111,8 @@ pub struct Disk {
     pub queue: VecDeque<(Write, Index)>,
     /// The newest durable snapshot: what it covers stands for the state itself.
     pub snapshot: LogId,
+    /// The configuration in it; before the first snapshot, the one the node began with.
+    pub config: Config,
 }
 
 impl Disk {
@@ -158,9 +170,10 @@ impl Disk {
     }
 
     /// A durable snapshot at `upto` exists from now on.
-    pub fn snapshot(&mut self, upto: LogId) {
+    pub fn snapshot(&mut self, upto: LogId, config: Config) {
         assert!(upto.index > self.snapshot.index, "snapshots grow");
         self.snapshot = upto;
+        self.config = config;
     }
 
     /// The log may forget what a snapshot covers.
@@ -173,19 +186,25 @@ impl Disk {
     }
 
     /// What a process that starts now finds. A log that the snapshot does not continue is void.
-    pub fn recover(&mut self, me: NodeId, config: &Config) -> Recovered {
+    pub fn recover(&mut self, me: NodeId) -> Recovered {
         assert!(self.queue.is_empty(), "a crash comes before a recovery");
         let log = &mut self.safe;
         if self.snapshot.index > log.base.index && !log.has(self.snapshot) {
             log.base = self.snapshot;
             log.terms.clear();
+            log.configs.clear();
         }
+        let applied = self.snapshot.max(log.base);
+        let covered = |(at, _): &&(Index, Config)| *at <= applied.index;
+        let logged = log.configs.iter().filter(covered).next_back();
+        let config = logged.map_or(&self.config, |(_, config)| config).clone();
         Recovered {
             me,
             hard: log.hard,
             log: log.entries(),
-            applied: self.snapshot.max(log.base),
-            config: config.clone(),
+            applied,
+            config,
+            disk: None,
             commit_hint: log.commit_hint,
             next_write: log.next,
         }

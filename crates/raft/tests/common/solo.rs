@@ -29,6 +29,7 @@ impl Solo {
             log: super::entries(LogId::default(), log),
             applied: LogId::default(),
             config: Config::of_voters((1..=voters).map(NodeId)),
+            disk: None,
             commit_hint: Index(0),
             next_write: WriteId(1),
         };

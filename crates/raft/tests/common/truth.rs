@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_raft::{
-    AppendResult, Effect, Entries, Index, LogId, Message, NodeId, ReadId, RoleName, Term,
+    AppendResult, Config, Effect, Entries, Index, LogId, Message, NodeId, ReadId, RoleName, Term,
 };
 
 use super::cluster::Node;
@@ -16,10 +16,12 @@ use super::cluster::Node;
 pub type Nodes = BTreeMap<NodeId, Node>;
 
 /// What the witness remembers of a whole run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Truth {
     /// The terms of the committed entries, from index 1.
     pub committed: Vec<Term>,
+    /// The committed configurations, by entry; the first one at zero.
+    pub configs: BTreeMap<Index, Config>,
     pub leaders: BTreeMap<Term, NodeId>,
     /// The entry before each entry ever created: Log Matching says there is one.
     before: BTreeMap<LogId, LogId>,
@@ -32,6 +34,27 @@ pub struct Truth {
 }
 
 impl Truth {
+    /// Nothing has happened yet in a cluster that begins with `config`.
+    pub fn new(config: Config) -> Self {
+        Self {
+            committed: Vec::new(),
+            configs: BTreeMap::from([(Index(0), config)]),
+            leaders: BTreeMap::new(),
+            before: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            open_reads: BTreeMap::new(),
+            closed_reads: BTreeSet::new(),
+            reads_served: 0,
+            truncations: 0,
+        }
+    }
+
+    /// The configuration that a snapshot of everything up to `index` bears.
+    pub fn config_as_of(&self, index: Index) -> Config {
+        let (_, config) = self.configs.range(..=index).next_back().expect("the first");
+        config.clone()
+    }
+
     /// Looks at one effect of `me`, just before it is carried out.
     pub fn see(&mut self, nodes: &Nodes, me: NodeId, effect: &Effect) {
         match effect {
@@ -49,7 +72,7 @@ impl Truth {
                     self.see_leader(nodes, me, *term);
                 }
             }
-            Effect::Install { .. } => {}
+            Effect::Install { .. } | Effect::Config { .. } => {}
             Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
             Effect::Halt { why } => panic!("{me:?} halts: {why}"),
         }
@@ -72,6 +95,11 @@ impl Truth {
         let first = *self.leaders.entry(term).or_insert(me);
         assert_eq!(first, me, "Election Safety: two leaders in {term:?}");
         let raft = nodes[&me].raft();
+        let voted = |id: &NodeId| *id == me || self.votes.get(&(*id, term)) == Some(&me);
+        assert!(
+            is_quorum(raft.config(), voted),
+            "{me:?} leads {term:?} without a quorum of votes"
+        );
         let base = raft.base().index.0;
         for (at, &committed) in self.committed.iter().enumerate().skip(base as usize) {
             let index = Index(at as u64 + 1);
@@ -96,16 +124,33 @@ impl Truth {
                 Some(&known) => assert_eq!(term, known, "State Machine Safety at {index}"),
                 None => {
                     let id = LogId::new(term, Index(index));
-                    let voters = raft.config().voters();
-                    let copies = voters.iter().filter(|at| nodes[at].disk.holds(id)).count();
+                    let holds = |at: &NodeId| nodes[at].disk.holds(id);
                     assert!(
-                        copies * 2 > voters.len(),
-                        "{me:?} commits {id} with {copies} durable copies"
+                        is_quorum(raft.config(), holds),
+                        "{me:?} commits {id} without a quorum of durable copies"
                     );
                     self.committed.push(term);
+                    self.see_config(Index(index), raft.config_at(Index(index)));
                 }
             }
         }
+    }
+
+    /// One chain of configurations: two neighbours have the same voters, or one is joint and has
+    /// the voters of both.
+    fn see_config(&mut self, at: Index, config: &Config) {
+        let (_, before) = self.configs.last_key_value().expect("the first");
+        if before == config {
+            return;
+        }
+        let same = before.voters() == config.voters() && before.outgoing() == config.outgoing();
+        let enters = !before.is_joint() && config.outgoing() == before.voters();
+        let leaves = before.is_joint() && !config.is_joint() && before.voters() == config.voters();
+        assert!(
+            same || enters || leaves,
+            "from {before:?} to {config:?} at {at:?}"
+        );
+        self.configs.insert(at, config.clone());
     }
 
     /// Whatever is said must be true of the disk already (rule R4).
@@ -279,4 +324,13 @@ impl Truth {
             "{me:?}: the writes spell another term or vote"
         );
     }
+}
+
+/// Majorities, counted the slow way: not the core's own arithmetic.
+fn is_quorum(config: &Config, yes: impl Fn(&NodeId) -> bool) -> bool {
+    let majority = |ids: &[NodeId]| {
+        let count = ids.iter().filter(|id| yes(id)).count();
+        count * 2 > ids.len() || ids.is_empty()
+    };
+    majority(config.voters()) && majority(config.outgoing())
 }

@@ -1,6 +1,6 @@
 //! Effects and messages in the words of golden scripts: one line an event.
 
-use headwater_raft::{AppendResult, Effect, Entries, Message, ReadLost};
+use headwater_raft::{AppendResult, Config, Effect, Entries, Message, NodeId, ReadLost};
 
 /// One effect of node `me`.
 pub fn effect(me: u64, effect: &Effect) -> String {
@@ -20,7 +20,8 @@ pub fn effect(me: u64, effect: &Effect) -> String {
             if let Some(append) = &write.append {
                 text += &format!(" append={}", entries(append));
             }
-            text + if write.noop { " noop" } else { "" }
+            let noop = write.append.as_ref().is_some_and(|a| a.configs.is_empty());
+            text + if write.internal && noop { " noop" } else { "" }
         }
         Effect::Commit { upto } => format!("commits {upto}"),
         Effect::Read { id, result } => match result {
@@ -29,6 +30,10 @@ pub fn effect(me: u64, effect: &Effect) -> String {
             Err(_) => format!("read {id} is lost: leader changed"),
         },
         Effect::Install { from, base } => format!("wants snapshot {base} of n{}", from.0),
+        Effect::Config { config, committed } => {
+            let state = if *committed { "committed" } else { "in force" };
+            format!("has members {}, {state}", self::config(config))
+        }
         Effect::Role { term, role, leader } => {
             let leader = leader.map_or("nobody".to_string(), |id| format!("n{}", id.0));
             format!("is {} in term {term}, led by {leader}", role.as_str())
@@ -54,11 +59,37 @@ pub fn entries(entries: &Entries) -> String {
         };
         text += &format!("{}{range}@t{term}", if at == 0 { "" } else { "," });
     }
+    for (at, config) in &entries.configs {
+        text += &format!(" {at}=({})", self::config(config));
+    }
     if text.is_empty() {
         "none".to_string()
     } else {
         text
     }
+}
+
+/// `n1,n2` vote; others are named by what they do.
+pub fn config(config: &Config) -> String {
+    let list = |ids: &[NodeId]| {
+        let ids: Vec<String> = ids.iter().map(|id| format!("n{}", id.0)).collect();
+        ids.join(",")
+    };
+    let mut text = list(config.voters());
+    let others = [
+        ("outgoing", config.outgoing()),
+        ("learners", config.learners()),
+        ("joining", config.joining()),
+    ];
+    for (name, ids) in others {
+        if !ids.is_empty() {
+            text += &format!(" {name}={}", list(ids));
+        }
+    }
+    for (id, disk) in config.disks() {
+        text += &format!(" n{}={disk:?}", id.0);
+    }
+    text
 }
 
 /// One message.
