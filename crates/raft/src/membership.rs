@@ -98,7 +98,7 @@ impl Membership {
     }
 
     /// Whether `id` is connected with another disk than the member of that name has.
-    fn is_impostor(&self, id: NodeId) -> bool {
+    pub(crate) fn is_impostor(&self, id: NodeId) -> bool {
         let member = self.current().disk_of(id);
         let here = self.met.get(&id).copied();
         member.is_some() && here.is_some() && member != here
@@ -379,6 +379,11 @@ impl Raft {
         if self.membership.is_impostor(peer) {
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });
+            let (last, now) = (self.log.last_id().index, self.now);
+            if let Some(progress) = self.progress_mut(peer) {
+                // What the member held is gone.
+                *progress = Progress::unknown(last, now);
+            }
         }
         self.advance_membership(fx);
     }

@@ -115,6 +115,9 @@ impl Raft {
         let round = leadership.reads.round;
         leadership.reads.waiting.push_back((round, commit, asker));
         for (&to, progress) in &mut leadership.peers {
+            if self.membership.is_impostor(to) {
+                continue;
+            }
             progress.told_commit(commit);
             fx.push(Effect::Send {
                 to,

@@ -182,6 +182,9 @@ impl Raft {
         leadership.beat_at = now.after(heartbeat_ns);
         let round = leadership.reads.round();
         for (&to, progress) in &mut leadership.peers {
+            if self.membership.is_impostor(to) {
+                continue;
+            }
             let patience = if progress.is_replicating() {
                 patience_ns
             } else {

@@ -69,6 +69,12 @@ struct Climate {
     /// Whether connections report their ends, as TCP's do.
     links_speak: bool,
     compacts: bool,
+    /// Nodes that are no members at first.
+    spares: u64,
+    /// Whether members are changed.
+    changes: bool,
+    /// Whether disks are wiped.
+    wipes: bool,
 }
 
 impl Climate {
@@ -97,6 +103,9 @@ impl Climate {
             },
             links_speak: pick(&[0, 1]) == 1,
             compacts: pick(&[0, 1, 1]) == 1,
+            spares: pick(&[0, 1, 2]),
+            changes: pick(&[0, 1, 1]) == 1,
+            wipes: pick(&[0, 0, 1]) == 1,
         }
     }
 }
@@ -112,6 +121,8 @@ struct Tally {
     lost_writes: u64,
     truncations: u64,
     installs: u64,
+    changes: u64,
+    wipes: u64,
 }
 
 impl Tally {
@@ -124,6 +135,8 @@ impl Tally {
         self.lost_writes += other.lost_writes;
         self.truncations += other.truncations;
         self.installs += other.installs;
+        self.changes += other.changes;
+        self.wipes += other.wipes;
     }
 }
 
@@ -150,6 +163,10 @@ impl World {
         cluster.options.election_ns = climate.election_ms * MS;
         cluster.options.inflight_max = climate.inflight_max as usize;
         cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
+        cluster.tells_disks = climate.wipes;
+        for _ in 0..climate.spares {
+            cluster.spare();
+        }
         for at in cluster.ids() {
             cluster.crash(at, 0);
             cluster.restart(at);
@@ -185,7 +202,7 @@ impl World {
     }
 
     fn any_node(&mut self) -> u64 {
-        1 + self.dice.below(self.climate.nodes)
+        1 + self.dice.below(self.climate.nodes + self.climate.spares)
     }
 
     /// Runs one event: the next on the agenda, or a node's deadline if that comes first.
@@ -346,7 +363,9 @@ impl World {
         } else {
             victim
         };
-        match self.dice.below(16) {
+        match self.dice.below(20) {
+            16..=18 if self.climate.changes => self.change(leader.unwrap_or(victim)),
+            19 if self.climate.wipes => self.wipe(victim),
             0..=2 if self.cluster.is_up(victim) => self.crash(victim),
             3..=4 => {
                 self.cluster.isolate(victim);
@@ -399,6 +418,62 @@ impl World {
         }
     }
 
+    /// Asks for other members: one more, one less, or any three.
+    fn change(&mut self, at: u64) {
+        if !self.cluster.is_up(at) {
+            return;
+        }
+        let config = self.cluster.raft(at).config().clone();
+        let other = n(self.any_node());
+        let mut voters = config.voters().to_vec();
+        let mut learners = config.learners().to_vec();
+        let mut joining = config.joining().to_vec();
+        for list in [&mut voters, &mut learners, &mut joining] {
+            list.retain(|&id| id != other);
+        }
+        match self.dice.below(6) {
+            0 => voters.push(other),
+            1 => learners.push(other),
+            2..=3 => joining.push(other),
+            4 => {
+                voters = (0..3).map(|_| n(self.any_node())).collect();
+                learners.clear();
+                joining.clear();
+            }
+            // It is a member no more.
+            _ => {}
+        }
+        let target = Config::of_voters(voters)
+            .with_learners(learners)
+            .with_joining(joining);
+        let taken = self.cluster.change(at, &target, false);
+        self.tally.changes += u64::from(taken.is_ok());
+    }
+
+    /// A node loses its disk, if all others know which disk it had, and enough of them stay: what
+    /// no cluster survives proves nothing.
+    fn wipe(&mut self, victim: u64) {
+        let known = |at: u64| {
+            let image = &self.cluster.node(at).disk;
+            let logged = image.safe.configs.last().map(|(_, config)| config);
+            let config = logged.unwrap_or(&image.config);
+            let lost = |id: &&NodeId| self.cluster.truth.wiped.contains_key(id);
+            let is_whole = config.voters().iter().find(lost).is_none();
+            let knows = config.disk_of(n(victim)).is_some();
+            knows && is_whole && config.voters().len() > 2 && !config.is_joint()
+        };
+        let committed = self.cluster.truth.config_as_of(Index(u64::MAX));
+        let mut others = self.cluster.ids();
+        others.retain(|&at| at != victim && committed.is_member(n(at)));
+        if !committed.is_joint() && others.into_iter().all(known) {
+            self.tally.wipes += 1;
+            if self.cluster.is_up(victim) {
+                self.crash(victim);
+            }
+            self.cluster.wipe(victim);
+        }
+    }
+
     fn compact(&mut self, at: u64) {
         if !self.cluster.is_up(at) {
             return;
@@ -432,7 +507,9 @@ impl World {
         loop {
             self.turn();
             let truth = &self.cluster.truth;
-            let behind = |&at: &u64| self.cluster.raft(at).commit().0 <= before;
+            let config = truth.config_as_of(Index(u64::MAX));
+            let takes_part = |at: u64| config.is_member(n(at)) && !truth.wiped.contains_key(&n(at));
+            let behind = |&at: &u64| takes_part(at) && self.cluster.raft(at).commit().0 <= before;
             let behind = self.cluster.ids().into_iter().find(behind);
             let unanswered = open.iter().find(|key| truth.open_reads.contains_key(key));
             if behind.is_none() && unanswered.is_none() {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_raft::{
-    Config, Effect, Index, Input, Instant, LogId, Message, NodeId, NotChanged, NotTaken, Options,
-    Pull, Raft, ReadId, ReadLost, RoleName, Term, WriteId,
+    Config, Effect, Incarnation, Index, Input, Instant, LogId, Message, NodeId, NotChanged,
+    NotTaken, Options, Pull, Raft, ReadId, ReadLost, RoleName, Term, WriteId,
 };
 
 use super::disk::Disk;
@@ -25,6 +25,8 @@ pub struct Node {
     pub raft: Option<Raft>,
     pub disk: Disk,
     pub life: u64,
+    /// Which of its disks this is; a wiped disk is another one.
+    pub incarnation: Incarnation,
     /// A snapshot being received: what it covers, and whether it is durable yet.
     pub incoming: Option<LogId>,
     /// The commit index as the effects told it: what a driver writes beside a log write.
@@ -61,6 +63,8 @@ pub struct Cluster {
     pub batch: u64,
     /// Whether every step compares the log in memory with the log its writes spell.
     pub thorough: bool,
+    /// Whether nodes tell each other which disk they have, when one of them starts.
+    pub tells_disks: bool,
     pub options: Options,
     pub config: Config,
     next_read: u64,
@@ -105,6 +109,7 @@ impl Cluster {
             pulls: true,
             batch: u64::MAX,
             thorough: true,
+            tells_disks: false,
             options: Options::default(),
             config,
             next_read: 1,
@@ -131,6 +136,7 @@ impl Cluster {
             raft: None,
             disk,
             life: 0,
+            incarnation: Incarnation(u128::from(id.0) * 1000),
             incoming: None,
             told_commit: Index(0),
             answers: BTreeMap::new(),
@@ -354,6 +360,7 @@ impl Cluster {
     /// Starts a node from what its disk holds.
     pub fn restart(&mut self, at: u64) {
         let (now, mut options) = (self.now, self.options.clone());
+        let tells_disks = self.tells_disks;
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a restart");
         node.life += 1;
@@ -362,13 +369,41 @@ impl Cluster {
             .seed
             .wrapping_mul(1000)
             .wrapping_add(at * 100 + node.life);
-        let disk = node.disk.recover(NodeId(at));
+        let mut disk = node.disk.recover(NodeId(at));
+        disk.disk = tells_disks.then_some(node.incarnation);
         let raft = Raft::recover(now, options, disk).expect("a disk it wrote itself");
         node.told_commit = raft.commit();
         node.answers.clear();
         node.offered.clear();
         node.raft = Some(raft);
         self.truth.check(&self.nodes, NodeId(at));
+        if tells_disks {
+            for other in self.ids().into_iter().filter(|&other| other != at) {
+                self.meet(at, other);
+                self.meet(other, at);
+            }
+        }
+    }
+
+    fn meet(&mut self, at: u64, peer: u64) {
+        let disk = self.node(peer).incarnation;
+        if self.is_up(peer) {
+            let peer = NodeId(peer);
+            self.step(at, Input::Met { peer, disk });
+        }
+    }
+
+    /// A node that is down loses its disk, and will start with an empty one and what its operator
+    /// took for the members when the cluster was new.
+    pub fn wipe(&mut self, at: u64) {
+        let first = self.truth.config_as_of(Index(0));
+        let disk = self.node(at).disk.clone();
+        self.truth.see_wipe(NodeId(at), disk);
+        let node = self.node_mut(at);
+        assert!(node.raft.is_none(), "a crash comes before a wiped disk");
+        node.disk = Disk::holding(0, &[]);
+        node.disk.config = first;
+        node.incarnation.0 += 1;
     }
 
     // Wires.

@@ -12,6 +12,7 @@ use headwater_raft::{
 };
 
 use super::cluster::Node;
+use super::disk::Disk;
 
 pub type Nodes = BTreeMap<NodeId, Node>;
 
@@ -26,6 +27,8 @@ pub struct Truth {
     /// The entry before each entry ever created: Log Matching says there is one.
     before: BTreeMap<LogId, LogId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Nodes that have lost a disk, and the promises with it; and that disk.
+    pub wiped: BTreeMap<NodeId, Disk>,
     /// Reads asked and not answered: by node and life, with the least index that may answer.
     pub open_reads: BTreeMap<(NodeId, u64, ReadId), Index>,
     closed_reads: BTreeSet<(NodeId, u64, ReadId)>,
@@ -42,6 +45,7 @@ impl Truth {
             leaders: BTreeMap::new(),
             before: BTreeMap::new(),
             votes: BTreeMap::new(),
+            wiped: BTreeMap::new(),
             open_reads: BTreeMap::new(),
             closed_reads: BTreeSet::new(),
             reads_served: 0,
@@ -95,7 +99,10 @@ impl Truth {
         let first = *self.leaders.entry(term).or_insert(me);
         assert_eq!(first, me, "Election Safety: two leaders in {term:?}");
         let raft = nodes[&me].raft();
-        let voted = |id: &NodeId| *id == me || self.votes.get(&(*id, term)) == Some(&me);
+        let voted = |id: &NodeId| {
+            let gave = self.votes.get(&(*id, term)) == Some(&me);
+            *id == me || gave && !self.wiped.contains_key(id)
+        };
         assert!(
             is_quorum(raft.config(), voted),
             "{me:?} leads {term:?} without a quorum of votes"
@@ -124,7 +131,9 @@ impl Truth {
                 Some(&known) => assert_eq!(term, known, "State Machine Safety at {index}"),
                 None => {
                     let id = LogId::new(term, Index(index));
-                    let holds = |at: &NodeId| nodes[at].disk.holds(id);
+                    // What a node held when it said so was true then, and may be counted.
+                    let held = |at: &NodeId| self.wiped.get(at).is_some_and(|disk| disk.holds(id));
+                    let holds = |at: &NodeId| nodes[at].disk.holds(id) || held(at);
                     assert!(
                         is_quorum(raft.config(), holds),
                         "{me:?} commits {id} without a quorum of durable copies"
@@ -150,6 +159,9 @@ impl Truth {
             same || enters || leaves,
             "from {before:?} to {config:?} at {at:?}"
         );
+        // Who was no member and is one now comes with whatever disk it has.
+        let is_new = |id: &NodeId| config.is_member(*id) && !before.is_member(*id);
+        self.wiped.retain(|id, _| !is_new(id));
         self.configs.insert(at, config.clone());
     }
 
@@ -260,6 +272,12 @@ impl Truth {
         }
     }
 
+    /// A node lost its disk: until it is a member again its word counts for nothing.
+    pub fn see_wipe(&mut self, me: NodeId, disk: Disk) {
+        self.wiped.insert(me, disk);
+        self.votes.retain(|&(node, _), _| node != me);
+    }
+
     /// A crash takes its open reads along: nobody is left to hear the outcome.
     pub fn see_crash(&mut self, me: NodeId) {
         self.open_reads.retain(|&(node, _, _), _| node != me);
@@ -284,7 +302,8 @@ impl Truth {
                 "{me:?} at {commit:?}"
             );
         }
-        for (&peer, other) in nodes.iter().filter(|&(&peer, _)| peer != me) {
+        let others = nodes.iter().filter(|&(&peer, _)| peer != me);
+        for (&peer, other) in others.filter(|(id, _)| !self.wiped.contains_key(id)) {
             if let Some(matched) = raft.matched(peer).filter(|m| *m > raft.base().index) {
                 let held = LogId::new(raft.term_at(matched).expect("inside"), matched);
                 // Only while nobody has a newer term is a deposed leader's knowledge still true.
