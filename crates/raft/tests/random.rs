@@ -457,15 +457,14 @@ impl World {
             let image = &self.cluster.node(at).disk;
             let logged = image.safe.configs.last().map(|(_, config)| config);
             let config = logged.unwrap_or(&image.config);
-            let lost = |id: &&NodeId| self.cluster.truth.wiped.contains_key(id);
-            let is_whole = config.voters().iter().find(lost).is_none();
             let knows = config.disk_of(n(victim)).is_some();
-            knows && is_whole && config.voters().len() > 2 && !config.is_joint()
+            knows && config.voters().len() > 2 && !config.is_joint()
         };
         let committed = self.cluster.truth.config_as_of(Index(u64::MAX));
         let mut others = self.cluster.ids();
         others.retain(|&at| at != victim && committed.is_member(n(at)));
-        if !committed.is_joint() && others.into_iter().all(known) {
+        let is_first = self.cluster.truth.wiped.is_empty() && committed.is_member(n(victim));
+        if is_first && others.len() > 1 && others.into_iter().all(known) {
             self.tally.wipes += 1;
             if self.cluster.is_up(victim) {
                 self.crash(victim);
