@@ -379,10 +379,10 @@ impl Raft {
         if self.membership.is_impostor(peer) {
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });
-            let (last, now) = (self.log.last_id().index, self.now);
+            let last = self.log.last_id().index;
             if let Some(progress) = self.progress_mut(peer) {
-                // What the member held is gone.
-                *progress = Progress::unknown(last, now);
+                // What the member held is gone, and it has not been heard since.
+                *progress = Progress::unknown(last, progress.heard_at());
             }
         }
         self.advance_membership(fx);

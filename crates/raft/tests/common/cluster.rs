@@ -31,6 +31,8 @@ pub struct Node {
     pub incoming: Option<LogId>,
     /// The commit index as the effects told it: what a driver writes beside a log write.
     told_commit: Index,
+    /// The configuration in force as the effects told it.
+    pub told_config: Config,
     /// Reads answered in this life.
     pub answers: BTreeMap<ReadId, Result<Index, ReadLost>>,
     /// When a snapshot was last offered to each peer.
@@ -139,6 +141,7 @@ impl Cluster {
             incarnation: Incarnation(u128::from(id.0) * 1000),
             incoming: None,
             told_commit: Index(0),
+            told_config: Config::default(),
             answers: BTreeMap::new(),
             offered: BTreeMap::new(),
             refused: Vec::new(),
@@ -213,6 +216,7 @@ impl Cluster {
             } else {
                 self.truth.see(&self.nodes, me, &effect);
             }
+            if std::env::var_os("TRACE").is_some() && matches!(effect, Effect::Config{..} | Effect::Role{..} | Effect::Refused{..} | Effect::Persist(..)) { eprintln!("{} {}", self.now.0/1000000, super::words::effect(at, &effect)); }
             if self.records {
                 self.seen.push((me, effect.clone()));
             }
@@ -241,10 +245,8 @@ impl Cluster {
                         node.incoming = Some(base);
                     }
                 }
-                Effect::Config { .. }
-                | Effect::Role { .. }
-                | Effect::Refused { .. }
-                | Effect::Halt { .. } => {}
+                Effect::Config { config, .. } => self.node_mut(at).told_config = config,
+                Effect::Role { .. } | Effect::Refused { .. } | Effect::Halt { .. } => {}
             }
         }
     }
@@ -363,6 +365,7 @@ impl Cluster {
         let tells_disks = self.tells_disks;
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a restart");
+        if std::env::var_os("TRACE").is_some() { eprintln!("RESTART n{at}"); }
         node.life += 1;
         options.life = node.life;
         options.seed = options
@@ -373,6 +376,7 @@ impl Cluster {
         disk.disk = tells_disks.then_some(node.incarnation);
         let raft = Raft::recover(now, options, disk).expect("a disk it wrote itself");
         node.told_commit = raft.commit();
+        node.told_config = raft.config().clone();
         node.answers.clear();
         node.offered.clear();
         node.raft = Some(raft);
@@ -401,6 +405,7 @@ impl Cluster {
         self.truth.see_wipe(NodeId(at), disk);
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a wiped disk");
+        eprintln!("WIPE n{at}");
         node.disk = Disk::holding(0, &[]);
         node.disk.config = first;
         node.incarnation.0 += 1;

@@ -135,7 +135,7 @@ impl Truth {
                     let held = |at: &NodeId| self.wiped.get(at).is_some_and(|disk| disk.holds(id));
                     let holds = |at: &NodeId| nodes[at].disk.holds(id) || held(at);
                     assert!(
-                        is_quorum(raft.config(), holds),
+                        is_quorum(&nodes[&me].told_config, holds),
                         "{me:?} commits {id} without a quorum of durable copies"
                     );
                     self.committed.push(term);
