@@ -27,6 +27,8 @@ pub struct Truth {
     /// The entry before each entry ever created: Log Matching says there is one.
     before: BTreeMap<LogId, LogId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Votes given before the disk that remembered them was lost: given all the same.
+    old_votes: BTreeSet<(NodeId, Term, NodeId)>,
     /// Nodes that have lost a disk, and the promises with it; and that disk.
     pub wiped: BTreeMap<NodeId, Disk>,
     /// Reads asked and not answered: by node and life, with the least index that may answer.
@@ -45,6 +47,7 @@ impl Truth {
             leaders: BTreeMap::new(),
             before: BTreeMap::new(),
             votes: BTreeMap::new(),
+            old_votes: BTreeSet::new(),
             wiped: BTreeMap::new(),
             open_reads: BTreeMap::new(),
             closed_reads: BTreeSet::new(),
@@ -101,7 +104,8 @@ impl Truth {
         let raft = nodes[&me].raft();
         let voted = |id: &NodeId| {
             let gave = self.votes.get(&(*id, term)) == Some(&me);
-            *id == me || gave && !self.wiped.contains_key(id)
+            let once_gave = self.old_votes.contains(&(*id, term, me));
+            *id == me || once_gave || gave && !self.wiped.contains_key(id)
         };
         assert!(
             is_quorum(raft.config(), voted),
@@ -275,7 +279,9 @@ impl Truth {
     /// A node lost its disk: until it is a member again its word counts for nothing.
     pub fn see_wipe(&mut self, me: NodeId, disk: Disk) {
         self.wiped.insert(me, disk);
-        self.votes.retain(|&(node, _), _| node != me);
+        let lost = self.votes.extract_if(.., |&(node, _), _| node == me);
+        let lost = lost.map(|((node, term), candidate)| (node, term, candidate));
+        self.old_votes.extend(lost);
     }
 
     /// A crash takes its open reads along: nobody is left to hear the outcome.
