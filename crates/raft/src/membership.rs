@@ -173,15 +173,15 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether a majority of the voters of `target` were heard within an election timeout.
+    /// Whether a majority of the voters of `target` answered within an election timeout.
     fn answers(&self, target: &Config) -> bool {
         let Role::Leader(leadership) = &self.role else {
             return false;
         };
         let patience_ns = self.options.election_ns;
         quorum_reaches(target, |id| {
-            let heard = leadership.peers.get(&id).map(Progress::heard_at);
-            id == self.me || heard.is_some_and(|at| self.now.since(at) < patience_ns)
+            let progress = leadership.peers.get(&id);
+            id == self.me || progress.is_some_and(|peer| peer.answers(self.now, patience_ns))
         })
     }
 

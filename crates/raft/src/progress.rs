@@ -16,8 +16,10 @@ pub(crate) struct Progress {
     /// `nextIndex`: the first entry not yet sent.
     next: Index,
     flow: Flow,
-    /// When the follower last answered in this term; for the leader's quorum check.
+    /// When the follower last answered in this term, or had the chance to; for the leader's quorum
+    /// check.
     heard_at: Instant,
+    has_answered: bool,
     /// The highest read round that the follower has confirmed.
     round: u64,
     /// The highest commit index sent to it.
@@ -45,6 +47,7 @@ impl Progress {
             next: last.next(),
             flow: Flow::Probe { sent: None },
             heard_at: now,
+            has_answered: false,
             round: 0,
             commit_sent: Index(0),
         }
@@ -90,6 +93,12 @@ impl Progress {
     /// The follower answered in this term.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.has_answered = true;
+    }
+
+    /// Whether the follower answered in this term, not longer than `patience_ns` ago.
+    pub(crate) fn answers(&self, now: Instant, patience_ns: u64) -> bool {
+        self.has_answered && now.since(self.heard_at) < patience_ns
     }
 
     /// The follower confirmed a read round.

@@ -216,7 +216,21 @@ impl Cluster {
             } else {
                 self.truth.see(&self.nodes, me, &effect);
             }
-            if std::env::var_os("TRACE").is_some() && matches!(effect, Effect::Config{..} | Effect::Role{..} | Effect::Refused{..} | Effect::Persist(..)) { eprintln!("{} {}", self.now.0/1000000, super::words::effect(at, &effect)); }
+            if std::env::var_os("TRACE").is_some()
+                && matches!(
+                    effect,
+                    Effect::Config { .. }
+                        | Effect::Role { .. }
+                        | Effect::Refused { .. }
+                        | Effect::Persist(..)
+                )
+            {
+                eprintln!(
+                    "{} {}",
+                    self.now.0 / 1000000,
+                    super::words::effect(at, &effect)
+                );
+            }
             if self.records {
                 self.seen.push((me, effect.clone()));
             }
@@ -365,7 +379,9 @@ impl Cluster {
         let tells_disks = self.tells_disks;
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a restart");
-        if std::env::var_os("TRACE").is_some() { eprintln!("RESTART n{at}"); }
+        if std::env::var_os("TRACE").is_some() {
+            eprintln!("RESTART n{at}");
+        }
         node.life += 1;
         options.life = node.life;
         options.seed = options
