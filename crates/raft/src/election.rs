@@ -102,7 +102,7 @@ impl Raft {
     pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
         self.be_patient();
         self.lose_reads(fx);
-        if !self.config().is_voter(self.me) {
+        if !self.may_stand() {
             return;
         }
         let mut tally = Tally {

@@ -373,6 +373,15 @@ impl Raft {
         }
     }
 
+    /// Whether this node may stand for election: as a voter of the configuration in force or, while
+    /// that is not committed, of the one before it. A node whose removal is not committed may be
+    /// the only one whose log is long enough to commit it (dissertation §4.2.2, Figure 4.6).
+    pub(crate) fn may_stand(&self) -> bool {
+        let at = self.membership.position();
+        let before = self.membership.at(at.prev());
+        self.config().is_voter(self.me) || at > self.commit && before.is_voter(self.me)
+    }
+
     /// The peer at the other end of a connection that is about to come up has this disk.
     pub(crate) fn on_met(&mut self, peer: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
         self.membership.met.insert(peer, disk);

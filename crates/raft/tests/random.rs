@@ -454,11 +454,13 @@ impl World {
     /// no cluster survives proves nothing.
     fn wipe(&mut self, victim: u64) {
         let known = |at: u64| {
-            let image = &self.cluster.node(at).disk;
-            let logged = image.safe.configs.last().map(|(_, config)| config);
-            let config = logged.unwrap_or(&image.config);
-            let knows = config.disk_of(n(victim)).is_some();
-            knows && config.voters().len() > 2 && !config.is_joint()
+            let node = self.cluster.node(at);
+            let logged = node.disk.safe.configs.last().map(|(_, config)| config);
+            let safe = logged.unwrap_or(&node.disk.config);
+            [safe, &node.told_config].into_iter().all(|config| {
+                let knows = config.disk_of(n(victim)).is_some();
+                knows && config.voters().len() > 2 && !config.is_joint()
+            })
         };
         let committed = self.cluster.truth.config_as_of(Index(u64::MAX));
         let mut others = self.cluster.ids();
