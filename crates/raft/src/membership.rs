@@ -409,13 +409,15 @@ impl Raft {
     }
 
     /// The configuration as of `index`: what a snapshot that ends there must bear. Only of a
-    /// committed index is it the last word.
+    /// committed index is it the last word. `None`: this node joined a cluster that had no change
+    /// of members up to there, and does not know its first ones.
     ///
     /// # Panics
     /// If the log has forgotten `index`.
-    pub fn config_at(&self, index: Index) -> &Config {
+    pub fn config_at(&self, index: Index) -> Option<&Config> {
         assert!(index >= self.log.base().index, "long forgotten");
-        self.membership.at(index)
+        let config = self.membership.at(index);
+        (!config.voters().is_empty()).then_some(config)
     }
 
     /// Whom the leader sends its log to: the other members, and those who are leaving. On other

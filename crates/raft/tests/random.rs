@@ -446,6 +446,12 @@ impl World {
         let target = Config::of_voters(voters)
             .with_learners(learners)
             .with_joining(joining);
+        // A leader cannot know that a disk was lost just now, and its operator can.
+        let wiped = &self.cluster.truth.wiped;
+        let whole = target.voters().iter().filter(|id| !wiped.contains_key(id));
+        if whole.count() * 2 <= target.voters().len() {
+            return;
+        }
         let taken = self.cluster.change(at, &target, false);
         self.tally.changes += u64::from(taken.is_ok());
     }
@@ -465,7 +471,8 @@ impl World {
         let committed = self.cluster.truth.config_as_of(Index(u64::MAX));
         let mut others = self.cluster.ids();
         others.retain(|&at| at != victim && committed.is_member(n(at)));
-        let is_first = self.cluster.truth.wiped.is_empty() && committed.is_member(n(victim));
+        let is_first =
+            self.cluster.truth.wiped.is_empty() && committed.disk_of(n(victim)).is_some();
         if is_first && others.len() > 1 && others.into_iter().all(known) {
             self.tally.wipes += 1;
             if self.cluster.is_up(victim) {

@@ -606,7 +606,7 @@ impl Cluster {
             raft.term_at(index).expect("the commit index is here"),
             index,
         );
-        let config = raft.config_at(index).clone();
+        let config = self.truth.config_as_of(index);
         let node = self.node_mut(at);
         if base.index > node.disk.snapshot.index {
             node.disk.snapshot(base, config);

@@ -143,7 +143,9 @@ impl Truth {
                         "{me:?} commits {id} without a quorum of durable copies"
                     );
                     self.committed.push(term);
-                    self.see_config(Index(index), raft.config_at(Index(index)));
+                    if let Some(config) = raft.config_at(Index(index)) {
+                        self.see_config(Index(index), config);
+                    }
                 }
             }
         }
