@@ -456,24 +456,23 @@ impl World {
         self.tally.changes += u64::from(taken.is_ok());
     }
 
-    /// A node loses its disk, if all others know which disk it had, and enough of them stay: what
-    /// no cluster survives proves nothing.
+    /// A node loses its disk, if all others know for good which disk it had, no change of members
+    /// is under way, and enough of them stay: what no cluster survives proves nothing.
     fn wipe(&mut self, victim: u64) {
-        let known = |at: u64| {
+        let truth = &self.cluster.truth;
+        let committed = truth.config_as_of(Index(u64::MAX));
+        let settled = |at: u64| {
             let node = self.cluster.node(at);
-            let logged = node.disk.safe.configs.last().map(|(_, config)| config);
-            let safe = logged.unwrap_or(&node.disk.config);
-            [safe, &node.told_config].into_iter().all(|config| {
-                let knows = config.disk_of(n(victim)).is_some();
-                knows && config.voters().len() > 2 && !config.is_joint()
-            })
+            let safe = match node.disk.safe.configs.last() {
+                Some((at, config)) => truth.configs.get(at).filter(|known| *known == config),
+                None => Some(&node.disk.config),
+            };
+            safe == Some(&committed) && node.told_config == committed
         };
-        let committed = self.cluster.truth.config_as_of(Index(u64::MAX));
-        let mut others = self.cluster.ids();
-        others.retain(|&at| at != victim && committed.is_member(n(at)));
-        let is_first =
-            self.cluster.truth.wiped.is_empty() && committed.disk_of(n(victim)).is_some();
-        if is_first && others.len() > 1 && others.into_iter().all(known) {
+        let knows = committed.disk_of(n(victim)).is_some();
+        let spares_one = committed.voters().len() > 2 && truth.wiped.is_empty();
+        let mut members = committed.members().into_iter().map(|id| id.0);
+        if knows && spares_one && members.all(settled) {
             self.tally.wipes += 1;
             if self.cluster.is_up(victim) {
                 self.crash(victim);
