@@ -5,6 +5,7 @@
 //! Rules R2, R4 and R5 of ARCHITECTURE.md.
 
 use alloc::string::String;
+use core::fmt;
 
 use crate::configuration::Config;
 use crate::message::Message;
@@ -201,6 +202,21 @@ pub enum NotChanged {
     LosesQuorum,
     /// The node has halted.
     Halted,
+}
+
+impl fmt::Display for NotChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: None } => write!(f, "no leader is known here"),
+            Self::NotLeader { leader: Some(id) } => write!(f, "node {:x} leads: ask there", id.0),
+            Self::TooEarly => write!(f, "the leader is new: ask again soon"),
+            Self::InProgress => write!(f, "another change is under way"),
+            Self::Stale { .. } => write!(f, "the members are not the ones expected"),
+            Self::Invalid(why) => write!(f, "{why}"),
+            Self::LosesQuorum => write!(f, "fewer than a majority of the new voters answer now"),
+            Self::Halted => write!(f, "the node has halted"),
+        }
+    }
 }
 
 /// Why a read has no index; asking again is always safe.

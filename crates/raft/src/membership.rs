@@ -403,6 +403,11 @@ impl Raft {
         self.membership.is_impostor(peer)
     }
 
+    /// This life of the node's disk, if the driver tells disks apart.
+    pub fn disk(&self) -> Option<Incarnation> {
+        self.membership.own_disk
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         self.membership.current()

@@ -49,7 +49,7 @@ impl Raft {
             return Err("the recovered log's terms are out of order".to_string());
         }
         let covered = |(at, _): &&(Index, _)| *at <= disk.applied.index;
-        let before = disk.log.configs.iter().filter(covered).next_back();
+        let before = disk.log.configs.iter().rfind(covered);
         if before.is_some_and(|(_, config)| *config != disk.config) {
             return Err("the snapshot and the log name different members".to_string());
         }

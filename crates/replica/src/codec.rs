@@ -8,13 +8,13 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Entries, Index, LogId, Message, ReadId, Term};
+use headwater_raft::{AppendResult, Index, LogId, Message, ReadId, Term};
 
 use crate::entry::Entry;
 use crate::machine::Malformed;
 use crate::record::{
-    Reader, check_counts, decode_entries, encode_entries, entries_bytes, malformed, put_log_id,
-    put_u32, put_u64,
+    Reader, check_counts, decode_entries, encode_entries, entries_bytes, identities, malformed,
+    put_log_id, put_u32, put_u64,
 };
 
 /// One frame between two nodes.
@@ -298,17 +298,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
 
 fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result<Frame, Malformed> {
     let bodies = decode_entries(prev, block)?;
-    let mut entries = Entries::none(prev);
-    for entry in &bodies {
-        if entries
-            .runs
-            .last()
-            .is_none_or(|&(_, term)| term != entry.id.term)
-        {
-            entries.runs.push((entry.id.index, entry.id.term));
-        }
-        entries.last = entry.id.index;
-    }
+    let entries = identities(prev, &bodies)?;
     Ok(Frame::Raft(
         Message::Append {
             term,

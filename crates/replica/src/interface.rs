@@ -6,7 +6,7 @@
 
 use alloc::string::String;
 use bytes::Bytes;
-use headwater_raft::{Index, LogId, NodeId, Term, WriteId};
+use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, NotChanged, Term, WriteId};
 
 use crate::entry::LogOrder;
 use crate::machine::StateMachine;
@@ -42,6 +42,21 @@ pub enum Input<M: StateMachine> {
         /// The frame, as the peer's [`Output::Frame`] had it.
         frame: Bytes,
     },
+    /// The peer at the other end of a connection that is about to come up has this disk, as the
+    /// connection's handshake said (rule R13).
+    Met {
+        /// The peer.
+        peer: NodeId,
+        /// Its disk.
+        disk: Incarnation,
+    },
+    /// A change of members. Exactly one [`Output::Reconfigured`] follows.
+    Reconfigure {
+        /// The caller's name for it.
+        request: RequestId,
+        /// What is to change.
+        change: MemberChange,
+    },
     /// A connection to a peer came up or went down.
     Link {
         /// The peer.
@@ -56,6 +71,17 @@ pub enum Input<M: StateMachine> {
     },
     /// The snapshot worker answers.
     FileDone(FileDone<M>),
+}
+
+/// A change of members; see [`headwater_raft::Raft::reconfigure`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberChange {
+    /// The members the caller believes in: compare-and-swap.
+    pub expect: Config,
+    /// The members to have.
+    pub target: Config,
+    /// Even if fewer than a majority of the new voters answer now.
+    pub force: bool,
 }
 
 /// What a node wants done.
@@ -86,6 +112,20 @@ pub enum Output<M: StateMachine> {
         /// The answer, or why there is none.
         result: Result<M::Answer, ReadFate>,
     },
+    /// Another configuration is in force, or the one in force is committed.
+    Config {
+        /// The configuration in force.
+        config: Config,
+        /// Whether it is committed: who is not in it then needs no connection any more.
+        committed: bool,
+    },
+    /// A change of members has its outcome: it is complete, down to the last step; or its fate.
+    Reconfigured {
+        /// Which change.
+        request: RequestId,
+        /// Its outcome.
+        result: Result<(), ReconfigureFate>,
+    },
     /// A peer sent what no correct peer of this version sends; it was not heard (rule R12).
     Refused {
         /// The peer.
@@ -109,6 +149,17 @@ pub enum ProposeFate {
     /// Another leader's entry was committed in its place: surely never applied.
     Lost,
     /// It may have been applied or may yet be: time ran out, or the link to the leader broke.
+    Unknown,
+}
+
+/// What became of a change of members that is not known to be complete (rule R11).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReconfigureFate {
+    /// It did not begin; the reason says what to do.
+    NotChanged(NotChanged),
+    /// Another leader's entry was committed in its place: it surely never happens.
+    Lost,
+    /// It may have happened or may yet happen: time ran out. Look at the configuration.
     Unknown,
 }
 

@@ -33,6 +33,7 @@ mod intake;
 pub mod interface;
 pub mod machine;
 pub mod port;
+mod reconfigure;
 pub mod record;
 pub mod recovery;
 mod replay;

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Effect, Entries, Index, Input as CoreInput, Instant, LogId, Message, NodeId, Pull, Raft,
-    RoleName, Term, Write,
+    Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogId, Message, NodeId, Pull,
+    Raft, RoleName, Term, Write,
 };
 
 use crate::bodies::Bodies;
@@ -22,6 +22,8 @@ use crate::codec::{Frame, encode_message};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
 use crate::interface::{Input, Options, Output, ProposeFate, Status};
 use crate::machine::StateMachine;
+use crate::reconfigure::Changing;
+use crate::record::{config_entry, identities};
 use crate::recovery::Recovered;
 use crate::request::Requests;
 use crate::snapshots::Snapshots;
@@ -37,6 +39,7 @@ pub struct Replica<M: StateMachine> {
     pub(crate) snapshots: Snapshots<M::Walk>,
     pub(crate) links: BTreeSet<NodeId>,
     pub(crate) requests: Requests<M>,
+    pub(crate) changing: Vec<Changing>,
     /// Effects of the core not yet carried out, and the entries that its writes refer to.
     pub(crate) effects: Vec<Effect>,
     pub(crate) source: Vec<Entry>,
@@ -67,9 +70,10 @@ impl<M: StateMachine> Replica<M> {
         let core = headwater_raft::Recovered {
             me: disk.identity.node,
             hard: disk.hard,
-            log: identities(disk.log_base, &disk.entries),
+            log: identities(disk.log_base, &disk.entries).map_err(|malformed| malformed.0)?,
             applied: disk.base,
             config: disk.config,
+            disk: Some(Incarnation(disk.identity.incarnation)),
             commit_hint: disk.commit,
             next_write: disk.next_write,
         };
@@ -88,6 +92,7 @@ impl<M: StateMachine> Replica<M> {
             snapshots,
             links: BTreeSet::new(),
             requests: Requests::new(),
+            changing: Vec::new(),
             effects: Vec::new(),
             source: Vec::new(),
             last_append: None,
@@ -112,7 +117,9 @@ impl<M: StateMachine> Replica<M> {
                 self.on_query(request, query, linearizable, out);
             }
             Input::Frame { from, frame } => self.on_frame(from, &frame, out),
+            Input::Met { peer, disk } => self.core(CoreInput::Met { peer, disk }, out),
             Input::Link { peer, up } => self.on_link(peer, up, out),
+            Input::Reconfigure { request, change } => self.on_reconfigure(request, &change, out),
             Input::LogDone { upto } => self.core(CoreInput::Persisted { upto }, out),
             Input::FileDone(done) => self.on_file_done(done, out),
         }
@@ -139,14 +146,14 @@ impl<M: StateMachine> Replica<M> {
         self.apply_committed(out);
         self.walk_snapshot(out);
         self.requests.expire(self.now, out);
+        self.expire_changes(out);
     }
 
     /// When [`Replica::end_turn`] must be called at the latest, were nothing else to happen.
     pub fn next_deadline(&self) -> Instant {
         let core = self.raft.next_deadline();
-        self.requests
-            .deadline()
-            .map_or(core, |requests| core.min(requests))
+        let others = [self.requests.deadline(), self.change_deadline()];
+        others.into_iter().flatten().fold(core, Instant::min)
     }
 
     /// How the node is.
@@ -200,6 +207,9 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Commit { .. } => {}
                 Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
+                Effect::Config { config, committed } => {
+                    out.push(Output::Config { config, committed });
+                }
                 Effect::Role { leader, .. } => self.on_role(leader, out),
                 Effect::Refused { from, why } => {
                     let why = why.into();
@@ -254,10 +264,7 @@ impl<M: StateMachine> Replica<M> {
         }
         let entries = match &write.append {
             None => Vec::new(),
-            Some(entries) if write.noop => {
-                let body = Bytes::new();
-                [Entry::new(entries.last_id(), EntryKind::Noop, body)].into()
-            }
+            Some(entries) if write.internal => [internal_entry(entries)].into(),
             Some(entries) => self.take_source(entries),
         };
         self.bodies.append(entries.clone());
@@ -340,7 +347,7 @@ impl<M: StateMachine> Replica<M> {
         if self.raft.role() != RoleName::Leader {
             return;
         }
-        for peer in self.raft.config().peers_of(self.raft.me()) {
+        for peer in self.raft.peers() {
             if !self.links.contains(&peer) {
                 continue;
             }
@@ -389,6 +396,7 @@ impl<M: StateMachine> Replica<M> {
                 .expect("committed entries are at hand");
             let (id, kind, body) = (entry.id, entry.kind, entry.body.clone());
             self.applied = id;
+            self.on_applied(id, kind, out);
             match kind {
                 EntryKind::Command => {
                     let reply = self.machine.apply(id, &body);
@@ -424,18 +432,11 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
-/// The identities of a list of entries, for the core.
-fn identities(base: LogId, entries: &[Entry]) -> Entries {
-    let mut header = Entries::none(base);
-    for entry in entries {
-        if header
-            .runs
-            .last()
-            .is_none_or(|&(_, term)| term != entry.id.term)
-        {
-            header.runs.push((entry.id.index, entry.id.term));
-        }
-        header.last = entry.id.index;
+/// The entry that a leader makes itself: a configuration, or the empty first one of its term.
+fn internal_entry(entries: &Entries) -> Entry {
+    let id = entries.last_id();
+    match entries.configs.first() {
+        Some((_, config)) => config_entry(id, config),
+        None => Entry::new(id, EntryKind::Noop, Bytes::new()),
     }
-    header
 }

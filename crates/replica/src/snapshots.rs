@@ -113,7 +113,9 @@ impl<M: StateMachine> Replica<M> {
     /// Starts a snapshot when it is worth its cost, and keeps one going.
     pub(crate) fn walk_snapshot(&mut self, out: &mut Vec<Output<M>>) {
         if self.snapshots.walk.is_none() && self.is_snapshot_due() {
-            let config = self.raft.config().clone();
+            let Some(config) = self.raft.config_at(self.applied.index).cloned() else {
+                return;
+            };
             let meta = SnapshotMeta {
                 base: self.applied,
                 config,
@@ -222,7 +224,7 @@ impl<M: StateMachine> Replica<M> {
     /// Followers that need what the log has forgotten are sent the newest snapshot.
     pub(crate) fn send_pieces(&mut self, out: &mut Vec<Output<M>>) {
         let (now, patience_ns) = (self.now, self.options.election_ns);
-        for peer in self.raft.config().peers_of(self.raft.me()) {
+        for peer in self.raft.peers() {
             if self.raft.pull(peer) != Pull::Snapshot || !self.links.contains(&peer) {
                 self.snapshots.sending.remove(&peer);
                 continue;

@@ -173,13 +173,15 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
         options.log_keep_bytes = 0;
     });
     let term = node.lead();
+    // The first entry, then the one that notes which disk this node has.
     node.run([from(2, durable(term, 1))]);
+    node.run([from(2, durable(term, 2))]);
     // A snapshot is taken and the log before it forgotten; node 3 has nothing.
     node.run([Input::Propose {
         request: RequestId(1),
         command: vec![7; 2000].into(),
     }]);
-    let fx = node.run([from(2, durable(term, 2))]);
+    let fx = node.run([from(2, durable(term, 3))]);
     let begun = fx.iter().find_map(|output| match output {
         Output::File(FileOrder::Begin(meta)) => Some(meta.clone()),
         _ => None,

@@ -4,7 +4,7 @@
 mod wal_common;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Index, NodeId, WriteId};
+use headwater_raft::{Config, Incarnation, Index, NodeId, WriteId};
 use headwater_replica::checksum::crc32c;
 use headwater_replica::port::Disk;
 use headwater_replica::record::{
@@ -125,10 +125,14 @@ fn a_snapshot_file_is_drawn_so() {
 #[test]
 fn a_configuration_reads_back_in_its_one_spelling() {
     let nodes = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
-    let config = Config::new(nodes(&[3, 1, 2]), nodes(&[2, 4]), nodes(&[9]));
+    let config = Config::of_voters(nodes(&[3, 1, 2]))
+        .with_outgoing(nodes(&[2, 4]))
+        .with_learners(nodes(&[9]))
+        .with_joining(nodes(&[5, 8]))
+        .with_disks([(NodeId(9), Incarnation(99)), (NodeId(2), Incarnation(22))]);
     let mut bytes = Vec::new();
     encode_config(&config, &mut bytes);
-    assert_eq!(bytes.len(), 3 * 4 + 6 * 8);
+    assert_eq!(bytes.len(), 5 * 4 + 8 * 8 + 2 * 24);
     assert_eq!(decode_config(&bytes), Ok(config));
     for len in 0..bytes.len() {
         decode_config(&bytes[..len]).unwrap_err();

@@ -11,19 +11,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Instant, NodeId, WriteId};
+use headwater_raft::{Config, Instant, NodeId, WriteId};
 use headwater_replica::interface::{
-    Input, Output, ProposeFate, ReadFate, RequestId, Status as ReplicaStatus,
+    Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId,
+    Status as ReplicaStatus,
 };
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{LogOrder, StateMachine};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::handle::{Applied, ProposeError, ReadError, StopReason};
+use crate::handle::{Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason};
 use crate::inbox::Inbox;
 use crate::link::{Link, PeerEvent};
 use crate::name::hex;
@@ -45,12 +46,19 @@ pub type ProposalOutcome<R> = oneshot::Sender<Result<Applied<R>, ProposeError>>;
 /// A query's way back to its client.
 pub type QueryOutcome<A> = oneshot::Sender<Result<A, ReadError>>;
 
+/// The way back to who asked for a change of members.
+pub type ReconfigureOutcome = oneshot::Sender<Result<(), ReconfigureError>>;
+
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
     /// A client's command.
     Propose(Bytes, ProposalOutcome<M::Reply>),
     /// A client's question, and whether its answer must be linearizable.
     Query(M::Query, bool, QueryOutcome<M::Answer>),
+    /// A client's change of members.
+    Reconfigure(MemberChange, ReconfigureOutcome),
+    /// Where a node listens that is or will be a peer.
+    PeerAddress(NodeId, PeerAddress),
     /// News of a peer.
     Peer(PeerEvent),
     /// The log is durable up to here.
@@ -67,6 +75,7 @@ pub enum Event<M: StateMachine> {
 enum Pending<M: StateMachine> {
     Proposal(usize, ProposalOutcome<M::Reply>),
     Query(QueryOutcome<M::Answer>),
+    Reconfigure(ReconfigureOutcome),
 }
 
 /// How the replica was at the end of the last turn, for anyone to look at.
@@ -110,6 +119,8 @@ pub struct Parts<M: StateMachine> {
     pub files: Worker<FileOrder>,
     /// Where the status is shown.
     pub status: Arc<StatusCell>,
+    /// Where the configuration in force is shown.
+    pub config: watch::Sender<Config>,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -118,6 +129,8 @@ pub struct Parts<M: StateMachine> {
 pub struct Driver<M: StateMachine> {
     parts: Parts<M>,
     links: BTreeMap<NodeId, Arc<Link>>,
+    /// The other members, as last committed.
+    members: Vec<NodeId>,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
     events: Vec<Event<M>>,
@@ -131,7 +144,11 @@ pub struct Driver<M: StateMachine> {
 impl<M: StateMachine> Driver<M> {
     /// A loop that has not begun.
     pub fn new(parts: Parts<M>) -> Self {
+        let raft = parts.replica.raft();
+        let disks = raft.config().disks().iter().copied();
+        parts.network.know_disks(disks);
         Self {
+            members: raft.config().peers_of(raft.me()),
             parts,
             links: BTreeMap::new(),
             pending: HashMap::new(),
@@ -202,6 +219,8 @@ impl<M: StateMachine> Driver<M> {
             Event::Query(query, linearizable, outcome) => {
                 self.on_query(now, query, linearizable, outcome);
             }
+            Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
+            Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -252,6 +271,15 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
+    fn on_reconfigure(&mut self, now: Instant, change: MemberChange, outcome: ReconfigureOutcome) {
+        if self.stop_by.is_some() {
+            let _ = outcome.send(Err(ReconfigureError::Stopped));
+        } else {
+            let request = self.name(Pending::Reconfigure(outcome));
+            self.step(now, Input::Reconfigure { request, change });
+        }
+    }
+
     /// Names never come again, so an answer can never reach the wrong client.
     fn name(&mut self, pending: Pending<M>) -> RequestId {
         let request = RequestId(self.next_request);
@@ -261,7 +289,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
-        let peer = link.peer();
+        let (peer, disk) = (link.peer(), link.disk());
         self.parts.counters.link_ups.add(1);
         // The peer would not have connected anew if the old connection worked.
         if let Some(old) = self.links.remove(&peer) {
@@ -270,6 +298,7 @@ impl<M: StateMachine> Driver<M> {
             self.step(now, Input::Link { peer, up: false });
         }
         self.links.insert(peer, link);
+        self.step(now, Input::Met { peer, disk });
         self.step(now, Input::Link { peer, up: true });
     }
 
@@ -332,6 +361,8 @@ impl<M: StateMachine> Driver<M> {
                 Output::File(order) => file_orders.push(order),
                 Output::Proposed { request, result } => self.on_proposed(request, result),
                 Output::Answered { request, result } => self.on_answered(request, result),
+                Output::Config { config, committed } => self.on_config(config, committed),
+                Output::Reconfigured { request, result } => self.on_reconfigured(request, result),
                 Output::Refused { from, why } => self.on_refused(from, why),
                 Output::Halt(text) => self.halt(text),
             }
@@ -347,6 +378,38 @@ impl<M: StateMachine> Driver<M> {
         if !file_orders.is_empty() {
             self.parts.files.give(file_orders);
         }
+    }
+
+    /// Another configuration is in force. Who was a member of a committed one and is no more has
+    /// nothing to say here.
+    fn on_config(&mut self, config: Config, committed: bool) {
+        let network = &mut self.parts.network;
+        network.know_disks(config.disks().iter().copied());
+        if committed {
+            let me = self.parts.replica.raft().me();
+            let was = std::mem::take(&mut self.members);
+            self.members = config.peers_of(me);
+            for peer in was {
+                if !config.is_member(peer) && config.is_member(me) {
+                    network.forget(peer);
+                    if let Some(link) = self.links.get(&peer) {
+                        link.close();
+                    }
+                }
+            }
+        }
+        self.parts.config.send_replace(config);
+    }
+
+    fn on_reconfigured(&mut self, request: RequestId, result: Result<(), ReconfigureFate>) {
+        let Some(Pending::Reconfigure(outcome)) = self.pending.remove(&request) else {
+            panic!("a second outcome, or one for a change never asked for: {request:?}");
+        };
+        let _ = outcome.send(result.map_err(|fate| match fate {
+            ReconfigureFate::NotChanged(why) => ReconfigureError::NotChanged(why),
+            ReconfigureFate::Lost => ReconfigureError::Lost,
+            ReconfigureFate::Unknown => ReconfigureError::Unknown,
+        }));
     }
 
     fn send(&self, to: NodeId, frame: Bytes) {
@@ -415,6 +478,9 @@ impl<M: StateMachine> Driver<M> {
             match event {
                 Event::Propose(_, outcome) => drop(outcome.send(Err(ProposeError::Stopped))),
                 Event::Query(_, _, outcome) => drop(outcome.send(Err(ReadError::Stopped))),
+                Event::Reconfigure(_, outcome) => {
+                    drop(outcome.send(Err(ReconfigureError::Stopped)));
+                }
                 _ => {}
             }
         }

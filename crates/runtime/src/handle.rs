@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Index, LogId, NodeId, Term};
+use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, Term};
 use headwater_replica::StateMachine;
+use headwater_replica::interface::MemberChange;
 use tokio::sync::{oneshot, watch};
 
 use crate::counters::Counters;
@@ -40,6 +41,10 @@ pub struct NodeConfig {
     /// The voters of a new cluster, this node among them, and where each listens for peers.
     /// Used when the data directory is empty; afterwards only the addresses matter.
     pub members: BTreeMap<NodeId, PeerAddress>,
+    /// Whether an empty data directory is that of a node that joins a running cluster: it knows no
+    /// voters, and waits to hear from a leader who is in the cluster. `members` then names those
+    /// through whom it can be reached.
+    pub joins: bool,
     /// Where to listen for peers; none for a cluster of one.
     pub listen_peer: Vec<SocketAddr>,
     /// The data directory; created if missing, locked while the node runs.
@@ -65,6 +70,7 @@ impl NodeConfig {
             cluster,
             node,
             members: BTreeMap::from([(node, String::new())]),
+            joins: false,
             listen_peer: Vec::new(),
             data_dir,
             heartbeat: Duration::from_millis(100),
@@ -95,6 +101,7 @@ pub(crate) struct Shared<M: StateMachine> {
     pub(crate) command_bytes_max: usize,
     pub(crate) inbox: Arc<Inbox<Event<M>>>,
     pub(crate) status: Arc<StatusCell>,
+    pub(crate) members: watch::Receiver<Config>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopped: watch::Receiver<Option<StopReason>>,
 }
@@ -228,6 +235,24 @@ pub enum ReadError {
     Stopped,
 }
 
+/// Why a change of members is not known to be complete.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconfigureError {
+    /// It did not begin: the reason says what to do.
+    #[error("nothing was changed: {0}")]
+    NotChanged(NotChanged),
+    /// It gave way to a newer leader's entry: it surely never happens.
+    #[error("lost to a newer leader")]
+    Lost,
+    /// It may have happened, or may yet: look at [`Handle::members`].
+    #[error("outcome unknown: time ran out")]
+    Unknown,
+    /// The node is stopping.
+    #[error("node stopped")]
+    Stopped,
+}
+
 /// Why a node no longer runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StopReason {
@@ -288,6 +313,48 @@ impl<M: StateMachine> Handle<M> {
                 Refused::Closed => ReadError::Stopped,
             })?;
         answer.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// The configuration in force here, as of the last turn.
+    pub fn members(&self) -> Config {
+        self.node.shared.members.borrow().clone()
+    }
+
+    /// Changes who takes part; only the leader can. Returns once the change is complete.
+    ///
+    /// `expect`: the members the caller believes in, as [`Handle::members`] has them;
+    /// `target`: the members to have; `force`: even if fewer than a majority of the new voters
+    /// answer now.
+    ///
+    /// Before a node is added, every member must know where it listens: see
+    /// [`Handle::set_peer_address`].
+    ///
+    /// # Errors
+    /// See [`ReconfigureError`].
+    pub async fn reconfigure(
+        &self,
+        expect: Config,
+        target: Config,
+        force: bool,
+    ) -> Result<(), ReconfigureError> {
+        let (outcome, answer) = oneshot::channel();
+        let change = MemberChange {
+            expect,
+            target,
+            force,
+        };
+        self.node
+            .shared
+            .inbox
+            .offer(Event::Reconfigure(change, outcome))
+            .map_err(|_| ReconfigureError::Stopped)?;
+        answer.await.unwrap_or(Err(ReconfigureError::Stopped))
+    }
+
+    /// Tells this node where a peer listens, or a node that is to become one.
+    pub fn set_peer_address(&self, peer: NodeId, address: PeerAddress) {
+        let inbox = &self.node.shared.inbox;
+        inbox.put(Event::PeerAddress(peer, address));
     }
 
     /// How the node was at the end of its last turn; never waits.

@@ -73,6 +73,8 @@ pub enum Refusal {
     Direction = 5,
     /// This node is stopping.
     Stopping = 6,
+    /// The caller has another disk than the member of that name: it was wiped.
+    OtherDisk = 7,
 }
 
 impl Refusal {
@@ -84,6 +86,7 @@ impl Refusal {
             Self::Stranger,
             Self::Direction,
             Self::Stopping,
+            Self::OtherDisk,
         ]
         .into_iter()
         .find(|&refusal| refusal as u8 == code)

@@ -42,7 +42,7 @@ mod worker;
 
 pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
-    ReadLevel, StartError, Status, StopReason,
+    ReadLevel, ReconfigureError, StartError, Status, StopReason,
 };
-pub use headwater_raft::{LogId, NodeId};
+pub use headwater_raft::{Config, LogId, NodeId, NotChanged};
 pub use headwater_replica::{Malformed, StateMachine};

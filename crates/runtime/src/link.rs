@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use headwater_raft::NodeId;
+use headwater_raft::{Incarnation, NodeId};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
@@ -48,6 +48,7 @@ pub type Sink = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 #[derive(Debug)]
 pub struct Link {
     peer: NodeId,
+    disk: Incarnation,
     stream: TcpStream,
     out: Mutex<Outgoing>,
     leftover: Notify,
@@ -58,9 +59,14 @@ pub struct Link {
 
 impl Link {
     /// A link over a connection whose handshake is done.
-    pub fn new(peer: NodeId, stream: TcpStream, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        (peer, disk): (NodeId, Incarnation),
+        stream: TcpStream,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             peer,
+            disk,
             stream,
             out: Mutex::default(),
             leftover: Notify::new(),
@@ -73,6 +79,11 @@ impl Link {
     /// The node at the other end.
     pub fn peer(&self) -> NodeId {
         self.peer
+    }
+
+    /// The disk it has.
+    pub fn disk(&self) -> Incarnation {
+        self.disk
     }
 
     /// Queues a frame for the next [`Link::flush`]; says whether there was room.

@@ -77,6 +77,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         sender(&inbox, Event::WorkerFailed),
     )
     .map_err(threads)?;
+    let (config_sender, members) = watch::channel(replica.raft().config().clone());
     let parts = Parts {
         clock,
         replica,
@@ -90,6 +91,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         log,
         files,
         status: Arc::new(StatusCell::default()),
+        config: config_sender,
         counters: counters.clone(),
     };
     let status = parts.status.clone();
@@ -104,6 +106,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         command_bytes_max: config.command_bytes_max,
         inbox: inbox.clone(),
         status,
+        members,
         counters,
         stopped: supervise(config.node, parts),
     })
@@ -171,7 +174,7 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     if me == NodeId(0) || config.members.contains_key(&NodeId(0)) {
         return Err("0 is no node id".into());
     }
-    if !config.members.contains_key(&me) {
+    if !config.joins && !config.members.contains_key(&me) {
         return Err(format!("node {:x} is not among the members", me.0));
     }
     if config.members.len() > 1 && config.listen_peer.is_empty() {
@@ -217,7 +220,11 @@ async fn recover<M: StateMachine>(
         cluster: config.cluster,
         node: config.node,
         fresh_incarnation: dice::u128(),
-        first_config: Config::of_voters(config.members.keys().copied()),
+        first_config: if config.joins {
+            Config::default()
+        } else {
+            Config::of_voters(config.members.keys().copied())
+        },
     };
     // Reading a large log takes seconds; other tasks of this runtime should not wait for it.
     let opened = tokio::task::spawn_blocking(move || {

@@ -5,20 +5,20 @@
 //! docs/wire.md, "Connections"; ARCHITECTURE.md, "The driver and its three doors" (a killed peer's
 //! connections reset at once).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_raft::NodeId;
+use headwater_raft::{Incarnation, NodeId};
 use headwater_replica::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::counters::Counters;
@@ -68,11 +68,14 @@ pub struct Membership {
 #[derive(Debug)]
 pub struct Network {
     shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    /// Of the peers that this node dials.
+    dialling: BTreeMap<NodeId, AbortHandle>,
 }
 
 struct Shared {
-    membership: Membership,
+    identity: Identity,
+    known: Mutex<Known>,
     stopping: AtomicBool,
     handshakes: Arc<Semaphore>,
     counters: Arc<Counters>,
@@ -82,9 +85,18 @@ struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
-            .field("membership", &self.membership)
+            .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
+}
+
+/// What is known of other nodes. A lock held for a look or a copy.
+#[derive(Default)]
+struct Known {
+    /// Who may connect.
+    peers: BTreeSet<NodeId>,
+    /// Which disk is the member of that name; another one was wiped since (rule R13).
+    disks: BTreeMap<NodeId, Incarnation>,
 }
 
 impl Network {
@@ -97,7 +109,8 @@ impl Network {
         sink: Sink,
     ) -> Self {
         let shared = Arc::new(Shared {
-            membership,
+            identity: membership.identity,
+            known: Mutex::default(),
             stopping: AtomicBool::new(false),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             counters,
@@ -107,16 +120,43 @@ impl Network {
         for listener in listeners {
             tasks.spawn(accept_all(shared.clone(), listener));
         }
-        let me = shared.membership.identity.node;
-        for (&peer, address) in &shared.membership.peers {
-            if me < peer {
-                tasks.spawn(keep_dialling(shared.clone(), peer, address.clone()));
-            }
-        }
-        Self {
+        let mut network = Self {
             shared,
-            _tasks: tasks,
+            tasks,
+            dialling: BTreeMap::new(),
+        };
+        for (peer, address) in membership.peers {
+            network.add(peer, address);
         }
+        network
+    }
+
+    /// From now on `peer` may connect, or is dialled at `address`, which replaces any other.
+    pub fn add(&mut self, peer: NodeId, address: PeerAddress) {
+        let me = self.shared.identity.node;
+        if peer == me {
+            return;
+        }
+        self.forget(peer);
+        self.shared.known().peers.insert(peer);
+        if me < peer {
+            let dialling = keep_dialling(self.shared.clone(), peer, address);
+            self.dialling.insert(peer, self.tasks.spawn(dialling));
+        }
+    }
+
+    /// From now on `peer` is a stranger. A connection that stands is the caller's to close, unless
+    /// this node has dialled it.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.shared.known().peers.remove(&peer);
+        if let Some(dialling) = self.dialling.remove(&peer) {
+            dialling.abort();
+        }
+    }
+
+    /// Which disks the members have: connections to others are refused, by both sides.
+    pub fn know_disks(&self, disks: impl IntoIterator<Item = (NodeId, Incarnation)>) {
+        self.shared.known().disks = disks.into_iter().collect();
     }
 
     /// Takes no new connections from now on.
@@ -128,12 +168,28 @@ impl Network {
 impl Shared {
     /// This node, for log lines.
     fn name(&self) -> impl Display {
-        hex(self.membership.identity.node.0)
+        hex(self.identity.node.0)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why `peer`, which has this disk, is not the member of that name; `None` if it may be.
+    fn disk_fault(&self, peer: NodeId, disk: Incarnation) -> Option<String> {
+        let known = self.known().disks.get(&peer).copied()?;
+        (known != disk).then(|| {
+            let (peer, disk, known) = (hex(peer.0), hex(disk.0), hex(known.0));
+            format!(
+                "node {peer} has lost its data directory: it has {disk}, the member of that name \
+                 has {known}. It cannot take part: remove the member, and add it again as a new one"
+            )
+        })
     }
 
     /// Reports the link, carries its frames, reports its end.
-    async fn run_link(&self, peer: NodeId, stream: TcpStream) {
-        let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
+    async fn run_link(&self, peer: NodeId, disk: Incarnation, stream: TcpStream) {
+        let link = Arc::new(Link::new((peer, disk), stream, self.counters.clone()));
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
         tracing::info!(node = %self.name(), peer = %hex(peer.0), why, "link down");
@@ -162,10 +218,10 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
     loop {
         let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
         let error = match attempt {
-            Ok(Ok(stream)) => {
+            Ok(Ok((disk, stream))) => {
                 told.clear();
                 let up = Instant::now();
-                shared.run_link(peer, stream).await;
+                shared.run_link(peer, disk, stream).await;
                 if up.elapsed() >= GOOD_LINK {
                     pause = PAUSE_MIN;
                     continue;
@@ -191,10 +247,14 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
     }
 }
 
-async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<TcpStream, DialError> {
+async fn dial(
+    shared: &Shared,
+    peer: NodeId,
+    address: &str,
+) -> Result<(Incarnation, TcpStream), DialError> {
     let mut stream = TcpStream::connect(address).await?;
     configure(&stream)?;
-    let identity = shared.membership.identity;
+    let identity = shared.identity;
     let hello = Hello {
         versions: (WIRE_VERSION_MIN, WIRE_VERSION_MAX),
         cluster: identity.cluster,
@@ -223,12 +283,16 @@ async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<TcpStream,
         let text = format!("the peer chose wire version {}", answer.version);
         return Err(DialError::Refused(Refusal::Version, text));
     }
+    let disk = Incarnation(answer.incarnation);
+    if let Some(text) = shared.disk_fault(peer, disk) {
+        return Err(DialError::Refused(Refusal::OtherDisk, text));
+    }
     tracing::info!(
         node = %shared.name(), peer = %hex(peer.0), address,
         incarnation = %hex(answer.incarnation),
         "link up, dialled"
     );
-    Ok(stream)
+    Ok((disk, stream))
 }
 
 async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
@@ -260,7 +324,10 @@ async fn serve(
     let greeted = timeout(HANDSHAKE_TIMEOUT, greet(&shared, stream, from)).await;
     drop(permit);
     match greeted {
-        Ok(Ok(Some((peer, stream)))) => shared.run_link(peer, stream).await,
+        Ok(Ok(Some((hello, stream)))) => {
+            let disk = Incarnation(hello.incarnation);
+            shared.run_link(hello.from, disk, stream).await;
+        }
         Ok(Ok(None)) => {}
         Ok(Err(error)) => {
             tracing::warn!(node = %shared.name(), %from, %error, "peer handshake failed");
@@ -274,14 +341,14 @@ async fn greet(
     shared: &Shared,
     mut stream: TcpStream,
     address: SocketAddr,
-) -> io::Result<Option<(NodeId, TcpStream)>> {
+) -> io::Result<Option<(Hello, TcpStream)>> {
     configure(&stream)?;
     let mut bytes = [0; HELLO_BYTES];
     stream.read_exact(&mut bytes).await?;
     let hello = Hello::decode(&bytes).map_err(io::Error::other)?;
     let stopping = shared.stopping.load(Ordering::Relaxed);
-    let verdict = judge(&shared.membership, &hello, stopping);
-    let identity = shared.membership.identity;
+    let verdict = judge(shared, &hello, stopping);
+    let identity = shared.identity;
     let mut answer = Answer {
         refusal: None,
         version: 0,
@@ -299,7 +366,7 @@ async fn greet(
                 incarnation = %hex(hello.incarnation),
                 "link up, accepted"
             );
-            Ok(Some((hello.from, stream)))
+            Ok(Some((hello, stream)))
         }
         Err((refusal, text)) => {
             let peer = hex(hello.from.0);
@@ -313,8 +380,8 @@ async fn greet(
 }
 
 /// Whether the caller may connect: the wire version to speak, or why not.
-fn judge(membership: &Membership, hello: &Hello, stopping: bool) -> Result<u16, (Refusal, String)> {
-    let me = membership.identity;
+fn judge(shared: &Shared, hello: &Hello, stopping: bool) -> Result<u16, (Refusal, String)> {
+    let me = shared.identity;
     let (from, to, here) = (hex(hello.from.0), hex(hello.to.0), hex(me.node.0));
     if hello.cluster != me.cluster {
         let text = format!(
@@ -337,9 +404,12 @@ fn judge(membership: &Membership, hello: &Hello, stopping: bool) -> Result<u16, 
         );
         return Err((Refusal::WrongNode, text));
     }
-    if !membership.peers.contains_key(&hello.from) {
+    if !shared.known().peers.contains(&hello.from) {
         let text = format!("node {from} is not a member that node {here} knows");
         return Err((Refusal::Stranger, text));
+    }
+    if let Some(text) = shared.disk_fault(hello.from, Incarnation(hello.incarnation)) {
+        return Err((Refusal::OtherDisk, text));
     }
     if hello.from > me.node {
         let text = format!("node {from} dialled node {here}: the lower id dials");

@@ -291,3 +291,72 @@ async fn the_snapshot_a_node_started_from_gives_its_space_back_once_it_is_old() 
     assert!(gone.is_empty(), "removed but open: {gone:?}");
     cluster.stop_all().await;
 }
+
+#[tokio::test]
+async fn a_node_joins_catches_up_votes_and_is_removed_again() {
+    let mut cluster = Cluster::started(3, plain).await;
+    for n in 1..=50 {
+        propose(&cluster, 1, word(n)).await;
+    }
+    let leader = cluster.leader().await;
+    let joiner = cluster.join().await;
+    let voters = cluster.node(leader).members();
+    let target = voters.clone().with_joining([joiner]);
+    let changed = cluster
+        .node(leader)
+        .reconfigure(voters.clone(), target, false);
+    changed.await.expect("a learner costs no quorum");
+    until("the joiner is a voter", || {
+        let members = cluster.node(joiner.0).members();
+        members.voters().contains(&joiner) && !members.is_joint()
+    })
+    .await;
+    assert_eq!(propose(&cluster, joiner.0, word(51)).await, 51);
+    let stale = cluster
+        .node(leader)
+        .reconfigure(voters.clone(), voters.clone(), false);
+    let refused = stale.await.expect_err("the members are others now");
+    assert!(refused.to_string().contains("expected"), "{refused}");
+    // Out again: it learns of that, and the others go on.
+    let now = cluster.node(leader).members();
+    let removed = cluster.node(leader).reconfigure(now, voters, false);
+    removed.await.expect("three of three answer");
+    until("the joiner knows", || {
+        !cluster.node(joiner.0).members().is_member(joiner)
+    })
+    .await;
+    assert_eq!(propose(&cluster, leader, word(52)).await, 52);
+}
+
+#[tokio::test]
+async fn a_member_that_lost_its_directory_is_refused_and_loses_nothing_for_the_others() {
+    let mut cluster = Cluster::started(3, plain).await;
+    let leader = cluster.leader().await;
+    until("all disks are known", || {
+        (1..=3).all(|id| cluster.node(id).members().disks().len() == 3)
+    })
+    .await;
+    // One member is away while a write is acknowledged by the other two; then one of these two
+    // loses its disk, and the write has one copy left.
+    let away = if leader == 1 { 2 } else { 1 };
+    let wiped = 6 - leader - away;
+    cluster.stop(away).await;
+    propose(&cluster, leader, word(1)).await;
+    cluster.stop(leader).await;
+    cluster.stop(wiped).await;
+    cluster.wipe(wiped);
+    cluster.start(away).await;
+    cluster.start(wiped).await;
+    // The two would be a majority; but one of them has forgotten what it promised.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(cluster.node(away).leader(), None);
+    }
+    cluster.start(leader).await;
+    until("the two that remember elect a leader", || {
+        cluster.node(away).leader().is_some()
+    })
+    .await;
+    let journal = cluster.journal(away, ReadLevel::Linearizable).await;
+    assert_eq!(journal, [word(1)]);
+}

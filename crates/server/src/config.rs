@@ -110,6 +110,7 @@ impl Config {
         let limits = limits(args)?;
         let is_alone = cluster.members.len() == 1;
         let node = NodeConfig {
+            joins: false,
             cluster: cluster.id,
             node: cluster.me,
             members: peer_addresses(args, &by_name),

@@ -175,6 +175,8 @@ impl World {
 
     fn on_link(&mut self, node: usize, peer: usize, epoch: u64, up: bool) {
         let from = self.nodes[peer].id;
+        let other = self.nodes[peer].live.as_ref();
+        let disk = other.and_then(|live| live.replica.raft().disk());
         let Some(live) = &mut self.nodes[node].live else {
             return;
         };
@@ -190,6 +192,10 @@ impl World {
                     peer: from,
                     up: false,
                 });
+            }
+            // What the handshake says. A peer that has died since will be heard to be gone.
+            if let Some(disk) = disk {
+                live.inbox.push(Input::Met { peer: from, disk });
             }
             live.links.insert(peer, epoch);
         } else if known == Some(epoch) {
@@ -372,6 +378,8 @@ impl World {
                     .on_answered(&self.cluster, request.0, seen, &result)?;
                 self.on_outcome(request.0, result.ok());
             }
+            Output::Config { .. } => {}
+            Output::Reconfigured { request, .. } => self.settle(node, request.0)?,
             // All nodes here are of one make, and no byte is changed on its way.
             Output::Refused { from, why } => {
                 let text = format!("n{} did not hear {from:?}: {why}", node + 1);

@@ -417,8 +417,8 @@ impl Cluster {
     /// took for the members when the cluster was new.
     pub fn wipe(&mut self, at: u64) {
         let first = self.truth.config_as_of(Index(0));
-        let disk = self.node(at).disk.clone();
-        self.truth.see_wipe(NodeId(at), disk);
+        let lost = (self.node(at).incarnation, self.node(at).disk.clone());
+        self.truth.see_wipe(NodeId(at), lost);
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a wiped disk");
         eprintln!("WIPE n{at}");

@@ -196,7 +196,7 @@ impl Disk {
         }
         let applied = self.snapshot.max(log.base);
         let covered = |(at, _): &&(Index, Config)| *at <= applied.index;
-        let logged = log.configs.iter().filter(covered).next_back();
+        let logged = log.configs.iter().rfind(covered);
         let config = logged.map_or(&self.config, |(_, config)| config).clone();
         Recovered {
             me,

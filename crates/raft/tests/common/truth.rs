@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_raft::{
-    AppendResult, Config, Effect, Entries, Index, LogId, Message, NodeId, ReadId, RoleName, Term,
+    AppendResult, Config, Effect, Entries, Incarnation, Index, LogId, Message, NodeId, ReadId,
+    RoleName, Term,
 };
 
 use super::cluster::Node;
@@ -30,7 +31,7 @@ pub struct Truth {
     /// Votes given before the disk that remembered them was lost: given all the same.
     old_votes: BTreeSet<(NodeId, Term, NodeId)>,
     /// Nodes that have lost a disk, and the promises with it; and that disk.
-    pub wiped: BTreeMap<NodeId, Disk>,
+    pub wiped: BTreeMap<NodeId, (Incarnation, Disk)>,
     /// Reads asked and not answered: by node and life, with the least index that may answer.
     pub open_reads: BTreeMap<(NodeId, u64, ReadId), Index>,
     closed_reads: BTreeSet<(NodeId, u64, ReadId)>,
@@ -105,7 +106,10 @@ impl Truth {
         let voted = |id: &NodeId| {
             let gave = self.votes.get(&(*id, term)) == Some(&me);
             let once_gave = self.old_votes.contains(&(*id, term, me));
-            *id == me || once_gave || gave && !self.wiped.contains_key(id)
+            // A configuration that knows the lost disk counts on no other.
+            let lost = self.wiped.get(id).map(|&(incarnation, _)| incarnation);
+            let counts = lost.is_none() || raft.config().disk_of(*id) != lost;
+            *id == me || once_gave || gave && counts
         };
         assert!(
             is_quorum(raft.config(), voted),
@@ -136,7 +140,8 @@ impl Truth {
                 None => {
                     let id = LogId::new(term, Index(index));
                     // What a node held when it said so was true then, and may be counted.
-                    let held = |at: &NodeId| self.wiped.get(at).is_some_and(|disk| disk.holds(id));
+                    let held =
+                        |at: &NodeId| self.wiped.get(at).is_some_and(|(_, disk)| disk.holds(id));
                     let holds = |at: &NodeId| nodes[at].disk.holds(id) || held(at);
                     assert!(
                         is_quorum(&nodes[&me].told_config, holds),
@@ -279,8 +284,8 @@ impl Truth {
     }
 
     /// A node lost its disk: until it is a member again its word counts for nothing.
-    pub fn see_wipe(&mut self, me: NodeId, disk: Disk) {
-        self.wiped.insert(me, disk);
+    pub fn see_wipe(&mut self, me: NodeId, lost: (Incarnation, Disk)) {
+        self.wiped.insert(me, lost);
         let lost = self.votes.extract_if(.., |&(node, _), _| node == me);
         let lost = lost.map(|((node, term), candidate)| (node, term, candidate));
         self.old_votes.extend(lost);

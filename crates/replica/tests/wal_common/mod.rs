@@ -92,7 +92,7 @@ pub fn expect() -> Expect {
 }
 
 pub fn first_config() -> Config {
-    Config::new(vec![NodeId(7), NodeId(8)], vec![], vec![NodeId(9)])
+    Config::of_voters([NodeId(7), NodeId(8)]).with_learners([NodeId(9)])
 }
 
 pub fn options(segment_bytes: u64) -> WalOptions {

@@ -151,6 +151,28 @@ impl Cluster {
         self.try_start(id).await.expect("started");
     }
 
+    /// Starts one more node, which is no member yet, and tells the others where it listens.
+    pub async fn join(&mut self) -> NodeId {
+        let id = NodeId(self.members.len() as u64 + 1);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        self.members.insert(id, address);
+        for node in self.nodes.values() {
+            node.set_peer_address(id, address.to_string());
+        }
+        let mut config = self.config(id.0);
+        config.joins = true;
+        let node = Handle::start(config).await.expect("started");
+        self.nodes.insert(id, node);
+        id
+    }
+
+    /// A node that is stopped loses its data directory.
+    pub fn wipe(&self, id: u64) {
+        std::fs::remove_dir_all(self.data_dir(id)).expect("it was there");
+    }
+
     pub async fn stop(&mut self, id: u64) {
         let node = self.nodes.remove(&NodeId(id)).expect("it runs");
         node.shutdown().await;
