@@ -10,11 +10,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{AppendResult, Index, LogId, Message, ReadId, Term};
 
+use crate::config_record::identities;
 use crate::entry::Entry;
 use crate::machine::Malformed;
 use crate::record::{
-    Reader, check_counts, decode_entries, encode_entries, entries_bytes, identities, malformed,
-    put_log_id, put_u32, put_u64,
+    Reader, check_counts, decode_entries, encode_entries, entries_bytes, malformed, put_log_id,
+    put_u32, put_u64,
 };
 
 /// One frame between two nodes.

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use headwater_raft::{Config, NodeId};
 
 use crate::checksum::crc32c;
+use crate::config_record::{decode_config, encode_config};
 use crate::entry::Identity;
 use crate::port::{Disk, DiskError};
 use crate::record::{
-    HeadError, Reader, check_prologue, decode_config, encode_config, malformed, patch_u32,
-    put_prologue, put_u32, put_u64,
+    HeadError, Reader, check_prologue, malformed, patch_u32, put_prologue, put_u32, put_u64,
 };
 
 /// The file's name.

@@ -27,6 +27,7 @@ extern crate alloc;
 mod bodies;
 pub mod checksum;
 mod codec;
+pub mod config_record;
 pub mod entry;
 pub mod identity;
 mod intake;

@@ -19,11 +19,11 @@ use headwater_raft::{
 
 use crate::bodies::Bodies;
 use crate::codec::{Frame, encode_message};
+use crate::config_record::{config_entry, identities};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
 use crate::interface::{Input, Options, Output, ProposeFate, Status};
 use crate::machine::StateMachine;
 use crate::reconfigure::Changing;
-use crate::record::{config_entry, identities};
 use crate::recovery::Recovered;
 use crate::request::Requests;
 use crate::snapshots::Snapshots;

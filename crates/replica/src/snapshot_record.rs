@@ -11,12 +11,13 @@ use bytes::Bytes;
 use headwater_raft::LogId;
 
 use crate::checksum::crc32c;
+use crate::config_record::{decode_config, encode_config};
 use crate::entry::SnapshotMeta;
 use crate::machine::{Malformed, StateMachine};
 use crate::port::{Disk, DiskError};
 use crate::record::{
-    HeadError, PROLOGUE_BYTES, Reader, check_counts, check_prologue, decode_config, encode_config,
-    malformed, patch_u32, put_log_id, put_prologue, put_u32, put_u64,
+    HeadError, PROLOGUE_BYTES, Reader, check_counts, check_prologue, malformed, patch_u32,
+    put_log_id, put_prologue, put_u32, put_u64,
 };
 
 const MAGIC: &[u8; 8] = b"HWSNAPSH";

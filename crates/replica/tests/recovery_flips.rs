@@ -7,11 +7,10 @@ mod wal_common;
 
 use headwater_raft::WriteId;
 use headwater_replica::checksum::crc32c;
+use headwater_replica::config_record::decode_config;
 use headwater_replica::identity::decode_identity;
 use headwater_replica::port::Disk;
-use headwater_replica::record::{
-    SegmentHead, decode_config, decode_entries, decode_frame_head, decode_witness,
-};
+use headwater_replica::record::{SegmentHead, decode_entries, decode_frame_head, decode_witness};
 use headwater_replica::recovery::{OpenError, Recovered};
 use headwater_replica::wal::segment_name;
 use headwater_replica::{Entry, LogOrder};

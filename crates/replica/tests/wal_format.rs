@@ -6,10 +6,9 @@ mod wal_common;
 use bytes::Bytes;
 use headwater_raft::{Config, Incarnation, Index, NodeId, WriteId};
 use headwater_replica::checksum::crc32c;
+use headwater_replica::config_record::{decode_config, encode_config};
 use headwater_replica::port::Disk;
-use headwater_replica::record::{
-    decode_config, decode_entries, encode_config, encode_entries, entries_bytes,
-};
+use headwater_replica::record::{decode_entries, encode_entries, entries_bytes};
 use headwater_replica::wal::segment_name;
 use headwater_replica::{LogOrder, LogWrite};
 use headwater_sim::disk::SimDisk;

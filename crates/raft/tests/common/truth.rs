@@ -286,9 +286,12 @@ impl Truth {
     /// A node lost its disk: until it is a member again its word counts for nothing.
     pub fn see_wipe(&mut self, me: NodeId, lost: (Incarnation, Disk)) {
         self.wiped.insert(me, lost);
-        let lost = self.votes.extract_if(.., |&(node, _), _| node == me);
-        let lost = lost.map(|((node, term), candidate)| (node, term, candidate));
-        self.old_votes.extend(lost);
+        self.votes.retain(|&(node, term), &mut candidate| {
+            if node == me {
+                self.old_votes.insert((node, term, candidate));
+            }
+            node != me
+        });
     }
 
     /// A crash takes its open reads along: nobody is left to hear the outcome.
