@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
 use crate::frame::FRAME_BYTES_MAX;
 use crate::inbox::{Inbox, Refused};
+use crate::name::Names;
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;
@@ -40,6 +41,8 @@ pub struct NodeConfig {
     /// The voters of a new cluster, this node among them, and where each listens for peers.
     /// Used when the data directory is empty; afterwards only the addresses matter.
     pub members: BTreeMap<NodeId, PeerAddress>,
+    /// What log lines call the members beside their ids; may be empty.
+    pub names: Names,
     /// Where to listen for peers; none for a cluster of one.
     pub listen_peer: Vec<SocketAddr>,
     /// The data directory; created if missing, locked while the node runs.
@@ -65,6 +68,7 @@ impl NodeConfig {
             cluster,
             node,
             members: BTreeMap::from([(node, String::new())]),
+            names: Names::default(),
             listen_peer: Vec::new(),
             data_dir,
             heartbeat: Duration::from_millis(100),
@@ -165,6 +169,9 @@ pub enum StartError {
     /// The data directory is not this node's.
     #[error("{0}")]
     ForeignData(String),
+    /// The data directory is none, or holds files of somebody else.
+    #[error("{0}")]
+    Occupied(String),
     /// The data directory cannot be used.
     #[error("{0}")]
     Disk(String),
