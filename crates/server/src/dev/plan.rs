@@ -105,6 +105,30 @@ impl Plan {
         matches!(self.dir, Directory::Temporary(..))
     }
 
+    /// What to tell the user of ports that are not the usual ones; empty if all are.
+    pub fn moved(&self) -> String {
+        let is_when = if self.is_temporary() {
+            "is"
+        } else {
+            "was, when this cluster was made,"
+        };
+        let mut text = String::new();
+        for (number, member) in (0..).zip(&self.members) {
+            let usual = usual_port(number).filter(|usual| *usual != member.client_port);
+            if let Some(usual) = usual {
+                text += &format!(
+                    "\nPort {usual} {is_when} taken by another program (an etcd? another dev?): {} \
+                     listens on {}.",
+                    member.name, member.client_port
+                );
+            }
+        }
+        if !text.is_empty() {
+            text += "\nA client that is not told so talks to that program: use the line below.\n";
+        }
+        text
+    }
+
     /// The value of `--initial-cluster`.
     pub fn initial_cluster(&self) -> String {
         let member = |m: &Planned| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port);
@@ -129,6 +153,15 @@ fn sweep() {
     }
 }
 
+/// The port for clients of the server of that number, from 0, where it is free.
+fn usual_port(number: u16) -> Option<u16> {
+    match number {
+        0 => Some(2379),
+        1..=5 => Some(number * 10_000 + 12_379),
+        _ => None,
+    }
+}
+
 /// etcd's usual ports where they are free, any others where not.
 fn choose(nodes: u16) -> Result<Vec<Planned>> {
     // All are held until the last is chosen, or the system could give one out twice.
@@ -145,11 +178,7 @@ fn choose(nodes: u16) -> Result<Vec<Planned>> {
     };
     let mut members = Vec::new();
     for number in 0..nodes {
-        let usual = match number {
-            0 => Some(2379),
-            1..=5 => Some(number * 10_000 + 12_379),
-            _ => None,
-        };
+        let usual = usual_port(number);
         members.push(Planned {
             name: format!("n{}", number + 1),
             client_port: hold(usual)?,
@@ -209,6 +238,27 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 18);
+    }
+
+    #[test]
+    fn a_port_that_is_not_the_usual_one_is_told() {
+        let member = |name: &str, client_port| Planned {
+            name: name.to_owned(),
+            client_port,
+            peer_port: client_port + 1,
+        };
+        let plan = |members| Plan {
+            members,
+            dir: Directory::Kept(PathBuf::new()),
+        };
+        assert_eq!(
+            plan(vec![member("n1", 2379), member("n2", 22379)]).moved(),
+            ""
+        );
+        let text = plan(vec![member("n1", 38211), member("n2", 22379)]).moved();
+        assert!(text.contains("Port 2379 was"), "{text}");
+        assert!(text.contains("n1 listens on 38211"), "{text}");
+        assert!(!text.contains("n2"), "{text}");
     }
 
     #[test]
