@@ -67,6 +67,11 @@ impl Plan {
                 dir: Directory::Temporary(dir, lock),
             });
         };
+        ensure!(
+            path.is_dir() || !path.exists(),
+            "choose another --data-dir: {} is a file, not a directory",
+            path.display()
+        );
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
         let file = path.join(PLAN_FILE);
         let members = if file.exists() {
@@ -191,7 +196,10 @@ fn choose(nodes: u16) -> Result<Vec<Planned>> {
 fn check_free(members: &[Planned]) -> Result<()> {
     for port in members.iter().flat_map(|m| [m.client_port, m.peer_port]) {
         if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            bail!("port {port}, which this cluster's data are bound to, cannot be had: {error}");
+            bail!(
+                "port {port}, which this cluster's data are bound to, cannot be had: {error}; stop \
+                 what runs there, or choose another --data-dir"
+            );
         }
     }
     Ok(())
@@ -276,5 +284,12 @@ mod tests {
         assert!(error.contains("a cluster of 2"), "{error}");
         drop(first);
         assert!(dir.path().exists());
+        let file = dir.path().join(PLAN_FILE);
+        let error = Plan::make(&DevArgs {
+            data_dir: Some(file),
+            ..args(2)
+        });
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("a file, not a directory"), "{error}");
     }
 }
