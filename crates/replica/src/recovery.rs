@@ -19,9 +19,12 @@ use crate::identity::{
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError};
 use crate::record::HeadError;
-use crate::replay::{Replay, Segments, identity_text, is_unused};
-use crate::snapshot_file::{Found, SnapshotStore};
-use crate::wal::{WAL_DIR, Wal, WalOptions, format_log};
+use crate::replay::{Replay, Segments, is_unused};
+use crate::snapshot_file::{Found, SNAPSHOT_DIR, SnapshotStore};
+use crate::wal::{WAL_DIR, Wal, WalOptions, format_log, segment_seq};
+
+/// The file by whose lock the world keeps a directory to one process.
+pub const LOCK_FILE: &str = "lock";
 
 /// A node as its disk remembers it.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub enum OpenError {
     Damaged(String),
     /// A later version wrote it: start that version.
     NewerFormat(String),
+    /// It is nobody's, and holds what no Headwater wrote: the text names it. Choose another.
+    Occupied(String),
     /// The disk refused.
     Disk(DiskError),
 }
@@ -105,7 +110,7 @@ impl core::fmt::Display for OpenError {
         match self {
             Self::Foreign(text) => write!(f, "not this node's data: {text}"),
             Self::Damaged(text) => write!(f, "damaged: {text}"),
-            Self::NewerFormat(text) => f.write_str(text),
+            Self::NewerFormat(text) | Self::Occupied(text) => f.write_str(text),
             Self::Disk(error) => write!(f, "disk: {error}"),
         }
     }
@@ -207,10 +212,8 @@ fn identify(
         Some(Ok((found, first_config))) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
                 return Err(OpenError::Foreign(format!(
-                    "the directory belongs to {}, this is cluster {:x} node {:x}",
-                    identity_text(&found),
-                    wanted.cluster,
-                    wanted.node.0
+                    "the directory belongs to cluster {:x} node {:x}, this is cluster {:x} node {:x}",
+                    found.cluster, found.node.0, wanted.cluster, wanted.node.0
                 )));
             }
             Ok((found, first_config))
@@ -218,12 +221,7 @@ fn identify(
         Some(Err(HeadError::Newer(version))) => Err(OpenError::newer(IDENTITY_FILE, version)),
         Some(Err(HeadError::Malformed(why))) => Err(OpenError::damaged(IDENTITY_FILE, 0, &why.0)),
         None => {
-            // The identity is the last thing that formatting makes, so a used log or a snapshot
-            // without one is a loss, never an empty directory.
-            if !is_unused(disk)? || SnapshotStore::has_files(disk)? {
-                let why = "missing, though there is a log or a snapshot";
-                return Err(OpenError::damaged(IDENTITY_FILE, 0, why));
-            }
+            check_formattable(disk)?;
             format_log(disk, options, wanted)?;
             // An identity without a log is damage, so the log's directory must outlive a power
             // cut before the identity can.
@@ -232,4 +230,65 @@ fn identify(
             Ok((wanted, expect.first_config))
         }
     }
+}
+
+/// Whether a directory may be opened or formatted as far as its names tell, for a world that would
+/// rather know before it puts its own lock file there. Changes nothing.
+///
+/// # Errors
+/// The directory is damaged or occupied, or the disk refused.
+pub fn check_names(disk: &mut dyn Disk) -> Result<(), OpenError> {
+    match disk.size(IDENTITY_FILE)? {
+        Some(_) => Ok(()),
+        None => check_formattable(disk),
+    }
+}
+
+/// Whether a directory without an identity is empty, or holds no more than an unfinished
+/// formatting leaves.
+fn check_formattable(disk: &mut dyn Disk) -> Result<(), OpenError> {
+    // First, because etcd names its snapshots as we do.
+    for (dir, name) in [("member", "wal"), ("member", "snap"), (SNAPSHOT_DIR, "db")] {
+        if disk.list(dir)?.iter().any(|found| found == name) {
+            return Err(OpenError::Occupied(format!(
+                "it holds etcd's data ({dir}/{name}), which Headwater cannot read; to move a \
+                 cluster over, copy its keys with a client"
+            )));
+        }
+    }
+    // The identity is the last thing that formatting makes, so a used log or a snapshot without
+    // one is a loss, never an empty directory.
+    if !is_unused(disk)? || SnapshotStore::has_files(disk)? {
+        let why = "missing, though there is a log or a snapshot";
+        return Err(OpenError::damaged(IDENTITY_FILE, 0, why));
+    }
+    match stranger(disk)? {
+        Some(name) => Err(OpenError::Occupied(format!(
+            "it is not empty: it holds {name}, which is none of Headwater's files"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A name that neither an unfinished formatting nor the file system leaves.
+fn stranger(disk: &mut dyn Disk) -> Result<Option<String>, DiskError> {
+    let ours = [
+        IDENTITY_TEMPORARY,
+        LOCK_FILE,
+        WAL_DIR,
+        SNAPSHOT_DIR,
+        "lost+found",
+    ];
+    for dir in ["", WAL_DIR, SNAPSHOT_DIR] {
+        let is_ours = |name: &str| match dir {
+            "" => ours.contains(&name),
+            WAL_DIR => name.ends_with(".tmp") || segment_seq(name).is_some(),
+            _ => false,
+        };
+        if let Some(name) = disk.list(dir)?.into_iter().find(|name| !is_ours(name)) {
+            let slash = if dir.is_empty() { "" } else { "/" };
+            return Ok(Some(format!("{dir}{slash}{name}")));
+        }
+    }
+    Ok(None)
 }

@@ -106,7 +106,7 @@ fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Se
 }
 
 /// Both ids and the incarnation, as error texts name them.
-pub(crate) fn identity_text(identity: &Identity) -> String {
+fn identity_text(identity: &Identity) -> String {
     format!(
         "cluster {:x} node {:x} incarnation {:x}",
         identity.cluster, identity.node.0, identity.incarnation

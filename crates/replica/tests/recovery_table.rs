@@ -161,6 +161,73 @@ fn d7_an_identity_without_a_log_is_damage() {
     assert_names(&damage_text(&mut disk), &["wal", "no log"]);
 }
 
+fn occupant(disk: &mut SimDisk) -> String {
+    let before = disk.contents();
+    match refusal(disk) {
+        OpenError::Occupied(text) => {
+            assert_eq!(
+                before,
+                disk.contents(),
+                "a refused opening changed something"
+            );
+            text
+        }
+        other => panic!("not occupied: {other}"),
+    }
+}
+
+fn holding(names: &[&str]) -> SimDisk {
+    let mut disk = SimDisk::new();
+    for name in names {
+        disk.write(name, 0, b"somebody's").unwrap();
+    }
+    disk
+}
+
+#[test]
+fn d8_a_directory_of_foreign_files_is_not_formatted() {
+    for name in [
+        "notes.txt",
+        "cluster.txt",
+        "wal/notes",
+        "wal/1.wal",
+        "wal/0000000000000000-0000000000000000.wal",
+        "snap/notes",
+        "snap/0000000000000001-0000000000000001.tmp",
+    ] {
+        assert_names(&occupant(&mut holding(&[name])), &[name, "not empty"]);
+    }
+    // What a crash leaves of a formatting does not excuse what is beside it.
+    let mut disk = holding(&["wal/next.tmp", "identity.tmp", "letter"]);
+    assert_names(&occupant(&mut disk), &["letter"]);
+}
+
+#[test]
+fn d8_the_data_of_etcd_are_named_as_such() {
+    // etcd's data directory, and its inner one, where the names of some files are ours.
+    let outer = ["member/wal", "member/snap"];
+    let inner = [
+        "snap/db",
+        "snap/0000000000000002-0000000000002711.snap",
+        "wal/0000000000000000-0000000000000000.wal",
+        "wal/0.tmp",
+    ];
+    for names in [&outer[..], &inner[..]] {
+        assert_names(&occupant(&mut holding(names)), &["etcd's data", names[0]]);
+    }
+}
+
+#[test]
+fn d8_what_a_formatting_and_a_file_system_leave_is_no_obstacle() {
+    let mut disk = holding(&["lock", "lost+found", "identity.tmp", "wal/next.tmp"]);
+    disk.write("wal/spare.tmp", 0, b"").unwrap();
+    assert_eq!(opened(&mut disk).0.next_write, WriteId(1));
+    // A directory that is ours may hold anything.
+    disk.write("notes.txt", 0, b"somebody's").unwrap();
+    disk.write("member/wal", 0, b"somebody's").unwrap();
+    opened(&mut disk);
+}
+
 // Segments.
 
 /// Writes until there are `count` segments; returns how many writes that took.

@@ -26,8 +26,9 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::handle::{Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason};
 use crate::inbox::Inbox;
+use crate::leadership::{Leadership, News};
 use crate::link::{Link, PeerEvent};
-use crate::name::hex;
+use crate::name::Names;
 use crate::tcp::Network;
 use crate::worker::Worker;
 
@@ -121,6 +122,8 @@ pub struct Parts<M: StateMachine> {
     pub status: Arc<StatusCell>,
     /// Where the configuration in force is shown.
     pub config: watch::Sender<Config>,
+    /// What log lines call the nodes.
+    pub names: Names,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -137,6 +140,7 @@ pub struct Driver<M: StateMachine> {
     outputs: Vec<Output<M>>,
     stop_by: Option<Instant>,
     halted: Option<String>,
+    leadership: Leadership,
     /// The last refusal that was logged: a peer of another make repeats itself.
     refused: Option<(NodeId, String)>,
 }
@@ -149,6 +153,7 @@ impl<M: StateMachine> Driver<M> {
         parts.network.know_disks(disks);
         Self {
             members: raft.config().peers_of(raft.me()),
+            leadership: Leadership::new(parts.names.clone()),
             parts,
             links: BTreeMap::new(),
             pending: HashMap::new(),
@@ -348,7 +353,14 @@ impl<M: StateMachine> Driver<M> {
         self.parts.replica.end_turn(now, &mut self.outputs);
         self.parts.counters.turns.add(1);
         self.carry_out();
-        self.parts.status.write(self.parts.replica.status());
+        let status = self.parts.replica.status();
+        let node = || self.parts.names.of(status.node);
+        match self.leadership.news(now, &status) {
+            Some(News::Leader(text)) => tracing::info!(node = %node(), "{text}"),
+            Some(News::NoLeader(text)) => tracing::warn!(node = %node(), "{text}"),
+            None => {}
+        }
+        self.parts.status.write(status);
     }
 
     fn carry_out(&mut self) {
@@ -418,7 +430,8 @@ impl<M: StateMachine> Driver<M> {
             return;
         };
         if !link.send(frame) {
-            tracing::warn!(peer = %hex(to.0), "a peer does not read what it is sent: cutting it off");
+            let peer = self.parts.names.of(to);
+            tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
             link.close();
         }
@@ -429,7 +442,8 @@ impl<M: StateMachine> Driver<M> {
         if self.refused != refusal {
             self.refused = refusal;
             if let Some((from, why)) = &self.refused {
-                tracing::warn!(peer = %format_args!("{:x}", from.0), %why, "a peer was not heard");
+                let peer = self.parts.names.of(*from);
+                tracing::warn!(%peer, %why, "a peer was not heard");
             }
         }
     }

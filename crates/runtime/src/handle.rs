@@ -20,6 +20,7 @@ use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
 use crate::frame::FRAME_BYTES_MAX;
 use crate::inbox::{Inbox, Refused};
+use crate::name::Names;
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;
@@ -45,6 +46,8 @@ pub struct NodeConfig {
     /// voters, and waits to hear from a leader who is in the cluster. `members` then names those
     /// through whom it can be reached.
     pub joins: bool,
+    /// What log lines call the members beside their ids; may be empty.
+    pub names: Names,
     /// Where to listen for peers; none for a cluster of one.
     pub listen_peer: Vec<SocketAddr>,
     /// The data directory; created if missing, locked while the node runs.
@@ -71,6 +74,7 @@ impl NodeConfig {
             node,
             members: BTreeMap::from([(node, String::new())]),
             joins: false,
+            names: Names::default(),
             listen_peer: Vec::new(),
             data_dir,
             heartbeat: Duration::from_millis(100),
@@ -172,6 +176,9 @@ pub enum StartError {
     /// The data directory is not this node's.
     #[error("{0}")]
     ForeignData(String),
+    /// The data directory is none, or holds files of somebody else.
+    #[error("{0}")]
+    Occupied(String),
     /// The data directory cannot be used.
     #[error("{0}")]
     Disk(String),

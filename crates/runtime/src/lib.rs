@@ -19,7 +19,8 @@
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
 //! | `clock`, `dice` | time and chance, which the inside is told |
-//! | [`counters`], `name` | what is counted, and how ids are written for people |
+//! | [`counters`], [`name`] | what is counted, and how ids are written for people |
+//! | `leadership` | what the log tells of elections |
 
 pub mod counters;
 pub mod file;
@@ -28,14 +29,15 @@ pub mod handle;
 pub mod handshake;
 pub mod link;
 pub mod lock;
+pub mod name;
 pub mod tcp;
 
 mod clock;
 mod dice;
 mod driver;
 mod inbox;
+mod leadership;
 mod log_thread;
-mod name;
 mod snapshot_thread;
 mod start;
 mod worker;

@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 /// The name of the file that carries the lock; it also names the holder's process, for people.
-pub const LOCK_FILE: &str = "lock";
+pub use headwater_replica::recovery::LOCK_FILE;
 
 /// A data directory that no other process may use until this is dropped.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct DirectoryLock {
 pub enum LockError {
     /// Another process holds it.
     Held,
+    /// It is something else than a directory.
+    NotDirectory,
     /// It cannot be made or written: what was tried and what to do.
     Unusable(String),
 }
@@ -35,6 +37,9 @@ impl DirectoryLock {
     /// # Errors
     /// See [`LockError`].
     pub fn take(directory: &Path) -> Result<Self, LockError> {
+        if directory.exists() && !directory.is_dir() {
+            return Err(LockError::NotDirectory);
+        }
         make_directory(directory).map_err(|e| unusable("create data directory", directory, &e))?;
         let path = directory.join(LOCK_FILE);
         let mut file = OpenOptions::new()

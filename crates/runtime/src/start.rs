@@ -43,11 +43,7 @@ struct Opened<M> {
 /// Starts a node on the current tokio runtime.
 pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<M>, StartError> {
     check(&config).map_err(StartError::Config)?;
-    let lock = DirectoryLock::take(&config.data_dir).map_err(|e| match e {
-        LockError::Held => StartError::Locked(config.data_dir.clone()),
-        LockError::Unusable(text) => StartError::Disk(text),
-    })?;
-    let lock = Arc::new(lock);
+    let lock = Arc::new(take_directory(&config)?);
     // Before recovery, which can take long: an address that is taken should be known at once.
     let listeners = listen(&config.listen_peer).await?;
     let counters = Arc::new(Counters::default());
@@ -92,6 +88,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         files,
         status: Arc::new(StatusCell::default()),
         config: config_sender,
+        names: config.names.clone(),
         counters: counters.clone(),
     };
     let status = parts.status.clone();
@@ -109,6 +106,24 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         members,
         counters,
         stopped: supervise(config.node, parts),
+    })
+}
+
+/// Locks the data directory, unless it is somebody else's: there the lock's own file has no place.
+fn take_directory(config: &NodeConfig) -> Result<DirectoryLock, StartError> {
+    let directory = &config.data_dir;
+    let mut disk = FileDisk::new(directory.clone(), Use::Log, Arc::default());
+    // All else is judged under the lock.
+    if let Err(error @ OpenError::Occupied(_)) = recovery::check_names(&mut disk) {
+        return Err(refusal(config, error));
+    }
+    DirectoryLock::take(directory).map_err(|error| match error {
+        LockError::Held => StartError::Locked(directory.clone()),
+        LockError::NotDirectory => {
+            let text = format!("{} is a file, not a directory", directory.display());
+            StartError::Occupied(text)
+        }
+        LockError::Unusable(text) => StartError::Disk(text),
     })
 }
 
@@ -253,6 +268,7 @@ fn refusal(config: &NodeConfig, error: OpenError) -> StartError {
         OpenError::Disk(error) => StartError::Disk(advice(&error)),
         OpenError::Foreign(_) => StartError::ForeignData(text),
         OpenError::NewerFormat(_) => StartError::NewerFormat(text),
+        OpenError::Occupied(_) => StartError::Occupied(text),
         // What else recovery may learn to refuse is a directory it cannot read.
         _ => StartError::Damaged(text),
     }
@@ -261,7 +277,11 @@ fn refusal(config: &NodeConfig, error: OpenError) -> StartError {
 fn membership(config: &NodeConfig, identity: Identity) -> Membership {
     let mut peers: BTreeMap<_, _> = config.members.clone();
     peers.remove(&config.node);
-    Membership { identity, peers }
+    Membership {
+        identity,
+        peers,
+        names: config.names.clone(),
+    }
 }
 
 fn options(config: &NodeConfig) -> Options {

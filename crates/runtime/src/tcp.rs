@@ -6,7 +6,6 @@
 //! connections reset at once).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +27,7 @@ use crate::handshake::{
     ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, WIRE_VERSION_MAX, WIRE_VERSION_MIN,
 };
 use crate::link::{Link, PeerEvent, Sink};
-use crate::name::hex;
+use crate::name::{Names, hex};
 
 /// How long a connection may take to stand, handshake included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,6 +61,8 @@ pub struct Membership {
     pub identity: Identity,
     /// The other members and where they listen.
     pub peers: BTreeMap<NodeId, PeerAddress>,
+    /// What people call them all.
+    pub names: Names,
 }
 
 /// The connections to all peers, being made and kept while this lives.
@@ -75,6 +76,7 @@ pub struct Network {
 
 struct Shared {
     identity: Identity,
+    names: Names,
     known: Mutex<Known>,
     stopping: AtomicBool,
     handshakes: Arc<Semaphore>,
@@ -110,6 +112,7 @@ impl Network {
     ) -> Self {
         let shared = Arc::new(Shared {
             identity: membership.identity,
+            names: membership.names,
             known: Mutex::default(),
             stopping: AtomicBool::new(false),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
@@ -167,8 +170,13 @@ impl Network {
 
 impl Shared {
     /// This node, for log lines.
-    fn name(&self) -> impl Display {
-        hex(self.identity.node.0)
+    fn name(&self) -> String {
+        self.name_of(self.identity.node)
+    }
+
+    /// A node, for log lines.
+    fn name_of(&self, node: NodeId) -> String {
+        self.names.of(node)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -179,7 +187,7 @@ impl Shared {
     fn disk_fault(&self, peer: NodeId, disk: Incarnation) -> Option<String> {
         let known = self.known().disks.get(&peer).copied()?;
         (known != disk).then(|| {
-            let (peer, disk, known) = (hex(peer.0), hex(disk.0), hex(known.0));
+            let (peer, disk, known) = (self.name_of(peer), hex(disk.0), hex(known.0));
             format!(
                 "node {peer} has lost its data directory: it has {disk}, the member of that name \
                  has {known}. It cannot take part: remove the member, and add it again as a new one"
@@ -192,7 +200,7 @@ impl Shared {
         let link = Arc::new(Link::new((peer, disk), stream, self.counters.clone()));
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
-        tracing::info!(node = %self.name(), peer = %hex(peer.0), why, "link down");
+        tracing::info!(node = %self.name(), peer = %self.name_of(peer), why, "link down");
         (self.sink)(PeerEvent::Down(link));
     }
 }
@@ -239,7 +247,8 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
         };
         // The same news ten times a second would bury all other.
         if error != told {
-            tracing::warn!(node = %shared.name(), peer = %hex(peer.0), address, error, "cannot connect");
+            let (node, peer) = (shared.name(), shared.name_of(peer));
+            tracing::warn!(%node, %peer, address, error, "cannot connect");
             told = error;
         }
         sleep(dice::between(pause / 2, pause)).await;
@@ -288,7 +297,7 @@ async fn dial(
         return Err(DialError::Refused(Refusal::OtherDisk, text));
     }
     tracing::info!(
-        node = %shared.name(), peer = %hex(peer.0), address,
+        node = %shared.name(), peer = %shared.name_of(peer), address,
         incarnation = %hex(answer.incarnation),
         "link up, dialled"
     );
@@ -362,14 +371,14 @@ async fn greet(
             answer.version = version;
             stream.write_all(&answer.encode()).await?;
             tracing::info!(
-                node = %shared.name(), peer = %hex(hello.from.0), %address,
+                node = %shared.name(), peer = %shared.name_of(hello.from), %address,
                 incarnation = %hex(hello.incarnation),
                 "link up, accepted"
             );
             Ok(Some((hello, stream)))
         }
         Err((refusal, text)) => {
-            let peer = hex(hello.from.0);
+            let peer = shared.name_of(hello.from);
             tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
             answer.refusal = Some(refusal);
             answer.text = text;

@@ -13,6 +13,7 @@ use headwater_runtime::counters::Counters;
 use headwater_runtime::frame::FRAME_BYTES_MAX;
 use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
 use headwater_runtime::link::{Link, PeerEvent};
+use headwater_runtime::name::Names;
 use headwater_runtime::tcp::{Membership, Network};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -96,6 +97,7 @@ fn start(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAd
         Membership {
             identity: identity(node, cluster),
             peers,
+            names: Names::default(),
         },
         vec![listener],
         counters.clone(),

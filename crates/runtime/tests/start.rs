@@ -83,6 +83,42 @@ async fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
+async fn a_directory_of_foreign_files_is_refused_and_left_as_it_is() {
+    let mut cluster = Cluster::new(1, plain);
+    let directory = cluster.data_dir(1);
+    let names = |directory| {
+        let entries = std::fs::read_dir(directory).expect("it is there");
+        entries.map(|e| e.expect("an entry").file_name()).collect()
+    };
+    // etcd's, and anyone's.
+    for (file, named) in [("member/wal/0.tmp", "etcd's data"), ("lock2", "lock2")] {
+        let path = directory.join(file);
+        let folder = path.parent().expect("it has one");
+        std::fs::create_dir_all(folder).expect("made");
+        std::fs::write(&path, "theirs").expect("written");
+        let before: Vec<_> = names(&directory);
+        let error = refusal(cluster.config(1)).await;
+        assert!(matches!(error, StartError::Occupied(_)), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+        assert_eq!(before, names(&directory));
+        std::fs::remove_dir_all(&directory).expect("removed");
+    }
+    std::fs::create_dir_all(directory.join("lost+found")).expect("made");
+    cluster.start(1).await;
+
+    let mut config = cluster.config(1);
+    config.listen_peer.clear();
+    config.data_dir = cluster.directory.path().join("file");
+    std::fs::write(&config.data_dir, "in the way").expect("written");
+    let error = refusal(config).await;
+    assert!(matches!(error, StartError::Occupied(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("a file, not a directory"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_configuration_that_contradicts_itself_is_refused() {
     let cluster = Cluster::new(3, plain);
     let changes: [fn(&mut NodeConfig); 7] = [

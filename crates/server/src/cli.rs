@@ -10,7 +10,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::argv;
 
-/// The version of etcd whose API is presented; clients decide by it what they may use.
+/// The version of etcd's API that is spoken.
+pub const API_VERSION: &str = "3.6";
+
+/// The release of etcd that clients are told this is like: by it they decide what they may use.
 pub const ETCD_VERSION: &str = "3.6.6";
 
 const ABOUT: &str = "A replicated key-value server that speaks etcd's v3 API";
@@ -247,26 +250,27 @@ pub struct DevArgs {
     pub demo: bool,
 }
 
-/// Understands the process's command line and environment; prints help or the complaint and exits
-/// if that is all there is to do. Returns what is asked for and what was ignored.
-pub fn parse() -> (Cli, Vec<String>) {
-    let mut command = argv::with_environment(Cli::command());
+/// Understands the process's command line and environment: what is asked for, and what was ignored.
+///
+/// # Errors
+/// Help was asked for, or something that there is not.
+pub fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
+    let environment = argv::environment();
+    let mut command = argv::with_environment(Cli::command(), &environment);
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    let environment = |name: &str| std::env::var(name).ok();
-    let parsed = argv::normalise(&command, arguments, &environment).and_then(|(argv, notes)| {
-        let matches = command.try_get_matches_from_mut(argv)?;
-        Ok((Cli::from_arg_matches(&matches)?, notes))
-    });
-    parsed.unwrap_or_else(|error| error.exit())
+    let (argv, notes) = argv::normalise(&command, arguments, &environment)?;
+    let matches = command.try_get_matches_from_mut(argv)?;
+    Ok((Cli::from_arg_matches(&matches)?, notes))
 }
 
-/// What `--version` prints: etcd's four lines, which tools read, and our own.
+/// What `--version` prints: our own line, and etcd's four, which tools read.
 pub fn version() -> String {
     format!(
-        "etcd Version: {ETCD_VERSION}\nGit SHA: {sha}\nGo Version: none (written in Rust)\n\
-         Go OS/Arch: {os}/{arch}\nHeadwater Version: {own}",
+        "Headwater Version: {own} (speaks etcd's API {API_VERSION}; its tools read the lines below)\n\
+         etcd Version: {ETCD_VERSION}\nGit SHA: {sha}\nGo Version: none (written in Rust)\n\
+         Go OS/Arch: {os}/{arch}",
         sha = option_env!("HEADWATER_GIT_SHA").unwrap_or("not recorded in this build"),
         os = std::env::consts::OS,
         arch = go_arch(std::env::consts::ARCH),
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_has_etcds_lines_first() {
+    fn the_version_has_our_line_first_and_then_etcds() {
         let text = version();
         let starts: Vec<&str> = text
             .lines()
@@ -303,11 +307,11 @@ mod tests {
         assert_eq!(
             starts,
             [
+                "Headwater Version",
                 "etcd Version",
                 "Git SHA",
                 "Go Version",
-                "Go OS/Arch",
-                "Headwater Version"
+                "Go OS/Arch"
             ]
         );
     }

@@ -114,6 +114,11 @@ impl Config {
             cluster: cluster.id,
             node: cluster.me,
             members: peer_addresses(args, &by_name),
+            names: cluster
+                .members
+                .iter()
+                .map(|member| (member.id, member.name.clone()))
+                .collect(),
             // A lone member has nobody to listen to, so its peer port may well be taken.
             listen_peer: if is_alone {
                 Vec::new()

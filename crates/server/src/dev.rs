@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::DevArgs;
-use cluster::LocalCluster;
+use cluster::{LocalCluster, leader_of};
 use plan::Plan;
 use screen::Screen;
 
@@ -64,14 +64,23 @@ fn on_signal(is_demo: bool) -> Result<()> {
 async fn live(cluster: &mut LocalCluster) -> Result<()> {
     let mut screen = Screen::new();
     screen.say(&cluster.introduction());
+    let mut led = None;
     let mut pause = tokio::time::interval(LOOK_EVERY);
     pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         pause.tick().await;
         for event in cluster.restart_the_dead()? {
-            screen.say(&event);
+            screen.tell(&event);
         }
         let rows = cluster.look().await;
+        let leads = leader_of(&rows);
+        if leads != led {
+            screen.tell(&match leads {
+                Some((place, term)) => format!("{} leads now, in term {term}", rows[place].name),
+                None => "nobody leads now".to_owned(),
+            });
+            led = leads;
+        }
         screen.show(&rows);
     }
 }

@@ -20,23 +20,23 @@ pub struct EtcdFlag {
 pub enum Answer {
     /// Nothing is lost without it, because ...
     Ignore(&'static str),
-    /// Whoever sets it relies on it; what to do instead.
+    /// Whoever sets it relies on it; why it is not there and what to do instead. How to take it
+    /// back is added by whoever knows where it was said.
     Refuse(&'static str),
 }
 
-const TLS: Answer = Answer::Refuse(
-    "TLS is not built in yet; leave the flag out and use a trusted network or a proxy that ends TLS",
-);
+const TLS: Answer =
+    Answer::Refuse("TLS is not built in yet: use a trusted network or a proxy that ends TLS");
 const LOG: Answer = Answer::Ignore("the log goes to the standard error; see --log-level");
 const ALWAYS: Answer = Answer::Ignore("it is always so here");
 const FILES: Answer = Answer::Ignore("the server keeps and deletes its own files");
 const TUNING: Answer = Answer::Ignore("it tunes a part that Headwater does not have");
 const DISCOVERY: Answer =
-    Answer::Refuse("discovery is not built in; name all members in --initial-cluster");
+    Answer::Refuse("discovery is not built in: name all members in --initial-cluster");
 const COMPACTION: Answer = Answer::Refuse(
-    "automatic compaction is not built in yet; leave the flag out and run `etcdctl compaction`",
+    "automatic compaction is not built in yet: run `etcdctl compaction` now and then",
 );
-const AUTH: Answer = Answer::Refuse("users and roles are not built in yet; leave the flag out");
+const AUTH: Answer = Answer::Refuse("users and roles are not built in yet: use a trusted network");
 const CORRUPTION: Answer = Answer::Ignore("every log and snapshot read is checked anyway");
 
 const fn value(name: &'static str, answer: Answer) -> EtcdFlag {
@@ -92,35 +92,39 @@ const FLAGS: &[EtcdFlag] = &[
     value("discovery-fallback", DISCOVERY),
     value(
         "config-file",
-        Answer::Refuse("configuration files are not read yet; use flags or ETCD_ variables"),
+        Answer::Refuse("configuration files are not read yet: use flags or ETCD_ variables"),
     ),
     value(
         "wal-dir",
-        Answer::Refuse("log and snapshots share one directory; use --data-dir"),
+        Answer::Refuse("log and snapshots share one directory: use --data-dir"),
     ),
     value(
         "listen-metrics-urls",
-        Answer::Refuse("metrics are on the client port, /metrics; leave the flag out"),
+        Answer::Refuse("metrics are on the client port: scrape /metrics there"),
     ),
     value(
         "listen-client-http-urls",
-        Answer::Refuse("gRPC and HTTP share --listen-client-urls; leave the flag out"),
+        Answer::Refuse("gRPC and HTTP share one port: use --listen-client-urls"),
     ),
     switch(
         "force-new-cluster",
-        Answer::Refuse("forcing a new cluster from old data is not built in yet"),
+        Answer::Refuse(
+            "forcing a new cluster from old data is not built in yet: start a majority of the members",
+        ),
     ),
     value(
         "cors",
-        Answer::Refuse("CORS is not built in yet; leave the flag out"),
+        Answer::Refuse("CORS is not built in yet: use a proxy that adds it"),
     ),
     value(
         "host-whitelist",
-        Answer::Refuse("host whitelists are not built in yet; leave the flag out"),
+        Answer::Refuse(
+            "host whitelists are not built in yet: listen where only trusted clients are",
+        ),
     ),
     value(
         "listen-client-socket",
-        Answer::Refuse("unix sockets are not served"),
+        Answer::Refuse("unix sockets are not served: use --listen-client-urls"),
     ),
     value("logger", LOG),
     value("log-outputs", LOG),

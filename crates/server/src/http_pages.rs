@@ -12,13 +12,14 @@ use axum::extract::{Query as Parameters, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use headwater_runtime::ReadLevel;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
 use crate::failure::Failure;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
+use crate::metrics_text::Format;
 use crate::service::maintenance::{STORAGE_VERSION, store_status};
 
 /// The version of the API that all members of a cluster of this version share.
@@ -43,6 +44,7 @@ pub fn router(backend: Arc<Backend>, metrics: Arc<Metrics>) -> Router {
         .route("/readyz/linearizable_read", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/v3/{*rest}", any(gateway))
+        .route("/v2/{*rest}", any(version_2))
         .with_state(Shared { backend, metrics })
 }
 
@@ -74,6 +76,7 @@ async fn version() -> Response {
             "etcdserver": ETCD_VERSION,
             "etcdcluster": CLUSTER_VERSION,
             "storage": STORAGE_VERSION,
+            "headwater": env!("CARGO_PKG_VERSION"),
         }),
     )
 }
@@ -159,14 +162,15 @@ fn checked(
     format!("{lines}ok\n").into_response()
 }
 
-async fn metrics_page(State(shared): State<Shared>) -> Response {
-    let text = match store_status(&shared.backend, ReadLevel::Local).await {
-        Ok(store) => shared.metrics.text(&shared.backend, store).ok(),
-        Err(_) => None,
-    };
-    match text {
-        Some(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::asked_for(accept.unwrap_or_default());
+    match store_status(&shared.backend, ReadLevel::Local).await {
+        Ok(store) => {
+            let text = shared.metrics.text(format, &shared.backend, store);
+            ([(CONTENT_TYPE, format.content_type())], text).into_response()
+        }
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
@@ -176,6 +180,15 @@ async fn gateway() -> Response {
     json(
         StatusCode::NOT_IMPLEMENTED,
         &serde_json::json!({ "error": text, "message": text, "code": 12 }),
+    )
+}
+
+/// In the shape of etcd's old errors, so that its old clients show the text.
+async fn version_2() -> Response {
+    let text = "headwater: etcd's v2 API is not served; use v3 (etcdctl with ETCDCTL_API=3)";
+    json(
+        StatusCode::NOT_FOUND,
+        &serde_json::json!({ "errorCode": 404, "message": text, "cause": "", "index": 0 }),
     )
 }
 

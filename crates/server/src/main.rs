@@ -19,9 +19,11 @@ mod http_pages;
 mod identity;
 mod members;
 mod metrics;
+mod metrics_text;
 mod process;
 mod serve;
 mod service;
+mod spelling;
 mod url;
 
 use std::io::IsTerminal;
@@ -39,10 +41,20 @@ use crate::config::Config;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code for settings that cannot be followed: nothing was begun, and to try again without
+/// changing them is of no use.
+const MISUSE: u8 = 2;
+
 fn main() -> ExitCode {
-    let (cli, ignored) = cli::parse();
+    let (cli, ignored) = match cli::parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return on_parse_error(&error),
+    };
     let result = match cli.command {
-        Command::Serve(args) => serve(&args, ignored),
+        Command::Serve(args) => match configure(&args, ignored) {
+            Ok(config) => runtime().and_then(|runtime| runtime.block_on(serve::run(config))),
+            Err(error) => return complain(&format!("{error:#}\n"), MISUSE),
+        },
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
         Command::Version => {
             println!("{}", cli::version());
@@ -51,18 +63,31 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("headwater: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&format!("{error:#}\n"), 1),
     }
 }
 
-fn serve(args: &cli::ServeArgs, ignored: Vec<String>) -> Result<()> {
+fn on_parse_error(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help; whoever closed the output has read enough of it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    complain(text.strip_prefix("error: ").unwrap_or(&text), MISUSE)
+}
+
+/// All complaints of this program begin alike.
+fn complain(text: &str, code: u8) -> ExitCode {
+    eprint!("headwater: {text}");
+    ExitCode::from(code)
+}
+
+fn configure(args: &cli::ServeArgs, ignored: Vec<String>) -> Result<Config> {
     start_log(&args.log_level)?;
     let mut config = Config::from_args(args)?;
     config.warnings.extend(ignored);
-    runtime()?.block_on(serve::run(config))
+    Ok(config)
 }
 
 /// One thread runs everything but the waiting for disks: waking another thread would cost more

@@ -5,25 +5,35 @@
 //! etcd's metrics; the OpenMetrics text format.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_kv::request::StoreStatus;
 use headwater_runtime::Status;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
+use crate::metrics_text::{Format, Kind, Page};
 use crate::process;
 use crate::service::SERVICES;
 
-/// The type of the text that [`Metrics::text`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What the node counts and etcd has no name for: the node's name for it, and what
+/// it is. All of it only grows.
+const OWN: [(&str, &str); 11] = [
+    (
+        "frames_dropped",
+        "Frames for peers that had no connection or no room in it.",
+    ),
+    ("frames_received", "Frames that came in from peers."),
+    ("frames_sent", "Frames queued for peers."),
+    ("inputs", "Events taken in by the node's loop."),
+    ("link_downs", "Connections to peers that went down."),
+    ("link_ups", "Connections to peers that came up."),
+    ("log_bytes", "Bytes written to the log."),
+    ("log_groups", "Groups of log writes that shared a sync."),
+    ("proposals", "Clients' proposals accepted by this node."),
+    ("snapshot_bytes", "Bytes written to snapshot files."),
+    ("turns", "Turns of the node's loop."),
+];
 
 /// gRPC's codes by number, as Go's libraries spell them in metrics.
 const CODES: [&str; 17] = [
@@ -99,23 +109,15 @@ impl Metrics {
     }
 
     /// Everything there is to tell now.
-    ///
-    /// # Errors
-    /// The text could not be built, which only a lack of memory could cause.
-    pub fn text(&self, backend: &Backend, store: StoreStatus) -> Result<String, fmt::Error> {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape {
+    pub fn text(&self, format: Format, backend: &Backend, store: StoreStatus) -> String {
+        let scrape = Scrape {
             calls: self.sums(),
             store,
             node: backend.status(),
-            limits: (
-                backend.limits().quota_bytes,
-                backend.cluster().members.len(),
-            ),
-        }));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
-        Ok(text)
+            quota_bytes: backend.limits().quota_bytes,
+            members: backend.cluster().members.len(),
+        };
+        scrape.text(format)
     }
 
     fn sums(&self) -> Vec<CallSums> {
@@ -145,190 +147,191 @@ struct Scrape {
     calls: Vec<CallSums>,
     store: StoreStatus,
     node: Status,
-    limits: (i64, usize),
-}
-
-impl Collector for Scrape {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Writer(encoder);
-        self.encode_node(&mut out)?;
-        self.encode_store(&mut out)?;
-        self.encode_disk_and_peers(&mut out)?;
-        encode_process(&mut out)?;
-        self.encode_calls(&mut out)
-    }
+    quota_bytes: i64,
+    members: usize,
 }
 
 impl Scrape {
-    fn encode_node(&self, out: &mut Writer<'_>) -> fmt::Result {
+    fn text(&self, format: Format) -> String {
+        let mut page = Page::new(format);
+        self.put_node(&mut page);
+        self.put_proposals(&mut page);
+        self.put_store(&mut page);
+        self.put_disk_and_peers(&mut page);
+        put_process(&mut page);
+        self.put_calls(&mut page);
+        page.finish()
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        self.node.counters.get(name).copied().unwrap_or(0)
+    }
+
+    fn put_node(&self, page: &mut Page) {
         let node = &self.node;
-        let counter = |name: &str| node.counters.get(name).copied().unwrap_or(0);
-        let has_leader = i64::from(node.leader.is_some());
-        let is_leader = i64::from(node.leader == Some(node.node));
-        out.gauge(
+        page.gauge(
             "etcd_server_has_leader",
-            "Whether a leader is known",
-            has_leader,
-        )?;
-        out.gauge(
+            "Whether a leader is known.",
+            u8::from(node.leader.is_some()),
+        );
+        page.gauge(
             "etcd_server_is_leader",
-            "Whether this member leads",
-            is_leader,
-        )?;
-        out.gauge(
+            "Whether this member leads.",
+            u8::from(node.leader == Some(node.node)),
+        );
+        page.gauge(
             "etcd_server_is_learner",
-            "Whether this member has no vote",
+            "Whether this member has no vote.",
             0,
-        )?;
-        out.counter(
-            "etcd_server_leader_changes_seen",
-            "Changes of the leader",
-            counter("leader_changes"),
-        )?;
-        out.counter(
-            "etcd_server_proposals_committed",
-            "The commit index",
-            node.commit.0,
-        )?;
-        out.counter(
-            "etcd_server_proposals_applied",
-            "The last entry applied",
-            node.applied.0,
-        )?;
-        out.gauge(
-            "etcd_server_proposals_pending",
-            "Proposals without an outcome yet",
-            to_i64(counter("proposals_pending")),
-        )?;
-        out.counter(
-            "etcd_server_proposals_failed",
-            "Proposals that ended otherwise than applied",
-            counter("proposals_failed"),
-        )?;
-        out.gauge(
+        );
+        page.counter(
+            "etcd_server_leader_changes_seen_total",
+            "Changes of the leader.",
+            self.counter("leader_changes"),
+        );
+        page.gauge(
             "etcd_server_quota_backend_bytes",
-            "What is said to be the largest store",
-            self.limits.0,
-        )?;
-        out.gauge(
+            "What is said to be the largest store, in bytes.",
+            self.quota_bytes,
+        );
+        page.gauge(
             "etcd_network_known_peers",
-            "Other members of the cluster",
-            to_i64(self.limits.1 as u64 - 1),
-        )?;
-        out.gauge("headwater_raft_term", "The Raft term", to_i64(node.term.0))?;
-        let version = [("server_version", ETCD_VERSION)];
-        let mut family = out.family("etcd_server_version", "The version", MetricType::Gauge)?;
-        ConstGauge::new(1i64).encode(family.encode_family(&version)?)
+            "Other members of the cluster.",
+            self.members - 1,
+        );
+        page.gauge("headwater_raft_term", "The Raft term.", node.term.0);
+        page.gauge(
+            "headwater_snapshot_index",
+            "The last log entry that the newest snapshot covers.",
+            self.counter("snapshot_index"),
+        );
+        let name = "etcd_server_version";
+        page.family(name, Kind::Gauge, "The release of etcd that this is like.");
+        page.sample(name, &[("server_version", ETCD_VERSION)], 1);
+        let name = "headwater_version";
+        page.family(name, Kind::Gauge, "Headwater's own version.");
+        page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
     }
 
-    fn encode_store(&self, out: &mut Writer<'_>) -> fmt::Result {
+    fn put_proposals(&self, page: &mut Page) {
+        page.counter(
+            "etcd_server_proposals_committed_total",
+            "The commit index: log entries committed since the cluster began.",
+            self.node.commit.0,
+        );
+        page.counter(
+            "etcd_server_proposals_applied_total",
+            "The last log entry applied.",
+            self.node.applied.0,
+        );
+        page.gauge(
+            "etcd_server_proposals_pending",
+            "Proposals without an outcome yet.",
+            self.counter("proposals_pending"),
+        );
+        page.counter(
+            "etcd_server_proposals_failed_total",
+            "Proposals that ended otherwise than applied.",
+            self.counter("proposals_failed"),
+        );
+    }
+
+    fn put_store(&self, page: &mut Page) {
         let store = &self.store;
-        out.gauge(
+        page.gauge(
             "etcd_mvcc_db_total_size_in_bytes",
-            "Bytes that the store takes",
-            to_i64(store.size_bytes),
-        )?;
-        out.gauge(
+            "Bytes that the store takes.",
+            store.size_bytes,
+        );
+        page.gauge(
             "etcd_mvcc_db_total_size_in_use_in_bytes",
-            "Bytes that the store would take without forgotten history",
-            to_i64(store.size_in_use_bytes),
-        )?;
-        out.gauge(
-            "etcd_debugging_mvcc_keys_total",
-            "Keys alive",
-            to_i64(store.keys),
-        )?;
-        out.gauge(
+            "Bytes that the store would take without forgotten history.",
+            store.size_in_use_bytes,
+        );
+        page.gauge("etcd_debugging_mvcc_keys_total", "Keys alive.", store.keys);
+        page.gauge(
             "etcd_debugging_mvcc_current_revision",
-            "The current revision",
+            "The current revision.",
             store.revision,
-        )?;
-        out.gauge(
+        );
+        page.gauge(
             "etcd_debugging_mvcc_compact_revision",
-            "The last compaction",
+            "The revision of the last compaction.",
             store.compact_revision,
-        )
+        );
     }
 
-    fn encode_disk_and_peers(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let counters = &self.node.counters;
-        let counter = |name: &str| counters.get(name).copied().unwrap_or(0);
-        let (buckets, total) = sync_buckets(counters);
-        let help = "Time to make the log durable";
-        let name = "etcd_disk_wal_fsync_duration_seconds";
-        let mut histogram = out.family(name, help, MetricType::Histogram)?;
-        let seconds = counter("fsync_ns") as f64 / 1e9;
-        histogram.encode_histogram::<NoLabelSet>(seconds, total, &buckets, None)?;
-        out.counter(
-            "etcd_network_peer_sent_bytes",
-            "Bytes sent to other members",
-            counter("peer_sent_bytes"),
-        )?;
-        out.counter(
-            "etcd_network_peer_received_bytes",
-            "Bytes received from other members",
-            counter("peer_received_bytes"),
-        )?;
-        // All that the node counts is there under its own name too, for whoever digs deeper.
-        for (name, &value) in counters
-            .iter()
-            .filter(|(n, _)| !n.starts_with("fsync_us_le_"))
-        {
-            let name = format!("headwater_{name}");
-            out.gauge(&name, "As counted by the node", to_i64(value))?;
+    fn put_disk_and_peers(&self, page: &mut Page) {
+        let (upto, count) = sync_buckets(&self.node.counters);
+        page.histogram(
+            "etcd_disk_wal_fsync_duration_seconds",
+            "Time to make the log durable.",
+            &upto,
+            count,
+            self.counter("fsync_ns") as f64 / 1e9,
+        );
+        page.counter(
+            "etcd_network_peer_sent_bytes_total",
+            "Bytes sent to other members.",
+            self.counter("peer_sent_bytes"),
+        );
+        page.counter(
+            "etcd_network_peer_received_bytes_total",
+            "Bytes received from other members.",
+            self.counter("peer_received_bytes"),
+        );
+        for (name, help) in OWN {
+            page.counter(&format!("headwater_{name}_total"), help, self.counter(name));
         }
-        Ok(())
     }
 
-    fn encode_calls(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let help = "Calls begun";
-        let mut family = out.family("grpc_server_started", help, MetricType::Counter)?;
+    /// Methods that were never called are there too, as in etcd: a rate needs a first zero.
+    fn put_calls(&self, page: &mut Page) {
+        let name = "grpc_server_started_total";
+        page.family(name, Kind::Counter, "Calls begun.");
         for calls in &self.calls {
-            let labels = calls.labels();
-            ConstCounter::new(calls.started).encode(family.encode_family(&labels)?)?;
+            page.sample(name, &calls.labels(), calls.started);
         }
-        let help = "Calls ended, by status code";
-        let mut family = out.family("grpc_server_handled", help, MetricType::Counter)?;
+        let name = "grpc_server_handled_total";
+        page.family(name, Kind::Counter, "Calls ended, by status code.");
         for calls in &self.calls {
-            for (code, &count) in CODES.iter().zip(&calls.handled) {
-                let [kind, method, service] = calls.labels();
-                let labels = [("grpc_code", *code), kind, method, service];
-                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            for (code, count) in CODES.iter().zip(&calls.handled) {
+                let [method, service, kind] = calls.labels();
+                page.sample(name, &[("grpc_code", code), method, service, kind], count);
             }
         }
-        Ok(())
     }
 }
 
 impl CallSums {
     fn labels(&self) -> [(&'static str, &'static str); 3] {
         [
-            ("grpc_type", self.kind),
             ("grpc_method", self.method),
             ("grpc_service", self.service),
+            ("grpc_type", self.kind),
         ]
     }
 }
 
-fn encode_process(out: &mut Writer<'_>) -> fmt::Result {
+fn put_process(page: &mut Page) {
     let usage = process::usage();
     if let Some(bytes) = usage.resident_bytes {
-        let help = "Memory in use";
-        out.gauge("process_resident_memory_bytes", help, to_i64(bytes))?;
+        page.gauge("process_resident_memory_bytes", "Memory in use.", bytes);
     }
     if let Some(count) = usage.open_files {
-        out.gauge("process_open_fds", "Open files", to_i64(count))?;
+        page.gauge("process_open_fds", "Open files and sockets.", count);
+    }
+    if let Some(count) = usage.open_files_max {
+        page.gauge("process_max_fds", "How many may be open.", count);
     }
     if let Some(seconds) = usage.cpu_seconds {
-        let help = "Processor time used";
-        let counter = out.family("process_cpu_seconds", help, MetricType::Counter)?;
-        ConstCounter::new(seconds).encode(counter)?;
+        let help = "Processor time used, in seconds.";
+        page.counter("process_cpu_seconds_total", help, seconds);
     }
-    Ok(())
 }
 
-/// The node's sync times: how many fell in each bucket alone, by its bound in seconds, and how
-/// many there were. The node's own buckets include those below them.
+/// The node's sync times: how many took no longer than each bound in seconds, and how many there
+/// were.
 fn sync_buckets(counters: &BTreeMap<&'static str, u64>) -> (Vec<(f64, u64)>, u64) {
     let bound = |(name, &count): (&&str, &u64)| {
         let us: u64 = name.strip_prefix("fsync_us_le_")?.parse().ok()?;
@@ -336,43 +339,15 @@ fn sync_buckets(counters: &BTreeMap<&'static str, u64>) -> (Vec<(f64, u64)>, u64
     };
     let mut upto: Vec<(u64, u64)> = counters.iter().filter_map(bound).collect();
     upto.sort_unstable();
+    // The buckets and the total are read one after the other, and a sync may end in between.
+    let mut most = 0;
+    for (_, count) in &mut upto {
+        most = most.max(*count);
+        *count = most;
+    }
     let total = counters.get("fsyncs").copied().unwrap_or(0);
-    let mut below = 0;
-    let mut buckets = Vec::with_capacity(upto.len() + 1);
-    for (us, count) in upto {
-        buckets.push((us as f64 / 1e6, count.saturating_sub(below)));
-        below = count.max(below);
-    }
-    buckets.push((f64::INFINITY, total.saturating_sub(below)));
-    // The total is counted apart from the buckets; a sync may end between the two readings.
-    (buckets, total.max(below))
-}
-
-fn to_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Saves the writing of descriptors.
-struct Writer<'a>(DescriptorEncoder<'a>);
-
-impl Writer<'_> {
-    fn family<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
-        ConstGauge::new(value).encode(self.family(name, help, MetricType::Gauge)?)
-    }
-
-    /// The encoder adds `_total` to the name.
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        ConstCounter::new(value).encode(self.family(name, help, MetricType::Counter)?)
-    }
+    let in_seconds = upto.into_iter().map(|(us, count)| (us as f64 / 1e6, count));
+    (in_seconds.collect(), total.max(most))
 }
 
 #[cfg(test)]
@@ -380,19 +355,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sync_times_fall_in_one_bucket_each() {
+    fn sync_times_are_in_seconds_and_include_those_below() {
         let counters = BTreeMap::from([
             ("fsync_us_le_64", 3),
             ("fsync_us_le_1024", 5),
             ("fsync_us_le_128", 3),
             ("fsyncs", 6),
         ]);
-        let (buckets, total) = sync_buckets(&counters);
+        let (upto, total) = sync_buckets(&counters);
         assert_eq!(total, 6);
-        assert_eq!(
-            buckets,
-            [(64e-6, 3), (128e-6, 0), (1024e-6, 2), (f64::INFINITY, 1)]
-        );
+        assert_eq!(upto, [(64e-6, 3), (128e-6, 3), (1024e-6, 5)]);
+    }
+
+    fn scrape(metrics: &Metrics) -> Scrape {
+        Scrape {
+            calls: metrics.sums(),
+            store: StoreStatus::default(),
+            node: Status::default(),
+            quota_bytes: 7,
+            members: 3,
+        }
     }
 
     #[test]
@@ -401,29 +383,46 @@ mod tests {
         let put = metrics.on_start("etcdserverpb.KV", "Put").unwrap();
         metrics.on_end(put, 14);
         assert!(metrics.on_start("etcdserverpb.KV", "Nope").is_none());
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape {
-            calls: metrics.sums(),
-            store: StoreStatus::default(),
-            node: Status::default(),
-            limits: (7, 3),
-        }));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let text = scrape(&metrics).text(Format::Prometheus);
         for line in [
             "etcd_server_has_leader 0",
+            "# TYPE etcd_server_leader_changes_seen_total counter",
             "etcd_server_leader_changes_seen_total 0",
             "etcd_server_proposals_committed_total 0",
             "etcd_network_known_peers 2",
             "etcd_disk_wal_fsync_duration_seconds_count 0",
-            "grpc_server_started_total{grpc_type=\"unary\",grpc_method=\"Put\",\
-             grpc_service=\"etcdserverpb.KV\"} 1",
-            "grpc_server_handled_total{grpc_code=\"Unavailable\",grpc_type=\"unary\",\
-             grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\"} 1",
-            "grpc_server_handled_total{grpc_code=\"OK\",grpc_type=\"bidi_stream\",\
-             grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\"} 0",
+            "# TYPE headwater_log_bytes_total counter",
+            "grpc_server_started_total{grpc_method=\"Put\",\
+             grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+            "grpc_server_handled_total{grpc_code=\"Unavailable\",grpc_method=\"Put\",\
+             grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+            "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Watch\",\
+             grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn all_that_the_node_counts_is_told_under_some_name() {
+        let metrics = Metrics::new();
+        let mut scrape = scrape(&metrics);
+        let mut expected = Vec::new();
+        let counted = headwater_runtime::counters::Counters::default().by_name();
+        for (place, name) in counted.into_keys().enumerate() {
+            // The buckets' counts must not fall as the bounds rise, and have a test of their own.
+            if !name.starts_with("fsync") {
+                let number = 1_000_001 + place as u64;
+                scrape.node.counters.insert(name, number);
+                expected.push((name, format!(" {number}")));
+            }
+        }
+        let text = scrape.text(Format::Prometheus);
+        for (name, number) in expected {
+            assert!(
+                text.lines().any(|l| l.ends_with(&number)),
+                "no {name} in\n{text}"
+            );
         }
     }
 }

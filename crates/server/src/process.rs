@@ -13,6 +13,8 @@ pub struct Usage {
     pub resident_bytes: Option<u64>,
     /// Open files and sockets.
     pub open_files: Option<u64>,
+    /// How many of them it may have.
+    pub open_files_max: Option<u64>,
     /// Seconds of processor time.
     pub cpu_seconds: Option<f64>,
 }
@@ -25,6 +27,7 @@ pub fn usage() -> Usage {
     Usage {
         resident_bytes: resident_bytes(),
         open_files: fs::read_dir("/proc/self/fd").ok().map(|d| d.count() as u64),
+        open_files_max: open_files_max(),
         cpu_seconds: cpu_seconds(),
     }
 }
@@ -34,6 +37,14 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
+}
+
+fn open_files_max() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|l| l.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn cpu_seconds() -> Option<f64> {
@@ -56,6 +67,7 @@ mod tests {
         let usage = usage();
         assert!(usage.resident_bytes.unwrap() > 100_000);
         assert!(usage.open_files.unwrap() >= 3);
+        assert!(usage.open_files_max >= usage.open_files);
         assert!(usage.cpu_seconds.unwrap() >= 0.0);
     }
 }

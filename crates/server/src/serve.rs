@@ -6,7 +6,6 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +63,7 @@ pub async fn run(config: Config) -> Result<()> {
         "starting"
     );
     let node = Handle::<Store>::start(config.node.clone()).await;
-    let node = node.map_err(|error| explain(error, config.data_dir()))?;
+    let node = node.map_err(|error| explain(&error))?;
     let backend = Arc::new(Backend::new(
         node,
         config.cluster.clone(),
@@ -113,24 +112,21 @@ async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn explain(error: StartError, data_dir: &Path) -> anyhow::Error {
-    let advice = match &error {
-        StartError::Locked(_) => {
-            "stop that process, or give this server its own --data-dir".to_owned()
+/// What to do comes first: the rest is long, and read only if that does not help.
+fn explain(error: &StartError) -> anyhow::Error {
+    let advice = match error {
+        StartError::Locked(_) => "stop what uses it, or choose another --data-dir",
+        StartError::ForeignData(_) => {
+            "check --name, --initial-cluster and --initial-cluster-token, or choose another \
+             --data-dir"
         }
-        StartError::ForeignData(_) => format!(
-            "{} belongs to another member or cluster; check --name, --initial-cluster and \
-             --initial-cluster-token, or choose another --data-dir",
-            data_dir.display()
-        ),
-        StartError::Listen(..) => "stop what runs there, or see --listen-peer-urls".to_owned(),
-        StartError::Disk(_) => format!("see --data-dir ({})", data_dir.display()),
-        StartError::Damaged(_) => {
-            "keep a copy of the directory before anything else is tried".to_owned()
-        }
+        StartError::Occupied(_) => "choose another --data-dir",
+        StartError::Listen(..) => "stop what runs there, or see --listen-peer-urls",
+        StartError::Disk(_) => "see --data-dir",
+        StartError::Damaged(_) => "keep a copy of the directory before anything else is tried",
         _ => return anyhow!("{error}"),
     };
-    anyhow!("{error}: {advice}")
+    anyhow!("{advice}: {error}")
 }
 
 /// Says once that clients are served, then tells the cluster where; that delays nobody.

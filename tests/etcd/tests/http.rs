@@ -89,6 +89,11 @@ async fn metrics_have_the_names_that_dashboards_read() {
         .map(|member| member.client_port.number)
         .collect();
     let scrape = |port| get(port, "/metrics").expect("an answer").body;
+    let headers = get(ports[0], "/metrics").expect("an answer").headers;
+    assert!(
+        headers.contains("content-type: text/plain; version=0.0.4"),
+        "{headers}"
+    );
     let before = scrape(ports[0]);
     let mut client = cluster
         .client(0, Duration::from_secs(5))
@@ -117,11 +122,18 @@ async fn metrics_have_the_names_that_dashboards_read() {
             "etcd_disk_wal_fsync_duration_seconds_sum",
             "process_resident_memory_bytes",
             "process_cpu_seconds_total",
+            "process_open_fds",
+            "process_max_fds",
         ] {
             assert!(metric(text, name).is_some(), "no {name} in\n{text}");
         }
         assert!(text.contains("etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"}"));
-        assert!(text.contains("grpc_server_handled_total{"));
+        let type_of = "# TYPE etcd_server_leader_changes_seen_total counter";
+        assert!(text.lines().any(|line| line == type_of), "{text}");
+        // A method that was never called is there too: a rate needs a first zero.
+        let lease = "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"LeaseGrant\",\
+                     grpc_service=\"etcdserverpb.Lease\",grpc_type=\"unary\"} 0";
+        assert!(text.lines().any(|line| line == lease), "{text}");
     }
     let leaders = texts
         .iter()
@@ -146,5 +158,7 @@ async fn metrics_have_the_names_that_dashboards_read() {
 async fn what_is_not_there_is_not_found() {
     let cluster = cluster(1).await;
     let port = cluster.members[0].client_port.number;
-    assert_eq!(get(port, "/no/such/page").expect("an answer").status, 404);
+    for path in ["/no/such/page", "/v2/keys/k", "/v2/members"] {
+        assert_eq!(get(port, path).expect("an answer").status, 404, "{path}");
+    }
 }

@@ -119,6 +119,85 @@ async fn the_data_of_another_cluster_is_refused() {
     assert_eq!(count_of(&cluster, 0, "k").await, 1);
 }
 
+#[tokio::test]
+async fn the_data_of_another_program_are_refused_and_left_alone() {
+    let mut cluster = laid_out(1);
+    if cluster.server.is_etcd {
+        println!("etcd puts its own beside them");
+        return;
+    }
+    let data_dir = cluster.members[0].data_dir.clone();
+    for (file, named) in [
+        (
+            "member/wal/0000000000000000-0000000000000000.wal",
+            "etcd's data",
+        ),
+        ("member/snap/db", "etcd's data"),
+        ("notes.txt", "notes.txt"),
+    ] {
+        let path = data_dir.join(file);
+        let folder = path.parent().expect("it has one");
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::write(&path, "theirs").expect("a file");
+        cluster.spawn(0).expect("it starts");
+        let (code, printed) = ends(&mut cluster, 0).await;
+        assert_eq!(code, Some(1), "{printed}");
+        let last = printed.lines().last().unwrap_or_default();
+        assert!(
+            last.contains(named) && last.contains("--data-dir"),
+            "{printed}"
+        );
+        let left = std::fs::read_dir(&data_dir).expect("a folder").count();
+        assert_eq!(left, 1, "something was left behind");
+        std::fs::remove_dir_all(&data_dir).expect("removed");
+    }
+    // What a file system leaves in a fresh volume is nobody's data.
+    std::fs::create_dir_all(data_dir.join("lost+found")).expect("a folder");
+    cluster.spawn(0).expect("it starts");
+    cluster.ready().await.expect("it serves");
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_named() {
+    let mut cluster = laid_out(1);
+    let mut command = Command::new(&cluster.server.program);
+    command
+        .args(cluster.flags(0))
+        .env("ETCD_DATADIR", "/nowhere");
+    cluster.spawn_command(0, command).expect("it starts");
+    cluster.ready().await.expect("it serves all the same");
+    let printed = cluster.members[0].printed();
+    let told = printed.lines().filter(|line| line.contains("ETCD_DATADIR"));
+    assert_eq!(told.count(), 1, "{printed}");
+}
+
+#[tokio::test]
+async fn the_log_tells_once_who_leads_and_that_nobody_does() {
+    let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
+    if cluster.server.is_etcd {
+        println!("etcd has words of its own for it");
+        return;
+    }
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let name = cluster.members[leader].name.clone();
+    let before = cluster.members[other].printed();
+    assert!(before.contains(&format!("follows {name} (")), "{before}");
+    // The other follower first, or it might lead for a moment.
+    cluster.kill(one);
+    cluster.kill(leader);
+    let news = || cluster.members[other].printed()[before.len()..].to_string();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !news().contains(&format!("WARN no leader since {name} (")) {
+        assert!(Instant::now() < deadline, "{}", news());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Elections come to nothing now, again and again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let told = news().matches("no leader since").count();
+    assert_eq!(told, 1, "{}", news());
+}
+
 #[test]
 fn bad_flags_are_named() {
     let server = server();
@@ -139,6 +218,7 @@ fn bad_flags_are_named() {
             "initial",
         ),
         (&["--initial-cluster-state=nonsense"], "nonsense"),
+        (&["bogus"], "bogus"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(&server.program);

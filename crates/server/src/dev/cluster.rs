@@ -5,7 +5,7 @@
 //! etcd's Procfile for a local cluster.
 
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tonic::transport::Channel;
@@ -31,6 +31,19 @@ pub struct Row {
     pub url: String,
     /// How it says it is, if it answers.
     pub seen: Option<Seen>,
+    /// How long it runs without answering any more; none if it answers, or never did.
+    pub silent: Option<Duration>,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+/// The place and the term of the one that leads.
+pub fn leader_of(rows: &[Row]) -> Option<(usize, u64)> {
+    let leads = |row: &Row| row.seen.as_ref().is_some_and(|seen| seen.is_leader());
+    // A leader that was cut off may not know it yet; the one of the highest term counts.
+    let places = (0..rows.len()).filter(|&place| leads(&rows[place]));
+    let terms = places.filter_map(|place| Some((place, rows[place].seen.as_ref()?.term)));
+    terms.max_by_key(|(_, term)| *term)
 }
 
 /// All servers.
@@ -80,12 +93,13 @@ impl LocalCluster {
             .map(|m| url(m.client_port))
             .collect();
         format!(
-            "Headwater: {count} servers on this machine, data in {dir}{fate}\n\n  \
+            "Headwater: {count} servers on this machine, data in {dir}{fate}\n{moved}\n  \
              export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}\n\n\
-             Try: etcdctl put greeting hello; etcdctl get greeting; kill -9 a server's pid.\n\
+             Paste that line into another terminal, then try: etcdctl put greeting hello; etcdctl get greeting; kill -9 a server's pid.\n\
              Ctrl-C ends all of them. Their logs are {dir}/*.log\n",
             count = urls.len(),
             dir = self.plan.dir().display(),
+            moved = self.plan.moved(),
             fate = if self.plan.is_temporary() {
                 " (deleted at the end)"
             } else {
@@ -120,13 +134,22 @@ impl LocalCluster {
         for (place, answer) in looks.join_all().await {
             seen[place] = answer;
         }
-        let row = |(node, seen): (&LocalNode, Option<Seen>)| Row {
-            name: node.planned.name.clone(),
-            pid: node.pid(),
-            url: url(node.planned.client_port),
-            seen,
+        let row = |(node, seen): (&mut LocalNode, Option<Seen>)| {
+            if seen.is_some() {
+                node.answered = Some(Instant::now());
+            }
+            let is_silent = seen.is_none() && node.pid().is_some();
+            let answered = node.answered.filter(|_| is_silent);
+            Row {
+                name: node.planned.name.clone(),
+                pid: node.pid(),
+                url: url(node.planned.client_port),
+                seen,
+                silent: answered.map(|at| at.elapsed()),
+                restarts: node.restarts,
+            }
         };
-        self.nodes.iter().zip(seen).map(row).collect()
+        self.nodes.iter_mut().zip(seen).map(row).collect()
     }
 
     /// Starts servers that ended by themselves or were killed by the user; says what happened.
@@ -149,6 +172,7 @@ impl LocalCluster {
                 bail!("{name} does not stay up ({status}):\n{}", node.last_words());
             }
             events.push(format!("{name} ended ({}); starting it again", how(status)));
+            node.restarts += 1;
             node.start()?;
         }
         Ok(events)

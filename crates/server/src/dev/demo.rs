@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tonic::transport::Channel;
 
-use super::cluster::{LocalCluster, Row};
+use super::cluster::{LocalCluster, Row, leader_of};
 use super::verify;
 use super::writer::{self, Ledger, Written};
 
@@ -190,16 +190,6 @@ async fn wait_for(
     anyhow::bail!("waited {PATIENCE:?} in vain for {what}\n{}", logs(cluster))
 }
 
-fn leader_of(rows: &[Row]) -> Option<(usize, u64)> {
-    let leads = |row: &Row| row.seen.as_ref().is_some_and(|seen| seen.is_leader());
-    // A leader that was cut off may not know it yet; the one of the highest term counts.
-    let leaders = rows.iter().enumerate().filter(|(_, row)| leads(row));
-    let term = |row: &Row| row.seen.as_ref().map_or(0, |seen| seen.term);
-    leaders
-        .map(|(place, row)| (place, term(row)))
-        .max_by_key(|&(_, term)| term)
-}
-
 fn all_follow(rows: &[Row]) -> bool {
     let leader = |row: &Row| row.seen.as_ref().map(|seen| (seen.leader, seen.term));
     let first = rows.first().and_then(leader);
@@ -249,6 +239,8 @@ mod tests {
                 applied: 0,
                 revision: 0,
             }),
+            silent: None,
+            restarts: 0,
         }
     }
 

@@ -23,6 +23,10 @@ pub struct LocalNode {
     pub planned: Planned,
     /// When it was last started.
     pub started: Instant,
+    /// When it last said how it is, since its last start.
+    pub answered: Option<Instant>,
+    /// How often it was started again.
+    pub restarts: u32,
     arguments: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
@@ -51,6 +55,8 @@ impl LocalNode {
         Self {
             planned: planned.clone(),
             started: Instant::now(),
+            answered: None,
+            restarts: 0,
             arguments: ["serve".to_owned()]
                 .into_iter()
                 .chain(flags)
@@ -87,6 +93,7 @@ impl LocalNode {
         }
         self.child = Some(command.spawn().context("starting a server")?);
         self.started = Instant::now();
+        self.answered = None;
         Ok(())
     }
 

@@ -67,6 +67,11 @@ impl Plan {
                 dir: Directory::Temporary(dir, lock),
             });
         };
+        ensure!(
+            path.is_dir() || !path.exists(),
+            "choose another --data-dir: {} is a file, not a directory",
+            path.display()
+        );
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
         let file = path.join(PLAN_FILE);
         let members = if file.exists() {
@@ -105,6 +110,30 @@ impl Plan {
         matches!(self.dir, Directory::Temporary(..))
     }
 
+    /// What to tell the user of ports that are not the usual ones; empty if all are.
+    pub fn moved(&self) -> String {
+        let is_when = if self.is_temporary() {
+            "is"
+        } else {
+            "was, when this cluster was made,"
+        };
+        let mut text = String::new();
+        for (number, member) in (0..).zip(&self.members) {
+            let usual = usual_port(number).filter(|usual| *usual != member.client_port);
+            if let Some(usual) = usual {
+                text += &format!(
+                    "\nPort {usual} {is_when} taken by another program (an etcd? another dev?): {} \
+                     listens on {}.",
+                    member.name, member.client_port
+                );
+            }
+        }
+        if !text.is_empty() {
+            text += "\nA client that is not told so talks to that program: use the line below.\n";
+        }
+        text
+    }
+
     /// The value of `--initial-cluster`.
     pub fn initial_cluster(&self) -> String {
         let member = |m: &Planned| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port);
@@ -129,6 +158,15 @@ fn sweep() {
     }
 }
 
+/// The port for clients of the server of that number, from 0, where it is free.
+fn usual_port(number: u16) -> Option<u16> {
+    match number {
+        0 => Some(2379),
+        1..=5 => Some(number * 10_000 + 12_379),
+        _ => None,
+    }
+}
+
 /// etcd's usual ports where they are free, any others where not.
 fn choose(nodes: u16) -> Result<Vec<Planned>> {
     // All are held until the last is chosen, or the system could give one out twice.
@@ -145,11 +183,7 @@ fn choose(nodes: u16) -> Result<Vec<Planned>> {
     };
     let mut members = Vec::new();
     for number in 0..nodes {
-        let usual = match number {
-            0 => Some(2379),
-            1..=5 => Some(number * 10_000 + 12_379),
-            _ => None,
-        };
+        let usual = usual_port(number);
         members.push(Planned {
             name: format!("n{}", number + 1),
             client_port: hold(usual)?,
@@ -162,7 +196,10 @@ fn choose(nodes: u16) -> Result<Vec<Planned>> {
 fn check_free(members: &[Planned]) -> Result<()> {
     for port in members.iter().flat_map(|m| [m.client_port, m.peer_port]) {
         if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            bail!("port {port}, which this cluster's data are bound to, cannot be had: {error}");
+            bail!(
+                "port {port}, which this cluster's data are bound to, cannot be had: {error}; stop \
+                 what runs there, or choose another --data-dir"
+            );
         }
     }
     Ok(())
@@ -212,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_not_the_usual_one_is_told() {
+        let member = |name: &str, client_port| Planned {
+            name: name.to_owned(),
+            client_port,
+            peer_port: client_port + 1,
+        };
+        let plan = |members| Plan {
+            members,
+            dir: Directory::Kept(PathBuf::new()),
+        };
+        assert_eq!(
+            plan(vec![member("n1", 2379), member("n2", 22379)]).moved(),
+            ""
+        );
+        let text = plan(vec![member("n1", 38211), member("n2", 22379)]).moved();
+        assert!(text.contains("Port 2379 was"), "{text}");
+        assert!(text.contains("n1 listens on 38211"), "{text}");
+        assert!(!text.contains("n2"), "{text}");
+    }
+
+    #[test]
     fn a_kept_directory_brings_the_same_cluster_back() {
         let dir = tempfile::tempdir().unwrap();
         let args = |nodes| DevArgs {
@@ -226,5 +284,12 @@ mod tests {
         assert!(error.contains("a cluster of 2"), "{error}");
         drop(first);
         assert!(dir.path().exists());
+        let file = dir.path().join(PLAN_FILE);
+        let error = Plan::make(&DevArgs {
+            data_dir: Some(file),
+            ..args(2)
+        });
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("a file, not a directory"), "{error}");
     }
 }

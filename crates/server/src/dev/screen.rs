@@ -5,16 +5,19 @@
 //! # Source
 //! ECMA-48: moving the cursor up and erasing below it.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cluster::Row;
 
 /// The output.
 pub struct Screen {
     is_terminal: bool,
-    painted: usize,
-    last: Vec<String>,
+    /// The table as it was last painted, for a terminal so wide.
+    painted: Vec<String>,
+    width: usize,
+    /// What was last told of each server where there is no table.
+    told: Vec<String>,
 }
 
 impl Screen {
@@ -22,55 +25,68 @@ impl Screen {
     pub fn new() -> Self {
         Self {
             is_terminal: std::io::stdout().is_terminal(),
-            painted: 0,
-            last: Vec::new(),
+            painted: Vec::new(),
+            width: usize::MAX,
+            told: Vec::new(),
         }
     }
 
     /// Prints something that stays.
     pub fn say(&mut self, text: &str) {
-        let mut out = self.erasure();
-        out.push_str(text);
-        out.push('\n');
-        put(&out);
-        if self.is_terminal {
-            // The table was erased and must be painted again though nothing in it changed.
-            self.last.clear();
-        }
+        let erasure = erasure(&self.painted, terminal_width());
+        put(&format!("{erasure}{text}\n"));
+        self.painted.clear();
+    }
+
+    /// Prints what happened, and when.
+    pub fn tell(&mut self, event: &str) {
+        self.say(&format!("{}  {event}", time_of_day(SystemTime::now())));
     }
 
     /// Shows how the servers are.
     pub fn show(&mut self, rows: &[Row]) {
         if self.is_terminal {
-            let lines = table(rows);
-            if lines == self.last {
-                return;
-            }
-            let mut out = self.erasure();
-            for line in &lines {
-                out.push_str(line);
-                out.push('\n');
-            }
-            put(&out);
-            self.painted = lines.len();
-            self.last = lines;
-            return;
+            return self.paint(rows);
         }
         let lines: Vec<String> = rows.iter().map(change_line).collect();
         for (place, line) in lines.iter().enumerate() {
-            if self.last.get(place) != Some(line) {
-                put(&format!("{line}\n"));
+            if self.told.get(place) != Some(line) {
+                self.tell(line);
             }
         }
-        self.last = lines;
+        self.told = lines;
     }
 
-    fn erasure(&mut self) -> String {
-        let painted = std::mem::take(&mut self.painted);
-        match painted {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A\x1b[J"),
+    fn paint(&mut self, rows: &[Row]) {
+        let width = terminal_width();
+        let cut = |line: String| line.chars().take(width).collect();
+        let lines: Vec<String> = table(rows).into_iter().map(cut).collect();
+        if lines == self.painted && width == self.width {
+            return;
         }
+        put(&format!(
+            "{}{}\n",
+            erasure(&self.painted, width),
+            lines.join("\n")
+        ));
+        (self.painted, self.width) = (lines, width);
+    }
+}
+
+/// Columns of the terminal; no bound where there is none.
+fn terminal_width() -> usize {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => usize::MAX,
+    }
+}
+
+/// Takes back what was painted. A terminal that has become narrower since has broken the lines.
+fn erasure(painted: &[String], width: usize) -> String {
+    let rows = |line: &String| line.chars().count().div_ceil(width).max(1);
+    match painted.iter().map(rows).sum::<usize>() {
+        0 => String::new(),
+        rows => format!("\x1b[{rows}A\x1b[J"),
     }
 }
 
@@ -80,9 +96,22 @@ fn put(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Hours, minutes and seconds in UTC, as in the servers' logs.
+fn time_of_day(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let second = since.as_secs() % 86_400;
+    format!(
+        "{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 fn role(row: &Row) -> &'static str {
     match (&row.seen, row.pid) {
         (None, None) => "down",
+        (None, Some(_)) if row.silent.is_some() => "no answer",
         (None, Some(_)) => "starting",
         (Some(seen), _) if seen.leader == 0 => "no leader",
         (Some(seen), _) if seen.is_leader() => "leader",
@@ -90,34 +119,49 @@ fn role(row: &Row) -> &'static str {
     }
 }
 
-fn table(rows: &[Row]) -> Vec<String> {
-    let head = format!(
-        "  {:<6}{:<9}{:<26}{:<11}{:>5}{:>12}{:>12}",
-        "name", "pid", "clients", "role", "term", "commit", "revision"
-    );
-    let mut lines = vec![head];
-    for row in rows {
-        let mut line = String::new();
-        let pid = row.pid.map_or("-".to_owned(), |pid| pid.to_string());
-        let (term, commit, revision) = match &row.seen {
-            Some(seen) => (
-                seen.term.to_string(),
-                seen.commit.to_string(),
-                seen.revision.to_string(),
-            ),
-            None => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
-        };
-        // Writing to a string cannot fail.
-        let _ = write!(
-            line,
-            "  {:<6}{pid:<9}{:<26}{:<11}{term:>5}{commit:>12}{revision:>12}",
-            row.name,
-            row.url,
-            role(row),
-        );
-        lines.push(line);
+/// The role, and for how long there was no answer.
+fn state(row: &Row) -> String {
+    match row.silent {
+        Some(silent) if silent >= Duration::from_secs(1) => {
+            format!("{} {} s", role(row), silent.as_secs())
+        }
+        _ => role(row).to_owned(),
     }
-    lines
+}
+
+/// What matters comes first: a narrow terminal shows no more.
+fn table(rows: &[Row]) -> Vec<String> {
+    let line = |words: [&str; 8]| {
+        let [name, state, pid, term, commit, revision, restarts, clients] = words;
+        format!(
+            "  {name:<5}{state:<16}{pid:<8}{term:>5}{commit:>9}{revision:>9}{restarts:>9}  \
+             {clients}"
+        )
+    };
+    let head = line([
+        "name", "state", "pid", "term", "commit", "revision", "restarts", "clients",
+    ]);
+    let row = |row: &Row| {
+        let dash = || "-".to_owned();
+        let pid = row.pid.map_or_else(dash, |pid| pid.to_string());
+        let seen = row.seen.as_ref();
+        let term = seen.map_or_else(dash, |seen| seen.term.to_string());
+        let commit = seen.map_or_else(dash, |seen| seen.commit.to_string());
+        let revision = seen.map_or_else(dash, |seen| seen.revision.to_string());
+        let restarts = row.restarts.to_string();
+        let address = row.url.trim_start_matches("http://");
+        line([
+            &row.name,
+            &state(row),
+            &pid,
+            &term,
+            &commit,
+            &revision,
+            &restarts,
+            address,
+        ])
+    };
+    std::iter::once(head).chain(rows.iter().map(row)).collect()
 }
 
 /// What changes seldom; commit and revision would make a line of every look.
@@ -150,17 +194,27 @@ mod tests {
                 applied: 12,
                 revision: 9,
             }),
+            silent: None,
+            restarts: 2,
+        }
+    }
+
+    fn silent(for_ms: Option<u64>) -> Row {
+        Row {
+            seen: None,
+            silent: for_ms.map(Duration::from_millis),
+            ..row(Some(1), 7)
         }
     }
 
     #[test]
     fn a_row_says_what_the_server_is() {
-        assert_eq!(role(&row(Some(1), 7)), "leader");
-        assert_eq!(role(&row(Some(1), 8)), "follower");
-        assert_eq!(role(&row(Some(1), 0)), "no leader");
-        assert_eq!(role(&row(None, 0)), "down");
+        assert_eq!(state(&row(Some(1), 7)), "leader");
+        assert_eq!(state(&row(Some(1), 8)), "follower");
+        assert_eq!(state(&row(Some(1), 0)), "no leader");
+        assert_eq!(state(&row(None, 0)), "down");
         let lines = table(&[row(Some(1), 7)]);
-        for part in ["n1", "leader", "3", "12", "9"] {
+        for part in ["n1", "leader", "3", "12", "9", "2", "127.0.0.1:1"] {
             assert!(
                 lines[1].split_whitespace().any(|word| word == part),
                 "{lines:?}"
@@ -169,10 +223,46 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_no_longer_answers_is_not_one_that_starts() {
+        assert_eq!(state(&silent(None)), "starting");
+        assert_eq!(state(&silent(Some(300))), "no answer");
+        assert_eq!(state(&silent(Some(12_900))), "no answer 12 s");
+        assert_eq!(
+            change_line(&silent(Some(2000))),
+            change_line(&silent(Some(3000)))
+        );
+    }
+
+    #[test]
     fn progress_alone_is_no_change() {
         let mut later = row(Some(1), 7);
         later.seen.as_mut().unwrap().commit = 99;
         assert_eq!(change_line(&later), change_line(&row(Some(1), 7)));
         assert_ne!(change_line(&row(Some(1), 8)), change_line(&row(Some(1), 7)));
+    }
+
+    #[test]
+    fn the_table_fits_into_eighty_columns() {
+        let mut row = row(Some(4_194_304), 7);
+        row.url = "http://127.0.0.1:22379".to_owned();
+        for line in table(&[row]) {
+            assert!(line.len() <= 80, "{} columns: {line}", line.len());
+        }
+    }
+
+    #[test]
+    fn what_was_painted_is_taken_back_also_when_a_narrower_terminal_broke_it() {
+        let painted = ["x".repeat(70), "x".repeat(71), String::new()];
+        assert_eq!(erasure(&painted, 80), "\x1b[3A\x1b[J");
+        assert_eq!(erasure(&painted, 70), "\x1b[4A\x1b[J");
+        assert_eq!(erasure(&painted, 35), "\x1b[6A\x1b[J");
+        assert_eq!(erasure(&[], 80), "");
+        assert_eq!(erasure(&painted, usize::MAX), "\x1b[3A\x1b[J");
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_logs() {
+        let at = UNIX_EPOCH + Duration::from_secs(86_400 + 3600 * 16 + 60 * 5 + 9);
+        assert_eq!(time_of_day(at), "16:05:09Z");
     }
 }

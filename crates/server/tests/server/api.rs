@@ -334,8 +334,8 @@ fn calls_are_counted_by_method_and_code() {
         let metrics = bench.server.http("GET", "/metrics");
         for code in ["OK", "InvalidArgument"] {
             let line = format!(
-                "grpc_server_handled_total{{grpc_code=\"{code}\",grpc_type=\"unary\",\
-                 grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\"}} 1"
+                "grpc_server_handled_total{{grpc_code=\"{code}\",grpc_method=\"Put\",\
+                 grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"}} 1"
             );
             assert!(metrics.lines().any(|l| l == line), "no {line}");
         }

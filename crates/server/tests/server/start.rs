@@ -7,12 +7,14 @@ fn dir() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_version_is_printed_as_etcd_prints_it() {
+fn the_version_is_our_own_and_then_what_etcd_prints() {
     for spelling in ["--version", "-version", "version"] {
         let (status, text, _) = run(&[spelling]);
         assert!(status.success());
-        let first = text.lines().next().expect("it says something");
-        assert!(first.starts_with("etcd Version: 3.6."), "{text}");
+        let own = concat!("Headwater Version: ", env!("CARGO_PKG_VERSION"));
+        assert!(text.starts_with(own), "{text}");
+        assert!(text.contains("speaks etcd's API 3.6"), "{text}");
+        assert!(text.contains("\netcd Version: 3.6."), "{text}");
     }
 }
 
@@ -74,9 +76,36 @@ fn a_directory_that_cannot_be_used_is_named() {
     let (status, _, text) = run(&[&url, "--data-dir", &file.display().to_string()]);
     assert_eq!(status.code(), Some(1));
     assert!(
-        text.contains("a-file") && text.contains("--data-dir"),
+        text.contains("choose another --data-dir") && text.contains("a-file is a file"),
         "{text}"
     );
+}
+
+#[test]
+fn a_directory_with_data_of_etcd_or_anyone_is_refused_and_left_as_it_is() {
+    for (file, named) in [
+        (
+            "member/wal/0000000000000000-0000000000000000.wal",
+            "etcd's data",
+        ),
+        ("thesis.tex", "thesis.tex"),
+    ] {
+        let dir = dir();
+        let file = dir.path().join(file);
+        std::fs::create_dir_all(file.parent().expect("it has one")).expect("made");
+        std::fs::write(&file, "precious").expect("written");
+        let url = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
+        let (status, _, text) = run(&[&url, &format!("--data-dir={}", dir.path().display())]);
+        assert_eq!(status.code(), Some(1));
+        let last = text.lines().last().expect("it says why");
+        assert!(
+            last.starts_with("headwater: choose another --data-dir: "),
+            "{text}"
+        );
+        assert!(last.contains(named), "{text}");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1);
+        assert_eq!(std::fs::read(&file).expect("read"), b"precious");
+    }
 }
 
 #[test]
@@ -89,10 +118,14 @@ fn data_of_another_cluster_are_refused() {
     let data_flag = format!("--data-dir={}", dir.path().display());
     let (status, _, text) = run(&[&url, &data_flag, "--initial-cluster-token=another"]);
     assert_eq!(status.code(), Some(1));
-    assert!(
-        text.contains("belongs to another member or cluster"),
-        "{text}"
-    );
+    let last = text.lines().last().expect("it says why");
+    assert!(last.starts_with("headwater: check --name, "), "{text}");
+    for part in [
+        "--initial-cluster-token",
+        "the directory belongs to cluster",
+    ] {
+        assert!(last.contains(part), "{text}");
+    }
 }
 
 #[test]
@@ -114,7 +147,7 @@ fn the_environment_is_heard_after_the_command_line_and_ours_before_etcds() {
         own.map(|scheme| command.env("HEADWATER_LISTEN_CLIENT_URLS", url(scheme)));
         flag.map(|scheme| command.arg(format!("-listen-client-urls={}", url(scheme))));
         let output = command.output().expect("the program is there");
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).expect("UTF-8")
     };
     assert!(said(None, None).contains("etcd://x:1"));
@@ -127,12 +160,61 @@ fn a_flag_of_etcds_that_would_be_missed_is_refused() {
     let (status, _, text) = run(&["--cert-file", "server.pem"]);
     assert_eq!(status.code(), Some(2));
     assert!(text.contains("TLS"), "{text}");
-    let (status, _, text) = run(&["--no-such-flag"]);
-    assert_eq!(status.code(), Some(2));
-    assert!(text.contains("--no-such-flag"), "{text}");
-    let (status, _, text) = run(&["--log-level", "loud"]);
-    assert_eq!(status.code(), Some(1));
-    assert!(text.contains("error, warn, info"), "{text}");
+}
+
+#[test]
+fn all_mistakes_in_settings_are_complained_of_alike() {
+    for (arguments, part) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--heartbeat-interval", "word"], "word"),
+        (&["--log-level", "loud"], "error, warn, info"),
+        (&["--name", "a,b"], "must not contain"),
+        (&["--cert-file", "server.pem"], "TLS"),
+        (&["server"], "did you mean \"serve\"?"),
+        (&["bogus"], "dev, version"),
+        (&["dev", "--nodes", "0"], "--nodes"),
+    ] {
+        let (status, out, text) = run(arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+        assert!(text.starts_with("headwater: "), "{text}");
+        assert!(text.contains(part), "{text}");
+        assert_eq!(out, "");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_warned_of() {
+    let mut command = headwater();
+    command.env("ETCD_DATADIR", "/d").env("ETCD_NAME", "n");
+    let dir = dir();
+    // So that it ends at once.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken.local_addr().expect("it is bound").port();
+    command
+        .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
+        .arg(format!("--data-dir={}", dir.path().display()));
+    let output = command.output().expect("the program is there");
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    let warnings: Vec<&str> = text.lines().filter(|l| l.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{text}");
+    assert!(
+        warnings[0]
+            .contains("ETCD_DATADIR is no setting and is ignored; did you mean ETCD_DATA_DIR?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_log_tells_who_leads() {
+    let dir = dir();
+    let server = Server::start(dir.path(), &["--name=solo"]);
+    let told = server
+        .said
+        .iter()
+        .filter(|line| line.contains("leads in term 1"));
+    let told: Vec<&String> = told.collect();
+    assert_eq!(told.len(), 1, "{:?}", server.said);
+    assert!(told[0].contains("node=solo ("), "{told:?}");
 }
 
 #[test]
@@ -168,4 +250,28 @@ fn the_pages_answer_over_plain_http() {
             .http("GET", "/no-such-page")
             .starts_with("HTTP/1.1 404")
     );
+    let old = server.http("GET", "/v2/keys/");
+    assert!(old.starts_with("HTTP/1.1 404"), "{old}");
+    assert!(old.contains("v2 API is not served"), "{old}");
+}
+
+#[test]
+fn metrics_come_in_openmetrics_only_when_asked_for() {
+    let dir = dir();
+    let server = Server::start(dir.path(), &[]);
+    let plain = server.http("GET", "/metrics");
+    assert!(
+        plain.contains("content-type: text/plain; version=0.0.4"),
+        "{plain}"
+    );
+    assert!(plain.contains("\n# TYPE etcd_server_leader_changes_seen_total counter\n"));
+    assert!(!plain.contains("# EOF"));
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let open = server.http_accepting("GET", "/metrics", accept);
+    assert!(
+        open.contains("content-type: application/openmetrics-text"),
+        "{open}"
+    );
+    assert!(open.contains("\n# TYPE etcd_server_leader_changes_seen counter\n"));
+    assert!(open.ends_with("# EOF\n"), "{open}");
 }

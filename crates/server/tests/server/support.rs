@@ -46,6 +46,8 @@ pub fn free_port() -> u16 {
 pub struct Server {
     /// Its port for clients.
     pub port: u16,
+    /// What it logged until it was ready.
+    pub said: Vec<String>,
     child: Child,
 }
 
@@ -79,7 +81,7 @@ impl Server {
         );
         // The log must be read on, or the server would block when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { port, child }
+        Self { port, said, child }
     }
 
     /// Sends a signal by name.
@@ -108,9 +110,16 @@ impl Server {
 
     /// The status line, headers and body of an answer over plain HTTP/1.1.
     pub fn http(&self, method: &str, path: &str) -> String {
+        self.http_accepting(method, path, "*/*")
+    }
+
+    /// The same, asking for a type.
+    pub fn http_accepting(&self, method: &str, path: &str, accept: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");

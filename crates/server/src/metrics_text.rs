@@ -1,0 +1,173 @@
+//! Metrics as text, in Prometheus's own format or, for who asks for it, in OpenMetrics.
+//! Never knows what a number means.
+//!
+//! # Source
+//! Prometheus's text format 0.0.4; OpenMetrics 1.0.
+
+use std::fmt::{Display, Write as _};
+
+/// How the numbers are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// As etcd writes them, whoever asks.
+    Prometheus,
+    /// The standard that came of it: the family of a counter lacks the `_total` of its samples,
+    /// and the text says where it ends.
+    OpenMetrics,
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+impl Format {
+    /// What the header `Accept` of a request asks for.
+    pub fn asked_for(accept: &str) -> Self {
+        let mut types = accept.split([',', ';']).map(str::trim);
+        if types.any(|word| word.eq_ignore_ascii_case(OPEN_METRICS)) {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+
+    /// The header `Content-Type` of the answer.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What may happen to a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It only grows, until the process starts anew; its name ends in `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// A text that is being written.
+#[derive(Debug)]
+pub struct Page {
+    format: Format,
+    text: String,
+}
+
+impl Page {
+    /// An empty one.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            text: String::new(),
+        }
+    }
+
+    /// Begins a family: what its samples, which come next, are about.
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let name = match self.format {
+            Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
+            Format::Prometheus => name,
+        };
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        self.text.push_str(&text);
+    }
+
+    /// One number of the family. Labels come in the order of their names, as etcd has them, and
+    /// hold nothing that would have to be escaped.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(name);
+        for (place, (label, of)) in labels.iter().enumerate() {
+            let open = if place == 0 { '{' } else { ',' };
+            // Writing to a string cannot fail.
+            let _ = write!(self.text, "{open}{label}=\"{of}\"");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{close} {value}");
+    }
+
+    /// A family of one counter.
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, Kind::Counter, help);
+        self.sample(name, &[], value);
+    }
+
+    /// A family of one gauge.
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, Kind::Gauge, help);
+        self.sample(name, &[], value);
+    }
+
+    /// A family of one histogram: for each bound how many lie at or below it, how many there are,
+    /// and their sum.
+    pub fn histogram(&mut self, name: &str, help: &str, upto: &[(f64, u64)], count: u64, sum: f64) {
+        self.family(name, Kind::Histogram, help);
+        let bucket = format!("{name}_bucket");
+        for (bound, below) in upto {
+            self.sample(&bucket, &[("le", &bound.to_string())], below);
+        }
+        self.sample(&bucket, &[("le", "+Inf")], count);
+        self.sample(&format!("{name}_sum"), &[], sum);
+        self.sample(&format!("{name}_count"), &[], count);
+    }
+
+    /// The whole text.
+    pub fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: Format) -> String {
+        let mut page = Page::new(format);
+        page.counter("a_total", "All.", 7);
+        page.family("b", Kind::Gauge, "Both.");
+        page.sample("b", &[("x", "1"), ("y", "2")], -3);
+        page.histogram("c", "Sizes.", &[(0.5, 1)], 2, 2.25);
+        page.finish()
+    }
+
+    #[test]
+    fn prometheus_is_told_names_as_etcd_writes_them() {
+        assert_eq!(
+            written(Format::Prometheus),
+            "# HELP a_total All.\n# TYPE a_total counter\na_total 7\n\
+             # HELP b Both.\n# TYPE b gauge\nb{x=\"1\",y=\"2\"} -3\n\
+             # HELP c Sizes.\n# TYPE c histogram\nc_bucket{le=\"0.5\"} 1\n\
+             c_bucket{le=\"+Inf\"} 2\nc_sum 2.25\nc_count 2\n"
+        );
+    }
+
+    #[test]
+    fn openmetrics_has_families_without_total_and_an_end() {
+        let text = written(Format::OpenMetrics);
+        assert!(
+            text.starts_with("# HELP a All.\n# TYPE a counter\na_total 7\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("c_count 2\n# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn openmetrics_comes_only_when_asked_for() {
+        let of_prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,\
+                             text/plain;version=0.0.4;q=0.4,*/*;q=0.1";
+        assert_eq!(Format::asked_for(of_prometheus), Format::OpenMetrics);
+        for accept in ["", "*/*", "text/plain;version=0.0.4", "text/html, */*"] {
+            assert_eq!(Format::asked_for(accept), Format::Prometheus, "{accept}");
+        }
+    }
+}
