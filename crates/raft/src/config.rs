@@ -15,6 +15,10 @@ pub struct Options {
     pub heartbeat_ns: u64,
     /// The least silence after which a follower asks for an election; the most is twice this.
     pub election_ns: u64,
+    /// Whether a leader to whom nothing happens falls silent, and its followers wait without a
+    /// timer. Only for drivers that report [`crate::Input::Link`] down when a peer's process dies
+    /// or falls silent: one watch over a process then serves all groups that it is in.
+    pub rests: bool,
     /// Appends on their way to one peer, at most.
     pub inflight_max: usize,
 }
@@ -27,6 +31,7 @@ impl Default for Options {
             life: 0,
             heartbeat_ns: 100 * MILLISECOND,
             election_ns: 1000 * MILLISECOND,
+            rests: false,
             inflight_max: 256,
         }
     }

@@ -42,11 +42,16 @@ impl Election {
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
+
+    /// The leader is taken for alive until the driver or the leader says otherwise.
+    pub(crate) fn stop(&mut self) {
+        self.deadline = Instant::NEVER;
+    }
 }
 
 impl Raft {
     /// Waits for a leader anew: between one and two election timeouts from now.
-    fn be_patient(&mut self) {
+    pub(crate) fn be_patient(&mut self) {
         let election_ns = self.options.election_ns;
         let extra = self.election.dice.below(election_ns);
         self.election.deadline = self.now.after(election_ns + extra);
@@ -66,6 +71,7 @@ impl Raft {
     pub(crate) fn is_content(&self) -> bool {
         match self.role {
             Role::Leader(_) => true,
+            _ if self.election.deadline == Instant::NEVER => true,
             _ => self
                 .election
                 .heard_at

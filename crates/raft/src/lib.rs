@@ -20,6 +20,7 @@
 //! | changing who takes part | §6 | `membership` |
 //! | forgetting and installing | §7 | `snapshot` |
 //! | linearizable reads | §8 | [`read`] |
+//! | a group in which nothing happens | – | `rest` |
 //! | what must be durable, and when | Figure 2 | `durable` |
 //! | the log's shape | Figure 7 | `log` |
 //! | the messages | Figure 2 | [`message`] |
@@ -56,6 +57,7 @@ pub mod raft;
 pub mod random;
 pub mod read;
 mod replication;
+mod rest;
 mod role;
 mod snapshot;
 pub mod types;

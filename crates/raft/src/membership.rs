@@ -152,6 +152,7 @@ impl Raft {
         if !force && !self.answers(target) {
             return Err(NotChanged::LosesQuorum);
         }
+        self.wake();
         Ok(self.change_to(target, fx))
     }
 

@@ -59,6 +59,14 @@ pub enum Message {
         /// The read round of the heartbeat answered.
         round: u64,
     },
+    /// The leader falls silent because nothing happens: it is to be taken for alive until it speaks
+    /// again or the connection breaks. Not answered.
+    Rest {
+        /// The leader's term.
+        term: Term,
+        /// The last entry of the leader's log, which is committed.
+        last: LogId,
+    },
     /// The leader's commit index, by itself; not answered.
     Commit {
         /// The leader's term.

@@ -96,6 +96,12 @@ impl Progress {
         self.has_answered = true;
     }
 
+    /// The follower could not be heard before `now`, and is to be heard again.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.has_answered = false;
+    }
+
     /// Whether the follower answered in this term, not longer than `patience_ns` ago.
     pub(crate) fn answers(&self, now: Instant, patience_ns: u64) -> bool {
         self.has_answered && now.since(self.heard_at) < patience_ns

@@ -98,6 +98,7 @@ impl Raft {
         }
         self.tick(now);
         let (before, start) = (self.before(), fx.len());
+        self.wake_for(&input);
         match input {
             Input::Deadline => self.on_deadline(fx),
             Input::Receive { from, message } => self.on_message(from, message, fx),
@@ -144,8 +145,10 @@ impl Raft {
             Role::Leader(_) => {
                 self.dismiss();
                 self.advance_membership(fx);
-                self.beat(fx);
-                self.check_quorum(fx);
+                if !self.rest(fx) {
+                    self.beat(fx);
+                    self.check_quorum(fx);
+                }
             }
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.pre_campaign(fx),
         }
@@ -190,6 +193,7 @@ impl Raft {
                 self.heard_leader(from, fx);
                 self.learn_commit(commit, fx);
             }
+            Message::Rest { last, .. } => self.on_rest(from, last, fx),
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
             Message::ReadAsk { id, life } => self.on_read_ask(from, id, life, fx),
             Message::ReadTell { id, life, at } => self.on_read_tell(id, life, at, fx),
@@ -217,6 +221,7 @@ impl Raft {
             Message::Append { term, .. }
             | Message::Beat { term, .. }
             | Message::Commit { term, .. }
+            | Message::Rest { term, .. }
             | Message::Snapshot { term, .. } => (term, true),
             Message::VoteReply { term, .. }
             | Message::AppendReply { term, .. }
@@ -375,7 +380,12 @@ fn is_malformed(message: &Message) -> bool {
         Message::Append {
             term, ref entries, ..
         } => highest(term, entries.last_id()),
-        Message::Snapshot { term, base } if base.term > term => NUMBER_MAX,
+        Message::Rest { term, last: base } | Message::Snapshot { term, base }
+            if base.term > term =>
+        {
+            NUMBER_MAX
+        }
+        Message::Rest { term, last } => highest(term, last),
         Message::Snapshot { term, base } => highest(term, base),
         Message::AppendReply {
             term,

@@ -43,6 +43,11 @@ impl LeaderReads {
     pub(crate) fn round(&self) -> u64 {
         self.round
     }
+
+    /// Whether no read waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.early.is_empty()
+    }
 }
 
 /// Reads that this node has asked its leader for.
@@ -66,6 +71,7 @@ impl Raft {
         if self.is_halted() {
             return fx.push(lost);
         }
+        self.wake();
         match (&self.role, self.leader) {
             (Role::Leader(_), _) => self.begin_read(Asker::Here(id), fx),
             (Role::Follower, Some(leader)) => {

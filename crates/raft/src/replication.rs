@@ -112,6 +112,7 @@ impl Raft {
                 leader: self.leader,
             });
         }
+        self.wake();
         let entries = Entries::run(self.log.last_id(), self.hard.term, count);
         let first = LogId::new(self.hard.term, entries.first());
         self.append_entries(&entries, fx);

@@ -91,6 +91,9 @@ impl WriteId {
 }
 
 impl Instant {
+    /// A moment that does not come.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// This moment and `ns` nanoseconds more.
     pub fn after(self, ns: u64) -> Self {
         Self(self.0.saturating_add(ns))

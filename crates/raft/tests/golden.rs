@@ -121,6 +121,13 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
             let taken = c.propose(node(1), count(2).unwrap_or(1));
             return vec![taken.map_or_else(|no| format!("{no:?}"), |id| format!("taken at {id}"))];
         }
+        "rests" => {
+            c.options.rests = true;
+            for at in c.ids() {
+                c.crash(at, 0);
+                c.restart(at);
+            }
+        }
         "spare" => {
             let ids = (0..count(1).unwrap_or(1)).map(|_| c.spare());
             return ids.map(|id| format!("n{id} is no member yet")).collect();

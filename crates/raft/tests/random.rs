@@ -69,6 +69,8 @@ struct Climate {
     /// Whether connections report their ends, as TCP's do.
     links_speak: bool,
     compacts: bool,
+    /// Whether nodes rest; only where connections report their ends.
+    rests: bool,
     /// Nodes that are no members at first.
     spares: u64,
     /// Whether members are changed.
@@ -83,6 +85,7 @@ impl Climate {
         let election_ms = pick(&[150, 1000]);
         let in_order = pick(&[0, 1, 1]) == 1;
         let part = |percent: u64| (election_ms * percent / 100).max(2);
+        let links_speak = pick(&[0, 1]) == 1;
         Self {
             nodes: pick(&[3, 3, 5]),
             election_ms,
@@ -101,7 +104,8 @@ impl Climate {
             } else {
                 pick(&[1, 4])
             },
-            links_speak: pick(&[0, 1]) == 1,
+            links_speak,
+            rests: links_speak && pick(&[0, 1]) == 1,
             compacts: pick(&[0, 1, 1]) == 1,
             spares: pick(&[0, 1, 2]),
             changes: pick(&[0, 1, 1]) == 1,
@@ -164,6 +168,7 @@ impl World {
         cluster.options.inflight_max = climate.inflight_max as usize;
         cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
         cluster.tells_disks = climate.wipes;
+        cluster.options.rests = climate.rests;
         for _ in 0..climate.spares {
             cluster.spare();
         }

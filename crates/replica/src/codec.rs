@@ -68,6 +68,7 @@ mod kind {
     pub(super) const COMMIT: u8 = 7;
     pub(super) const READ_ASK: u8 = 8;
     pub(super) const READ_TELL: u8 = 9;
+    pub(super) const REST: u8 = 11;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -123,6 +124,10 @@ pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
         Message::Commit { term, commit } => {
             put_head(&mut out, kind::COMMIT, term.0);
             put_u64(&mut out, commit.0);
+        }
+        Message::Rest { term, last } => {
+            put_head(&mut out, kind::REST, term.0);
+            put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
         Message::ReadAsk { id, life } => {
@@ -278,6 +283,10 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::COMMIT => Message::Commit {
             term,
             commit: Index(reader.u64()?),
+        },
+        kind::REST => Message::Rest {
+            term,
+            last: reader.log_id()?,
         },
         kind::READ_ASK => Message::ReadAsk {
             id: ReadId(first),

@@ -194,6 +194,7 @@ impl Truth {
             | Message::Beat { term, .. }
             | Message::BeatReply { term, .. }
             | Message::Commit { term, .. }
+            | Message::Rest { term, .. }
             | Message::Snapshot { term, .. } => term,
         };
         assert!(
@@ -213,7 +214,9 @@ impl Truth {
             } => {
                 self.see_acknowledgement(nodes, me, to, LogId::new(term, upto));
             }
-            Message::Append { term, .. } | Message::Beat { term, .. } => {
+            Message::Append { term, .. }
+            | Message::Beat { term, .. }
+            | Message::Rest { term, .. } => {
                 assert_eq!(
                     self.leaders.get(&term),
                     Some(&me),

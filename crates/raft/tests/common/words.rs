@@ -122,6 +122,7 @@ pub fn message(message: &Message) -> String {
         }
         Message::BeatReply { term, round } => format!("beat-reply term={term} round={round}"),
         Message::Commit { term, commit } => format!("commit term={term} commit={commit}"),
+        Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
         Message::ReadAsk { id, life } => format!("read-ask {id} life={life}"),
         Message::ReadTell { id, life, at } => match at {

@@ -1,0 +1,100 @@
+//! Rest: a group in which nothing happens costs nothing.
+//! Never touches the log, a term or a vote: only timers stand still.
+//!
+//! A leader whose log is committed and held by every member, and of whom nobody wants anything,
+//! says so once and falls silent. Its followers then wait without a timer: the driver watches over
+//! processes, not groups, and reports a broken connection when one dies. Whatever happens to the
+//! leader wakes it, and its next heartbeat wakes the others. A follower that missed the word times
+//! out, asks for votes, and thereby wakes the leader.
+//!
+//! # Source
+//! The idea that CockroachDB calls quiescence and TiKV hibernation; dissertation §6.2 for why a
+//! leader is watched at all.
+
+use alloc::vec::Vec;
+
+use crate::effect::{Effect, Input};
+use crate::message::Message;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{Instant, LogId, NodeId};
+
+impl Raft {
+    /// Leader, at a heartbeat: falls silent instead, if it may. Whether it did.
+    pub(crate) fn rest(&mut self, fx: &mut Vec<Effect>) -> bool {
+        if !self.options.rests || !self.may_rest() {
+            return false;
+        }
+        let (term, last) = (self.hard.term, self.log.last_id());
+        let Role::Leader(leadership) = &mut self.role else {
+            return false;
+        };
+        leadership.beat_at = Instant::NEVER;
+        for (&to, progress) in &mut leadership.peers {
+            progress.told_commit(last.index);
+            let message = Message::Rest { term, last };
+            fx.push(Effect::Send { to, message });
+        }
+        true
+    }
+
+    /// Whether every member answers and holds the whole log durably, all of it is committed, and
+    /// nobody waits for anything.
+    fn may_rest(&self) -> bool {
+        let Role::Leader(leadership) = &self.role else {
+            return false;
+        };
+        let last = self.log.last_id().index;
+        let patience_ns = self.options.election_ns;
+        let mut peers = leadership.peers.values();
+        let held = peers.all(|p| p.matched() == last && p.answers(self.now, patience_ns));
+        let config = self.config();
+        let settled = self.commit == last && !config.is_joint() && config.joining().is_empty();
+        settled && held && self.durable.index() == last && leadership.reads.is_idle()
+    }
+
+    /// Whether no timer runs here: nothing happens until something comes from outside.
+    pub fn is_resting(&self) -> bool {
+        self.next_deadline() == Instant::NEVER
+    }
+
+    /// Something comes from outside. A leader speaks again, and at once; nobody could be heard
+    /// meanwhile, so everybody has an election timeout to be. A follower's timer runs again.
+    pub(crate) fn wake(&mut self) {
+        if !self.is_resting() {
+            return;
+        }
+        let now = self.now;
+        if let Role::Leader(leadership) = &mut self.role {
+            leadership.beat_at = now;
+            leadership.peers.values_mut().for_each(|p| p.excuse(now));
+        } else {
+            self.be_patient();
+        }
+    }
+
+    /// A leader is woken by whatever comes from outside, but for late answers to what it said
+    /// before it fell silent.
+    pub(crate) fn wake_for(&mut self, input: &Input) {
+        let wakes = match input {
+            Input::Receive { message, .. } => !matches!(
+                message,
+                Message::BeatReply { .. } | Message::AppendReply { .. }
+            ),
+            Input::Link { .. } | Input::Met { .. } => true,
+            _ => false,
+        };
+        if wakes && matches!(self.role, Role::Leader(_)) {
+            self.wake();
+        }
+    }
+
+    /// Follower: the leader falls silent. If its whole log is here, the timer stops.
+    pub(crate) fn on_rest(&mut self, from: NodeId, last: LogId, fx: &mut Vec<Effect>) {
+        self.heard_leader(from, fx);
+        self.learn_commit(last.index, fx);
+        if self.options.rests && self.log.last_id() == last && self.commit == last.index {
+            self.election.stop();
+        }
+    }
+}
