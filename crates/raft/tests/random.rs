@@ -468,8 +468,13 @@ impl World {
         let committed = truth.config_as_of(Index(u64::MAX));
         let settled = |at: u64| {
             let node = self.cluster.node(at);
-            let safe = match node.disk.safe.configs.last() {
-                Some((at, config)) => truth.configs.get(at).filter(|known| *known == config),
+            let image = &node.disk.safe;
+            let safe = match image.configs.last() {
+                // Of this very entry, not of another that says the same.
+                Some((at, config)) => {
+                    let term = truth.committed.get(at.0 as usize - 1).copied();
+                    (term.is_some() && term == image.term_at(*at)).then_some(config)
+                }
                 None => Some(&node.disk.config),
             };
             safe == Some(&committed) && node.told_config == committed
