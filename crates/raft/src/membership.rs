@@ -352,7 +352,9 @@ impl Raft {
         };
         let round = leadership.catching_up.entry(from).or_insert(first);
         if matched >= round.goal {
-            round.is_ready |= now.since(round.since) < patience_ns;
+            // Whoever holds everything there is has caught up, however long it took.
+            let was_short = now.since(round.since) < patience_ns;
+            round.is_ready |= was_short || matched >= goal;
             (round.goal, round.since) = (goal, now);
         }
         self.advance_membership(fx);

@@ -71,7 +71,7 @@ impl Solo {
         fx
     }
 
-    fn note(&mut self, fx: &[Effect]) {
+    pub fn note(&mut self, fx: &[Effect]) {
         for effect in fx {
             if let Effect::Persist(write) = effect {
                 self.issued = write.id;
