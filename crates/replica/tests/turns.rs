@@ -9,8 +9,10 @@
 mod wal_common;
 
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, Term, WriteId};
-use headwater_replica::interface::{Input, Options, Output, ProposeFate, RequestId};
+use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, NotChanged, Term, WriteId};
+use headwater_replica::interface::{
+    Input, MemberChange, Options, Output, ProposeFate, ReconfigureFate, RequestId,
+};
 use headwater_replica::record::encode_entries;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
@@ -405,4 +407,83 @@ fn a_proposal_that_is_passed_on_twice_is_counted_once() {
     let sent = node.run([from(3, beat(Term(2), 0, 0))]);
     assert!(kinds_to(&sent, 3).contains(&18), "{sent:?}");
     assert_eq!(node.replica.status().proposals, 1);
+}
+
+// Changes of members.
+
+fn change(request: u64, voters: &[u64]) -> Input<Ledger> {
+    let nodes = |ids: &[u64]| Config::of_voters(ids.iter().map(|&id| NodeId(id)));
+    Input::Reconfigure {
+        request: RequestId(request),
+        change: MemberChange {
+            expect: nodes(&[1, 2, 3]),
+            target: nodes(voters),
+            force: false,
+        },
+    }
+}
+
+fn changed(outputs: &[Output<Ledger>]) -> Vec<(u64, Result<(), ReconfigureFate>)> {
+    let outcome = |output: &Output<Ledger>| match output {
+        Output::Reconfigured { request, result } => Some((request.0, result.clone())),
+        _ => None,
+    };
+    outputs.iter().filter_map(outcome).collect()
+}
+
+/// Node 1 leads, and its first entries are committed.
+fn leading() -> (Node, Term) {
+    let mut node = Node::new(|_| {});
+    let term = node.lead();
+    node.run([from(2, durable(term, 1))]);
+    node.run([from(2, durable(term, 2))]);
+    (node, term)
+}
+
+#[test]
+fn a_change_of_members_ends_well_when_its_last_step_is_committed() {
+    let (mut node, term) = leading();
+    assert_eq!(changed(&node.run([change(7, &[1, 2])])), []);
+    let fx = node.run([from(2, durable(term, 3))]);
+    assert_eq!(changed(&fx), [], "it is joint");
+    let fx = node.run([from(2, durable(term, 4))]);
+    assert_eq!(changed(&fx), [(7, Ok(()))]);
+    let members = node.replica.raft().config().voters();
+    assert_eq!(members, [NodeId(1), NodeId(2)]);
+}
+
+#[test]
+fn a_change_that_does_not_begin_says_why_at_once() {
+    let (mut node, _) = leading();
+    node.run([change(7, &[1, 2])]);
+    let refused = Err(ReconfigureFate::NotChanged(NotChanged::InProgress));
+    assert_eq!(changed(&node.run([change(8, &[1, 3])])), [(8, refused)]);
+}
+
+#[test]
+fn a_change_whose_place_another_entry_takes_is_surely_lost() {
+    let (mut node, term) = leading();
+    node.run([change(7, &[1, 2])]);
+    // Node 3 leads the next term, and an entry of its own stands in that place.
+    let next = term.next();
+    let prev = LogId::new(term, Index(2));
+    let own = Entry::new(LogId::new(next, Index(3)), EntryKind::Noop, Bytes::new());
+    let mut block = Vec::new();
+    encode_entries(&[own], &mut block);
+    let append = frame(3, next.0, &[&log_id(prev), &3_u64.to_le_bytes(), &block]);
+    let fx = node.run([from(3, append)]);
+    assert_eq!(changed(&fx), [(7, Err(ReconfigureFate::Lost))]);
+    let members = node.replica.raft().config().voters();
+    assert_eq!(members.len(), 3, "as if it had never been asked for");
+}
+
+#[test]
+fn a_change_that_takes_too_long_is_of_unknown_outcome() {
+    let (mut node, term) = leading();
+    node.run([change(7, &[1, 2])]);
+    let fx = node.wait(Options::default().request_timeout_ns / MS);
+    assert_eq!(changed(&fx), [(7, Err(ReconfigureFate::Unknown))]);
+    // Whatever comes of it later, nobody is told twice.
+    let fx = node.run([from(2, durable(term, 3))]);
+    assert_eq!(changed(&fx), []);
 }
