@@ -164,6 +164,12 @@ impl Raft {
             let leader = self.leader;
             return Err(NotChanged::NotLeader { leader });
         };
+        if self.disk_stalls() {
+            return Err(NotChanged::DiskSlow);
+        }
+        if let Some(transfer) = &leadership.transfer {
+            return Err(NotChanged::Transferring { to: transfer.to() });
+        }
         if self.commit < leadership.first {
             return Err(NotChanged::TooEarly);
         }

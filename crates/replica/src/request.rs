@@ -46,6 +46,10 @@ pub(crate) struct Requests<M: StateMachine> {
     /// Commands for the next leader that can be reached.
     held: VecDeque<Waiting>,
     held_bytes: u64,
+    /// What held commands end as, should they wait too long.
+    held_for: ProposeFate,
+    /// No command is passed on before: the leader has just refused some, for a while.
+    give_at: Instant,
     /// Commands sent to the leader, by batch.
     forwarded: BTreeMap<u64, Forwarded>,
     next_batch: u64,
@@ -79,6 +83,8 @@ impl<M: StateMachine> Requests<M> {
         Self {
             held: VecDeque::new(),
             held_bytes: 0,
+            held_for: ProposeFate::NoLeader,
+            give_at: Instant(0),
             forwarded: BTreeMap::new(),
             next_batch: 1,
             logged: BTreeMap::new(),
@@ -126,6 +132,22 @@ impl<M: StateMachine> Requests<M> {
         for waiting in waiting {
             self.hold(waiting);
         }
+    }
+
+    /// The leader here, or the one asked, takes no commands now.
+    pub(crate) fn refused(&mut self, fate: ProposeFate) {
+        self.held_for = fate;
+    }
+
+    /// The leader that was asked takes no commands now, and would say so again at once.
+    pub(crate) fn pause(&mut self, now: Instant, fate: ProposeFate) {
+        self.refused(fate);
+        self.give_at = now.after(CHECK_NS);
+    }
+
+    /// Whether commands had better not be passed on yet.
+    pub(crate) fn are_paused(&self, now: Instant) -> bool {
+        now < self.give_at
     }
 
     /// The commands that have waited longest, up to about `bytes`; `None` if there are none.
@@ -179,6 +201,7 @@ impl<M: StateMachine> Requests<M> {
 
     /// The commands stand in the log from `first` on, or will once this node learns of it.
     pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
+        self.held_for = ProposeFate::NoLeader;
         for (place, waiting) in all.into_iter().enumerate() {
             let at = (Index(first.index.0 + place as u64), first.term);
             let request = (waiting.request, waiting.deadline);
@@ -259,6 +282,8 @@ impl<M: StateMachine> Requests<M> {
     /// The leader, or the way to it, is another: it may be asked at once.
     pub(crate) fn ask_at_once(&mut self) {
         self.read_at = Instant(0);
+        self.give_at = Instant(0);
+        self.held_for = ProposeFate::NoLeader;
     }
 
     /// The queries that can be answered once everything up to `applied` is applied.
@@ -283,7 +308,7 @@ impl<M: StateMachine> Requests<M> {
         self.check_at = now.after(CHECK_NS);
         for waiting in self.take_held(u64::MAX).unwrap_or_default() {
             if waiting.deadline <= now {
-                self.fail(waiting.request, ProposeFate::NoLeader, out);
+                self.fail(waiting.request, self.held_for, out);
             } else {
                 self.hold(waiting);
             }

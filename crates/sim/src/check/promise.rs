@@ -64,6 +64,7 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::Beat { term, .. }
         | Message::BeatReply { term, .. }
         | Message::Commit { term, .. }
+        | Message::TimeoutNow { term }
         | Message::Snapshot { term, .. } => check_term(node, term),
     }
 }
