@@ -144,24 +144,28 @@ impl<M: StateMachine> Replica<M> {
                         .fail(waiting.request, ProposeFate::Unknown, out);
                 }
             }
-            Err(NotForwarded::NotLeader) => {
-                self.depose();
-                self.requests.hold_all(waiting);
-            }
-            // Not for long, one way or the other: this leader, if it stays, is asked again.
-            Err(NotForwarded::Transferring) => {
-                self.requests.pause(self.now, ProposeFate::NoLeader);
-                self.requests.hold_all(waiting);
-            }
-            Err(NotForwarded::DiskSlow) => {
-                self.requests.pause(self.now, ProposeFate::DiskSlow);
-                self.requests.hold_all(waiting);
-            }
             Err(NotForwarded::Busy) => {
                 for waiting in waiting {
                     self.requests.fail(waiting.request, ProposeFate::Busy, out);
                 }
             }
+            Err(why) => {
+                self.requests.hold_all(waiting);
+                // What a leader of the past says is no word on the present one.
+                if self.raft.leader() == Some(from) {
+                    self.on_not_taken(why);
+                }
+            }
+        }
+    }
+
+    /// The leader here took no commands: do not ask it again at once.
+    fn on_not_taken(&mut self, why: NotForwarded) {
+        match why {
+            // Not for long, one way or the other: this leader, if it stays, takes them soon.
+            NotForwarded::Transferring => self.requests.pause(self.now, ProposeFate::NoLeader),
+            NotForwarded::DiskSlow => self.requests.pause(self.now, ProposeFate::DiskSlow),
+            NotForwarded::NotLeader | NotForwarded::Busy => self.depose(),
         }
     }
 

@@ -216,7 +216,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Config { config, committed } => {
                     out.push(Output::Config { config, committed });
                 }
-                Effect::Role { leader, .. } => self.on_role(leader, out),
+                Effect::Role { leader, .. } => self.on_role(leader),
                 Effect::Transferred { to, result } => self.on_transferred(to, result, out),
                 Effect::Refused { from, why } => {
                     let why = why.into();
@@ -232,13 +232,13 @@ impl<M: StateMachine> Replica<M> {
         self.effects = effects;
     }
 
-    fn on_role(&mut self, leader: Option<NodeId>, out: &mut Vec<Output<M>>) {
+    fn on_role(&mut self, leader: Option<NodeId>) {
         if leader.is_some() && leader != self.last_leader {
             self.last_leader = leader;
             self.leader_changes += 1;
         }
         self.requests.ask_at_once();
-        self.requests.lose_forwarded(leader, out);
+        self.requests.hurry_forwarded(self.now, leader);
     }
 
     /// The leader known here said that it does not lead: leave it alone until the term, the
@@ -342,9 +342,7 @@ impl<M: StateMachine> Replica<M> {
         } else {
             self.links.remove(&peer);
             self.snapshots.sending.remove(&peer);
-            if self.raft.leader() == Some(peer) {
-                self.requests.lose_forwarded(None, out);
-            }
+            self.requests.lose_forwarded(peer, out);
         }
         self.core(CoreInput::Link { peer, up }, out);
     }

@@ -38,6 +38,8 @@ pub(crate) struct Asking<Q> {
 struct Forwarded {
     to: NodeId,
     waiting: Vec<Waiting>,
+    /// No answer is expected any more after this: another leads.
+    until: Option<Instant>,
 }
 
 /// All requests of one node's clients that have no outcome yet.
@@ -73,6 +75,10 @@ pub(crate) struct Requests<M: StateMachine> {
 
 /// How often deadlines are looked at: a request may wait this much longer than its limit.
 const CHECK_NS: u64 = 50_000_000;
+
+/// How long the answer of a leader is waited for that leads no more. It answers at once if it
+/// lives and is still connected, as after a transfer, and only its answer tells what was taken.
+const LAST_ANSWER_NS: u64 = 250_000_000;
 
 /// Reads under way, at most; further queries gather for the next one. Enough for a read per turn
 /// over any link, few enough to be asked for again and again while a leader cannot answer.
@@ -168,7 +174,9 @@ impl<M: StateMachine> Requests<M> {
     pub(crate) fn forward(&mut self, to: NodeId, waiting: Vec<Waiting>) -> u64 {
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.forwarded.insert(batch, Forwarded { to, waiting });
+        let until = None;
+        self.forwarded
+            .insert(batch, Forwarded { to, waiting, until });
         batch
     }
 
@@ -182,13 +190,24 @@ impl<M: StateMachine> Requests<M> {
             .map(|forwarded| forwarded.waiting)
     }
 
-    /// The leader is another, or the link to it broke: batches without an answer may or may not
-    /// have been taken.
-    pub(crate) fn lose_forwarded(&mut self, unless: Option<NodeId>, out: &mut Vec<Output<M>>) {
-        let lost: Vec<u64> = self
-            .forwarded
-            .iter()
-            .filter(|(_, batch)| Some(batch.to) != unless)
+    /// The leader is another: who led before has little time left to say what it took.
+    pub(crate) fn hurry_forwarded(&mut self, now: Instant, leader: Option<NodeId>) {
+        for batch in self.forwarded.values_mut() {
+            if Some(batch.to) != leader {
+                batch.until.get_or_insert(now.after(LAST_ANSWER_NS));
+            }
+        }
+    }
+
+    /// The link to `peer` broke: what was sent over it may or may not have been taken.
+    pub(crate) fn lose_forwarded(&mut self, peer: NodeId, out: &mut Vec<Output<M>>) {
+        self.lose_batches(|batch| batch.to == peer, out);
+    }
+
+    fn lose_batches(&mut self, is_lost: impl Fn(&Forwarded) -> bool, out: &mut Vec<Output<M>>) {
+        let batches = self.forwarded.iter();
+        let lost: Vec<u64> = batches
+            .filter(|(_, batch)| is_lost(batch))
             .map(|(&number, _)| number)
             .collect();
         for number in lost {
@@ -313,14 +332,12 @@ impl<M: StateMachine> Requests<M> {
                 self.hold(waiting);
             }
         }
-        let mut late = Vec::new();
-        for batch in self.forwarded.values_mut() {
+        let too_late = |batch: &Forwarded| {
             let expired = batch.waiting.iter().all(|waiting| waiting.deadline <= now);
-            if expired {
-                late.extend(batch.waiting.drain(..).map(|waiting| waiting.request));
-            }
-        }
-        self.forwarded.retain(|_, batch| !batch.waiting.is_empty());
+            expired || batch.until.is_some_and(|until| until <= now)
+        };
+        self.lose_batches(too_late, out);
+        let mut late = Vec::new();
         self.logged.retain(|_, &mut (request, deadline)| {
             if deadline <= now {
                 late.push(request);

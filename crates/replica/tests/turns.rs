@@ -582,3 +582,28 @@ fn a_leader_whose_disk_hangs_hands_over_unasked() {
     let fx = node.turn([from(2, beat(term.next(), 2, 0))]);
     assert_eq!(transfers(&fx), [(None, Ok(NodeId(2)))]);
 }
+
+#[test]
+fn a_command_passed_on_to_a_leader_that_is_replaced_has_the_fate_that_this_one_tells() {
+    let passed_on = || {
+        let mut node = Node::new(|_| ());
+        node.follow(Term(1));
+        let sent = frames_to(&node.run([propose(1)]), 2);
+        assert!(sent.iter().any(|f| f[0] == 18), "passed on: {sent:?}");
+        let fx = node.run([from(3, beat(Term(2), 0, 0))]);
+        assert_eq!(fates(&fx), [], "node 2 may still say what it did");
+        node
+    };
+    // It took nothing: the command goes to the new leader, which is not blamed for that.
+    let fx = passed_on().run([from(2, frame(19, 1, &[&[1]]))]);
+    assert_eq!(kinds_to(&fx, 3), [18]);
+    // It took the command: the place it names decides.
+    let mut node = passed_on();
+    node.run([from(2, forward_reply(1, LogId::new(Term(1), Index(1))))]);
+    assert_eq!(fates(&node.wait(1000)), []);
+    // It says nothing, or its connection breaks: nobody knows.
+    let unknown = [(1, ProposeFate::Unknown)];
+    assert_eq!(fates(&passed_on().wait(300)), unknown);
+    let [down, _] = links(false);
+    assert_eq!(fates(&passed_on().run([down])), unknown);
+}
