@@ -2,7 +2,7 @@
 //! Never changed while the node runs.
 //!
 //! # Source
-//! Raft paper §5.6 (timing), §9.3; dissertation §9.
+//! Raft paper §5.6 (timing), §9.3; dissertation §9; rule R10 for slow disks.
 
 /// Limits and timeouts of one node. Durations are nanoseconds of the caller's clock.
 #[derive(Clone, Debug)]
@@ -21,6 +21,19 @@ pub struct Options {
     pub rests: bool,
     /// Appends on their way to one peer, at most.
     pub inflight_max: usize,
+    /// The age of a write under way from which the disk counts as slow (rule R10): a leader then
+    /// takes no proposals and hands over to a node whose disk keeps up, and a follower asks for no
+    /// election. Well above what a sync takes, and below `election_ns`. `u64::MAX` switches it
+    /// off; zero makes no sense, since every write is under way for a while.
+    pub disk_slow_ns: u64,
+    /// How early this node asks for an election, against the others: with the highest as early as
+    /// it may, with zero as much as one election timeout later. A preference, not a right: who is
+    /// alone with a quorum leads at any priority, and a leader of low priority stays.
+    ///
+    /// Give all nodes near the clients the highest, and those that should lead only in need less:
+    /// with a difference of 255 the lower one always lets the other go first, with less it does so
+    /// more often than not.
+    pub priority: u8,
 }
 
 impl Default for Options {
@@ -33,6 +46,8 @@ impl Default for Options {
             election_ns: 1000 * MILLISECOND,
             rests: false,
             inflight_max: 256,
+            disk_slow_ns: 500 * MILLISECOND,
+            priority: u8::MAX,
         }
     }
 }

@@ -1,24 +1,27 @@
 //! The one queue of durable writes, and what is known to be safe.
-//! Never writes: it numbers the writes and remembers what waits for them.
+//! Never writes: it numbers the writes and remembers what waits for them, and since when.
 //!
 //! # Source
 //! Raft paper, Figure 2, persistent state ("updated on stable storage before responding to
-//! RPCs"); dissertation §10.2.1; rules R1 to R3.
+//! RPCs"); dissertation §10.2.1; rules R1 to R3 and R10.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::effect::{Effect, Write};
-use crate::message::Message;
+use crate::message::{Message, Pace};
 use crate::raft::Raft;
-use crate::types::{Entries, Index, LogId, NodeId, Term, WriteId};
+use crate::types::{Entries, Index, Instant, LogId, NodeId, Term, WriteId};
 
 /// What has been issued, what is durable, and what may be said only then.
 #[derive(Clone, Debug)]
 pub(crate) struct Durable {
     next: WriteId,
-    /// Writes not yet durable, with the end of the log as each will leave it.
-    pending: VecDeque<(WriteId, Index)>,
+    /// Writes not yet durable, with the end of the log as each will leave it, and when each was
+    /// issued.
+    pending: VecDeque<(WriteId, Index, Instant)>,
+    /// When the disk last answered later than it should.
+    late_at: Option<Instant>,
     /// The end of the log that is safe.
     index: Index,
     /// The write that makes the latest term and vote safe.
@@ -35,6 +38,7 @@ impl Durable {
         Self {
             next,
             pending: VecDeque::new(),
+            late_at: None,
             index: last,
             hard: upto,
             upto,
@@ -56,7 +60,7 @@ impl Durable {
     /// a late acknowledgement of the old entries would count for the new ones.
     fn truncate(&mut self, from: Index) {
         self.index = self.index.min(from.prev());
-        for (_, last) in &mut self.pending {
+        for (_, last, _) in &mut self.pending {
             *last = (*last).min(from.prev());
         }
     }
@@ -65,11 +69,15 @@ impl Durable {
     /// log that ends before it is void at recovery.
     pub(crate) fn covered(&mut self, base: Index) {
         self.index = self.index.max(base);
-        for (_, last) in &mut self.pending {
+        for (_, last, _) in &mut self.pending {
             *last = (*last).max(base);
         }
     }
 }
+
+/// For so many times the limit a disk that answered late is remembered: where every disk is slower
+/// than the limit, leadership stays with one of them instead of going round.
+const LATE_FOR_LIMITS: u64 = 4;
 
 /// The parts of a [`Write`] that the rooms decide.
 #[derive(Default)]
@@ -97,7 +105,7 @@ impl Raft {
         }
         self.durable
             .pending
-            .push_back((id, self.log.last_id().index));
+            .push_back((id, self.log.last_id().index, self.now));
         fx.push(Effect::Persist(Write {
             id,
             hard: self.hard,
@@ -106,6 +114,30 @@ impl Raft {
             append: change.append,
             internal: change.internal,
         }));
+    }
+
+    /// When the oldest write under way was or will be under way for too long; never without one.
+    pub(crate) fn disk_stalls_at(&self) -> Option<Instant> {
+        let &(_, _, issued_at) = self.durable.pending.front()?;
+        Some(issued_at.after(self.options.disk_slow_ns))
+    }
+
+    /// Whether the oldest write under way is too old (rule R10).
+    pub(crate) fn disk_stalls(&self) -> bool {
+        self.disk_stalls_at().is_some_and(|at| self.now >= at)
+    }
+
+    /// How the disk keeps up.
+    pub(crate) fn disk_pace(&self) -> Pace {
+        let memory_ns = self.options.disk_slow_ns.saturating_mul(LATE_FOR_LIMITS);
+        let lately = |at| self.now.since(at) < memory_ns;
+        if self.disk_stalls() {
+            Pace::Stalled
+        } else if self.durable.late_at.is_some_and(lately) {
+            Pace::Late
+        } else {
+            Pace::Quick
+        }
     }
 
     /// Sends `message` once the term and vote it stands on are safe; at once if they are.
@@ -133,19 +165,28 @@ impl Raft {
         if upto >= self.durable.next {
             return self.halt("a write was acknowledged that was never issued", fx);
         }
+        let (now, late_ns) = (self.now, self.options.disk_slow_ns);
         let durable = &mut self.durable;
         durable.upto = durable.upto.max(upto);
-        while let Some(&(id, last)) = durable.pending.front() {
+        while let Some(&(id, last, issued_at)) = durable.pending.front() {
             if id > upto {
                 break;
+            }
+            if now.since(issued_at) >= late_ns {
+                durable.late_at = Some(now);
             }
             durable.index = last;
             durable.pending.pop_front();
         }
         if durable.hard_is_safe() {
-            let term = self.hard.term;
-            for (spoken_in, to, message) in core::mem::take(&mut durable.waiting) {
+            let waiting = core::mem::take(&mut durable.waiting);
+            let (term, pace) = (self.hard.term, self.disk_pace());
+            for (spoken_in, to, mut message) in waiting {
                 if spoken_in == term {
+                    if let Message::BeatReply { disk, .. } = &mut message {
+                        // How the disk is has changed: it has answered.
+                        *disk = pace;
+                    }
                     fx.push(Effect::Send { to, message });
                 }
             }

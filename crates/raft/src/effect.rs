@@ -2,7 +2,7 @@
 //! Never a callback: a run of a node is the list of its inputs.
 //!
 //! # Source
-//! Rules R2, R4 and R5 of ARCHITECTURE.md.
+//! Rules R2, R4, R5 and R11 of ARCHITECTURE.md.
 
 use alloc::string::String;
 use core::fmt;
@@ -106,6 +106,14 @@ pub enum Effect {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
+    /// A transfer of leadership is over; exactly one for each that [`crate::Raft::transfer`] took,
+    /// and for each that a leader began because its disk is slow.
+    Transferred {
+        /// Who was to lead.
+        to: NodeId,
+        /// This node gave way to a newer term, most likely `to`'s; or why it did not.
+        result: Result<(), TransferFailed>,
+    },
     /// A peer sent what no correct peer sends; it was ignored (rule R12).
     Refused {
         /// The peer.
@@ -174,6 +182,13 @@ pub enum NotTaken {
         /// That node, once one is known.
         leader: Option<NodeId>,
     },
+    /// This node is handing its leadership over: retry there, or here if that fails.
+    Transferring {
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// This node leads, but its disk does not keep up: retry once another leads or it answers.
+    DiskSlow,
     /// The node has halted.
     Halted,
 }
@@ -200,6 +215,13 @@ pub enum NotChanged {
     Invalid(&'static str),
     /// Fewer than a majority of the new voters answer now: nothing could be committed any more.
     LosesQuorum,
+    /// This node is handing its leadership over: retry there, or here if that fails.
+    Transferring {
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// This node leads, but its disk does not keep up: retry once another leads or it answers.
+    DiskSlow,
     /// The node has halted.
     Halted,
 }
@@ -214,9 +236,52 @@ impl fmt::Display for NotChanged {
             Self::Stale { .. } => write!(f, "the members are not the ones expected"),
             Self::Invalid(why) => write!(f, "{why}"),
             Self::LosesQuorum => write!(f, "fewer than a majority of the new voters answer now"),
+            Self::Transferring { to } => write!(f, "node {:x} is to lead: ask there soon", to.0),
+            Self::DiskSlow => write!(f, "the leader's disk is slow: ask again soon"),
             Self::Halted => write!(f, "the node has halted"),
         }
     }
+}
+
+/// Why a transfer of leadership was not begun; nothing changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TransferRefused {
+    /// Another node leads, or none: ask there.
+    NotLeader {
+        /// That node, once one is known.
+        leader: Option<NodeId>,
+    },
+    /// The target has no vote in the configuration in force, or is not known at all.
+    NotVoter,
+    /// The target leads already: it is this node.
+    Itself,
+    /// Another transfer is under way.
+    UnderWay {
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// There is no other voter that is heard and whose disk keeps up.
+    NobodyFit,
+    /// The node has halted.
+    Halted,
+}
+
+/// Why a transfer of leadership that was begun has failed. But for `LeadershipLost`, this node
+/// leads on and takes proposals again, unless its disk stalls; the target may still win an election
+/// it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TransferFailed {
+    /// The target did not take over within an election timeout.
+    TimedOut,
+    /// The node stopped leading without having heard of a newer term.
+    LeadershipLost,
+    /// The transfer was begun because of a slow disk, and the target's has become slow too, or it
+    /// has fallen silent.
+    TargetUnfit,
+    /// The slow disk because of which the transfer was begun has answered.
+    Needless,
 }
 
 /// Why a read has no index; asking again is always safe.

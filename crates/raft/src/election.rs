@@ -3,12 +3,14 @@
 //!
 //! # Source
 //! Raft paper §5.2, §5.4.1; dissertation §3.4, §4.2.3 (disruptive servers), §6.2 (a leader that
-//! lost its quorum), §9.6 (pre-vote).
+//! lost its quorum), §9.6 (pre-vote), §3.10 (an election that the leader asked for); rule R10 for
+//! slow disks. Priorities are ours.
 
 use alloc::vec::Vec;
 
+use crate::config::Options;
 use crate::durable::Change;
-use crate::effect::Effect;
+use crate::effect::{Effect, TransferFailed};
 use crate::message::Message;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
@@ -24,18 +26,25 @@ pub(crate) struct Election {
     deadline: Instant,
     /// When the leader of the current term was last heard.
     heard_at: Option<Instant>,
+    /// When this node last began to stand, and how long its own vote took to be durable.
+    stood_at: Instant,
+    vote_took_ns: u64,
 }
 
 impl Election {
     /// The first election after a start comes early: with pre-vote it disturbs nobody, and a
     /// cluster that starts together need not wait out a full timeout.
-    pub(crate) fn new(seed: u64, now: Instant, election_ns: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let deadline = now.after(election_ns / 10 + dice.below(election_ns / 5));
+    pub(crate) fn new(now: Instant, options: &Options) -> Self {
+        let mut dice = Dice::new(options.seed);
+        let (least, spread) = (options.election_ns / 10, options.election_ns / 5);
+        let wait = least + dice.below(spread) + handicap(options.priority, spread);
+        let deadline = now.after(wait);
         Self {
             dice,
             deadline,
             heard_at: None,
+            stood_at: now,
+            vote_took_ns: 0,
         }
     }
 
@@ -49,12 +58,21 @@ impl Election {
     }
 }
 
+/// How much longer a node of this priority waits where others wait up to `span_ns`: none at the
+/// highest, as much again at the lowest. It is bounded, so priority never costs liveness.
+fn handicap(priority: u8, span_ns: u64) -> u64 {
+    let highest = u64::from(u8::MAX);
+    span_ns / highest * (highest - u64::from(priority))
+}
+
 impl Raft {
-    /// Waits for a leader anew: between one and two election timeouts from now.
+    /// Waits for a leader anew: between one and two election timeouts from now, and longer with a
+    /// low priority.
     pub(crate) fn be_patient(&mut self) {
         let election_ns = self.options.election_ns;
         let extra = self.election.dice.below(election_ns);
-        self.election.deadline = self.now.after(election_ns + extra);
+        let wait = election_ns + extra + handicap(self.options.priority, election_ns);
+        self.election.deadline = self.now.after(wait);
     }
 
     /// The rightful leader of the current term was heard.
@@ -83,6 +101,13 @@ impl Raft {
     pub(crate) fn follow(&mut self, term: Term, leader: Option<NodeId>, fx: &mut Vec<Effect>) {
         assert!(term >= self.hard.term, "terms never decrease");
         self.lose_reads(fx);
+        let gave_way = term > self.hard.term;
+        let outcome = if gave_way {
+            Ok(())
+        } else {
+            Err(TransferFailed::LeadershipLost)
+        };
+        self.end_transfer(outcome, fx);
         if term > self.hard.term {
             self.hard.term = term;
             self.hard.voted_for = None;
@@ -108,7 +133,8 @@ impl Raft {
     pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
         self.be_patient();
         self.lose_reads(fx);
-        if !self.may_stand() {
+        // A node that cannot make its own vote durable could only stand in others' way.
+        if !self.may_stand() || self.disk_stalls() {
             return;
         }
         let mut tally = Tally {
@@ -125,10 +151,21 @@ impl Raft {
     }
 
     /// Stands for election in the next term. Nothing leaves before term and own vote are durable.
-    fn campaign(&mut self, fx: &mut Vec<Effect>) {
+    ///
+    /// `transfer`: the leader asked for it.
+    fn campaign(&mut self, transfer: bool, fx: &mut Vec<Effect>) {
+        if self.disk_stalls() {
+            return;
+        }
         self.hard.term = self.hard.term.next();
         self.hard.voted_for = Some(self.me);
-        self.role = Role::Candidate(Tally::default());
+        self.role = Role::Candidate(Tally {
+            transfer,
+            ..Tally::default()
+        });
+        self.leader = None;
+        self.election.heard_at = None;
+        self.election.stood_at = self.now;
         self.forget_verified();
         self.be_patient();
         self.persist(
@@ -141,6 +178,16 @@ impl Raft {
         self.tell_role(fx);
     }
 
+    /// The leader asks this node to lead in its place (dissertation §3.10). It knows that the whole
+    /// log is here; there is no need to ask whether an election could be won.
+    pub(crate) fn on_timeout_now(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
+        let follows = matches!(self.role, Role::Follower) && self.leader == Some(from);
+        if follows && self.may_stand() && !self.disk_stalls() {
+            self.lose_reads(fx);
+            self.campaign(true, fx);
+        }
+    }
+
     /// A candidate's own vote has become durable: count it and ask for the others' (rule R1).
     pub(crate) fn announce_candidacy(&mut self, fx: &mut Vec<Effect>) {
         let safe = self.durable.hard_is_safe();
@@ -151,6 +198,12 @@ impl Raft {
             }
             _ => return,
         }
+        // The voters' disks may be as slow as this one was; asking anew each time before they
+        // have answered would elect nobody, ever.
+        let took_ns = self.now.since(self.election.stood_at);
+        self.election.vote_took_ns = took_ns;
+        let least = self.now.after(took_ns.saturating_mul(2));
+        self.election.deadline = self.election.deadline.max(least);
         self.ask_for_votes(None, fx);
         self.count_votes(fx);
     }
@@ -167,14 +220,19 @@ impl Raft {
         } else {
             self.hard.term
         };
-        let last = self.log.last_id();
+        let (last, transfer) = (self.log.last_id(), tally.transfer);
         let config = self.membership.current();
         for to in config.peers_of(self.me) {
             let asked = only.is_none_or(|id| id == to);
             if asked && config.is_voter(to) && !tally.votes.contains_key(&to) {
                 fx.push(Effect::Send {
                     to,
-                    message: Message::Vote { term, pre, last },
+                    message: Message::Vote {
+                        term,
+                        pre,
+                        transfer,
+                        last,
+                    },
                 });
             }
         }
@@ -245,7 +303,9 @@ impl Raft {
             } else {
                 0
             };
-            let soon = least + self.election.dice.below(tenth);
+            // To be parted, candidates must stand further apart than their votes take.
+            let spread = tenth.max(self.election.vote_took_ns.saturating_mul(4));
+            let soon = least + self.election.dice.below(spread);
             self.election.deadline = self.election.deadline.min(self.now.after(soon));
         }
         self.count_votes(fx);
@@ -261,7 +321,7 @@ impl Raft {
             return;
         }
         if pre {
-            self.campaign(fx)
+            self.campaign(false, fx)
         } else {
             self.lead(fx)
         }
@@ -292,12 +352,16 @@ impl Raft {
         if let Role::Leader(leadership) = &mut self.role {
             if let Some(progress) = leadership.peers.get_mut(&peer) {
                 progress.restart();
+                if !up {
+                    progress.cut_off();
+                }
             }
         } else if up {
             self.ask_for_votes(Some(peer), fx);
         } else if self.leader == Some(peer) {
             self.election.heard_at = None;
-            let soon = self.election.dice.below(self.options.election_ns / 20);
+            let spread = self.options.election_ns / 20;
+            let soon = self.election.dice.below(spread) + handicap(self.options.priority, spread);
             self.election.deadline = self.now.after(soon);
         }
     }

@@ -67,7 +67,8 @@ impl Raft {
                     .find(|(_, p)| p.matched() > last.index);
                 check(ahead.is_none(), || {
                     format!("a follower is ahead: {ahead:?}")
-                })
+                })?;
+                self.audit_transfer(leadership)
             }
             Role::Candidate(_) => check(self.hard.voted_for == Some(self.me), || {
                 "a candidate that voted for another".to_string()

@@ -12,8 +12,9 @@
 //! |---|---|---|
 //! | terms, who answers which message | Figure 2 | [`raft`] |
 //! | roles and what each owns | §5.1, Figure 4 | `role` |
-//! | elections, pre-vote, quorum check | §5.2, §5.4.1 | `election` |
+//! | elections, pre-vote, quorum check, priority | §5.2, §5.4.1 | `election` |
 //! | AppendEntries, both sides | §5.3 | `replication`, `progress` |
+//! | handing leadership over, to order or from a slow disk | dissertation §3.10 | [`transfer`] |
 //! | what is committed | §5.4.2, Figure 8 | `commit` |
 //! | majorities | §5.2, §6 | [`quorum`] |
 //! | who takes part | §6 | [`configuration`] |
@@ -28,8 +29,8 @@
 //!
 //! # How to drive it
 //!
-//! Call [`Raft::step`] with each [`Input`], [`Raft::propose`] and [`Raft::read`] for clients,
-//! and carry out the [`Effect`]s in order. There is one rule to obey: durable writes form one
+//! Call [`Raft::step`] with each [`Input`], [`Raft::propose`] and [`Raft::read`] for clients and
+//! [`Raft::transfer`] for operators, and carry out the [`Effect`]s in order. There is one rule to obey: durable writes form one
 //! queue ([`Effect::Persist`]), and [`Input::Persisted`] acknowledges a prefix of it. Every
 //! [`Effect::Send`] may leave at once. Entries are *pulled*: when a link has room, ask
 //! [`Raft::pull`], take what fits, and send the header that [`Raft::sent`] returns with the
@@ -60,12 +61,16 @@ mod replication;
 mod rest;
 mod role;
 mod snapshot;
+pub mod transfer;
 pub mod types;
 
 pub use config::Options;
 pub use configuration::Config;
-pub use effect::{Effect, Input, NotChanged, NotTaken, Pull, ReadLost, Recovered, RoleName, Write};
-pub use message::{AppendResult, Message};
+pub use effect::{
+    Effect, Input, NotChanged, NotTaken, Pull, ReadLost, Recovered, RoleName, TransferFailed,
+    TransferRefused, Write,
+};
+pub use message::{AppendResult, Message, Pace};
 pub use raft::Raft;
 pub use types::{
     Entries, HardState, Incarnation, Index, Instant, LogId, NodeId, ReadId, Term, WriteId,

@@ -165,6 +165,12 @@ impl Raft {
             let leader = self.leader;
             return Err(NotChanged::NotLeader { leader });
         };
+        if self.disk_stalls() {
+            return Err(NotChanged::DiskSlow);
+        }
+        if let Some(transfer) = &leadership.transfer {
+            return Err(NotChanged::Transferring { to: transfer.to() });
+        }
         if self.commit < leadership.first {
             return Err(NotChanged::TooEarly);
         }
@@ -320,7 +326,8 @@ impl Raft {
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation
-    /// §4.2.2). The others learn of the commitment first.
+    /// §4.2.2). The others learn of the commitment first, and the fittest of them need not wait for
+    /// its timer.
     fn leave_office(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit) = (self.hard.term, self.commit);
         if let Role::Leader(leadership) = &self.role {
@@ -328,6 +335,10 @@ impl Raft {
                 let message = Message::Commit { term, commit };
                 fx.push(Effect::Send { to, message });
             }
+        }
+        if let Some(to) = self.fittest() {
+            let message = Message::TimeoutNow { term };
+            fx.push(Effect::Send { to, message });
         }
         self.follow(term, None, fx);
     }

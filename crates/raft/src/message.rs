@@ -2,7 +2,7 @@
 //! Never carries payload: the driver sends entries' bodies beside the header.
 //!
 //! # Source
-//! Raft paper, Figures 2 and 13; dissertation §9.6 (pre-vote), §6.4 (reads).
+//! Raft paper, Figures 2 and 13; dissertation §9.6 (pre-vote), §6.4 (reads), §3.10 (transfer).
 
 use crate::types::{Entries, Index, LogId, ReadId, Term};
 
@@ -15,6 +15,9 @@ pub enum Message {
         term: Term,
         /// Only asking: no state changes on either side.
         pre: bool,
+        /// The leader has asked for this election: it is heeded although that leader was heard
+        /// just now (dissertation §3.10, §4.2.3).
+        transfer: bool,
         /// The identity of the candidate's last entry.
         last: LogId,
     },
@@ -58,6 +61,13 @@ pub enum Message {
         term: Term,
         /// The read round of the heartbeat answered.
         round: u64,
+        /// How the follower's disk keeps up (rule R10).
+        disk: Pace,
+    },
+    /// The leader asks a follower that holds its whole log to stand for election at once.
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
     },
     /// The leader falls silent because nothing happens: it is to be taken for alive until it speaks
     /// again or the connection breaks. Not answered.
@@ -98,6 +108,18 @@ pub enum Message {
         /// The read index.
         at: Option<Index>,
     },
+}
+
+/// How a node's disk keeps up with its writes (rule R10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pace {
+    /// As it should.
+    #[default]
+    Quick,
+    /// It has answered late a while ago: the node can vote, but others are better to lead.
+    Late,
+    /// A write is under way for too long: the node may never speak of it.
+    Stalled,
 }
 
 /// What became of an append.

@@ -6,6 +6,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::message::Pace;
 use crate::types::{Index, Instant};
 
 /// One follower, seen by the leader.
@@ -24,6 +25,8 @@ pub(crate) struct Progress {
     round: u64,
     /// The highest commit index sent to it.
     commit_sent: Index,
+    /// How the follower's disk keeps up, as it says itself.
+    disk: Pace,
 }
 
 /// How appends flow.
@@ -50,6 +53,7 @@ impl Progress {
             has_answered: false,
             round: 0,
             commit_sent: Index(0),
+            disk: Pace::Quick,
         }
     }
 
@@ -71,6 +75,10 @@ impl Progress {
 
     pub(crate) fn commit_sent(&self) -> Index {
         self.commit_sent
+    }
+
+    pub(crate) fn disk(&self) -> Pace {
+        self.disk
     }
 
     pub(crate) fn is_replicating(&self) -> bool {
@@ -96,15 +104,24 @@ impl Progress {
         self.has_answered = true;
     }
 
-    /// The follower could not be heard before `now`, and is to be heard again.
+    /// The follower could not be heard before `now`.
     pub(crate) fn excuse(&mut self, now: Instant) {
         self.heard_at = now;
+    }
+
+    /// The connection to the follower broke: it is to be heard again.
+    pub(crate) fn cut_off(&mut self) {
         self.has_answered = false;
     }
 
     /// Whether the follower answered in this term, not longer than `patience_ns` ago.
     pub(crate) fn answers(&self, now: Instant, patience_ns: u64) -> bool {
         self.has_answered && now.since(self.heard_at) < patience_ns
+    }
+
+    /// The follower says how its disk is.
+    pub(crate) fn told_disk(&mut self, disk: Pace) {
+        self.disk = disk;
     }
 
     /// The follower confirmed a read round.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::config::Options;
 use crate::durable::Durable;
-use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName};
+use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName, TransferFailed};
 use crate::election::Election;
 use crate::log::TermLog;
 use crate::membership::Membership;
@@ -79,7 +79,7 @@ impl Raft {
             // unacknowledged tail since.
             commit: applied.max(disk.commit_hint.min(last.index)),
             durable: Durable::new(disk.next_write, last.index),
-            election: Election::new(options.seed, now, options.election_ns),
+            election: Election::new(now, &options),
             follower: Follower::recovered(last, hard.term),
             reads: FollowerReads::default(),
             told: (hard.term, RoleName::Follower, None),
@@ -116,14 +116,22 @@ impl Raft {
         if self.halted {
             return;
         }
+        self.mind_transfer(fx);
         if let Err(why) = self.audit().and_then(|()| self.audit_step(&before)) {
             // Nothing that follows from a broken state may be written, sent or served.
             let broken = fx.split_off(start);
             self.halt(&why, fx);
             for effect in broken {
-                if let Effect::Read { id, .. } = effect {
-                    let result = Err(ReadLost::NoLeader);
-                    fx.push(Effect::Read { id, result });
+                match effect {
+                    Effect::Read { id, .. } => {
+                        let result = Err(ReadLost::NoLeader);
+                        fx.push(Effect::Read { id, result });
+                    }
+                    Effect::Transferred { to, .. } => {
+                        let result = Err(TransferFailed::LeadershipLost);
+                        fx.push(Effect::Transferred { to, result });
+                    }
+                    _ => {}
                 }
             }
         }
@@ -132,17 +140,20 @@ impl Raft {
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Instant {
         match &self.role {
-            Role::Leader(leadership) => leadership.beat_at,
+            Role::Leader(leadership) => {
+                // A disk that hangs causes no event: its lateness is one.
+                let leave_at = self.disk_leave_at().filter(|&at| at > self.now);
+                let until = leadership.transfer.as_ref().map(|t| t.until());
+                let more = leave_at.into_iter().chain(until);
+                more.fold(leadership.beat_at, Instant::min)
+            }
             _ => self.election.deadline(),
         }
     }
 
     fn on_deadline(&mut self, fx: &mut Vec<Effect>) {
-        if self.now < self.next_deadline() {
-            return;
-        }
         match &self.role {
-            Role::Leader(_) => {
+            Role::Leader(leadership) if self.now >= leadership.beat_at => {
                 self.dismiss();
                 self.advance_membership(fx);
                 if !self.rest(fx) {
@@ -150,6 +161,8 @@ impl Raft {
                     self.check_quorum(fx);
                 }
             }
+            Role::Leader(_) => {}
+            _ if self.now < self.election.deadline() => {}
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.pre_campaign(fx),
         }
     }
@@ -179,7 +192,9 @@ impl Raft {
             }
         }
         match message {
-            Message::Vote { term, pre, last } => self.on_vote(from, (term, pre), last, fx),
+            Message::Vote {
+                term, pre, last, ..
+            } => self.on_vote(from, (term, pre), last, fx),
             Message::VoteReply { term, pre, granted } => {
                 self.on_vote_reply(from, (term, pre), granted, fx);
             }
@@ -188,7 +203,13 @@ impl Raft {
             } => self.on_append(from, entries, commit, fx),
             Message::AppendReply { result, .. } => self.on_append_reply(from, result, fx),
             Message::Beat { commit, round, .. } => self.on_beat(from, commit, round, fx),
-            Message::BeatReply { round, .. } => self.on_beat_reply(from, round, fx),
+            Message::BeatReply { round, disk, .. } => {
+                if let Some(progress) = self.progress_mut(from) {
+                    progress.told_disk(disk);
+                }
+                self.on_beat_reply(from, round, fx);
+            }
+            Message::TimeoutNow { .. } => self.on_timeout_now(from, fx),
             Message::Commit { commit, .. } => {
                 self.heard_leader(from, fx);
                 self.learn_commit(commit, fx);
@@ -211,9 +232,10 @@ impl Raft {
                 ..
             } => return true,
             Message::ReadAsk { .. } | Message::ReadTell { .. } => return true,
-            Message::Vote { term, .. } => {
-                if term > self.hard.term && self.is_content() {
+            Message::Vote { term, transfer, .. } => {
+                if term > self.hard.term && self.is_content() && !transfer {
                     // A leader is heard: the candidate is disturbed, not the cluster (§4.2.3).
+                    // Unless that very leader asked for the election.
                     return false;
                 }
                 (term, false)
@@ -222,6 +244,7 @@ impl Raft {
             | Message::Beat { term, .. }
             | Message::Commit { term, .. }
             | Message::Rest { term, .. }
+            | Message::TimeoutNow { term }
             | Message::Snapshot { term, .. } => (term, true),
             Message::VoteReply { term, .. }
             | Message::AppendReply { term, .. }
@@ -235,6 +258,7 @@ impl Raft {
             let reply = Message::BeatReply {
                 term: self.hard.term,
                 round: 0,
+                disk: self.disk_pace(),
             };
             self.send_when_safe(from, reply, fx);
             return false;
@@ -253,6 +277,7 @@ impl Raft {
         let reply = Message::BeatReply {
             term: self.hard.term,
             round,
+            disk: self.disk_pace(),
         };
         self.send_when_safe(from, reply, fx);
         self.ask_reads_again(from, fx);
@@ -279,6 +304,7 @@ impl Raft {
     /// Takes no part from here on (rule R12).
     pub(crate) fn halt(&mut self, why: &str, fx: &mut Vec<Effect>) {
         self.lose_reads(fx);
+        self.end_transfer(Err(TransferFailed::LeadershipLost), fx);
         self.halted = true;
         fx.push(Effect::Halt {
             why: why.to_string(),
@@ -395,6 +421,7 @@ fn is_malformed(message: &Message) -> bool {
         | Message::AppendReply { term, .. }
         | Message::Beat { term, .. }
         | Message::BeatReply { term, .. }
+        | Message::TimeoutNow { term }
         | Message::Commit { term, .. } => only(term),
         Message::ReadAsk { .. } | Message::ReadTell { .. } => 0,
     };

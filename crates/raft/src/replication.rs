@@ -71,6 +71,9 @@ impl Raft {
             catching_up: BTreeMap::new(),
             first: last.index.next(),
             beat_at: self.now,
+            awake_since: self.now,
+            transfer: None,
+            handed_over: false,
         });
         self.leader = Some(self.me);
         self.tell_role(fx);
@@ -107,10 +110,17 @@ impl Raft {
         if self.is_halted() {
             return Err(NotTaken::Halted);
         }
-        if !matches!(self.role, Role::Leader(_)) {
+        let Role::Leader(leadership) = &self.role else {
             return Err(NotTaken::NotLeader {
                 leader: self.leader,
             });
+        };
+        if self.disk_stalls() {
+            return Err(NotTaken::DiskSlow);
+        }
+        if let Some(transfer) = &leadership.transfer {
+            // The target has to catch up with what there is.
+            return Err(NotTaken::Transferring { to: transfer.to() });
         }
         self.wake();
         let entries = Entries::run(self.log.last_id(), self.hard.term, count);
@@ -202,6 +212,7 @@ impl Raft {
                 },
             });
         }
+        self.urge_target(fx);
     }
 
     /// Tells followers of a commit index that no append has carried to them; called at the end of

@@ -38,19 +38,21 @@ impl Raft {
         true
     }
 
-    /// Whether every member answers and holds the whole log durably, all of it is committed, and
-    /// nobody waits for anything.
+    /// Whether every member has answered since this leader spoke again and holds the whole log
+    /// durably, all of it is committed, and nobody waits for anything.
     fn may_rest(&self) -> bool {
         let Role::Leader(leadership) = &self.role else {
             return false;
         };
         let last = self.log.last_id().index;
-        let patience_ns = self.options.election_ns;
+        let awake_since = leadership.awake_since;
         let mut peers = leadership.peers.values();
-        let held = peers.all(|p| p.matched() == last && p.answers(self.now, patience_ns));
+        let held = peers.all(|p| p.matched() == last && p.heard_at() > awake_since);
         let config = self.config();
         let settled = self.commit == last && !config.is_joint() && config.joining().is_empty();
-        settled && held && self.durable.index() == last && leadership.reads.is_idle()
+        let writes = self.disk_stalls_at().is_some();
+        let wanted = writes || leadership.transfer.is_some() || !leadership.reads.is_idle();
+        settled && held && !wanted
     }
 
     /// Whether no timer runs here: nothing happens until something comes from outside.
@@ -66,7 +68,7 @@ impl Raft {
         }
         let now = self.now;
         if let Role::Leader(leadership) = &mut self.role {
-            leadership.beat_at = now;
+            (leadership.beat_at, leadership.awake_since) = (now, now);
             leadership.peers.values_mut().for_each(|p| p.excuse(now));
         } else {
             self.be_patient();

@@ -10,6 +10,7 @@ use crate::effect::RoleName;
 use crate::membership::CatchUp;
 use crate::progress::Progress;
 use crate::read::LeaderReads;
+use crate::transfer::Transfer;
 use crate::types::{Index, Instant, NodeId};
 
 /// A role with its belongings: leaving it drops them.
@@ -38,6 +39,8 @@ pub(crate) struct Tally {
     pub(crate) votes: BTreeMap<NodeId, bool>,
     /// Whether the requests have left: not before one's own vote is durable (rule R1).
     pub(crate) announced: bool,
+    /// Whether the leader asked for this election: others heed it although they hear that leader.
+    pub(crate) transfer: bool,
 }
 
 impl Tally {
@@ -57,4 +60,12 @@ pub(crate) struct Leadership {
     pub(crate) first: Index,
     /// When the next heartbeat is due.
     pub(crate) beat_at: Instant,
+    /// When it began to speak, after the election or after a rest.
+    pub(crate) awake_since: Instant,
+    /// The transfer of this leadership that is under way.
+    pub(crate) transfer: Option<Transfer>,
+    /// Whether anyone was ever told in this term to take over. Such a word may be heard late, at
+    /// any time, and the election it causes asks nobody whether this leader is still heard: from
+    /// then on a lease would prove nothing. So it is never taken back within the term.
+    pub(crate) handed_over: bool,
 }

@@ -144,6 +144,18 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
             let taken = c.change(node(1), &target(&words[2..]), force);
             return vec![taken.map_or_else(|no| refusal(&no), |id| format!("begins at {id}"))];
         }
+        "transfer" => {
+            let begun = c.transfer(node(1), (words.len() > 2).then(|| node(2)));
+            return vec![begun.map_or_else(|no| format!("{no:?}"), |to| format!("to n{}", to.0))];
+        }
+        "hang" => drop(c.hung.insert(NodeId(node(1)))),
+        "unhang" => drop(c.hung.remove(&NodeId(node(1)))),
+        "priority" => {
+            let priority = count(2).expect("a priority") as u8;
+            c.priorities.insert(NodeId(node(1)), priority);
+            c.crash(node(1), usize::MAX);
+            c.restart(node(1));
+        }
         "read" => return vec![format!("asked as {}", c.read(node(1)))],
         "compact" => c.compact(node(1), count(2).expect("an index")),
         "install" => c.install(node(1)),

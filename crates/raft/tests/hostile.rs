@@ -71,10 +71,11 @@ fn some_configs(dice: &mut Dice, prev: Index) -> Vec<(Index, Config)> {
 fn message(dice: &mut Dice) -> Message {
     let (term, pre, granted) = (Term(number(dice)), dice.below(2) == 0, dice.below(2) == 0);
     let (commit, round) = (Index(number(dice)), number(dice));
-    match dice.below(12) {
+    match dice.below(13) {
         0 => Message::Vote {
             term,
             pre,
+            transfer: granted,
             last: place(dice),
         },
         1 => Message::VoteReply { term, pre, granted },
@@ -90,7 +91,11 @@ fn message(dice: &mut Dice) -> Message {
             commit,
             round,
         },
-        8 => Message::BeatReply { term, round },
+        8 => Message::BeatReply {
+            term,
+            round,
+            disk: if pre { Pace::Quick } else { Pace::Stalled },
+        },
         9 => Message::Snapshot {
             term,
             base: place(dice),
@@ -99,6 +104,7 @@ fn message(dice: &mut Dice) -> Message {
             id: ReadId(round),
             life: number(dice),
         },
+        11 => Message::TimeoutNow { term },
         _ => Message::ReadTell {
             id: ReadId(round),
             life: 0,
@@ -116,6 +122,10 @@ fn start(dice: &mut Dice) -> Solo {
     };
     if dice.below(2) == 0 {
         solo.raft.read(solo.now, ReadId(1), &mut Vec::new());
+    }
+    if dice.below(2) == 0 {
+        // A refusal is an answer too.
+        let _ = solo.raft.transfer(solo.now, None, &mut Vec::new());
     }
     solo
 }

@@ -134,10 +134,12 @@ fn a_new_server_is_added_once_a_round_is_shorter_than_an_election_timeout() {
     // Its first answer begins a round whose goal is the log as it stands.
     solo.hear(4, durable(term, last - 2));
     solo.propose(1);
+    solo.persist();
     solo.now = solo.now.after(Options::default().election_ns);
     solo.hear(2, durable(term, last));
     solo.hear(4, durable(term, last));
     assert_eq!(solo.raft.config().joining(), [n(4)], "that round was long");
+    solo.persist();
     solo.propose(1);
     holds_all(&mut solo, 4);
     assert_eq!(solo.raft.config().joining(), [], "the next one was not");
@@ -172,6 +174,7 @@ fn a_server_that_is_not_in_its_uncommitted_configuration_still_starts_elections(
     assert!(!solo.raft.config().is_voter(n(1)));
     solo.hear(2, beat_reply(solo.raft.term().0 + 1, 0));
     assert_eq!(solo.raft.role(), RoleName::Follower);
+    solo.persist();
     solo.deadline();
     assert_eq!(solo.raft.role(), RoleName::PreCandidate);
 }

@@ -61,6 +61,9 @@ struct Climate {
     straggler_ms: u64,
     sync_ms: u64,
     fate_ms: u64,
+    disk_slow_ms: u64,
+    /// Election priorities of the first nodes; the highest for all others.
+    priorities: Vec<u8>,
     client_ms: u64,
     /// Whether messages of one connection arrive in order, as TCP's do. Stragglers of earlier
     /// connections come late in any case.
@@ -94,6 +97,8 @@ impl Climate {
             delay_ms: part(pick(&[1, 10, 40])),
             straggler_ms: part(pick(&[100, 600])),
             sync_ms: part(pick(&[1, 10, 60, 200])),
+            disk_slow_ms: pick(&[election_ms / 5, election_ms / 2, u64::MAX]),
+            priorities: [0, 1].map(|_| pick(&[255, 255, 128, 0]) as u8).into(),
             fate_ms: part(pick(&[20, 60, 200])),
             client_ms: part(pick(&[4, 12])),
             in_order,
@@ -127,6 +132,10 @@ struct Tally {
     installs: u64,
     changes: u64,
     wipes: u64,
+    /// Transfers begun because somebody asked; those of all that ended in a newer term.
+    transfers: u64,
+    handed_over: u64,
+    hangs: u64,
 }
 
 impl Tally {
@@ -141,6 +150,9 @@ impl Tally {
         self.installs += other.installs;
         self.changes += other.changes;
         self.wipes += other.wipes;
+        self.transfers += other.transfers;
+        self.handed_over += other.handed_over;
+        self.hangs += other.hangs;
     }
 }
 
@@ -153,6 +165,8 @@ struct World {
     /// When the last message on each connection will arrive.
     arrival: BTreeMap<(NodeId, NodeId), Instant>,
     syncing: BTreeMap<u64, u64>,
+    /// Until when a node's disk answers nothing that it was not already about to answer.
+    hung: BTreeMap<u64, Instant>,
     fetching: BTreeMap<u64, u64>,
     peace: bool,
     tally: Tally,
@@ -172,6 +186,10 @@ impl World {
         for _ in 0..climate.spares {
             cluster.spare();
         }
+        cluster.options.disk_slow_ns = climate.disk_slow_ms.saturating_mul(MS);
+        for (at, &priority) in climate.priorities.iter().enumerate() {
+            cluster.priorities.insert(n(at as u64 + 1), priority);
+        }
         for at in cluster.ids() {
             cluster.crash(at, 0);
             cluster.restart(at);
@@ -187,6 +205,7 @@ impl World {
             order: 0,
             arrival: BTreeMap::new(),
             syncing: BTreeMap::new(),
+            hung: BTreeMap::new(),
             fetching: BTreeMap::new(),
             peace: false,
             tally: Tally::default(),
@@ -324,7 +343,11 @@ impl World {
             if !queue.is_empty() && !self.syncing.contains_key(&at) {
                 let upto = queue[self.dice.below(queue.len() as u64) as usize];
                 let most = if self.peace { 5 } else { self.climate.sync_ms };
-                let ms = self.dice.below(most);
+                let hung = self
+                    .hung
+                    .get(&at)
+                    .map_or(0, |end| end.since(self.cluster.now) / MS);
+                let ms = self.dice.below(most).max(hung);
                 self.syncing.insert(at, upto);
                 self.after_ms(ms, Event::Synced { at, life, upto });
             }
@@ -368,7 +391,7 @@ impl World {
         } else {
             victim
         };
-        match self.dice.below(20) {
+        match self.dice.below(24) {
             16..=18 if self.climate.changes => self.change(leader.unwrap_or(victim)),
             19 if self.climate.wipes => self.wipe(victim),
             0..=2 if self.cluster.is_up(victim) => self.crash(victim),
@@ -384,11 +407,29 @@ impl World {
                 self.cluster.heal();
                 self.links(victim, true);
             }
+            20..=21 => self.transfer(leader.unwrap_or(victim)),
+            22..=23 => self.hang(victim),
             _ if self.climate.compacts => self.compact(leader.unwrap_or(victim)),
             _ => {}
         }
         let ms = self.dice.below(self.climate.fate_ms);
         self.after_ms(ms, Event::Fate);
+    }
+
+    /// Asks a node to hand over, to anyone: itself, one that is cut off, or whom it likes best.
+    fn transfer(&mut self, at: u64) {
+        if self.cluster.is_up(at) {
+            let to = self.any_node();
+            let to = self.chance(70).then_some(to);
+            self.tally.transfers += u64::from(self.cluster.transfer(at, to).is_ok());
+        }
+    }
+
+    /// A node's disk answers no new write for up to three election timeouts.
+    fn hang(&mut self, at: u64) {
+        self.tally.hangs += 1;
+        let span = self.dice.below(3 * self.election_ns());
+        self.hung.insert(at, self.cluster.now.after(span));
     }
 
     fn crash(&mut self, at: u64) {
@@ -511,6 +552,7 @@ impl World {
     /// of it, and every read asked so far has its outcome.
     fn make_peace(&mut self) {
         self.peace = true;
+        self.hung.clear();
         // A backlog must not outlast the bound only because one entry fits a message.
         self.cluster.batch = u64::MAX;
         self.cluster.heal();
@@ -521,6 +563,7 @@ impl World {
         let start = self.cluster.now;
         let before = self.cluster.truth.committed.len() as u64;
         let open: Vec<_> = self.cluster.truth.open_reads.keys().copied().collect();
+        let open_transfers = self.cluster.truth.open_transfers.clone();
         loop {
             self.turn();
             let truth = &self.cluster.truth;
@@ -529,7 +572,11 @@ impl World {
             let behind = |&at: &u64| takes_part(at) && self.cluster.raft(at).commit().0 <= before;
             let behind = self.cluster.ids().into_iter().find(behind);
             let unanswered = open.iter().find(|key| truth.open_reads.contains_key(key));
-            if behind.is_none() && unanswered.is_none() {
+            let transferring = open_transfers.iter().find(|(at, to)| {
+                let still = truth.open_transfers.get(at);
+                still == Some(to)
+            });
+            if behind.is_none() && unanswered.is_none() && transferring.is_none() {
                 return;
             }
             let served = self.cluster.now.since(start) < PEACE_ELECTIONS * self.election_ns();
@@ -537,7 +584,7 @@ impl World {
             assert!(
                 served,
                 "in peace {commits} entries were committed; {behind:?} learnt of none; \
-                 {unanswered:?} has no outcome"
+                 {unanswered:?} and {transferring:?} have no outcome"
             );
         }
     }
@@ -559,6 +606,7 @@ fn run(seed: u64) -> Tally {
     world.tally.committed = truth.committed.len() as u64;
     world.tally.reads = truth.reads_served;
     world.tally.truncations = truth.truncations;
+    world.tally.handed_over = truth.transfers.0;
     world.tally
 }
 
@@ -608,5 +656,6 @@ fn no_run_breaks_a_promise_and_every_run_ends_serving() {
         // Runs that exercise nothing prove nothing.
         assert!(sum.elections > seeds.end && sum.reads > seeds.end && sum.lost_writes > seeds.end);
         assert!(sum.truncations > seeds.end / 4 && sum.installs > seeds.end / 4);
+        assert!(sum.handed_over > seeds.end / 5 && sum.hangs > seeds.end);
     }
 }

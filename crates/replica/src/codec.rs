@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Index, LogId, Message, ReadId, Term};
+use headwater_raft::{AppendResult, Index, LogId, Message, Pace, ReadId, Term};
 
 use crate::config_record::identities;
 use crate::entry::Entry;
@@ -56,6 +56,10 @@ pub fn message_of(frame: &Bytes) -> Option<Message> {
 pub(crate) enum NotForwarded {
     NotLeader = 1,
     Busy = 2,
+    /// It is handing its leadership over: it, or another, takes commands soon.
+    Transferring = 3,
+    /// Its disk does not keep up.
+    DiskSlow = 4,
 }
 
 mod kind {
@@ -69,6 +73,7 @@ mod kind {
     pub(super) const READ_ASK: u8 = 8;
     pub(super) const READ_TELL: u8 = 9;
     pub(super) const REST: u8 = 11;
+    pub(super) const TIMEOUT_NOW: u8 = 10;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -79,15 +84,19 @@ mod kind {
 pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
     let mut out = Vec::with_capacity(48 + entries_bytes(entries));
     match *message {
-        Message::Vote { term, pre, last } => {
+        Message::Vote {
+            term,
+            pre,
+            transfer,
+            last,
+        } => {
             put_head(&mut out, kind::VOTE, term.0);
-            out.push(u8::from(pre));
+            out.extend([pre, transfer].map(u8::from));
             put_log_id(&mut out, last);
         }
         Message::VoteReply { term, pre, granted } => {
             put_head(&mut out, kind::VOTE_REPLY, term.0);
-            out.push(u8::from(pre));
-            out.push(u8::from(granted));
+            out.extend([pre, granted].map(u8::from));
         }
         Message::Append {
             term,
@@ -117,10 +126,12 @@ pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
             put_u64(&mut out, commit.0);
             put_u64(&mut out, round);
         }
-        Message::BeatReply { term, round } => {
+        Message::BeatReply { term, round, disk } => {
             put_head(&mut out, kind::BEAT_REPLY, term.0);
             put_u64(&mut out, round);
+            out.push(byte_of_pace(disk));
         }
+        Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
         Message::Commit { term, commit } => {
             put_head(&mut out, kind::COMMIT, term.0);
             put_u64(&mut out, commit.0);
@@ -231,6 +242,8 @@ impl Frame {
                     0 => Ok(counted(reader.log_id()?)?),
                     1 => Err(NotForwarded::NotLeader),
                     2 => Err(NotForwarded::Busy),
+                    3 => Err(NotForwarded::Transferring),
+                    4 => Err(NotForwarded::DiskSlow),
                     _ => return Err(malformed("an unknown refusal")),
                 };
                 Self::ForwardReply {
@@ -253,6 +266,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::VOTE => Message::Vote {
             term,
             pre: flag(reader)?,
+            transfer: flag(reader)?,
             last: reader.log_id()?,
         },
         kind::VOTE_REPLY => Message::VoteReply {
@@ -279,7 +293,9 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::BEAT_REPLY => Message::BeatReply {
             term,
             round: reader.u64()?,
+            disk: pace_of_byte(byte(reader)?)?,
         },
+        kind::TIMEOUT_NOW => Message::TimeoutNow { term },
         kind::COMMIT => Message::Commit {
             term,
             commit: Index(reader.u64()?),
@@ -330,6 +346,23 @@ fn put_append_result(out: &mut Vec<u8>, result: AppendResult) {
             put_u64(out, prev.0);
             put_log_id(out, hint);
         }
+    }
+}
+
+fn byte_of_pace(pace: Pace) -> u8 {
+    match pace {
+        Pace::Quick => 0,
+        Pace::Late => 1,
+        Pace::Stalled => 2,
+    }
+}
+
+fn pace_of_byte(byte: u8) -> Result<Pace, Malformed> {
+    match byte {
+        0 => Ok(Pace::Quick),
+        1 => Ok(Pace::Late),
+        2 => Ok(Pace::Stalled),
+        _ => Err(malformed("an unknown pace")),
     }
 }
 

@@ -1,17 +1,18 @@
-//! Clients' requests on their way: commands to the leader's log, questions to a read index.
+//! Clients' requests on their way: commands to the leader's log, questions to a read index, and
+//! the wish that another should lead.
 //! Never forgets one: what is not taken waits, and `request` ends what waits too long.
 //!
 //! # Source
-//! Dissertation §6.2 (finding the leader), §6.4 (reads by the batch), §10.2.2 (batching).
+//! Dissertation §6.2 (finding the leader), §6.4 (reads by the batch), §10.2.2 (batching), §3.10.
 
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use headwater_raft::{Index, LogId, NodeId};
+use headwater_raft::{Index, LogId, NodeId, NotTaken, TransferFailed};
 
 use crate::codec::{Frame, NotForwarded};
 use crate::entry::{Entry, EntryKind};
-use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
+use crate::interface::{Output, ProposeFate, ReadFate, RequestId, TransferFate};
 use crate::machine::StateMachine;
 use crate::replica::Replica;
 use crate::request::{Asking, Waiting};
@@ -48,11 +49,14 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Gives the turn's commands to the leader: to the core here, or to another node. Without a
-    /// leader they wait for one.
+    /// leader they wait for one, and so they do while it hands over or its disk is slow.
     pub(crate) fn propose_held(&mut self, out: &mut Vec<Output<M>>) {
         let Some(leader) = self.reachable_leader() else {
             return;
         };
+        if leader != self.raft.me() && self.requests.are_paused(self.now) {
+            return;
+        }
         while let Some(waiting) = self
             .requests
             .take_held(self.options.message_bytes_max as u64)
@@ -60,8 +64,11 @@ impl<M: StateMachine> Replica<M> {
             let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
             if leader == self.raft.me() {
                 match self.append(commands, out) {
-                    Some(first) => self.requests.logged(first, waiting, out),
-                    None => return self.requests.hold_all(waiting),
+                    Ok(first) => self.requests.logged(first, waiting, out),
+                    Err(why) => {
+                        self.requests.refused(fate_of(why));
+                        return self.requests.hold_all(waiting);
+                    }
                 }
             } else {
                 let batch = self.requests.forward(leader, waiting);
@@ -71,10 +78,14 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// Appends commands to the leader's log; `None` if this node does not lead.
-    fn append(&mut self, commands: Vec<Bytes>, out: &mut Vec<Output<M>>) -> Option<LogId> {
+    /// Appends commands to the leader's log, or none of them.
+    fn append(
+        &mut self,
+        commands: Vec<Bytes>,
+        out: &mut Vec<Output<M>>,
+    ) -> Result<LogId, NotTaken> {
         let count = commands.len() as u64;
-        let first = self.raft.propose(self.now, count, &mut self.effects).ok()?;
+        let first = self.raft.propose(self.now, count, &mut self.effects)?;
         self.source = commands
             .into_iter()
             .enumerate()
@@ -84,7 +95,7 @@ impl<M: StateMachine> Replica<M> {
             })
             .collect();
         self.carry_out(out);
-        Some(first)
+        Ok(first)
     }
 
     /// A follower passes on its clients' commands.
@@ -102,7 +113,11 @@ impl<M: StateMachine> Replica<M> {
         let result = if commands.is_empty() || busy || long {
             Err(NotForwarded::Busy)
         } else {
-            self.append(commands, out).ok_or(NotForwarded::NotLeader)
+            self.append(commands, out).map_err(|why| match why {
+                NotTaken::Transferring { .. } => NotForwarded::Transferring,
+                NotTaken::DiskSlow => NotForwarded::DiskSlow,
+                _ => NotForwarded::NotLeader,
+            })
         };
         let frame = Frame::ForwardReply { batch, result }.encode();
         out.push(Output::Frame { to: from, frame });
@@ -129,16 +144,61 @@ impl<M: StateMachine> Replica<M> {
                         .fail(waiting.request, ProposeFate::Unknown, out);
                 }
             }
-            Err(NotForwarded::NotLeader) => {
-                self.depose();
-                self.requests.hold_all(waiting);
-            }
             Err(NotForwarded::Busy) => {
                 for waiting in waiting {
                     self.requests.fail(waiting.request, ProposeFate::Busy, out);
                 }
             }
+            Err(why) => {
+                self.requests.hold_all(waiting);
+                // What a leader of the past says is no word on the present one.
+                if self.raft.leader() == Some(from) {
+                    self.on_not_taken(why);
+                }
+            }
         }
+    }
+
+    /// The leader here took no commands: do not ask it again at once.
+    fn on_not_taken(&mut self, why: NotForwarded) {
+        match why {
+            // Not for long, one way or the other: this leader, if it stays, takes them soon.
+            NotForwarded::Transferring => self.requests.pause(self.now, ProposeFate::NoLeader),
+            NotForwarded::DiskSlow => self.requests.pause(self.now, ProposeFate::DiskSlow),
+            NotForwarded::NotLeader | NotForwarded::Busy => self.depose(),
+        }
+    }
+
+    // Leadership.
+
+    pub(crate) fn on_transfer(
+        &mut self,
+        request: RequestId,
+        to: Option<NodeId>,
+        out: &mut Vec<Output<M>>,
+    ) {
+        match self.raft.transfer(self.now, to, &mut self.effects) {
+            Ok(_) => self.transfer = Some(request),
+            Err(why) => out.push(Output::Transferred {
+                request: Some(request),
+                result: Err(TransferFate::Refused(why)),
+            }),
+        }
+        self.carry_out(out);
+    }
+
+    pub(crate) fn on_transferred(
+        &mut self,
+        to: NodeId,
+        result: Result<(), TransferFailed>,
+        out: &mut Vec<Output<M>>,
+    ) {
+        out.push(Output::Transferred {
+            request: self.transfer.take(),
+            result: result
+                .map(|()| to)
+                .map_err(|why| TransferFate::Failed { to, why }),
+        });
     }
 
     // Questions.
@@ -182,5 +242,13 @@ impl<M: StateMachine> Replica<M> {
             self.raft.read(self.now, id, &mut self.effects);
             self.carry_out(out);
         }
+    }
+}
+
+/// What a command ends as that waits too long for this to change.
+fn fate_of(why: NotTaken) -> ProposeFate {
+    match why {
+        NotTaken::DiskSlow => ProposeFate::DiskSlow,
+        _ => ProposeFate::NoLeader,
     }
 }

@@ -6,7 +6,10 @@
 
 use alloc::string::String;
 use bytes::Bytes;
-use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, NotChanged, Term, WriteId};
+use headwater_raft::{
+    Config, Incarnation, Index, LogId, NodeId, NotChanged, Term, TransferFailed, TransferRefused,
+    WriteId,
+};
 
 use crate::entry::LogOrder;
 use crate::machine::StateMachine;
@@ -34,6 +37,14 @@ pub enum Input<M: StateMachine> {
         query: M::Query,
         /// Whether the answer must be linearizable; if not, it comes at once.
         linearizable: bool,
+    },
+    /// This node is to hand its leadership over. Exactly one [`Output::Transferred`] follows, within
+    /// an election timeout. Commands that come meanwhile wait for whoever leads then.
+    Transfer {
+        /// The caller's name for it.
+        request: RequestId,
+        /// To whom; without a name to the voter that is best placed.
+        to: Option<NodeId>,
     },
     /// A frame from a peer, whole and in the order sent on one connection.
     Frame {
@@ -126,6 +137,13 @@ pub enum Output<M: StateMachine> {
         /// Its outcome.
         result: Result<(), ReconfigureFate>,
     },
+    /// A transfer of leadership is over.
+    Transferred {
+        /// Which was asked for; none if this node began it by itself, because its disk is slow.
+        request: Option<RequestId>,
+        /// Who was to lead, once this node has given way to a newer term; or why it did not.
+        result: Result<NodeId, TransferFate>,
+    },
     /// A peer sent what no correct peer of this version sends; it was not heard (rule R12).
     Refused {
         /// The peer.
@@ -140,8 +158,10 @@ pub enum Output<M: StateMachine> {
 /// What became of a proposal that was not applied here (rule R11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProposeFate {
-    /// No leader is known; surely not taken.
+    /// No leader took it in time: none was known, or it was handing over; surely not taken.
     NoLeader,
+    /// The leader's disk did not keep up in time, and nobody else could lead; surely not taken.
+    DiskSlow,
     /// Too many bytes wait to commit; surely not taken.
     Busy,
     /// Larger than the limit; surely not taken.
@@ -161,6 +181,20 @@ pub enum ReconfigureFate {
     Lost,
     /// It may have happened or may yet happen: time ran out. Look at the configuration.
     Unknown,
+}
+
+/// Why a transfer of leadership did not happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferFate {
+    /// It was not begun.
+    Refused(TransferRefused),
+    /// It was begun, and failed.
+    Failed {
+        /// Who was to lead.
+        to: NodeId,
+        /// Why it does not, as far as this node knows.
+        why: TransferFailed,
+    },
 }
 
 /// Why a query has no answer; asking again is always safe.
@@ -187,6 +221,12 @@ pub struct Options {
     pub heartbeat_ns: u64,
     /// The least silence before an election; the most is twice this.
     pub election_ns: u64,
+    /// The age of a write under way from which the disk counts as slow: the node then takes no
+    /// commands as a leader and hands over, and does not stand for election. `u64::MAX`: never.
+    pub disk_slow_ns: u64,
+    /// How early this node asks for an election, against the others; see
+    /// [`headwater_raft::Options`].
+    pub priority: u8,
     /// How long a request may wait for its outcome.
     pub request_timeout_ns: u64,
     /// The largest command.
@@ -216,6 +256,8 @@ impl Default for Options {
             life: 0,
             heartbeat_ns: 100 * MILLISECOND,
             election_ns: 1000 * MILLISECOND,
+            disk_slow_ns: 500 * MILLISECOND,
+            priority: u8::MAX,
             request_timeout_ns: 7000 * MILLISECOND,
             command_bytes_max: 2 << 20,
             uncommitted_bytes_max: 64 * MIB,

@@ -21,7 +21,7 @@ use crate::bodies::Bodies;
 use crate::codec::{Frame, encode_message};
 use crate::config_record::{config_entry, identities};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
-use crate::interface::{Input, Options, Output, ProposeFate, Status};
+use crate::interface::{Input, Options, Output, ProposeFate, RequestId, Status};
 use crate::machine::StateMachine;
 use crate::reconfigure::Changing;
 use crate::recovery::Recovered;
@@ -47,6 +47,8 @@ pub struct Replica<M: StateMachine> {
     last_append: Option<(Message, Bytes)>,
     /// A leader that said it no longer leads in this term: asking it again would be a loop.
     deposed: Option<(NodeId, Term)>,
+    /// The client's transfer of leadership that is under way.
+    pub(crate) transfer: Option<RequestId>,
     /// The last leader known, for counting changes.
     last_leader: Option<NodeId>,
     halted: bool,
@@ -65,6 +67,8 @@ impl<M: StateMachine> Replica<M> {
             life: options.life,
             heartbeat_ns: options.heartbeat_ns,
             election_ns: options.election_ns,
+            disk_slow_ns: options.disk_slow_ns,
+            priority: options.priority,
             ..headwater_raft::Options::default()
         };
         let core = headwater_raft::Recovered {
@@ -97,6 +101,7 @@ impl<M: StateMachine> Replica<M> {
             source: Vec::new(),
             last_append: None,
             deposed: None,
+            transfer: None,
             last_leader: None,
             halted: false,
             proposals: 0,
@@ -116,6 +121,7 @@ impl<M: StateMachine> Replica<M> {
             } => {
                 self.on_query(request, query, linearizable, out);
             }
+            Input::Transfer { request, to } => self.on_transfer(request, to, out),
             Input::Frame { from, frame } => self.on_frame(from, &frame, out),
             Input::Met { peer, disk } => self.core(CoreInput::Met { peer, disk }, out),
             Input::Link { peer, up } => self.on_link(peer, up, out),
@@ -210,7 +216,8 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Config { config, committed } => {
                     out.push(Output::Config { config, committed });
                 }
-                Effect::Role { leader, .. } => self.on_role(leader, out),
+                Effect::Role { leader, .. } => self.on_role(leader),
+                Effect::Transferred { to, result } => self.on_transferred(to, result, out),
                 Effect::Refused { from, why } => {
                     let why = why.into();
                     out.push(Output::Refused { from, why });
@@ -225,13 +232,13 @@ impl<M: StateMachine> Replica<M> {
         self.effects = effects;
     }
 
-    fn on_role(&mut self, leader: Option<NodeId>, out: &mut Vec<Output<M>>) {
+    fn on_role(&mut self, leader: Option<NodeId>) {
         if leader.is_some() && leader != self.last_leader {
             self.last_leader = leader;
             self.leader_changes += 1;
         }
         self.requests.ask_at_once();
-        self.requests.lose_forwarded(leader, out);
+        self.requests.hurry_forwarded(self.now, leader);
     }
 
     /// The leader known here said that it does not lead: leave it alone until the term, the
@@ -335,9 +342,7 @@ impl<M: StateMachine> Replica<M> {
         } else {
             self.links.remove(&peer);
             self.snapshots.sending.remove(&peer);
-            if self.raft.leader() == Some(peer) {
-                self.requests.lose_forwarded(None, out);
-            }
+            self.requests.lose_forwarded(peer, out);
         }
         self.core(CoreInput::Link { peer, up }, out);
     }

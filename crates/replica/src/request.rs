@@ -38,6 +38,8 @@ pub(crate) struct Asking<Q> {
 struct Forwarded {
     to: NodeId,
     waiting: Vec<Waiting>,
+    /// No answer is expected any more after this: another leads.
+    until: Option<Instant>,
 }
 
 /// All requests of one node's clients that have no outcome yet.
@@ -46,6 +48,10 @@ pub(crate) struct Requests<M: StateMachine> {
     /// Commands for the next leader that can be reached.
     held: VecDeque<Waiting>,
     held_bytes: u64,
+    /// What held commands end as, should they wait too long.
+    held_for: ProposeFate,
+    /// No command is passed on before: the leader has just refused some, for a while.
+    give_at: Instant,
     /// Commands sent to the leader, by batch.
     forwarded: BTreeMap<u64, Forwarded>,
     next_batch: u64,
@@ -70,6 +76,10 @@ pub(crate) struct Requests<M: StateMachine> {
 /// How often deadlines are looked at: a request may wait this much longer than its limit.
 const CHECK_NS: u64 = 50_000_000;
 
+/// How long the answer of a leader is waited for that leads no more. It answers at once if it
+/// lives and is still connected, as after a transfer, and only its answer tells what was taken.
+const LAST_ANSWER_NS: u64 = 250_000_000;
+
 /// Reads under way, at most; further queries gather for the next one. Enough for a read per turn
 /// over any link, few enough to be asked for again and again while a leader cannot answer.
 const READS_MAX: usize = 64;
@@ -79,6 +89,8 @@ impl<M: StateMachine> Requests<M> {
         Self {
             held: VecDeque::new(),
             held_bytes: 0,
+            held_for: ProposeFate::NoLeader,
+            give_at: Instant(0),
             forwarded: BTreeMap::new(),
             next_batch: 1,
             logged: BTreeMap::new(),
@@ -128,6 +140,22 @@ impl<M: StateMachine> Requests<M> {
         }
     }
 
+    /// The leader here, or the one asked, takes no commands now.
+    pub(crate) fn refused(&mut self, fate: ProposeFate) {
+        self.held_for = fate;
+    }
+
+    /// The leader that was asked takes no commands now, and would say so again at once.
+    pub(crate) fn pause(&mut self, now: Instant, fate: ProposeFate) {
+        self.refused(fate);
+        self.give_at = now.after(CHECK_NS);
+    }
+
+    /// Whether commands had better not be passed on yet.
+    pub(crate) fn are_paused(&self, now: Instant) -> bool {
+        now < self.give_at
+    }
+
     /// The commands that have waited longest, up to about `bytes`; `None` if there are none.
     pub(crate) fn take_held(&mut self, bytes: u64) -> Option<Vec<Waiting>> {
         let mut taken = Vec::new();
@@ -146,7 +174,9 @@ impl<M: StateMachine> Requests<M> {
     pub(crate) fn forward(&mut self, to: NodeId, waiting: Vec<Waiting>) -> u64 {
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.forwarded.insert(batch, Forwarded { to, waiting });
+        let until = None;
+        self.forwarded
+            .insert(batch, Forwarded { to, waiting, until });
         batch
     }
 
@@ -160,13 +190,24 @@ impl<M: StateMachine> Requests<M> {
             .map(|forwarded| forwarded.waiting)
     }
 
-    /// The leader is another, or the link to it broke: batches without an answer may or may not
-    /// have been taken.
-    pub(crate) fn lose_forwarded(&mut self, unless: Option<NodeId>, out: &mut Vec<Output<M>>) {
-        let lost: Vec<u64> = self
-            .forwarded
-            .iter()
-            .filter(|(_, batch)| Some(batch.to) != unless)
+    /// The leader is another: who led before has little time left to say what it took.
+    pub(crate) fn hurry_forwarded(&mut self, now: Instant, leader: Option<NodeId>) {
+        for batch in self.forwarded.values_mut() {
+            if Some(batch.to) != leader {
+                batch.until.get_or_insert(now.after(LAST_ANSWER_NS));
+            }
+        }
+    }
+
+    /// The link to `peer` broke: what was sent over it may or may not have been taken.
+    pub(crate) fn lose_forwarded(&mut self, peer: NodeId, out: &mut Vec<Output<M>>) {
+        self.lose_batches(|batch| batch.to == peer, out);
+    }
+
+    fn lose_batches(&mut self, is_lost: impl Fn(&Forwarded) -> bool, out: &mut Vec<Output<M>>) {
+        let batches = self.forwarded.iter();
+        let lost: Vec<u64> = batches
+            .filter(|(_, batch)| is_lost(batch))
             .map(|(&number, _)| number)
             .collect();
         for number in lost {
@@ -179,6 +220,7 @@ impl<M: StateMachine> Requests<M> {
 
     /// The commands stand in the log from `first` on, or will once this node learns of it.
     pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
+        self.held_for = ProposeFate::NoLeader;
         for (place, waiting) in all.into_iter().enumerate() {
             let at = (Index(first.index.0 + place as u64), first.term);
             let request = (waiting.request, waiting.deadline);
@@ -259,6 +301,8 @@ impl<M: StateMachine> Requests<M> {
     /// The leader, or the way to it, is another: it may be asked at once.
     pub(crate) fn ask_at_once(&mut self) {
         self.read_at = Instant(0);
+        self.give_at = Instant(0);
+        self.held_for = ProposeFate::NoLeader;
     }
 
     /// The queries that can be answered once everything up to `applied` is applied.
@@ -283,19 +327,17 @@ impl<M: StateMachine> Requests<M> {
         self.check_at = now.after(CHECK_NS);
         for waiting in self.take_held(u64::MAX).unwrap_or_default() {
             if waiting.deadline <= now {
-                self.fail(waiting.request, ProposeFate::NoLeader, out);
+                self.fail(waiting.request, self.held_for, out);
             } else {
                 self.hold(waiting);
             }
         }
-        let mut late = Vec::new();
-        for batch in self.forwarded.values_mut() {
+        let too_late = |batch: &Forwarded| {
             let expired = batch.waiting.iter().all(|waiting| waiting.deadline <= now);
-            if expired {
-                late.extend(batch.waiting.drain(..).map(|waiting| waiting.request));
-            }
-        }
-        self.forwarded.retain(|_, batch| !batch.waiting.is_empty());
+            expired || batch.until.is_some_and(|until| until <= now)
+        };
+        self.lose_batches(too_late, out);
+        let mut late = Vec::new();
         self.logged.retain(|_, &mut (request, deadline)| {
             if deadline <= now {
                 late.push(request);

@@ -9,9 +9,12 @@
 mod wal_common;
 
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, NotChanged, Term, WriteId};
+use headwater_raft::{
+    Config, HardState, Index, Instant, LogId, NodeId, NotChanged, Term, TransferFailed,
+    TransferRefused, WriteId,
+};
 use headwater_replica::interface::{
-    Input, MemberChange, Options, Output, ProposeFate, ReconfigureFate, RequestId,
+    Input, MemberChange, Options, Output, ProposeFate, ReconfigureFate, RequestId, TransferFate,
 };
 use headwater_replica::record::encode_entries;
 use headwater_replica::recovery::Recovered;
@@ -147,6 +150,10 @@ fn durable(term: Term, upto: u64) -> Bytes {
 
 fn beat(term: Term, commit: u64, round: u64) -> Bytes {
     frame(5, term.0, &[&commit.to_le_bytes(), &round.to_le_bytes()])
+}
+
+fn beat_reply(term: Term) -> Bytes {
+    frame(6, term.0, &[&[0; 8], &[0]])
 }
 
 // What came out.
@@ -486,4 +493,198 @@ fn a_change_that_takes_too_long_is_of_unknown_outcome() {
     // Whatever comes of it later, nobody is told twice.
     let fx = node.run([from(2, durable(term, 3))]);
     assert_eq!(changed(&fx), []);
+}
+
+// Handing over.
+
+fn transfer(request: u64, to: Option<u64>) -> Input<Ledger> {
+    Input::Transfer {
+        request: RequestId(request),
+        to: to.map(NodeId),
+    }
+}
+
+type Transfers = Vec<(Option<RequestId>, Result<NodeId, TransferFate>)>;
+
+fn transfers(outputs: &[Output<Ledger>]) -> Transfers {
+    let ended = |output: &Output<Ledger>| match output {
+        Output::Transferred { request, result } => Some((*request, *result)),
+        _ => None,
+    };
+    outputs.iter().filter_map(ended).collect()
+}
+
+fn last(node: &Node) -> u64 {
+    node.replica.raft().last().index.0
+}
+
+/// Node 1 leads, and node 2 holds all that it had to write of its own accord.
+fn lead_settled(node: &mut Node) -> Term {
+    let (term, mut held) = (node.lead(), 0);
+    while held < last(node) {
+        held = last(node);
+        node.run([from(2, durable(term, held))]);
+    }
+    term
+}
+
+fn forward(batch: u64) -> Bytes {
+    frame(18, batch, &[&1_u32.to_le_bytes(), &[7]])
+}
+
+#[test]
+fn a_transfer_that_cannot_be_begun_ends_at_once_with_the_reason() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let fx = node.run([transfer(7, Some(3))]);
+    let leader = Some(NodeId(2));
+    let why = TransferFate::Refused(TransferRefused::NotLeader { leader });
+    assert_eq!(transfers(&fx), [(Some(RequestId(7)), Err(why))]);
+}
+
+#[test]
+fn a_transfer_tells_the_target_to_stand_and_ends_with_its_term() {
+    let mut node = Node::new(|_| ());
+    let term = lead_settled(&mut node);
+    let fx = node.run([transfer(7, None)]);
+    assert!(kinds_to(&fx, 2).contains(&10), "{fx:?}");
+    assert_eq!(transfers(&fx), []);
+    let fx = node.run([from(2, beat(term.next(), 1, 0))]);
+    assert_eq!(transfers(&fx), [(Some(RequestId(7)), Ok(NodeId(2)))]);
+}
+
+#[test]
+fn a_command_that_comes_during_a_transfer_waits_and_goes_to_the_next_leader() {
+    let mut node = Node::new(|_| ());
+    let term = lead_settled(&mut node);
+    node.run([transfer(7, Some(2))]);
+    let last = node.replica.raft().last();
+    let fx = node.run([propose(1), from(3, forward(5))]);
+    assert_eq!(node.replica.raft().last(), last, "nothing is appended");
+    assert_eq!(fates(&fx), [], "and nothing is lost");
+    assert!(
+        frames_to(&fx, 3).contains(&frame(19, 5, &[&[3]])),
+        "another's is told to wait: {fx:?}"
+    );
+    let fx = node.run([from(2, beat(term.next(), 1, 0))]);
+    assert!(kinds_to(&fx, 2).contains(&18), "passed on: {fx:?}");
+}
+
+#[test]
+fn a_command_that_comes_during_a_transfer_is_taken_here_if_that_fails() {
+    let mut node = Node::new(|_| ());
+    let term = lead_settled(&mut node);
+    let last = last(&node);
+    node.run([transfer(7, Some(3)), propose(1)]);
+    let mut fx = Vec::new();
+    while transfers(&fx).is_empty() {
+        node.now = node.replica.next_deadline();
+        fx = node.run([from(2, beat_reply(term))]);
+    }
+    let (to, why) = (NodeId(3), TransferFailed::TimedOut);
+    let failed = TransferFate::Failed { to, why };
+    assert_eq!(transfers(&fx), [(Some(RequestId(7)), Err(failed))]);
+    let now = node.replica.raft().last().index.0;
+    assert_eq!(now, last + 1, "in the same turn");
+}
+
+#[test]
+fn a_leader_that_says_not_now_is_asked_again_soon_but_not_at_once() {
+    for refusal in [3, 4] {
+        let mut node = Node::new(|_| ());
+        node.follow(Term(1));
+        let mut sent = frames_to(&node.run([propose(1)]), 2);
+        let (mut asked, begun) = (0, node.now);
+        while asked < 5 {
+            let forwards: Vec<Bytes> = sent.into_iter().filter(|f| f[0] == 18).collect();
+            asked += forwards.len();
+            let told = forwards.iter().map(|forward| {
+                let batch = u64::from_le_bytes(forward[1..9].try_into().unwrap());
+                from(2, frame(19, batch, &[&[refusal]]))
+            });
+            let told: Vec<_> = told.chain([from(2, beat(Term(1), 0, 0))]).collect();
+            let fx = node.run(told);
+            sent = frames_to(&fx, 2);
+            node.now = node.now.after(MS);
+            sent.extend(frames_to(&node.run([]), 2));
+        }
+        let passed_ms = node.now.since(begun) / MS;
+        assert!(
+            (150..400).contains(&passed_ms),
+            "five times in {passed_ms} ms"
+        );
+    }
+}
+
+#[test]
+fn a_command_ends_as_disk_slow_if_the_leaders_disk_hangs_and_nobody_else_could_lead() {
+    let mut node = Node::new(|_| ());
+    let term = lead_settled(&mut node);
+    // Node 3 has not been heard for long, so nodes 2 and 3 are no quorum. Node 1's disk takes this
+    // and no more.
+    for _ in 0..10 {
+        node.wait(100);
+        node.run([from(2, beat_reply(term))]);
+    }
+    node.turn([propose(1)]);
+    let last = last(&node);
+    node.turn([from(2, durable(term, last))]);
+    let mut ended = Vec::new();
+    for at in 0..100 {
+        node.now = node.now.after(100 * MS);
+        let input = (at == 20).then(|| propose(2));
+        let fx = node.turn(input.into_iter().chain([from(2, beat_reply(term))]));
+        assert_eq!(transfers(&fx), [], "there is nobody to hand over to");
+        ended.extend(fates(&fx));
+    }
+    assert_eq!(
+        ended,
+        [(1, ProposeFate::Unknown), (2, ProposeFate::DiskSlow)]
+    );
+    assert_eq!(node.replica.status().role, "leader");
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over_unasked() {
+    let mut node = Node::new(|options| options.disk_slow_ns = 40 * MS);
+    let term = lead_settled(&mut node);
+    let last = last(&node);
+    node.run([from(3, durable(term, last))]);
+    node.turn([propose(1)]);
+    let mut fx = node.turn([2, 3].map(|peer| from(peer, durable(term, last + 1))));
+    let begun = node.now;
+    while !kinds_to(&fx, 2).contains(&10) {
+        node.now = node.replica.next_deadline();
+        assert!(node.now <= begun.after(240 * MS));
+        fx = node.turn([]);
+    }
+    // Two heartbeats after the write has become too old.
+    assert_eq!(node.now, begun.after(240 * MS));
+    let fx = node.turn([from(2, beat(term.next(), 2, 0))]);
+    assert_eq!(transfers(&fx), [(None, Ok(NodeId(2)))]);
+}
+
+#[test]
+fn a_command_passed_on_to_a_leader_that_is_replaced_has_the_fate_that_this_one_tells() {
+    let passed_on = || {
+        let mut node = Node::new(|_| ());
+        node.follow(Term(1));
+        let sent = frames_to(&node.run([propose(1)]), 2);
+        assert!(sent.iter().any(|f| f[0] == 18), "passed on: {sent:?}");
+        let fx = node.run([from(3, beat(Term(2), 0, 0))]);
+        assert_eq!(fates(&fx), [], "node 2 may still say what it did");
+        node
+    };
+    // It took nothing: the command goes to the new leader, which is not blamed for that.
+    let fx = passed_on().run([from(2, frame(19, 1, &[&[1]]))]);
+    assert_eq!(kinds_to(&fx, 3), [18]);
+    // It took the command: the place it names decides.
+    let mut node = passed_on();
+    node.run([from(2, forward_reply(1, LogId::new(Term(1), Index(1))))]);
+    assert_eq!(fates(&node.wait(1000)), []);
+    // It says nothing, or its connection breaks: nobody knows.
+    let unknown = [(1, ProposeFate::Unknown)];
+    assert_eq!(fates(&passed_on().wait(300)), unknown);
+    let [down, _] = links(false);
+    assert_eq!(fates(&passed_on().run([down])), unknown);
 }

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Instant, NodeId, WriteId};
+use headwater_raft::{Config, Instant, NodeId, TransferFailed, TransferRefused, WriteId};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId,
-    Status as ReplicaStatus,
+    Status as ReplicaStatus, TransferFate,
 };
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
@@ -24,7 +24,9 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::handle::{Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason};
+use crate::handle::{
+    Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
+};
 use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
 use crate::link::{Link, PeerEvent};
@@ -50,6 +52,9 @@ pub type QueryOutcome<A> = oneshot::Sender<Result<A, ReadError>>;
 /// The way back to who asked for a change of members.
 pub type ReconfigureOutcome = oneshot::Sender<Result<(), ReconfigureError>>;
 
+/// A transfer's way back to who asked for it.
+pub type TransferOutcome = oneshot::Sender<Result<NodeId, TransferError>>;
+
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
     /// A client's command.
@@ -60,6 +65,8 @@ pub enum Event<M: StateMachine> {
     Reconfigure(MemberChange, ReconfigureOutcome),
     /// Where a node listens that is or will be a peer.
     PeerAddress(NodeId, PeerAddress),
+    /// This node is to hand its leadership over, to this one or to the best.
+    Transfer(Option<NodeId>, TransferOutcome),
     /// News of a peer.
     Peer(PeerEvent),
     /// The log is durable up to here.
@@ -77,6 +84,7 @@ enum Pending<M: StateMachine> {
     Proposal(usize, ProposalOutcome<M::Reply>),
     Query(QueryOutcome<M::Answer>),
     Reconfigure(ReconfigureOutcome),
+    Transfer(TransferOutcome),
 }
 
 /// How the replica was at the end of the last turn, for anyone to look at.
@@ -226,6 +234,7 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
+            Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -282,6 +291,17 @@ impl<M: StateMachine> Driver<M> {
         } else {
             let request = self.name(Pending::Reconfigure(outcome));
             self.step(now, Input::Reconfigure { request, change });
+        }
+    }
+
+    fn on_transfer(&mut self, now: Instant, to: Option<NodeId>, outcome: TransferOutcome) {
+        if self.stop_by.is_some() {
+            let _ = outcome.send(Err(TransferError::Stopped));
+        } else if self.pending.len() >= REQUESTS_PENDING_MAX {
+            let _ = outcome.send(Err(TransferError::Busy));
+        } else {
+            let request = self.name(Pending::Transfer(outcome));
+            self.step(now, Input::Transfer { request, to });
         }
     }
 
@@ -375,6 +395,7 @@ impl<M: StateMachine> Driver<M> {
                 Output::Answered { request, result } => self.on_answered(request, result),
                 Output::Config { config, committed } => self.on_config(config, committed),
                 Output::Reconfigured { request, result } => self.on_reconfigured(request, result),
+                Output::Transferred { request, result } => self.on_transferred(request, result),
                 Output::Refused { from, why } => self.on_refused(from, why),
                 Output::Halt(text) => self.halt(text),
             }
@@ -460,6 +481,7 @@ impl<M: StateMachine> Driver<M> {
             .map(|(at, reply)| Applied { at, reply })
             .map_err(|fate| match fate {
                 ProposeFate::NoLeader => ProposeError::NoLeader,
+                ProposeFate::DiskSlow => ProposeError::DiskSlow,
                 ProposeFate::Busy => ProposeError::Busy,
                 ProposeFate::TooLarge => ProposeError::TooLarge(bytes),
                 ProposeFate::Lost => ProposeError::Lost,
@@ -482,6 +504,26 @@ impl<M: StateMachine> Driver<M> {
         }));
     }
 
+    fn on_transferred(&mut self, request: Option<RequestId>, result: Result<NodeId, TransferFate>) {
+        let Some(request) = request else {
+            match result {
+                Ok(to) => {
+                    let to = self.parts.names.of(to);
+                    tracing::warn!(%to, "this node's disk is slow: handed leadership over");
+                }
+                Err(fate) => {
+                    let why = transfer_error(fate);
+                    tracing::warn!(%why, "this node's disk is slow: did not hand leadership over");
+                }
+            }
+            return;
+        };
+        let Some(Pending::Transfer(outcome)) = self.pending.remove(&request) else {
+            panic!("a second outcome, or one for a transfer never asked for: {request:?}");
+        };
+        let _ = outcome.send(result.map_err(transfer_error));
+    }
+
     fn may_stop(&self) -> bool {
         self.stop_by
             .is_some_and(|stop_by| self.pending.is_empty() || self.parts.clock.now() >= stop_by)
@@ -495,6 +537,7 @@ impl<M: StateMachine> Driver<M> {
                 Event::Reconfigure(_, outcome) => {
                     drop(outcome.send(Err(ReconfigureError::Stopped)));
                 }
+                Event::Transfer(_, outcome) => drop(outcome.send(Err(TransferError::Stopped))),
                 _ => {}
             }
         }
@@ -507,5 +550,23 @@ impl<M: StateMachine> Driver<M> {
         if !log || !files {
             tracing::error!("a disk thread did not end: the data directory stays locked");
         }
+    }
+}
+
+fn transfer_error(fate: TransferFate) -> TransferError {
+    match fate {
+        TransferFate::Refused(TransferRefused::NotLeader { leader }) => {
+            TransferError::NotLeader(leader)
+        }
+        TransferFate::Refused(TransferRefused::NotVoter) => TransferError::NotVoter,
+        TransferFate::Refused(TransferRefused::Itself) => TransferError::Itself,
+        TransferFate::Refused(TransferRefused::UnderWay { to }) => TransferError::UnderWay(to.0),
+        TransferFate::Refused(TransferRefused::NobodyFit) => TransferError::NobodyFit,
+        // A halted node stops.
+        TransferFate::Refused(_) => TransferError::Stopped,
+        TransferFate::Failed { why, .. } => match why {
+            TransferFailed::LeadershipLost => TransferError::LeadershipLost,
+            _ => TransferError::TimedOut,
+        },
     }
 }

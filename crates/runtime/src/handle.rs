@@ -56,6 +56,14 @@ pub struct NodeConfig {
     pub heartbeat: Duration,
     /// The least silence after which a follower asks for an election; the most is twice this.
     pub election: Duration,
+    /// The age of a write under way from which the disk counts as slow: the node then takes no
+    /// commands as a leader and hands over to one that keeps up, and does not stand for election.
+    /// Well above what a sync takes and below `election`, of which it is half unless set;
+    /// [`Duration::MAX`]: never.
+    pub disk_slow: Option<Duration>,
+    /// How early this node stands for election against the others: with 255 as early as it may,
+    /// with 0 up to an election timeout later, so that it leads only if no other can.
+    pub priority: u8,
     /// Bytes of log after which a snapshot is taken, if the state is smaller than the log.
     pub snapshot_log_bytes: u64,
     /// Bytes of one log segment.
@@ -79,6 +87,8 @@ impl NodeConfig {
             data_dir,
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(1000),
+            disk_slow: None,
+            priority: u8::MAX,
             snapshot_log_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             command_bytes_max: 2 << 20,
@@ -200,9 +210,14 @@ pub enum StartError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposeError {
-    /// No leader is known; the command was surely not taken.
+    /// No leader took the command in time: none was known, or it was handing over. It was surely
+    /// not taken.
     #[error("no leader")]
     NoLeader,
+    /// The leader's disk does not keep up and no other node could lead; the command was surely not
+    /// taken.
+    #[error("the leader's disk is slow")]
+    DiskSlow,
     /// Too much waits already; the command was surely not taken.
     #[error("too many requests")]
     Busy,
@@ -216,6 +231,40 @@ pub enum ProposeError {
     /// The outcome is not known: it may have been applied, or may yet be.
     #[error("outcome unknown: {0}")]
     Unknown(&'static str),
+    /// The node is stopping.
+    #[error("node stopped")]
+    Stopped,
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Another node leads, or none: ask there.
+    #[error("not the leader")]
+    NotLeader(Option<NodeId>),
+    /// The target has no vote in this cluster.
+    #[error("no voter of this cluster")]
+    NotVoter,
+    /// The target is this node, which leads already.
+    #[error("leads already")]
+    Itself,
+    /// Another transfer is under way, to this node.
+    #[error("a transfer to node {0:x} is under way")]
+    UnderWay(u64),
+    /// No other voter is heard and has a disk that keeps up.
+    #[error("no other node is fit to lead")]
+    NobodyFit,
+    /// The target did not take over within an election timeout, or may no longer: this node leads
+    /// on. The target may still win an election it was asked for.
+    #[error("the target did not take over")]
+    TimedOut,
+    /// This node lost its leadership meanwhile, to nobody it knows of.
+    #[error("leadership lost")]
+    LeadershipLost,
+    /// Too much waits already.
+    #[error("too many requests")]
+    Busy,
     /// The node is stopping.
     #[error("node stopped")]
     Stopped,
@@ -362,6 +411,29 @@ impl<M: StateMachine> Handle<M> {
     pub fn set_peer_address(&self, peer: NodeId, address: PeerAddress) {
         let inbox = &self.node.shared.inbox;
         inbox.put(Event::PeerAddress(peer, address));
+    }
+
+    /// Hands leadership over to `to`, or without a name to the voter that is best placed: heard,
+    /// its disk quick, and with the most of the log. Only the leader can; returns the target once
+    /// this node has given way to a newer term, most likely the target's, and within an election
+    /// timeout in any case. Commands that come meanwhile wait for the next leader.
+    ///
+    /// Before maintenance: call it on the node to be stopped, then [`Handle::shutdown`].
+    ///
+    /// # Errors
+    /// See [`TransferError`]: but for `LeadershipLost` and `Stopped`, this node then leads on, or
+    /// never led.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let (outcome, answer) = oneshot::channel();
+        self.node
+            .shared
+            .inbox
+            .offer(Event::Transfer(to, outcome))
+            .map_err(|(refused, _)| match refused {
+                Refused::Full => TransferError::Busy,
+                Refused::Closed => TransferError::Stopped,
+            })?;
+        answer.await.unwrap_or(Err(TransferError::Stopped))
     }
 
     /// How the node was at the end of its last turn; never waits.

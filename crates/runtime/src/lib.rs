@@ -44,7 +44,7 @@ mod worker;
 
 pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
-    ReadLevel, ReconfigureError, StartError, Status, StopReason,
+    ReadLevel, ReconfigureError, StartError, Status, StopReason, TransferError,
 };
 pub use headwater_raft::{Config, LogId, NodeId, NotChanged};
 pub use headwater_replica::{Malformed, StateMachine};

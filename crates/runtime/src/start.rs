@@ -290,6 +290,8 @@ fn options(config: &NodeConfig) -> Options {
         life: dice::u64(),
         heartbeat_ns: ns(config.heartbeat),
         election_ns: ns(config.election),
+        disk_slow_ns: ns(config.disk_slow.unwrap_or(config.election / 2)),
+        priority: config.priority,
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Cluster, PATIENCE, until};
-use headwater_runtime::{ProposeError, ReadLevel, StopReason};
+use headwater_raft::NodeId;
+use headwater_runtime::{ProposeError, ReadLevel, StopReason, TransferError};
 
 fn plain(_: &mut headwater_runtime::NodeConfig) {}
 
@@ -359,4 +360,57 @@ async fn a_member_that_lost_its_directory_is_refused_and_loses_nothing_for_the_o
     .await;
     let journal = cluster.journal(away, ReadLevel::Linearizable).await;
     assert_eq!(journal, [word(1)]);
+}
+
+#[tokio::test]
+async fn leadership_goes_where_it_is_told_to_and_no_command_is_lost_meanwhile() {
+    // A transfer may take an election timeout, and this machine may be busy.
+    let cluster = Cluster::started(3, |config| config.election = Duration::from_secs(3)).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..6 {
+        let node = cluster.node(client % 3 + 1).clone();
+        clients.spawn(async move {
+            for n in 0..100 {
+                let command = word(client * 1000 + n);
+                node.propose(command)
+                    .await
+                    .expect("commands wait for the next leader");
+            }
+        });
+    }
+    for _ in 0..5 {
+        let (leader, to) = (cluster.leader().await, cluster.follower().await);
+        let node = cluster.node(leader);
+        assert_eq!(
+            node.transfer_leadership(Some(NodeId(to))).await,
+            Ok(NodeId(to))
+        );
+        until("the target leads", || {
+            cluster.node(to).status().role == "leader"
+        })
+        .await;
+    }
+    while let Some(end) = clients.join_next().await {
+        end.expect("the client is well");
+    }
+    let mut journal = cluster.settled().await;
+    journal.sort();
+    journal.dedup();
+    assert_eq!(journal.len(), 600);
+}
+
+#[tokio::test]
+async fn a_transfer_that_cannot_be_says_why() {
+    let cluster = Cluster::started(3, plain).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let node = cluster.node(leader);
+    let here = TransferError::NotLeader(Some(NodeId(leader)));
+    assert_eq!(
+        cluster.node(follower).transfer_leadership(None).await,
+        Err(here)
+    );
+    let own = node.transfer_leadership(Some(NodeId(leader))).await;
+    assert_eq!(own, Err(TransferError::Itself));
+    let stranger = node.transfer_leadership(Some(NodeId(9))).await;
+    assert_eq!(stranger, Err(TransferError::NotVoter));
 }

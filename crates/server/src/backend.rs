@@ -78,6 +78,7 @@ impl Backend {
                 Err(ProposeError::Lost) if Instant::now() < deadline => continue,
                 Err(ProposeError::Lost) => Failure::LeaderChanged,
                 Err(ProposeError::NoLeader) => Failure::NoLeader,
+                Err(ProposeError::DiskSlow) => Failure::TimedOut,
                 Err(ProposeError::Busy) => Failure::Busy,
                 Err(ProposeError::TooLarge(_)) => Failure::TooLarge,
                 Err(ProposeError::Stopped) => Failure::Stopped,

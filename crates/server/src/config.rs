@@ -110,9 +110,6 @@ impl Config {
         let limits = limits(args)?;
         let is_alone = cluster.members.len() == 1;
         let node = NodeConfig {
-            joins: false,
-            cluster: cluster.id,
-            node: cluster.me,
             members: peer_addresses(args, &by_name),
             names: cluster
                 .members
@@ -125,13 +122,13 @@ impl Config {
             } else {
                 addresses("listen-peer-urls", &listen_peer)?
             },
-            data_dir: args.data_dir(),
             heartbeat: Duration::from_millis(args.heartbeat_interval),
             election: Duration::from_millis(args.election_timeout),
             snapshot_log_bytes: args.snapshot_log_bytes,
             segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
             command_bytes_max: limits.request_bytes_max,
             request_timeout: limits.request_timeout,
+            ..NodeConfig::new(cluster.id, cluster.me, args.data_dir())
         };
         Ok(Self {
             name: args.name.clone(),

@@ -353,6 +353,7 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
         life,
         heartbeat_ns: knobs.heartbeat_ns,
         election_ns: knobs.election_ns,
+        disk_slow_ns: knobs.election_ns / 2,
         request_timeout_ns: knobs.request_timeout_ns,
         message_bytes_max: knobs.message_bytes_max,
         window_bytes_max: knobs.window_bytes_max,

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use headwater_raft::{NodeId, RoleName};
-use headwater_replica::interface::{Input, Output};
+use headwater_replica::interface::{Input, Output, TransferFate};
 use headwater_replica::snapshot_file::FileOrder;
 use headwater_replica::{LogOrder, message_of};
 
@@ -380,6 +380,7 @@ impl World {
             }
             Output::Config { .. } => {}
             Output::Reconfigured { request, .. } => self.settle(node, request.0)?,
+            Output::Transferred { result, .. } => self.note_transfer(node, result),
             // All nodes here are of one make, and no byte is changed on its way.
             Output::Refused { from, why } => {
                 let text = format!("n{} did not hear {from:?}: {why}", node + 1);
@@ -390,6 +391,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// No client here asks for a transfer; a node with a slow disk begins it by itself.
+    fn note_transfer(&mut self, node: usize, result: Result<NodeId, TransferFate>) {
+        let what = || format!("hands over: {result:?}");
+        self.trace.note(self.schedule.now(), Some(node), what);
     }
 
     /// Every request ends once (rule R11).

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_raft::{
     Config, Effect, Incarnation, Index, Input, Instant, LogId, Message, NodeId, NotChanged,
-    NotTaken, Options, Pull, Raft, ReadId, ReadLost, RoleName, Term, WriteId,
+    NotTaken, Options, Pull, Raft, ReadId, ReadLost, RoleName, Term, TransferRefused, WriteId,
 };
 
 use super::disk::Disk;
@@ -68,6 +68,10 @@ pub struct Cluster {
     /// Whether nodes tell each other which disk they have, when one of them starts.
     pub tells_disks: bool,
     pub options: Options,
+    /// The priorities with which nodes will start; the highest unless named here.
+    pub priorities: BTreeMap<NodeId, u8>,
+    /// Nodes whose disks do not answer.
+    pub hung: BTreeSet<NodeId>,
     pub config: Config,
     next_read: u64,
 }
@@ -113,6 +117,8 @@ impl Cluster {
             thorough: true,
             tells_disks: false,
             options: Options::default(),
+            priorities: BTreeMap::new(),
+            hung: BTreeSet::new(),
             config,
             next_read: 1,
         };
@@ -260,7 +266,10 @@ impl Cluster {
                     }
                 }
                 Effect::Config { config, .. } => self.node_mut(at).told_config = config,
-                Effect::Role { .. } | Effect::Refused { .. } | Effect::Halt { .. } => {}
+                Effect::Role { .. }
+                | Effect::Transferred { .. }
+                | Effect::Refused { .. }
+                | Effect::Halt { .. } => {}
             }
         }
     }
@@ -377,6 +386,9 @@ impl Cluster {
     pub fn restart(&mut self, at: u64) {
         let (now, mut options) = (self.now, self.options.clone());
         let tells_disks = self.tells_disks;
+        if let Some(&priority) = self.priorities.get(&NodeId(at)) {
+            options.priority = priority;
+        }
         let node = self.node_mut(at);
         assert!(node.raft.is_none(), "a crash comes before a restart");
         if std::env::var_os("TRACE").is_some() {
@@ -486,7 +498,7 @@ impl Cluster {
         self.wire.clear();
     }
 
-    /// Delivers and persists until nothing is left to do. No time passes.
+    /// Delivers and persists until nothing is left to do but for hung disks. No time passes.
     pub fn settle(&mut self) {
         self.settle_but(|_, _, _| false);
     }
@@ -511,7 +523,7 @@ impl Cluster {
         let busy = |node: &Node| node.raft.is_some() && !node.disk.queue.is_empty();
         self.nodes
             .iter()
-            .find(|(_, node)| busy(node))
+            .find(|(id, node)| busy(node) && !self.hung.contains(id))
             .map(|(id, _)| id.0)
     }
 
@@ -554,6 +566,19 @@ impl Cluster {
         let taken = raft.reconfigure(now, &expect, target, force, &mut fx);
         self.absorb(at, fx);
         taken
+    }
+
+    /// Asks a leader to hand over; to whom it will.
+    pub fn transfer(&mut self, at: u64, to: Option<u64>) -> Result<NodeId, TransferRefused> {
+        let now = self.now;
+        let mut fx = Vec::new();
+        let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
+        let begun = raft.transfer(now, to.map(NodeId), &mut fx);
+        if let Ok(to) = begun {
+            self.truth.see_transfer(NodeId(at), to);
+        }
+        self.absorb(at, fx);
+        begun
     }
 
     /// Asks for a linearizable read; its name.

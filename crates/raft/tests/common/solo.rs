@@ -2,7 +2,7 @@
 
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, HardState, Index, Input, Instant, LogId, Message,
-    NodeId, Options, Raft, Recovered, Term, WriteId,
+    NodeId, Options, Pace, Raft, Recovered, Term, WriteId,
 };
 
 /// One core, node 1 of some voters, and what it has issued.
@@ -133,13 +133,29 @@ pub fn commits(fx: &[Effect]) -> Vec<u64> {
 }
 
 pub fn vote(term: u64, last: LogId) -> Message {
-    let (term, pre) = (Term(term), false);
-    Message::Vote { term, pre, last }
+    asks_vote(term, (false, false), last)
 }
 
 pub fn pre_vote(term: u64, last: LogId) -> Message {
-    let (term, pre) = (Term(term), true);
-    Message::Vote { term, pre, last }
+    asks_vote(term, (true, false), last)
+}
+
+/// A request for a vote in an election that the leader asked for.
+pub fn transfer_vote(term: u64, last: LogId) -> Message {
+    asks_vote(term, (false, true), last)
+}
+
+fn asks_vote(term: u64, (pre, transfer): (bool, bool), last: LogId) -> Message {
+    Message::Vote {
+        term: Term(term),
+        pre,
+        transfer,
+        last,
+    }
+}
+
+pub fn timeout_now(term: u64) -> Message {
+    Message::TimeoutNow { term: Term(term) }
 }
 
 pub fn vote_reply(term: Term, pre: bool, granted: bool) -> Message {
@@ -164,8 +180,11 @@ pub fn beat(term: u64, commit: u64, round: u64) -> Message {
 }
 
 pub fn beat_reply(term: u64, round: u64) -> Message {
-    let term = Term(term);
-    Message::BeatReply { term, round }
+    Message::BeatReply {
+        term: Term(term),
+        round,
+        disk: Pace::Quick,
+    }
 }
 
 pub fn durable(term: u64, upto: u64) -> Message {

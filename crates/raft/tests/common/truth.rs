@@ -37,6 +37,10 @@ pub struct Truth {
     closed_reads: BTreeSet<(NodeId, u64, ReadId)>,
     pub reads_served: u64,
     pub truncations: u64,
+    /// Transfers asked for and not ended, by the node that leads: to whom.
+    pub open_transfers: BTreeMap<NodeId, NodeId>,
+    /// Transfers that ended in a newer term, and all others.
+    pub transfers: (u64, u64),
 }
 
 impl Truth {
@@ -54,6 +58,8 @@ impl Truth {
             closed_reads: BTreeSet::new(),
             reads_served: 0,
             truncations: 0,
+            open_transfers: BTreeMap::new(),
+            transfers: (0, 0),
         }
     }
 
@@ -81,6 +87,7 @@ impl Truth {
                 }
             }
             Effect::Install { .. } | Effect::Config { .. } => {}
+            Effect::Transferred { to, result } => self.see_transferred(me, *to, result.is_ok()),
             Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
             Effect::Halt { why } => panic!("{me:?} halts: {why}"),
         }
@@ -195,6 +202,7 @@ impl Truth {
             | Message::BeatReply { term, .. }
             | Message::Commit { term, .. }
             | Message::Rest { term, .. }
+            | Message::TimeoutNow { term }
             | Message::Snapshot { term, .. } => term,
         };
         assert!(
@@ -216,7 +224,8 @@ impl Truth {
             }
             Message::Append { term, .. }
             | Message::Beat { term, .. }
-            | Message::Rest { term, .. } => {
+            | Message::Rest { term, .. }
+            | Message::TimeoutNow { term } => {
                 assert_eq!(
                     self.leaders.get(&term),
                     Some(&me),
@@ -297,8 +306,24 @@ impl Truth {
         });
     }
 
+    /// `me` began a transfer that was asked for.
+    pub fn see_transfer(&mut self, me: NodeId, to: NodeId) {
+        let open = self.open_transfers.insert(me, to);
+        assert_eq!(open, None, "{me:?} begins a transfer during another");
+    }
+
+    /// A transfer has ended: the one asked for, or one that `me` began by itself.
+    fn see_transferred(&mut self, me: NodeId, to: NodeId, ok: bool) {
+        if let Some(asked) = self.open_transfers.remove(&me) {
+            assert_eq!(asked, to, "{me:?} ends a transfer that was not begun");
+        }
+        self.transfers.0 += u64::from(ok);
+        self.transfers.1 += u64::from(!ok);
+    }
+
     /// A crash takes its open reads along: nobody is left to hear the outcome.
     pub fn see_crash(&mut self, me: NodeId) {
+        self.open_transfers.remove(&me);
         self.open_reads.retain(|&(node, _, _), _| node != me);
     }
 

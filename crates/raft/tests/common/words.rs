@@ -1,6 +1,8 @@
 //! Effects and messages in the words of golden scripts: one line an event.
 
-use headwater_raft::{AppendResult, Config, Effect, Entries, Message, NodeId, ReadLost};
+use headwater_raft::{
+    AppendResult, Config, Effect, Entries, Message, NodeId, Pace, ReadLost, TransferFailed,
+};
 
 /// One effect of node `me`.
 pub fn effect(me: u64, effect: &Effect) -> String {
@@ -37,6 +39,16 @@ pub fn effect(me: u64, effect: &Effect) -> String {
         Effect::Role { term, role, leader } => {
             let leader = leader.map_or("nobody".to_string(), |id| format!("n{}", id.0));
             format!("is {} in term {term}, led by {leader}", role.as_str())
+        }
+        Effect::Transferred { to, result } => {
+            let how = match result {
+                Ok(()) => "done",
+                Err(TransferFailed::TimedOut) => "failed: timed out",
+                Err(TransferFailed::LeadershipLost) => "failed: leadership lost",
+                Err(TransferFailed::TargetUnfit) => "failed: target unfit",
+                Err(_) => "needless: the disk answers",
+            };
+            format!("transfer to n{} is {how}", to.0).replace("is failed", "failed")
         }
         Effect::Refused { from, why } => format!("refuses n{}: {why}", from.0),
         Effect::Halt { why } => format!("halts: {why}"),
@@ -95,7 +107,15 @@ pub fn config(config: &Config) -> String {
 /// One message.
 pub fn message(message: &Message) -> String {
     match message {
-        Message::Vote { term, pre, last } => format!("{} term={term} last={last}", vote(*pre)),
+        Message::Vote {
+            term,
+            pre,
+            transfer,
+            last,
+        } => {
+            let asked = if *transfer { " transfer" } else { "" };
+            format!("{} term={term} last={last}{asked}", vote(*pre))
+        }
         Message::VoteReply { term, pre, granted } => {
             format!("{}-reply term={term} granted={granted}", vote(*pre))
         }
@@ -120,7 +140,15 @@ pub fn message(message: &Message) -> String {
         } => {
             format!("beat term={term} commit={commit} round={round}")
         }
-        Message::BeatReply { term, round } => format!("beat-reply term={term} round={round}"),
+        Message::BeatReply { term, round, disk } => {
+            let disk = match disk {
+                Pace::Quick => "",
+                Pace::Late => " disk=late",
+                Pace::Stalled => " disk=stalled",
+            };
+            format!("beat-reply term={term} round={round}{disk}")
+        }
+        Message::TimeoutNow { term } => format!("timeout-now term={term}"),
         Message::Commit { term, commit } => format!("commit term={term} commit={commit}"),
         Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),

@@ -27,6 +27,13 @@ fn samples() -> Vec<Frame> {
         Message::Vote {
             term,
             pre: true,
+            transfer: false,
+            last: id(3, 4),
+        },
+        Message::Vote {
+            term,
+            pre: false,
+            transfer: true,
             last: id(3, 4),
         },
         Message::VoteReply {
@@ -52,7 +59,12 @@ fn samples() -> Vec<Frame> {
             commit,
             round: 3,
         },
-        Message::BeatReply { term, round: 3 },
+        Message::BeatReply {
+            term,
+            round: 3,
+            disk: Pace::Stalled,
+        },
+        Message::TimeoutNow { term },
         Message::Commit { term, commit },
         Message::ReadAsk {
             id: ReadId(1),
@@ -105,6 +117,14 @@ fn samples() -> Vec<Frame> {
         Frame::ForwardReply {
             batch: 7,
             result: Err(NotForwarded::Busy),
+        },
+        Frame::ForwardReply {
+            batch: 7,
+            result: Err(NotForwarded::Transferring),
+        },
+        Frame::ForwardReply {
+            batch: 7,
+            result: Err(NotForwarded::DiskSlow),
         },
     ]);
     frames

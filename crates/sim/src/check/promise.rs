@@ -65,6 +65,7 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::BeatReply { term, .. }
         | Message::Commit { term, .. }
         | Message::Rest { term, .. }
+        | Message::TimeoutNow { term }
         | Message::Snapshot { term, .. } => check_term(node, term),
     }
 }
