@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Index, LogId, Message, Pace, ReadId, Term};
+use headwater_raft::{AppendResult, Entries, Index, LogId, Message, Pace, ReadId, Term};
 
 use crate::config_record::identities;
 use crate::entry::Entry;
@@ -103,15 +103,10 @@ pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
             entries: ref header,
             commit,
         } => {
-            assert_eq!(
-                header.count(),
-                entries.len() as u64,
-                "a header without its bodies"
-            );
             put_head(&mut out, kind::APPEND, term.0);
             put_log_id(&mut out, header.prev);
             put_u64(&mut out, commit.0);
-            encode_entries(entries, &mut out);
+            put_bodies(&mut out, header, entries);
         }
         Message::AppendReply { term, result } => {
             put_head(&mut out, kind::APPEND_REPLY, term.0);
@@ -333,6 +328,12 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
         },
         bodies,
     ))
+}
+
+fn put_bodies(out: &mut Vec<u8>, header: &Entries, entries: &[Entry]) {
+    let count = entries.len() as u64;
+    assert_eq!(header.count(), count, "a header without its bodies");
+    encode_entries(entries, out);
 }
 
 fn put_append_result(out: &mut Vec<u8>, result: AppendResult) {

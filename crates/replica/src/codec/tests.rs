@@ -1,7 +1,6 @@
 use super::*;
 use crate::entry::EntryKind;
 use alloc::vec;
-use headwater_raft::Entries;
 
 fn id(term: u64, index: u64) -> LogId {
     LogId::new(Term(term), Index(index))
