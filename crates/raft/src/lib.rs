@@ -25,6 +25,7 @@
 //! | what must be durable, and when | Figure 2 | `durable` |
 //! | the log's shape | Figure 7 | `log` |
 //! | the messages | Figure 2 | [`message`] |
+//! | what an observer may see | Figure 2 | [`event`] |
 //! | what must always hold | Figure 3 | [`invariant`] |
 //!
 //! # How to drive it
@@ -48,6 +49,7 @@ pub mod configuration;
 mod durable;
 pub mod effect;
 mod election;
+pub mod event;
 pub mod invariant;
 mod log;
 mod membership;

@@ -244,6 +244,28 @@ impl Entries {
         rest
     }
 
+    /// The part of the range up to `index`, which must lie in the range or be `prev`.
+    pub(crate) fn upto(&self, index: Index) -> Self {
+        let mut part = self.clone();
+        part.runs.retain(|&(first, _)| first <= index);
+        part.configs.retain(|(at, _)| *at <= index);
+        part.last = index;
+        part
+    }
+
+    /// This range and, directly behind it, `more`.
+    pub(crate) fn followed_by(&self, more: &Self) -> Self {
+        let mut all = self.clone();
+        for &(first, term) in &more.runs {
+            if all.runs.last().is_none_or(|&(_, last)| last != term) {
+                all.runs.push((first, term));
+            }
+        }
+        all.configs.extend(more.configs.iter().cloned());
+        all.last = more.last;
+        all
+    }
+
     /// Whether the runs are in order, inside the range, and of non-decreasing, non-zero terms, and
     /// the configurations are possible ones, in order, inside the range: what a peer's message
     /// must satisfy before the core looks at it (rule R12).

@@ -170,6 +170,8 @@ struct World {
     fetching: BTreeMap<u64, u64>,
     peace: bool,
     tally: Tally,
+    /// Each node as it was at the last look.
+    views: BTreeMap<u64, event::View>,
 }
 
 impl World {
@@ -209,6 +211,7 @@ impl World {
             fetching: BTreeMap::new(),
             peace: false,
             tally: Tally::default(),
+            views: BTreeMap::new(),
         };
         world.after_ms(1, Event::Client);
         world.after_ms(50, Event::Fate);
@@ -227,6 +230,24 @@ impl World {
 
     fn any_node(&mut self) -> u64 {
         1 + self.dice.below(self.climate.nodes + self.climate.spares)
+    }
+
+    /// What a node did since the last look, said in events, accounts for how it is now.
+    fn look(&mut self) {
+        for at in self.cluster.ids() {
+            let Some(raft) = &self.cluster.node(at).raft else {
+                self.views.remove(&at);
+                continue;
+            };
+            let after = raft.view();
+            if let Some(mut view) = self.views.remove(&at) {
+                for event in event::between(&view, &after) {
+                    view.apply(&event);
+                }
+                assert_eq!(view, after, "the events of n{at} leave something unsaid");
+            }
+            self.views.insert(at, after);
+        }
     }
 
     /// Runs one event: the next on the agenda, or a node's deadline if that comes first.
@@ -253,6 +274,9 @@ impl World {
         self.tally.steps += 1;
         self.route();
         self.work();
+        if self.tally.steps.is_multiple_of(8) {
+            self.look();
+        }
         if self.tally.steps.is_multiple_of(64) {
             for at in self.cluster.ids() {
                 self.cluster.truth.check_writes(&self.cluster.nodes, n(at));
@@ -449,6 +473,8 @@ impl World {
         if !self.cluster.is_up(at) {
             self.syncing.remove(&at);
             self.fetching.remove(&at);
+            // A crash is no step: what was not durable is gone without an event.
+            self.views.remove(&at);
             self.cluster.restart(at);
             self.links(at, true);
         }
