@@ -11,6 +11,7 @@ mod raft_rs_log;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 
 use crate::load::{Commands, Tally};
 
@@ -27,29 +28,33 @@ const KEEP_ENTRIES: u64 = 16_384;
 const TURNS_MAX: u32 = 1_000_000;
 
 /// The libraries, and ways to use one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Contender {
     /// Our core with the least driver that carries the commands.
     HeadwaterCore,
     /// Our core with our driver: encoded frames, checksums, requests with their outcomes.
     HeadwaterReplica,
-    /// The crate `raft`, TiKV's.
+    /// The crate `raft`, TiKV's: each command is proposed by itself, as its interface has it.
     RaftRs,
+    /// The same, with all commands of a wave in one proposal, by the back door: as a message from
+    /// a follower that passes them on.
+    RaftRsBatched,
     /// The crate `openraft`.
     OpenRaft,
 }
 
 impl Contender {
     /// All of them; ours first.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::HeadwaterCore,
         Self::HeadwaterReplica,
         Self::RaftRs,
+        Self::RaftRsBatched,
         Self::OpenRaft,
     ];
 
     /// Those that ours are compared with.
-    pub const RIVALS: [Self; 2] = [Self::RaftRs, Self::OpenRaft];
+    pub const RIVALS: [Self; 3] = [Self::RaftRs, Self::RaftRsBatched, Self::OpenRaft];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
@@ -57,6 +62,7 @@ impl Contender {
             Self::HeadwaterCore => "headwater core",
             Self::HeadwaterReplica => "headwater replica",
             Self::RaftRs => "raft 0.7",
+            Self::RaftRsBatched => "raft 0.7 batched",
             Self::OpenRaft => "openraft 0.9",
         }
     }
@@ -66,7 +72,8 @@ impl Contender {
         Ok(match self {
             Self::HeadwaterCore => Box::new(headwater_core::Core::new(setup)?),
             Self::HeadwaterReplica => Box::new(headwater_replica::Replicas::new(setup)?),
-            Self::RaftRs => Box::new(raft_rs::RaftRs::new(setup)?),
+            Self::RaftRs => Box::new(raft_rs::RaftRs::new(setup, false)?),
+            Self::RaftRsBatched => Box::new(raft_rs::RaftRs::new(setup, true)?),
             Self::OpenRaft => Box::new(open_raft::OpenRaft::new(setup)?),
         })
     }

@@ -37,9 +37,9 @@ struct Cli {
     /// Commands that are proposed for each figure of throughput; a quarter of it one at a time.
     #[arg(long, default_value_t = 200_000)]
     commands: u64,
-    /// Leave the rivals out.
-    #[arg(long)]
-    ours_only: bool,
+    /// Who is measured [default: everyone].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    contenders: Vec<Contender>,
     /// Seed of commands and of election dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -205,7 +205,7 @@ fn main() -> Result<()> {
     let sizes = Sizes::of(&cli);
     let contenders: Vec<Contender> = Contender::ALL
         .into_iter()
-        .filter(|contender| !cli.ours_only || !Contender::RIVALS.contains(contender))
+        .filter(|contender| cli.contenders.is_empty() || cli.contenders.contains(contender))
         .collect();
     for round in 0..cli.rounds {
         let mut turn = Turn {

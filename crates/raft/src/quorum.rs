@@ -4,21 +4,26 @@
 //! # Source
 //! Raft paper §5.2, §5.3; §6 for joint majorities.
 
-use alloc::vec::Vec;
-
 use crate::configuration::Config;
 use crate::types::NodeId;
 
 /// The largest value that a majority of `values` reach.
 ///
-/// `values`: one per voter, in any order, at least one.
+/// `values`: one per voter, in any order, at least one. They are looked at again and again: to
+/// count them so takes no memory, and clusters are small.
 ///
 /// # Panics
 /// If `values` is empty: a cluster has a voter.
-pub fn majority_reaches<T: Ord + Copy>(mut values: Vec<T>) -> T {
-    assert!(!values.is_empty(), "a cluster without voters");
-    values.sort_unstable();
-    values[(values.len() - 1) / 2]
+pub fn majority_reaches<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone) -> T {
+    let voters = values.clone().count();
+    let mut reached = None;
+    for least in values.clone() {
+        // Nearly always all values but the first are no higher than what is reached already.
+        if reached < Some(least) && 2 * values.clone().filter(|v| *v >= least).count() > voters {
+            reached = Some(least);
+        }
+    }
+    reached.expect("all voters reach the least value, and a cluster has voters")
 }
 
 /// The largest value that a quorum of `config` reaches: a majority of its voters and, while a
@@ -26,26 +31,27 @@ pub fn majority_reaches<T: Ord + Copy>(mut values: Vec<T>) -> T {
 ///
 /// `value`: what each voter has reached; `false < true` makes it a count of votes.
 pub fn quorum_reaches<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> T) -> T {
-    let incoming = majority_reaches(config.voters().iter().map(|&id| value(id)).collect());
+    let majority = |voters: &[NodeId]| majority_reaches(voters.iter().map(|&id| value(id)));
+    let incoming = majority(config.voters());
     if config.outgoing().is_empty() {
         return incoming;
     }
-    let outgoing = majority_reaches(config.outgoing().iter().map(|&id| value(id)).collect());
-    incoming.min(outgoing)
+    incoming.min(majority(config.outgoing()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     #[test]
     fn a_majority_reaches_the_upper_median() {
-        assert_eq!(majority_reaches(vec![7]), 7);
-        assert_eq!(majority_reaches(vec![9, 3]), 3);
-        assert_eq!(majority_reaches(vec![9, 3, 5]), 5);
-        assert_eq!(majority_reaches(vec![1, 9, 3, 5]), 3);
-        assert_eq!(majority_reaches(vec![8, 1, 9, 3, 5]), 5);
+        assert_eq!(majority_reaches([7].into_iter()), 7);
+        assert_eq!(majority_reaches([9, 3].into_iter()), 3);
+        assert_eq!(majority_reaches([9, 3, 5].into_iter()), 5);
+        assert_eq!(majority_reaches([1, 9, 3, 5].into_iter()), 3);
+        assert_eq!(majority_reaches([8, 1, 9, 3, 5].into_iter()), 5);
     }
 
     #[test]
@@ -59,7 +65,11 @@ mod tests {
                     .filter(|v| values.iter().filter(|x| *x >= v).count() * 2 > size)
                     .max()
                     .expect("every voter reaches zero");
-                assert_eq!(majority_reaches(values.to_vec()), naive, "{values:?}");
+                assert_eq!(
+                    majority_reaches(values.iter().copied()),
+                    naive,
+                    "{values:?}"
+                );
             }
         }
     }

@@ -13,8 +13,8 @@ use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{Identity, LogOrder, Malformed, SnapshotMeta, StateMachine};
 
-use super::{Change, Cluster, NODES, Setup, TURNS_MAX, WAVE_NS};
-use crate::load::{Commands, Tally};
+use super::{Change, Cluster, KEEP_ENTRIES, NODES, Setup, TURNS_MAX, WAVE_NS};
+use crate::load::{COMMAND_BYTES, Commands, Tally};
 
 /// The state machine: a tally.
 #[derive(Debug, Default)]
@@ -256,9 +256,10 @@ impl Node {
             election_ns: setup.election_ms * 1_000_000,
             ..Options::default()
         };
-        if setup.keep_log {
-            options.snapshot_log_bytes = u64::MAX;
-        }
+        // Logs are as long as those of the other contenders.
+        let keep_bytes = KEEP_ENTRIES * (COMMAND_BYTES as u64 + 24);
+        options.log_keep_bytes = keep_bytes;
+        options.snapshot_log_bytes = if setup.keep_log { u64::MAX } else { keep_bytes };
         let recovered = Recovered {
             identity: Identity {
                 cluster: 1,

@@ -1,6 +1,7 @@
 //! The crate `raft`, driven as its documentation says, by one thread and with messages handed on
 //! as they are.
-//! Never slower than need be: a wave is one proposal of many entries, and commands are shared.
+//! Never slower than need be: entries share their commands, and its log copies no more than a
+//! message takes.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ struct Node {
 
 /// Three nodes on a virtual clock.
 pub struct RaftRs {
+    batched: bool,
     nodes: Vec<Node>,
     tick_ns: u64,
     now_ns: u64,
@@ -44,9 +46,10 @@ pub struct RaftRs {
 }
 
 impl RaftRs {
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub fn new(setup: &Setup, batched: bool) -> Result<Self> {
         let nodes = (0..NODES).map(|at| Node::new(at, setup));
         Ok(Self {
+            batched,
             nodes: nodes.collect::<Result<_>>()?,
             tick_ns: setup.heartbeat_ms * 1_000_000 / HEARTBEAT_TICKS,
             now_ns: 0,
@@ -97,6 +100,24 @@ impl RaftRs {
         bail!("the nodes never come to rest")
     }
 
+    fn propose_batch(
+        &mut self,
+        leader: usize,
+        commands: &mut Commands,
+        width: usize,
+    ) -> Result<()> {
+        let mut proposal = Message::default();
+        proposal.set_msg_type(MessageType::MsgPropose);
+        proposal.from = leader as u64 + 1;
+        let entry = || Entry {
+            data: commands.take(),
+            ..Entry::default()
+        };
+        let entries: Vec<Entry> = std::iter::repeat_with(entry).take(width).collect();
+        proposal.set_entries(entries.into());
+        Ok(self.nodes[leader].raw.step(proposal)?)
+    }
+
     fn post(&mut self, from: usize) {
         for message in self.outbox.drain(..) {
             let to = message.to as usize - 1;
@@ -127,16 +148,14 @@ impl Cluster for RaftRs {
         let leader = self.leader().context("no leader")?;
         for _ in 0..waves {
             self.pass(WAVE_NS);
-            let mut proposal = Message::default();
-            proposal.set_msg_type(MessageType::MsgPropose);
-            proposal.from = leader as u64 + 1;
-            let entry = || Entry {
-                data: commands.take(),
-                ..Entry::default()
-            };
-            let entries: Vec<Entry> = std::iter::repeat_with(entry).take(width).collect();
-            proposal.set_entries(entries.into());
-            self.nodes[leader].raw.step(proposal)?;
+            if self.batched {
+                self.propose_batch(leader, commands, width)?;
+            } else {
+                let raw = &mut self.nodes[leader].raw;
+                for _ in 0..width {
+                    raw.propose(Vec::new(), commands.take().to_vec())?;
+                }
+            }
             self.settle()?;
         }
         let log = &self.nodes[leader].raw.raft.raft_log;
@@ -211,6 +230,7 @@ impl Node {
             max_inflight_msgs: INFLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,
+            batch_append: true,
             ..Config::default()
         };
         let log = Log::new(setup.voters);
