@@ -163,7 +163,7 @@ fn between_logs(before: &Entries, after: &Entries) -> Vec<Event> {
 fn last_common(a: &Entries, b: &Entries) -> Index {
     let shorter = a.last.min(b.last);
     // Terms change only where a run begins, on one side or the other.
-    let starts = a.runs.iter().chain(&b.runs).map(|&(first, _)| first);
+    let starts = a.runs.iter().chain(b.runs.iter()).map(|&(first, _)| first);
     let differs = |&at: &Index| at <= shorter && a.term_at(at) != b.term_at(at);
     starts
         .filter(differs)

@@ -23,7 +23,7 @@
 //! | linearizable reads | §8 | [`read`] |
 //! | a group in which nothing happens | – | `rest` |
 //! | what must be durable, and when | Figure 2 | `durable` |
-//! | the log's shape | Figure 7 | `log` |
+//! | the log's shape | Figure 7 | `log`, [`runs`] |
 //! | the messages | Figure 2 | [`message`] |
 //! | what an observer may see | Figure 2 | [`event`] |
 //! | what must always hold | Figure 3 | [`invariant`] |
@@ -62,6 +62,7 @@ pub mod read;
 mod replication;
 mod rest;
 mod role;
+pub mod runs;
 mod snapshot;
 pub mod transfer;
 pub mod types;
@@ -74,6 +75,7 @@ pub use effect::{
 };
 pub use message::{AppendResult, Message, Pace};
 pub use raft::Raft;
+pub use runs::Runs;
 pub use types::{
     Entries, HardState, Incarnation, Index, Instant, LogId, NodeId, ReadId, Term, WriteId,
 };

@@ -72,7 +72,7 @@ impl TermLog {
             self.last_id(),
             "entries do not continue the log"
         );
-        for &(first, term) in &entries.runs {
+        for &(first, term) in entries.runs.iter() {
             if self.last_id().term != term || self.runs.is_empty() {
                 self.runs.push((first, term));
             }
@@ -179,7 +179,7 @@ impl TermLog {
         let entries = Entries {
             prev: self.base,
             last: self.last,
-            runs: self.runs.clone(),
+            runs: self.runs.iter().copied().collect(),
             configs: Vec::new(),
         };
         entries.is_well_formed() && self.runs.windows(2).all(|pair| pair[0].1 < pair[1].1)

@@ -42,7 +42,6 @@ pub fn quorum_reaches<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
     use alloc::vec::Vec;
 
     #[test]

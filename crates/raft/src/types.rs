@@ -7,6 +7,7 @@
 use core::fmt;
 
 use crate::configuration::Config;
+use crate::runs::{Run, Runs};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $short:literal) => {
@@ -158,7 +159,7 @@ pub struct Entries {
     /// The last index of the range.
     pub last: Index,
     /// `(first index of the run, its term)`, in order; the first run starts at `prev.index + 1`.
-    pub runs: alloc::vec::Vec<(Index, Term)>,
+    pub runs: Runs,
     /// The entries of the range that are configurations, in order.
     pub configs: alloc::vec::Vec<(Index, Config)>,
 }
@@ -169,7 +170,7 @@ impl Entries {
         Self {
             prev,
             last: prev.index,
-            runs: alloc::vec::Vec::new(),
+            runs: Runs::default(),
             configs: alloc::vec::Vec::new(),
         }
     }
@@ -229,11 +230,9 @@ impl Entries {
     pub fn after(&self, index: Index) -> Self {
         let term = self.term_at(index).expect("a range is cut inside itself");
         let mut rest = Self::none(LogId::new(term, index));
-        for (at, &(first, term)) in self.runs.iter().enumerate() {
-            let end = self
-                .runs
-                .get(at + 1)
-                .map_or(self.last, |&(next, _)| next.prev());
+        let mut following = self.runs.iter().skip(1);
+        for &(first, term) in self.runs.iter() {
+            let end = following.next().map_or(self.last, |&(next, _)| next.prev());
             if end > index {
                 rest.runs.push((first.max(index.next()), term));
             }
@@ -247,7 +246,8 @@ impl Entries {
     /// The part of the range up to `index`, which must lie in the range or be `prev`.
     pub(crate) fn upto(&self, index: Index) -> Self {
         let mut part = self.clone();
-        part.runs.retain(|&(first, _)| first <= index);
+        let starts_by = |&(first, _): &Run| first <= index;
+        part.runs = self.runs.iter().copied().filter(starts_by).collect();
         part.configs.retain(|(at, _)| *at <= index);
         part.last = index;
         part
@@ -256,7 +256,7 @@ impl Entries {
     /// This range and, directly behind it, `more`.
     pub(crate) fn followed_by(&self, more: &Self) -> Self {
         let mut all = self.clone();
-        for &(first, term) in &more.runs {
+        for &(first, term) in more.runs.iter() {
             if all.runs.last().is_none_or(|&(_, last)| last != term) {
                 all.runs.push((first, term));
             }

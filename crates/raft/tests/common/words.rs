@@ -59,11 +59,10 @@ pub fn effect(me: u64, effect: &Effect) -> String {
 /// `first..last@term` runs after the entry they follow.
 pub fn entries(entries: &Entries) -> String {
     let mut text = String::new();
+    let mut following = entries.runs.iter().skip(1);
     for (at, &(first, term)) in entries.runs.iter().enumerate() {
-        let last = entries
-            .runs
-            .get(at + 1)
-            .map_or(entries.last, |&(next, _)| next.prev());
+        let next = following.next();
+        let last = next.map_or(entries.last, |&(next, _)| next.prev());
         let range = if first == last {
             first.to_string()
         } else {

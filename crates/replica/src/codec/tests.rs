@@ -14,7 +14,9 @@ fn samples() -> Vec<Frame> {
         })
         .collect();
     let mut entries = Entries::none(id(1, 3));
-    entries.runs = vec![(Index(4), Term(2)), (Index(6), Term(3))];
+    entries.runs = [(Index(4), Term(2)), (Index(6), Term(3))]
+        .into_iter()
+        .collect();
     entries.last = Index(7);
     let (term, commit) = (Term(9), Index(5));
     let durable = AppendResult::Durable(Index(8));
