@@ -18,8 +18,9 @@ const OVERHEAD_BYTES: u64 = 24;
 #[derive(Debug)]
 pub(crate) struct Bodies {
     base: Index,
-    /// Each entry with the weight of all entries ever up to and including it.
-    entries: VecDeque<(Entry, u64)>,
+    entries: VecDeque<Entry>,
+    /// Of each entry, the weight of all entries ever up to and including it.
+    weights: VecDeque<u64>,
     /// The weight up to the base.
     base_weight: u64,
 }
@@ -29,6 +30,7 @@ impl Bodies {
         let mut bodies = Self {
             base: base.index,
             entries: VecDeque::new(),
+            weights: VecDeque::new(),
             base_weight: 0,
         };
         bodies.append(entries);
@@ -47,15 +49,18 @@ impl Bodies {
     ///
     /// # Panics
     /// If they do not continue the log.
-    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        let (mut last, mut weight) = (self.last(), self.weight(self.last()));
         for entry in entries {
             assert_eq!(
                 entry.id.index,
-                self.last().next(),
+                last.next(),
                 "entries do not continue the log"
             );
-            let weight = self.weight(self.last()) + OVERHEAD_BYTES + entry.body.len() as u64;
-            self.entries.push_back((entry, weight));
+            last = entry.id.index;
+            weight += OVERHEAD_BYTES + entry.body.len() as u64;
+            self.entries.push_back(entry);
+            self.weights.push_back(weight);
         }
     }
 
@@ -63,42 +68,37 @@ impl Bodies {
     pub(crate) fn truncate(&mut self, from: Index) {
         let keep = self.position(from).expect("truncating what is forgotten");
         self.entries.truncate(keep);
+        self.weights.truncate(keep);
     }
 
     /// Forgets the entries up to and including `base`.
     pub(crate) fn compact(&mut self, base: Index) {
         self.base_weight = self.weight(base);
-        while self.base < base {
-            assert!(
-                self.entries.pop_front().is_some(),
-                "compacting beyond the log"
-            );
-            self.base = self.base.next();
-        }
+        let count = base.0.saturating_sub(self.base.0) as usize;
+        assert!(count <= self.entries.len(), "compacting beyond the log");
+        self.entries.drain(..count);
+        self.weights.drain(..count);
+        self.base = self.base.max(base);
     }
 
     /// Starts anew, empty, after `base`.
     pub(crate) fn reset(&mut self, base: LogId) {
         self.base_weight = self.weight(self.last());
         self.entries.clear();
+        self.weights.clear();
         self.base = base.index;
     }
 
     /// The entry at `index`, if it is here.
     pub(crate) fn get(&self, index: Index) -> Option<&Entry> {
-        self.entries
-            .get(self.position(index)?)
-            .map(|(entry, _)| entry)
+        self.entries.get(self.position(index)?)
     }
 
-    /// Copies of the entries `first..=last`, bodies shared.
-    pub(crate) fn range(&self, first: Index, last: Index) -> Vec<Entry> {
+    /// The entries `first..=last`.
+    pub(crate) fn range(&self, first: Index, last: Index) -> impl Iterator<Item = &Entry> + Clone {
         let start = self.position(first).expect("a range starts inside the log");
         let end = (last.0 - self.base.0) as usize;
-        self.entries
-            .range(start..end.max(start))
-            .map(|(entry, _)| entry.clone())
-            .collect()
+        self.entries.range(start..end.max(start))
     }
 
     /// The weight in bytes of all entries ever up to `index`, which must be here or be the base.
@@ -106,14 +106,10 @@ impl Bodies {
     pub(crate) fn weight(&self, index: Index) -> u64 {
         match self.position(index) {
             None => self.base_weight,
-            Some(at) => self.entries.get(at).map_or_else(
-                || {
-                    self.entries
-                        .back()
-                        .map_or(self.base_weight, |&(_, weight)| weight)
-                },
-                |&(_, weight)| weight,
-            ),
+            Some(at) => {
+                let known = self.weights.get(at).or(self.weights.back());
+                known.copied().unwrap_or(self.base_weight)
+            }
         }
     }
 
@@ -121,8 +117,11 @@ impl Bodies {
     /// and weighs at most about `bytes`.
     pub(crate) fn fit(&self, first: Index, last: Index, bytes: u64) -> Index {
         let limit = self.weight(first.prev()) + bytes;
+        if self.weight(last) <= limit {
+            return last;
+        }
         let start = self.position(first).expect("a range starts inside the log");
-        let within = self.entries.partition_point(|&(_, weight)| weight <= limit);
+        let within = self.weights.partition_point(|&weight| weight <= limit);
         let end = Index(self.base.0 + within.max(start + 1) as u64);
         end.min(last)
     }
@@ -160,7 +159,7 @@ mod tests {
         bodies.truncate(Index(4));
         bodies.append(vec![entry(4, 0)]);
         assert_eq!(bodies.weight(Index(4)) - bodies.weight(Index(3)), 24);
-        assert_eq!(bodies.range(Index(3), Index(4)).len(), 2);
+        assert_eq!(bodies.range(Index(3), Index(4)).count(), 2);
         bodies.reset(LogId::new(Term(3), Index(9)));
         bodies.append(vec![entry(10, 0)]);
         assert_eq!(bodies.weight(Index(10)) - bodies.weight(Index(9)), 24);

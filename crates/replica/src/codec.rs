@@ -81,8 +81,11 @@ mod kind {
 }
 
 /// Encodes a message of the core; `entries` are the bodies of an append, else empty.
-pub(crate) fn encode_message(message: &Message, entries: &[Entry]) -> Bytes {
-    let mut out = Vec::with_capacity(48 + entries_bytes(entries));
+pub(crate) fn encode_message<'a>(
+    message: &Message,
+    entries: impl IntoIterator<Item = &'a Entry> + Clone,
+) -> Bytes {
+    let mut out = Vec::with_capacity(48 + entries_bytes(entries.clone()));
     match *message {
         Message::Vote {
             term,
@@ -330,8 +333,12 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
     ))
 }
 
-fn put_bodies(out: &mut Vec<u8>, header: &Entries, entries: &[Entry]) {
-    let count = entries.len() as u64;
+fn put_bodies<'a>(
+    out: &mut Vec<u8>,
+    header: &Entries,
+    entries: impl IntoIterator<Item = &'a Entry> + Clone,
+) {
+    let count = entries.clone().into_iter().count() as u64;
     assert_eq!(header.count(), count, "a header without its bodies");
     encode_entries(entries, out);
 }

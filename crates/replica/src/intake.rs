@@ -57,12 +57,13 @@ impl<M: StateMachine> Replica<M> {
         if leader != self.raft.me() && self.requests.are_paused(self.now) {
             return;
         }
-        while let Some(waiting) = self
+        while let Some(mut waiting) = self
             .requests
             .take_held(self.options.message_bytes_max as u64)
         {
-            let commands: Vec<Bytes> = waiting.iter().map(|w| w.command.clone()).collect();
             if leader == self.raft.me() {
+                // Commands that are not appended stay where they are: none is taken before.
+                let commands = waiting.iter_mut().map(|w| core::mem::take(&mut w.command));
                 match self.append(commands, out) {
                     Ok(first) => self.requests.logged(first, waiting, out),
                     Err(why) => {
@@ -71,6 +72,7 @@ impl<M: StateMachine> Replica<M> {
                     }
                 }
             } else {
+                let commands = waiting.iter().map(|w| w.command.clone()).collect();
                 let batch = self.requests.forward(leader, waiting);
                 let frame = Frame::Forward { batch, commands }.encode();
                 out.push(Output::Frame { to: leader, frame });
@@ -81,13 +83,12 @@ impl<M: StateMachine> Replica<M> {
     /// Appends commands to the leader's log, or none of them.
     fn append(
         &mut self,
-        commands: Vec<Bytes>,
+        commands: impl ExactSizeIterator<Item = Bytes>,
         out: &mut Vec<Output<M>>,
     ) -> Result<LogId, NotTaken> {
         let count = commands.len() as u64;
         let first = self.raft.propose(self.now, count, &mut self.effects)?;
         self.source = commands
-            .into_iter()
             .enumerate()
             .map(|(place, command)| {
                 let index = Index(first.index.0 + place as u64);
@@ -113,11 +114,12 @@ impl<M: StateMachine> Replica<M> {
         let result = if commands.is_empty() || busy || long {
             Err(NotForwarded::Busy)
         } else {
-            self.append(commands, out).map_err(|why| match why {
-                NotTaken::Transferring { .. } => NotForwarded::Transferring,
-                NotTaken::DiskSlow => NotForwarded::DiskSlow,
-                _ => NotForwarded::NotLeader,
-            })
+            self.append(commands.into_iter(), out)
+                .map_err(|why| match why {
+                    NotTaken::Transferring { .. } => NotForwarded::Transferring,
+                    NotTaken::DiskSlow => NotForwarded::DiskSlow,
+                    _ => NotForwarded::NotLeader,
+                })
         };
         let frame = Frame::ForwardReply { batch, result }.encode();
         out.push(Output::Frame { to: from, frame });

@@ -190,28 +190,37 @@ pub struct Identifier {
 }
 
 /// How many bytes [`encode_entries`] appends for these entries.
-pub fn entries_bytes(entries: &[Entry]) -> usize {
-    let bodies: usize = entries.iter().map(|entry| entry.body.len()).sum();
-    BLOCK_HEAD_BYTES + entries.len() * IDENTIFIER_BYTES + bodies
+pub fn entries_bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> usize {
+    let bytes = |entry: &Entry| IDENTIFIER_BYTES + entry.body.len();
+    BLOCK_HEAD_BYTES + entries.into_iter().map(bytes).sum::<usize>()
 }
 
 /// Appends a block of entries: its head, the table of identifiers, the bodies.
 ///
 /// # Panics
 /// If there are 2^32 entries or a body has 2^32 bytes: far beyond every limit on proposals.
-pub fn encode_entries(entries: &[Entry], out: &mut Vec<u8>) {
+pub fn encode_entries<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone, out: &mut Vec<u8>) {
     let start = out.len();
-    let bodies: u64 = entries.iter().map(|entry| entry.body.len() as u64).sum();
-    out.reserve(entries_bytes(entries));
+    let total = entries_bytes(entries.clone());
+    out.reserve(total);
     put_u32(out, 0);
-    put_u32(out, u32::try_from(entries.len()).expect("a bounded batch"));
-    put_u64(out, bodies);
-    for entry in entries {
+    put_u32(out, 0);
+    put_u64(out, 0);
+    let mut count = 0;
+    for entry in entries.clone() {
         put_u64(out, entry.id.term.0);
         put_u32(out, u32::try_from(entry.body.len()).expect("bounded body"));
         put_u32(out, entry.crc);
         out.extend_from_slice(&[entry.kind as u8, 0, 0, 0]);
+        count += 1;
     }
+    let bodies = total - BLOCK_HEAD_BYTES - count * IDENTIFIER_BYTES;
+    patch_u32(
+        out,
+        start + 4,
+        u32::try_from(count).expect("a bounded batch"),
+    );
+    out[start + 8..start + 16].copy_from_slice(&(bodies as u64).to_le_bytes());
     let crc = crc32c(&out[start + 4..]);
     patch_u32(out, start, crc);
     for entry in entries {
@@ -219,11 +228,8 @@ pub fn encode_entries(entries: &[Entry], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the table of a block of entries that follow `before`; the bodies are not looked at.
-///
-/// # Errors
-/// The table fails its check, or the block has not the length its head says.
-pub fn decode_table(before: LogId, bytes: &[u8]) -> Result<Vec<Identifier>, Malformed> {
+/// The rows of the table of a block of entries, whole and checked.
+fn table_rows(bytes: &[u8]) -> Result<&[u8], Malformed> {
     let mut reader = Reader(bytes);
     let crc = reader.u32()?;
     let count = reader.u32()? as usize;
@@ -235,19 +241,30 @@ pub fn decode_table(before: LogId, bytes: &[u8]) -> Result<Vec<Identifier>, Malf
     if body_bytes != reader.0.len() as u64 {
         return Err(malformed("a block of entries of the wrong length"));
     }
-    let mut identifiers = Vec::with_capacity(count);
-    let (mut last, mut sum) = (before, 0u64);
+    Ok(table)
+}
+
+/// Reads the table of a block of entries that follow `before`; the bodies are not looked at.
+///
+/// # Errors
+/// The table fails its check, or the block has not the length its head says.
+pub fn decode_table(before: LogId, bytes: &[u8]) -> Result<Vec<Identifier>, Malformed> {
+    let table = table_rows(bytes)?;
+    let mut identifiers = Vec::with_capacity(table.len() / IDENTIFIER_BYTES);
+    let (mut last, mut sum) = (before, (BLOCK_HEAD_BYTES + table.len()) as u64);
     for row in table.chunks_exact(IDENTIFIER_BYTES) {
         let identifier = decode_identifier(last, row)?;
         last = identifier.id;
         sum += u64::from(identifier.body_bytes);
         identifiers.push(identifier);
     }
-    if sum != body_bytes {
-        return Err(malformed("bodies of other lengths than the table says"));
+    if sum != bytes.len() as u64 {
+        return Err(malformed(OTHER_LENGTHS));
     }
     Ok(identifiers)
 }
+
+const OTHER_LENGTHS: &str = "bodies of other lengths than the table says";
 
 fn decode_identifier(before: LogId, row: &[u8]) -> Result<Identifier, Malformed> {
     let mut reader = Reader(row);
@@ -278,28 +295,33 @@ fn decode_identifier(before: LogId, row: &[u8]) -> Result<Identifier, Malformed>
 /// # Errors
 /// The block is not what [`encode_entries`] writes, or a body fails its check.
 pub fn decode_entries(before: LogId, bytes: Bytes) -> Result<Vec<Entry>, Malformed> {
-    let table = decode_table(before, &bytes)?;
-    let mut at = BLOCK_HEAD_BYTES + table.len() * IDENTIFIER_BYTES;
-    let mut entries = Vec::with_capacity(table.len());
-    for Identifier {
-        id,
-        kind,
-        body_bytes,
-        crc,
-    } in table
-    {
+    let table = table_rows(&bytes)?;
+    let mut at = BLOCK_HEAD_BYTES + table.len();
+    let mut last = before;
+    let mut entries = Vec::with_capacity(table.len() / IDENTIFIER_BYTES);
+    for row in table.chunks_exact(IDENTIFIER_BYTES) {
+        let Identifier {
+            id,
+            kind,
+            body_bytes,
+            crc,
+        } = decode_identifier(last, row)?;
         let end = at + body_bytes as usize;
-        let body = bytes.slice(at..end);
-        if crc32c(&body) != crc {
+        let body = bytes.get(at..end);
+        let body = body.ok_or_else(|| malformed(OTHER_LENGTHS))?;
+        if crc32c(body) != crc {
             return Err(malformed(format!("the body of entry {id} fails its check")));
         }
         entries.push(Entry {
             id,
             kind,
-            body,
+            body: bytes.slice(at..end),
             crc,
         });
-        at = end;
+        (last, at) = (id, end);
+    }
+    if at != bytes.len() {
+        return Err(malformed(OTHER_LENGTHS));
     }
     Ok(entries)
 }

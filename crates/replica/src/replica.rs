@@ -274,7 +274,7 @@ impl<M: StateMachine> Replica<M> {
             Some(entries) if write.internal => [internal_entry(entries)].into(),
             Some(entries) => self.take_source(entries),
         };
-        self.bodies.append(entries.clone());
+        self.bodies.append(entries.iter().cloned());
         out.push(Output::Log(LogOrder::Write(LogWrite {
             id: write.id,
             hard: write.hard,
@@ -352,10 +352,8 @@ impl<M: StateMachine> Replica<M> {
         if self.raft.role() != RoleName::Leader {
             return;
         }
-        for peer in self.raft.peers() {
-            if !self.links.contains(&peer) {
-                continue;
-            }
+        let links = core::mem::take(&mut self.links);
+        for &peer in &links {
             while let Pull::Append { first, last } = self.raft.pull(peer) {
                 // Of a follower not yet found nothing is known to be held, but nothing is under way
                 // to it either: the window is no bound on a probe.
@@ -375,6 +373,7 @@ impl<M: StateMachine> Replica<M> {
                 out.push(Output::Frame { to: peer, frame });
             }
         }
+        self.links = links;
         self.last_append = None;
     }
 
@@ -384,7 +383,7 @@ impl<M: StateMachine> Replica<M> {
         {
             return frame.clone();
         }
-        let frame = encode_message(&message, &self.bodies.range(first, upto));
+        let frame = encode_message(&message, self.bodies.range(first, upto));
         self.last_append = Some((message, frame.clone()));
         frame
     }
@@ -399,13 +398,13 @@ impl<M: StateMachine> Replica<M> {
                 .bodies
                 .get(next)
                 .expect("committed entries are at hand");
-            let (id, kind, body) = (entry.id, entry.kind, entry.body.clone());
+            let (id, kind) = (entry.id, entry.kind);
             self.applied = id;
-            self.on_applied(id, kind, out);
+            let request = self.requests.applied(id, out);
             match kind {
                 EntryKind::Command => {
-                    let reply = self.machine.apply(id, &body);
-                    if let Some(request) = self.requests.applied(id, out) {
+                    let reply = self.machine.apply(id, &entry.body);
+                    if let Some(request) = request {
                         out.push(Output::Proposed {
                             request,
                             result: Ok((id, reply)),
@@ -414,11 +413,12 @@ impl<M: StateMachine> Replica<M> {
                 }
                 EntryKind::Noop | EntryKind::Config => {
                     // Only a leader that names a wrong place for a command brings us here.
-                    if let Some(request) = self.requests.applied(id, out) {
+                    if let Some(request) = request {
                         self.requests.fail(request, ProposeFate::Unknown, out);
                     }
                 }
             }
+            self.on_applied(id, kind, out);
         }
         for asking in self.requests.take_answerable(self.applied.index) {
             let answer = self.machine.query(asking.query);

@@ -42,6 +42,14 @@ struct Forwarded {
     until: Option<Instant>,
 }
 
+/// A command that stands in the log.
+#[derive(Debug)]
+struct Logged {
+    at: (Index, Term),
+    request: RequestId,
+    deadline: Instant,
+}
+
 /// All requests of one node's clients that have no outcome yet.
 #[derive(Debug)]
 pub(crate) struct Requests<M: StateMachine> {
@@ -55,8 +63,8 @@ pub(crate) struct Requests<M: StateMachine> {
     /// Commands sent to the leader, by batch.
     forwarded: BTreeMap<u64, Forwarded>,
     next_batch: u64,
-    /// Commands in the log, by the identity of their entry.
-    logged: BTreeMap<(Index, Term), (RequestId, Instant)>,
+    /// Commands in the log, in the order of their entries' identities.
+    logged: VecDeque<Logged>,
     /// Queries for the next read.
     asking: Vec<Asking<M::Query>>,
     /// Queries by the read that will confirm them; a read stays until the core ends it, even when
@@ -93,7 +101,7 @@ impl<M: StateMachine> Requests<M> {
             give_at: Instant(0),
             forwarded: BTreeMap::new(),
             next_batch: 1,
-            logged: BTreeMap::new(),
+            logged: VecDeque::new(),
             asking: Vec::new(),
             reading: BTreeMap::new(),
             next_read: 1,
@@ -158,16 +166,17 @@ impl<M: StateMachine> Requests<M> {
 
     /// The commands that have waited longest, up to about `bytes`; `None` if there are none.
     pub(crate) fn take_held(&mut self, bytes: u64) -> Option<Vec<Waiting>> {
-        let mut taken = Vec::new();
         let mut weight = 0;
-        while weight < bytes
-            && let Some(waiting) = self.held.pop_front()
-        {
-            weight += waiting.command.len() as u64;
-            taken.push(waiting);
-        }
+        let fits = self.held.iter().take_while(|waiting| {
+            let fits = weight < bytes;
+            if fits {
+                weight += waiting.command.len() as u64;
+            }
+            fits
+        });
+        let count = fits.count();
         self.held_bytes -= weight;
-        (!taken.is_empty()).then_some(taken)
+        (count > 0).then(|| self.held.drain(..count).collect())
     }
 
     /// Remembers a batch that leaves for the leader; returns its number.
@@ -222,11 +231,31 @@ impl<M: StateMachine> Requests<M> {
     pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
         self.held_for = ProposeFate::NoLeader;
         for (place, waiting) in all.into_iter().enumerate() {
-            let at = (Index(first.index.0 + place as u64), first.term);
-            let request = (waiting.request, waiting.deadline);
-            if let Some((other, _)) = self.logged.insert(at, request) {
+            let logged = Logged {
+                at: (Index(first.index.0 + place as u64), first.term),
+                request: waiting.request,
+                deadline: waiting.deadline,
+            };
+            if let Some(other) = self.log(logged) {
                 // A leader has named one place twice: no telling which command stands there.
-                self.fail(other, ProposeFate::Unknown, out);
+                self.fail(other.request, ProposeFate::Unknown, out);
+            }
+        }
+    }
+
+    /// Remembers a command in its place, which is nearly always the last; returns the one that
+    /// was there.
+    fn log(&mut self, logged: Logged) -> Option<Logged> {
+        if self.logged.back().is_none_or(|last| last.at < logged.at) {
+            self.logged.push_back(logged);
+            return None;
+        }
+        let place = self.logged.partition_point(|other| other.at < logged.at);
+        match self.logged.get_mut(place) {
+            Some(other) if other.at == logged.at => Some(core::mem::replace(other, logged)),
+            _ => {
+                self.logged.insert(place, logged);
+                None
             }
         }
     }
@@ -235,12 +264,11 @@ impl<M: StateMachine> Requests<M> {
     /// another entry of that index are lost for good.
     pub(crate) fn applied(&mut self, at: LogId, out: &mut Vec<Output<M>>) -> Option<RequestId> {
         let mut found = None;
-        while let Some(entry) = self.logged.first_entry() {
-            let (index, term) = *entry.key();
-            if index > at.index {
-                break;
-            }
-            let (request, _) = entry.remove();
+        let is_settled = |logged: &Logged| logged.at.0 <= at.index;
+        while self.logged.front().is_some_and(is_settled)
+            && let Some(logged) = self.logged.pop_front()
+        {
+            let ((index, term), request) = (logged.at, logged.request);
             if (index, term) == (at.index, at.term) {
                 found = Some(request);
             } else if index == at.index {
@@ -338,11 +366,11 @@ impl<M: StateMachine> Requests<M> {
         };
         self.lose_batches(too_late, out);
         let mut late = Vec::new();
-        self.logged.retain(|_, &mut (request, deadline)| {
-            if deadline <= now {
-                late.push(request);
+        self.logged.retain(|logged| {
+            if logged.deadline <= now {
+                late.push(logged.request);
             }
-            deadline > now
+            logged.deadline > now
         });
         for request in late {
             self.fail(request, ProposeFate::Unknown, out);

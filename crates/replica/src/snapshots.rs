@@ -224,8 +224,9 @@ impl<M: StateMachine> Replica<M> {
     /// Followers that need what the log has forgotten are sent the newest snapshot.
     pub(crate) fn send_pieces(&mut self, out: &mut Vec<Output<M>>) {
         let (now, patience_ns) = (self.now, self.options.election_ns);
-        for peer in self.raft.peers() {
-            if self.raft.pull(peer) != Pull::Snapshot || !self.links.contains(&peer) {
+        let links = core::mem::take(&mut self.links);
+        for &peer in &links {
+            if self.raft.pull(peer) != Pull::Snapshot {
                 self.snapshots.sending.remove(&peer);
                 continue;
             }
@@ -247,6 +248,7 @@ impl<M: StateMachine> Replica<M> {
                 self.read_piece(peer, out);
             }
         }
+        self.links = links;
     }
 
     fn read_piece(&mut self, to: NodeId, out: &mut Vec<Output<M>>) {

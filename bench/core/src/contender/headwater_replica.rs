@@ -204,11 +204,14 @@ impl Cluster for Replicas {
             self.wake()?;
             for _ in 0..width {
                 self.next_request += 1;
-                self.nodes[leader].inbox.push(Input::Propose {
+                let proposal = Input::Propose {
                     request: RequestId(self.next_request),
                     command: commands.take(),
-                });
+                };
+                let replica = &mut self.nodes[leader].replica;
+                replica.step(self.now, proposal, &mut self.outputs);
             }
+            self.turn(leader)?;
             self.settle()?;
         }
         let (asked, answered) = (self.next_request, self.answered);
