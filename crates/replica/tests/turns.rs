@@ -378,6 +378,39 @@ fn a_leader_that_names_one_place_twice_leaves_no_request_without_an_outcome() {
 }
 
 #[test]
+fn each_command_gets_the_outcome_of_its_place_in_whatever_order_places_are_named() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    for request in 1..=3 {
+        node.run([propose(request)]);
+    }
+    let mut fx = Vec::new();
+    for (batch, index) in [(1, 3), (2, 2), (3, 2)] {
+        let place = LogId::new(Term(1), Index(index));
+        fx.extend(node.run([from(2, forward_reply(batch, place))]));
+    }
+    assert_eq!(
+        fates(&fx),
+        [(2, ProposeFate::Unknown)],
+        "its place was named again"
+    );
+    let command = |index| {
+        let id = LogId::new(Term(1), Index(index));
+        Entry::new(id, EntryKind::Command, vec![7; 100].into())
+    };
+    let mut block = Vec::new();
+    encode_entries(&[command(1), command(2), command(3)], &mut block);
+    let head = [log_id(LogId::default()).as_slice(), &3_u64.to_le_bytes()].concat();
+    let fx = node.run([from(2, frame(3, 1, &[&head, &block]))]);
+    let applied = |output: &Output<Ledger>| match output {
+        Output::Proposed { request, result } => Some((request.0, (*result).ok()?.0.index.0)),
+        _ => None,
+    };
+    let applied: Vec<_> = fx.iter().filter_map(applied).collect();
+    assert_eq!(applied, [(3, 2), (1, 3)]);
+}
+
+#[test]
 fn a_leader_that_names_the_last_place_of_all_panics_nobody() {
     let mut node = Node::new(|_| ());
     node.follow(Term(1));
