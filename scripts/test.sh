@@ -47,7 +47,8 @@ case $what in
 all)
   step "format" cargo fmt --all --check
   step "format of the black-box tests" cargo fmt --manifest-path tests/etcd/Cargo.toml --check
-  step "format of the load generator" cargo fmt --manifest-path bench/Cargo.toml --check
+  step "format of the benchmarks" \
+    cargo fmt --manifest-path bench/Cargo.toml -p headwater-bench -p headwater-bench-core --check
   step "format of the generator of code" cargo fmt --manifest-path xtask/protogen/Cargo.toml --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
   step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
@@ -64,8 +65,10 @@ esac
 if [ "$what" = all ]; then
   step "clippy on the black-box tests" \
     cargo clippy --locked --manifest-path tests/etcd/Cargo.toml --all-targets -- -D warnings
-  step "clippy on the load generator" \
-    cargo clippy --locked --manifest-path bench/Cargo.toml --all-targets -- -D warnings
+  step "clippy on the benchmarks" \
+    cargo clippy --locked --manifest-path bench/Cargo.toml --workspace --all-targets -- -D warnings
+  step "the core's benchmark counts right" \
+    cargo run --locked --manifest-path bench/Cargo.toml -p headwater-bench-core -- --quick
 fi
 step "black-box tests with etcd's clients" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-fail-fast -- --nocapture

@@ -80,7 +80,10 @@ impl Figures {
             cells.push(contender.name().to_string());
             for column in table.columns {
                 let values = self.values(table.measurement, width, contender, column.name);
-                cells.push(span(values.into_iter().map(|(_, value)| value), column.decimals));
+                cells.push(span(
+                    values.into_iter().map(|(_, value)| value),
+                    column.decimals,
+                ));
             }
             for rival in Contender::RIVALS {
                 cells.push(self.quotient(table, width, contender, rival));

@@ -101,7 +101,7 @@ impl Sizes {
     }
 }
 
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 5] = [
     Table {
         measurement: "throughput",
         title: "Commands of 256 bytes, committed and applied on all three nodes; all nodes together",
@@ -194,6 +194,33 @@ const TABLES: [Table; 4] = [
         ],
         compared: "CPU ms to add",
     },
+    Table {
+        measurement: "idle",
+        title: "Groups that do nothing in one process; figures for one node of each group",
+        columns: &[
+            Column {
+                name: "groups",
+                decimals: 0,
+            },
+            Column {
+                name: "bytes/group",
+                decimals: 0,
+            },
+            Column {
+                name: "inputs/s/group",
+                decimals: 1,
+            },
+            Column {
+                name: "CPU s/s, virtual clock",
+                decimals: 4,
+            },
+            Column {
+                name: "CPU s/s, real clock",
+                decimals: 4,
+            },
+        ],
+        compared: "CPU s/s, virtual clock",
+    },
 ];
 
 fn main() -> Result<()> {
@@ -218,18 +245,13 @@ fn main() -> Result<()> {
         turn.contenders.rotate_left(round % contenders.len());
         turn.take()?;
     }
-    println!("{} rounds; medians, least and most; \"times this\": the rival's", cli.rounds);
+    println!(
+        "{} rounds; medians, least and most; \"times this\": the rival's",
+        cli.rounds
+    );
     println!("figure divided by this one of the same round");
     for table in &TABLES {
         figures.print(table);
-    }
-    if cli.wants(Measurement::Idle) {
-        print_idle(&idle::measure(
-            sizes.groups,
-            cli.seed,
-            sizes.idle_virtual_ns,
-            sizes.idle_real,
-        )?);
     }
     if let Some(path) = &cli.json {
         let text = format!("{:#}\n", figures.json());
@@ -242,15 +264,6 @@ impl Cli {
     fn wants(&self, measurement: Measurement) -> bool {
         self.only.is_empty() || self.only.contains(&measurement)
     }
-}
-
-fn print_idle(idle: &idle::Idle) {
-    println!("\n{} idle groups, for one node of each group\n", idle.groups);
-    println!("| | |\n|---|---|");
-    println!("| bytes of memory per group | {:.0} |", idle.bytes_per_node);
-    println!("| CPU s/s, virtual clock | {:.4} |", idle.cpu_virtual);
-    println!("| CPU s/s, real clock | {:.4} |", idle.cpu_real);
-    println!("| inputs per group and second | {:.1} |", idle.steps_per_second);
 }
 
 /// One round.
@@ -284,6 +297,10 @@ impl Turn<'_> {
                 let done = take(self, contender);
                 done.with_context(|| format!("{}, {measurement:?}", contender.name()))?;
             }
+        }
+        // Of the same kind from round to round, and slow.
+        if self.round == 0 && self.cli.wants(Measurement::Idle) {
+            self.idle()?;
         }
         Ok(())
     }
@@ -329,19 +346,24 @@ impl Turn<'_> {
     }
 
     fn election(&mut self, contender: Contender) -> Result<()> {
-        for count in 0..self.sizes.elections {
-            let seed = self.seed() * self.sizes.elections + count;
-            let election = election::measure(contender, seed)?;
-            let (clock, cost) = (election.clock, election.cost);
-            self.push(
-                ("election", 0, contender),
-                &[
-                    ("ms on the nodes' clock", clock.as_secs_f64() * 1e3),
-                    ("CPU us", cost.cpu.as_secs_f64() * 1e6),
-                    ("allocations", cost.allocations.calls as f64),
-                ],
-            );
+        let count = self.sizes.elections;
+        let mut sums = [0.0; 3];
+        for number in 0..count {
+            let election = election::measure(contender, self.seed() * count + number)?;
+            sums[0] += election.clock.as_secs_f64() * 1e3;
+            sums[1] += election.cost.cpu.as_secs_f64() * 1e6;
+            sums[2] += election.cost.allocations.calls as f64;
         }
+        // One figure a round, or quotients would pair elections at random.
+        let [clock, cpu, allocations] = sums.map(|sum| sum / count as f64);
+        self.push(
+            ("election", 0, contender),
+            &[
+                ("ms on the nodes' clock", clock),
+                ("CPU us", cpu),
+                ("allocations", allocations),
+            ],
+        );
         Ok(())
     }
 
@@ -378,6 +400,23 @@ impl Turn<'_> {
                 ("longest wave ms", longest.as_secs_f64() * 1e3),
                 ("waves to remove", all.remove.waves as f64),
                 ("CPU ms to remove", all.remove.cost.cpu.as_secs_f64() * 1e3),
+            ],
+        );
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        let sizes = self.sizes;
+        let (groups, seed) = (sizes.groups, self.cli.seed);
+        let idle = idle::measure(groups, seed, sizes.idle_virtual_ns, sizes.idle_real)?;
+        self.push(
+            ("idle", 0, Contender::HeadwaterCore),
+            &[
+                ("groups", groups as f64),
+                ("bytes/group", idle.bytes_per_node),
+                ("inputs/s/group", idle.steps_per_second),
+                ("CPU s/s, virtual clock", idle.cpu_virtual),
+                ("CPU s/s, real clock", idle.cpu_real),
             ],
         );
         Ok(())

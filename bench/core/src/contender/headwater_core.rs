@@ -140,9 +140,7 @@ impl Cluster for Core {
             self.wake();
             let node = &mut self.nodes[leader];
             node.source.extend((0..width).map(|_| commands.take()));
-            let taken = node
-                .raft
-                .propose(self.now, width as u64, &mut node.effects);
+            let taken = node.raft.propose(self.now, width as u64, &mut node.effects);
             ensure!(taken.is_ok(), "the leader takes no commands: {taken:?}");
             self.settle()?;
         }
@@ -181,7 +179,7 @@ impl Cluster for Core {
 }
 
 impl Core {
-    /// Tells the leader and the follower that is cut off of the link between them.
+    /// Tells the leader of its link to the follower that is cut off.
     fn tell_links(&mut self, up: bool) {
         let (Some(leader), Some(cut)) = (self.leader(), self.cut) else {
             return;

@@ -279,8 +279,7 @@ impl Node {
             next_write: WriteId(1),
             torn_bytes: 0,
         };
-        let replica =
-            Replica::new(Instant(0), options, recovered).map_err(anyhow::Error::msg)?;
+        let replica = Replica::new(Instant(0), options, recovered).map_err(anyhow::Error::msg)?;
         Ok(Self {
             replica,
             inbox: Vec::new(),

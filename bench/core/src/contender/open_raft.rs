@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use openraft::error::{
-    InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable,
-};
+use openraft::error::{InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
@@ -22,6 +20,7 @@ use openraft::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::open_raft_store::{Log, Machine, Types};
 use super::{Change, Cluster, KEEP_ENTRIES, NODES, Setup};
@@ -129,7 +128,8 @@ impl Cluster for OpenRaft {
             // Index zero is the membership; the leader's own first entry follows it.
             for &id in &voters {
                 let wait = self.network.handle(id)?.wait(Some(PATIENCE));
-                wait.applied_index_at_least(Some(1), "a first entry").await?;
+                wait.applied_index_at_least(Some(1), "a first entry")
+                    .await?;
             }
             Ok(begin.elapsed())
         })
@@ -145,7 +145,8 @@ impl Cluster for OpenRaft {
                     receivers.push(leader.client_write_ff(commands.take()).await?);
                 }
                 for receiver in receivers.drain(..) {
-                    let answer = receiver.await?;
+                    let answer = timeout(PATIENCE, receiver).await;
+                    let answer = answer.context("nothing is committed any more")??;
                     last = answer.context("a command was not applied")?.log_id.index;
                 }
             }
@@ -258,17 +259,16 @@ struct Connection {
 }
 
 impl Connection {
-    fn raft<E: std::error::Error>(&mut self) -> Result<Raft<Types>, RPCError<u64, (), E>> {
+    fn raft(&mut self) -> Result<Raft<Types>, Unreachable> {
         let error = std::io::Error::from(std::io::ErrorKind::NotConnected);
         let concerned = [self.target, self.network.me].contains(&THIRD);
         if concerned && self.network.cut.load(Ordering::Relaxed) {
-            return Err(RPCError::Unreachable(Unreachable::new(&error)));
+            return Err(Unreachable::new(&error));
         }
         if self.raft.is_none() {
             self.raft = self.network.handle(self.target).ok();
         }
-        let raft = self.raft.clone();
-        raft.ok_or_else(|| RPCError::Unreachable(Unreachable::new(&error)))
+        self.raft.clone().ok_or_else(|| Unreachable::new(&error))
     }
 }
 
@@ -282,7 +282,8 @@ impl RaftNetwork<Types> for Connection {
         request: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, (), RaftError<u64>>> {
-        let answer = self.raft()?.append_entries(request).await;
+        let raft = self.raft().map_err(RPCError::Unreachable)?;
+        let answer = raft.append_entries(request).await;
         answer.map_err(|error| RemoteError::new(self.target, error).into())
     }
 
@@ -290,11 +291,10 @@ impl RaftNetwork<Types> for Connection {
         &mut self,
         request: InstallSnapshotRequest<Types>,
         _option: RPCOption,
-    ) -> Result<
-        InstallSnapshotResponse<u64>,
-        RPCError<u64, (), RaftError<u64, InstallSnapshotError>>,
-    > {
-        let answer = self.raft()?.install_snapshot(request).await;
+    ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, (), RaftError<u64, InstallSnapshotError>>>
+    {
+        let raft = self.raft().map_err(RPCError::Unreachable)?;
+        let answer = raft.install_snapshot(request).await;
         answer.map_err(|error| RemoteError::new(self.target, error).into())
     }
 
@@ -303,7 +303,8 @@ impl RaftNetwork<Types> for Connection {
         request: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, (), RaftError<u64>>> {
-        let answer = self.raft()?.vote(request).await;
+        let raft = self.raft().map_err(RPCError::Unreachable)?;
+        let answer = raft.vote(request).await;
         answer.map_err(|error| RemoteError::new(self.target, error).into())
     }
 }

@@ -176,9 +176,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
 impl RaftStateMachine<Types> for Machine {
     type SnapshotBuilder = Self;
 
-    async fn applied_state(
-        &mut self,
-    ) -> Stored<(Option<LogId<u64>>, StoredMembership<u64, ()>)> {
+    async fn applied_state(&mut self) -> Stored<(Option<LogId<u64>>, StoredMembership<u64, ()>)> {
         let state = self.lock();
         Ok((state.applied, state.membership.clone()))
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use protobuf::Message as _;
 use raft::prelude::{
-    ConfChangeSingle, ConfChangeType, ConfChangeV2, Config, Entry, EntryType, Message,
-    MessageType, RawNode,
+    ConfChangeSingle, ConfChangeType, ConfChangeV2, Config, Entry, EntryType, Message, MessageType,
+    RawNode,
 };
 use raft::{LightReady, StateRole};
 
@@ -187,8 +187,10 @@ impl Cluster for RaftRs {
 
     fn begin_change(&mut self, change: Change) -> Result<bool> {
         let leader = self.leader().context("no leader")?;
-        let mut single = ConfChangeSingle::default();
-        single.node_id = THIRD as u64 + 1;
+        let mut single = ConfChangeSingle {
+            node_id: THIRD as u64 + 1,
+            ..ConfChangeSingle::default()
+        };
         single.set_change_type(match change {
             Change::Add => ConfChangeType::AddNode,
             Change::Remove => ConfChangeType::RemoveNode,
@@ -249,7 +251,10 @@ impl Node {
     fn carry_out(&mut self, out: &mut Vec<Message>) -> Result<()> {
         let mut ready = self.raw.ready();
         out.append(&mut ready.take_messages());
-        ensure!(ready.snapshot().is_empty(), "no node should need a snapshot");
+        ensure!(
+            ready.snapshot().is_empty(),
+            "no node should need a snapshot"
+        );
         self.apply(ready.take_committed_entries())?;
         self.log.append(ready.take_entries());
         if let Some(state) = ready.hs() {

@@ -25,8 +25,6 @@ const SETTLE_NS: u64 = 5_000_000_000;
 /// What idle groups cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
-    /// Groups.
-    pub groups: usize,
     /// Bytes of memory that one node of one group takes.
     pub bytes_per_node: f64,
     /// Processor seconds per second that one node of each group takes, on a virtual clock.
@@ -78,7 +76,6 @@ pub fn measure(groups: usize, seed: u64, virtual_ns: u64, real: Duration) -> Res
 
     let nodes = (groups * NODES) as f64;
     Ok(Idle {
-        groups,
         bytes_per_node: bytes as f64 / nodes,
         cpu_virtual: cpu_virtual / NODES as f64,
         cpu_real: cpu_real / NODES as f64,
