@@ -21,6 +21,15 @@ pub struct Options {
     pub rests: bool,
     /// Appends on their way to one peer, at most.
     pub inflight_max: usize,
+    /// Leases: off without a number. With one, no clock of the cluster may run slower than another
+    /// by more than so many millionths, or stop while its machine sleeps; else reads of level
+    /// lease are stale.
+    ///
+    /// A cluster with leases replaces a killed leader only after an election timeout, and a
+    /// restarted node votes only after one. A lease needs a quorum of voters that have leases on
+    /// and an election timeout no shorter than their leader's. To switch leases off on a node, or
+    /// shorten its election timeout, keep it down for the old timeout: it has promised that.
+    pub lease_drift_ppm: Option<u32>,
 }
 
 impl Default for Options {
@@ -33,6 +42,7 @@ impl Default for Options {
             election_ns: 1000 * MILLISECOND,
             rests: false,
             inflight_max: 256,
+            lease_drift_ppm: None,
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::config::Options;
 use crate::durable::Durable;
 use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName};
 use crate::election::Election;
+use crate::lease::Promise;
 use crate::log::TermLog;
+use crate::mark::Marks;
 use crate::membership::Membership;
 use crate::message::{AppendResult, Message};
 use crate::read::FollowerReads;
@@ -35,6 +37,8 @@ pub struct Raft {
     pub(crate) election: Election,
     pub(crate) follower: Follower,
     pub(crate) reads: FollowerReads,
+    pub(crate) marks: Marks,
+    pub(crate) promise: Promise,
     told: (Term, RoleName, Option<NodeId>),
     halted: bool,
 }
@@ -68,6 +72,7 @@ impl Raft {
                 voted_for: None,
             };
         }
+        let promise = Promise::of_earlier_life(now, &options, hard);
         let raft = Self {
             me: disk.me,
             membership: Membership::new(disk.config, &disk.log, disk.disk),
@@ -79,9 +84,11 @@ impl Raft {
             // unacknowledged tail since.
             commit: applied.max(disk.commit_hint.min(last.index)),
             durable: Durable::new(disk.next_write, last.index),
-            election: Election::new(options.seed, now, options.election_ns),
+            election: Election::new(options.seed, promise.end(now), options.election_ns),
             follower: Follower::recovered(last, hard.term),
             reads: FollowerReads::default(),
+            marks: Marks::default(),
+            promise,
             told: (hard.term, RoleName::Follower, None),
             halted: false,
             log,
@@ -126,6 +133,15 @@ impl Raft {
                     fx.push(Effect::Read { id, result });
                 }
             }
+        }
+    }
+
+    /// Ends a turn, after the caller has pulled what there is to send: begins a round for the
+    /// reads that came in it, and tells of what was committed.
+    pub fn end_turn(&mut self, fx: &mut Vec<Effect>) {
+        if !self.halted {
+            self.begin_gathered_round(fx);
+            self.tell_commit(fx);
         }
     }
 
@@ -188,15 +204,17 @@ impl Raft {
             } => self.on_append(from, entries, commit, fx),
             Message::AppendReply { result, .. } => self.on_append_reply(from, result, fx),
             Message::Beat { commit, round, .. } => self.on_beat(from, commit, round, fx),
-            Message::BeatReply { round, .. } => self.on_beat_reply(from, round, fx),
+            Message::BeatReply {
+                round, promise_ns, ..
+            } => self.on_beat_reply(from, round, promise_ns, fx),
             Message::Commit { commit, .. } => {
                 self.heard_leader(from, fx);
                 self.learn_commit(commit, fx);
             }
             Message::Rest { last, .. } => self.on_rest(from, last, fx),
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
-            Message::ReadAsk { id, life } => self.on_read_ask(from, id, life, fx),
-            Message::ReadTell { id, life, at } => self.on_read_tell(id, life, at, fx),
+            Message::ReadAsk { id, life, lease } => self.on_read_ask(from, (id, life), lease, fx),
+            Message::ReadTell { id, life, at } => self.on_read_tell((id, life), at, fx),
         }
     }
 
@@ -235,6 +253,7 @@ impl Raft {
             let reply = Message::BeatReply {
                 term: self.hard.term,
                 round: 0,
+                promise_ns: 0,
             };
             self.send_when_safe(from, reply, fx);
             return false;
@@ -253,6 +272,7 @@ impl Raft {
         let reply = Message::BeatReply {
             term: self.hard.term,
             round,
+            promise_ns: self.promise_ns(),
         };
         self.send_when_safe(from, reply, fx);
         self.ask_reads_again(from, fx);

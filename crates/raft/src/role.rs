@@ -7,6 +7,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::effect::RoleName;
+use crate::lease::Lease;
 use crate::membership::CatchUp;
 use crate::progress::Progress;
 use crate::read::LeaderReads;
@@ -53,6 +54,7 @@ pub(crate) struct Leadership {
     pub(crate) reads: LeaderReads,
     /// Learners on their way to a vote.
     pub(crate) catching_up: BTreeMap<NodeId, CatchUp>,
+    pub(crate) lease: Lease,
     /// The term's first entry: reads wait until it is committed.
     pub(crate) first: Index,
     /// When the next heartbeat is due.
