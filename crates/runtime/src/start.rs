@@ -290,6 +290,7 @@ fn options(config: &NodeConfig) -> Options {
         life: dice::u64(),
         heartbeat_ns: ns(config.heartbeat),
         election_ns: ns(config.election),
+        lease_drift_ppm: config.lease_drift_ppm,
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,
