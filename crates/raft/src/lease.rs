@@ -20,6 +20,8 @@
 //! * *A restart*: a node that may have promised votes for nobody in its first election timeout. One
 //!   whose disk holds no term has never answered a leader. A node restarted with leases off, or
 //!   with a shorter election timeout, breaks its word unless it stays down for the old one.
+//! * *A wiped disk* forgets promises as it forgets votes, and is kept from both as rule R13 says:
+//!   its vote does not count, and the leader drops what the lost disk had promised.
 //! * *A voter that does not promise, or not for as long as this leader needs*: its answers confirm
 //!   reads but lend no lease. Each answer says how long it promises; demanding the leader's own
 //!   election timeout of each is simpler than the least of a quorum, and nodes of one cluster agree

@@ -129,7 +129,7 @@ impl Raft {
     /// for any number of client reads of its level that arrived before it.
     ///
     /// `now`: looked up after those client reads arrived. `id`: never used before in this life of
-    /// the process.
+    /// the process. How many reads wait here is the caller's affair to bound.
     pub fn read(&mut self, now: Instant, id: ReadId, level: ReadLevel, fx: &mut Vec<Effect>) {
         self.tick(now);
         let lost = Effect::Read {
