@@ -31,7 +31,6 @@ impl Raft {
         // (Figure 8); it is committed with the first entry of this term that is.
         if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {
             self.set_commit(held, fx);
-            self.begin_early_reads(fx);
             self.advance_membership(fx);
         }
     }

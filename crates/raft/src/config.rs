@@ -34,6 +34,15 @@ pub struct Options {
     /// with a difference of 255 the lower one always lets the other go first, with less it does so
     /// more often than not.
     pub priority: u8,
+    /// Leases: off without a number. With one, no clock of the cluster may run slower than another
+    /// by more than so many millionths, or stop while its machine sleeps; else reads of level
+    /// lease are stale.
+    ///
+    /// A cluster with leases replaces a killed leader only after an election timeout, and a
+    /// restarted node votes only after one. A lease needs a quorum of voters that have leases on
+    /// and an election timeout no shorter than their leader's. To switch leases off on a node, or
+    /// shorten its election timeout, keep it down for the old timeout: it has promised that.
+    pub lease_drift_ppm: Option<u32>,
 }
 
 impl Default for Options {
@@ -48,6 +57,7 @@ impl Default for Options {
             inflight_max: 256,
             disk_slow_ns: 500 * MILLISECOND,
             priority: u8::MAX,
+            lease_drift_ppm: None,
         }
     }
 }

@@ -284,6 +284,23 @@ pub enum TransferFailed {
     Needless,
 }
 
+/// How fresh a read must be, and what that may rest on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ReadLevel {
+    /// Covers everything committed before it was asked. The leader confirms that it still leads.
+    Linearizable,
+    /// The same if clocks keep within [`crate::Options::lease_drift_ppm`]: a leader with a lease
+    /// answers at once. Without leases it is a linearizable read.
+    Lease,
+    /// Covers everything committed until so long before it was asked, by this node's own clock.
+    /// Answered at once, by any node and without a leader, if something so recent is known here;
+    /// else it is a linearizable read.
+    Bounded {
+        /// How far behind the answer may be.
+        max_lag_ns: u64,
+    },
+}
+
 /// Why a read has no index; asking again is always safe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -292,6 +309,8 @@ pub enum ReadLost {
     NoLeader,
     /// The leader changed before it could confirm that it leads.
     LeaderChanged,
+    /// Too many reads of this node wait at the leader.
+    Busy,
 }
 
 /// What to send a peer next; see [`crate::Raft::pull`].

@@ -81,19 +81,18 @@ impl Raft {
             self.follow(self.hard.term, Some(leader), fx);
         }
         self.election.heard_at = Some(self.now);
+        self.promise();
         self.be_patient();
     }
 
     /// Whether a leader was heard within the least election timeout: then an election now would
-    /// only disturb (dissertation §4.2.3).
+    /// only disturb (dissertation §4.2.3), or break a promise.
     pub(crate) fn is_content(&self) -> bool {
+        let heard = |at| self.now.since(at) < self.options.election_ns;
         match self.role {
             Role::Leader(_) => true,
             _ if self.election.deadline == Instant::NEVER => true,
-            _ => self
-                .election
-                .heard_at
-                .is_some_and(|at| self.now.since(at) < self.options.election_ns),
+            _ => self.is_promised() || self.election.heard_at.is_some_and(heard),
         }
     }
 
@@ -238,11 +237,12 @@ impl Raft {
         }
     }
 
-    /// RequestVote, receiver's side. A pre-vote changes nothing here.
+    /// RequestVote, receiver's side. A pre-vote changes nothing here. `transfer`: the leader asked
+    /// for this election, and has given up what was promised to it.
     pub(crate) fn on_vote(
         &mut self,
         from: NodeId,
-        (term, pre): (Term, bool),
+        (term, pre, transfer): (Term, bool, bool),
         last: LogId,
         fx: &mut Vec<Effect>,
     ) {
@@ -256,7 +256,8 @@ impl Raft {
         }
         let current = term == self.hard.term;
         let free = self.hard.voted_for.is_none_or(|id| id == from);
-        let granted = current && free && up_to_date && self.leader.is_none();
+        let may = self.leader.is_none() && (transfer || !self.is_promised());
+        let granted = current && free && up_to_date && may;
         if granted {
             if self.hard.voted_for.is_none() {
                 self.hard.voted_for = Some(from);
@@ -347,7 +348,8 @@ impl Raft {
 
     /// A connection came up or went down. A leader whose process dies resets its connections at
     /// once, so its followers need not wait out the timer: elections may start at any time, and
-    /// pre-vote keeps a merely broken link from disturbing a leader whom others still hear.
+    /// pre-vote keeps a merely broken link from disturbing a leader whom others still hear. With
+    /// leases they wait until the promise to that leader has ended.
     pub(crate) fn on_link(&mut self, peer: NodeId, up: bool, fx: &mut Vec<Effect>) {
         if let Role::Leader(leadership) = &mut self.role {
             if let Some(progress) = leadership.peers.get_mut(&peer) {
@@ -362,7 +364,7 @@ impl Raft {
             self.election.heard_at = None;
             let spread = self.options.election_ns / 20;
             let soon = self.election.dice.below(spread) + handicap(self.options.priority, spread);
-            self.election.deadline = self.now.after(soon);
+            self.election.deadline = self.promise.end(self.now).after(soon);
         }
     }
 }

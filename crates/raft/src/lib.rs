@@ -20,7 +20,9 @@
 //! | who takes part | §6 | [`configuration`] |
 //! | changing who takes part | §6 | `membership` |
 //! | forgetting and installing | §7 | `snapshot` |
-//! | linearizable reads | §8 | [`read`] |
+//! | linearizable reads | §8; dissertation §6.4 | [`read`] |
+//! | reads that trust clocks | dissertation §6.4.1 | `lease` |
+//! | reads that may be somewhat old | – | `mark` |
 //! | a group in which nothing happens | – | `rest` |
 //! | what must be durable, and when | Figure 2 | `durable` |
 //! | the log's shape | Figure 7 | `log`, [`runs`] |
@@ -35,7 +37,12 @@
 //! queue ([`Effect::Persist`]), and [`Input::Persisted`] acknowledges a prefix of it. Every
 //! [`Effect::Send`] may leave at once. Entries are *pulled*: when a link has room, ask
 //! [`Raft::pull`], take what fits, and send the header that [`Raft::sent`] returns with the
-//! bodies. Time is what the caller says it is; [`Raft::next_deadline`] says when to come back.
+//! bodies. Time is what the caller says it is, so long as it looks at its clock after what it
+//! hands in has arrived; [`Raft::next_deadline`] says when to come back.
+//!
+//! A *turn* is any number of these calls, and ends with [`Raft::end_turn`]: it begins one round of
+//! heartbeats for all reads that came in the turn, and tells followers what was committed in it.
+//! The more a turn takes in, the less each read costs.
 //!
 //! The core holds no commands, only their places: one entry or a thousand cost it the same.
 #![no_std]
@@ -51,7 +58,9 @@ pub mod effect;
 mod election;
 pub mod event;
 pub mod invariant;
+mod lease;
 mod log;
+mod mark;
 mod membership;
 pub mod message;
 mod progress;
@@ -70,8 +79,8 @@ pub mod types;
 pub use config::Options;
 pub use configuration::Config;
 pub use effect::{
-    Effect, Input, NotChanged, NotTaken, Pull, ReadLost, Recovered, RoleName, TransferFailed,
-    TransferRefused, Write,
+    Effect, Input, NotChanged, NotTaken, Pull, ReadLevel, ReadLost, Recovered, RoleName,
+    TransferFailed, TransferRefused, Write,
 };
 pub use message::{AppendResult, Message, Pace};
 pub use raft::Raft;

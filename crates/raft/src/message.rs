@@ -4,6 +4,7 @@
 //! # Source
 //! Raft paper, Figures 2 and 13; dissertation §9.6 (pre-vote), §6.4 (reads), §3.10 (transfer).
 
+use crate::effect::ReadLost;
 use crate::types::{Entries, Index, LogId, ReadId, Term};
 
 /// One message between two nodes. Each carries the sender's term but for the read pair.
@@ -63,6 +64,9 @@ pub enum Message {
         round: u64,
         /// How the follower's disk keeps up (rule R10).
         disk: Pace,
+        /// For how long since it heard that heartbeat the sender elects nobody: nothing without
+        /// leases.
+        promise_ns: u64,
     },
     /// The leader asks a follower that holds its whole log to stand for election at once.
     TimeoutNow {
@@ -92,21 +96,23 @@ pub enum Message {
         /// The last entry that the snapshot covers.
         base: LogId,
     },
-    /// A follower asks where a linearizable read may be served.
+    /// A follower asks where a read may be served.
     ReadAsk {
         /// The asker's name for the read.
         id: ReadId,
         /// The asker's process life: an answer to an earlier life is not an answer (rule R6).
         life: u64,
+        /// Whether the leader's lease will do.
+        lease: bool,
     },
-    /// The leader's answer: serve after applying `at`; `None` when it could not confirm itself.
+    /// The leader's answer: serve after applying `at`.
     ReadTell {
         /// The asker's name for the read.
         id: ReadId,
         /// The asker's process life, echoed.
         life: u64,
-        /// The read index.
-        at: Option<Index>,
+        /// The read index, or why there is none.
+        at: Result<Index, ReadLost>,
     },
 }
 

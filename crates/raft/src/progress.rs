@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     has_answered: bool,
     /// The highest read round that the follower has confirmed.
     round: u64,
+    /// When the latest round left that the follower answered with its promise to elect nobody.
+    promised_since: Option<Instant>,
     /// The highest commit index sent to it.
     commit_sent: Index,
     /// How the follower's disk keeps up, as it says itself.
@@ -52,6 +54,7 @@ impl Progress {
             heard_at: now,
             has_answered: false,
             round: 0,
+            promised_since: None,
             commit_sent: Index(0),
             disk: Pace::Quick,
         }
@@ -71,6 +74,10 @@ impl Progress {
 
     pub(crate) fn round(&self) -> u64 {
         self.round
+    }
+
+    pub(crate) fn promised_since(&self) -> Option<Instant> {
+        self.promised_since
     }
 
     pub(crate) fn commit_sent(&self) -> Index {
@@ -127,6 +134,11 @@ impl Progress {
     /// The follower confirmed a read round.
     pub(crate) fn confirm(&mut self, round: u64) {
         self.round = self.round.max(round);
+    }
+
+    /// The follower promised to elect nobody, no earlier than `sent_at`.
+    pub(crate) fn promised(&mut self, sent_at: Instant) {
+        self.promised_since = self.promised_since.max(Some(sent_at));
     }
 
     /// An append that ends at `upto` left.

@@ -11,7 +11,9 @@ use crate::config::Options;
 use crate::durable::Durable;
 use crate::effect::{Effect, Input, ReadLost, Recovered, RoleName, TransferFailed};
 use crate::election::Election;
+use crate::lease::Promise;
 use crate::log::TermLog;
+use crate::mark::Marks;
 use crate::membership::Membership;
 use crate::message::{AppendResult, Message};
 use crate::read::FollowerReads;
@@ -35,6 +37,8 @@ pub struct Raft {
     pub(crate) election: Election,
     pub(crate) follower: Follower,
     pub(crate) reads: FollowerReads,
+    pub(crate) marks: Marks,
+    pub(crate) promise: Promise,
     told: (Term, RoleName, Option<NodeId>),
     halted: bool,
 }
@@ -68,6 +72,7 @@ impl Raft {
                 voted_for: None,
             };
         }
+        let promise = Promise::of_earlier_life(now, &options, hard);
         let raft = Self {
             me: disk.me,
             membership: Membership::new(disk.config, &disk.log, disk.disk),
@@ -79,9 +84,11 @@ impl Raft {
             // unacknowledged tail since.
             commit: applied.max(disk.commit_hint.min(last.index)),
             durable: Durable::new(disk.next_write, last.index),
-            election: Election::new(now, &options),
+            election: Election::new(promise.end(now), &options),
             follower: Follower::recovered(last, hard.term),
             reads: FollowerReads::default(),
+            marks: Marks::default(),
+            promise,
             told: (hard.term, RoleName::Follower, None),
             halted: false,
             log,
@@ -134,6 +141,15 @@ impl Raft {
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// Ends a turn, after the caller has pulled what there is to send: begins a round for the
+    /// reads that came in it, and tells of what was committed.
+    pub fn end_turn(&mut self, fx: &mut Vec<Effect>) {
+        if !self.halted {
+            self.begin_gathered_round(fx);
+            self.tell_commit(fx);
         }
     }
 
@@ -193,8 +209,11 @@ impl Raft {
         }
         match message {
             Message::Vote {
-                term, pre, last, ..
-            } => self.on_vote(from, (term, pre), last, fx),
+                term,
+                pre,
+                last,
+                transfer,
+            } => self.on_vote(from, (term, pre, transfer), last, fx),
             Message::VoteReply { term, pre, granted } => {
                 self.on_vote_reply(from, (term, pre), granted, fx);
             }
@@ -203,11 +222,16 @@ impl Raft {
             } => self.on_append(from, entries, commit, fx),
             Message::AppendReply { result, .. } => self.on_append_reply(from, result, fx),
             Message::Beat { commit, round, .. } => self.on_beat(from, commit, round, fx),
-            Message::BeatReply { round, disk, .. } => {
+            Message::BeatReply {
+                round,
+                disk,
+                promise_ns,
+                ..
+            } => {
                 if let Some(progress) = self.progress_mut(from) {
                     progress.told_disk(disk);
                 }
-                self.on_beat_reply(from, round, fx);
+                self.on_beat_reply(from, round, promise_ns, fx);
             }
             Message::TimeoutNow { .. } => self.on_timeout_now(from, fx),
             Message::Commit { commit, .. } => {
@@ -216,8 +240,8 @@ impl Raft {
             }
             Message::Rest { last, .. } => self.on_rest(from, last, fx),
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
-            Message::ReadAsk { id, life } => self.on_read_ask(from, id, life, fx),
-            Message::ReadTell { id, life, at } => self.on_read_tell(id, life, at, fx),
+            Message::ReadAsk { id, life, lease } => self.on_read_ask(from, (id, life), lease, fx),
+            Message::ReadTell { id, life, at } => self.on_read_tell((id, life), at, fx),
         }
     }
 
@@ -259,6 +283,7 @@ impl Raft {
                 term: self.hard.term,
                 round: 0,
                 disk: self.disk_pace(),
+                promise_ns: 0,
             };
             self.send_when_safe(from, reply, fx);
             return false;
@@ -278,6 +303,7 @@ impl Raft {
             term: self.hard.term,
             round,
             disk: self.disk_pace(),
+            promise_ns: self.promise_ns(),
         };
         self.send_when_safe(from, reply, fx);
         self.ask_reads_again(from, fx);

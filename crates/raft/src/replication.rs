@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::durable::Change;
 use crate::effect::{Effect, NotTaken, Pull};
+use crate::lease::Lease;
 use crate::message::{AppendResult, Message};
 use crate::progress::Progress;
 use crate::raft::Raft;
@@ -69,11 +70,11 @@ impl Raft {
             peers,
             reads: LeaderReads::default(),
             catching_up: BTreeMap::new(),
+            lease: Lease::default(),
             first: last.index.next(),
             beat_at: self.now,
             awake_since: self.now,
             transfer: None,
-            handed_over: false,
         });
         self.leader = Some(self.me);
         self.tell_role(fx);
@@ -185,13 +186,12 @@ impl Raft {
 
     /// Heartbeats to everyone; unanswered appends are tried again.
     pub(crate) fn beat(&mut self, fx: &mut Vec<Effect>) {
-        let (now, term, commit) = (self.now, self.hard.term, self.commit);
+        let now = self.now;
         let (heartbeat_ns, patience_ns) = (self.options.heartbeat_ns, self.options.election_ns);
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
         leadership.beat_at = now.after(heartbeat_ns);
-        let round = leadership.reads.round();
         for (&to, progress) in &mut leadership.peers {
             if self.membership.is_impostor(to) {
                 continue;
@@ -202,6 +202,23 @@ impl Raft {
                 heartbeat_ns
             };
             progress.check(now, patience);
+        }
+        self.begin_round_with_beat();
+        self.send_beats(fx);
+        self.confirm_reads(fx);
+    }
+
+    /// Heartbeats of the latest read round to everyone.
+    pub(crate) fn send_beats(&mut self, fx: &mut Vec<Effect>) {
+        let (term, commit) = (self.hard.term, self.commit);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        let round = leadership.reads.latest();
+        for (&to, progress) in &mut leadership.peers {
+            if self.membership.is_impostor(to) {
+                continue;
+            }
             progress.told_commit(commit);
             fx.push(Effect::Send {
                 to,
@@ -215,9 +232,8 @@ impl Raft {
         self.urge_target(fx);
     }
 
-    /// Tells followers of a commit index that no append has carried to them; called at the end of
-    /// a turn, after the caller has pulled what there is.
-    pub fn tell_commit(&mut self, fx: &mut Vec<Effect>) {
+    /// Tells followers of a commit index that no append has carried to them.
+    pub(crate) fn tell_commit(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit) = (self.hard.term, self.commit);
         let Role::Leader(leadership) = &mut self.role else {
             return;

@@ -7,6 +7,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::effect::RoleName;
+use crate::lease::Lease;
 use crate::membership::CatchUp;
 use crate::progress::Progress;
 use crate::read::LeaderReads;
@@ -56,6 +57,7 @@ pub(crate) struct Leadership {
     pub(crate) reads: LeaderReads,
     /// Learners on their way to a vote.
     pub(crate) catching_up: BTreeMap<NodeId, CatchUp>,
+    pub(crate) lease: Lease,
     /// The term's first entry: reads wait until it is committed.
     pub(crate) first: Index,
     /// When the next heartbeat is due.
@@ -64,8 +66,4 @@ pub(crate) struct Leadership {
     pub(crate) awake_since: Instant,
     /// The transfer of this leadership that is under way.
     pub(crate) transfer: Option<Transfer>,
-    /// Whether anyone was ever told in this term to take over. Such a word may be heard late, at
-    /// any time, and the election it causes asks nobody whether this leader is still heard: from
-    /// then on a lease would prove nothing. So it is never taken back within the term.
-    pub(crate) handed_over: bool,
 }

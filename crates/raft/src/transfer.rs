@@ -169,7 +169,7 @@ impl Raft {
         let target = leadership.peers.get(&transfer.to);
         if target.map(Progress::matched) == Some(last) {
             transfer.told = true;
-            leadership.handed_over = true;
+            leadership.lease.make_void();
             let (to, message) = (transfer.to, Message::TimeoutNow { term });
             fx.push(Effect::Send { to, message });
         }
@@ -219,15 +219,6 @@ impl Raft {
         }
     }
 
-    /// Whether this node leads and has told anyone in this term to take over: an election may
-    /// come at any time from then on, whoever still hears this leader.
-    pub fn has_handed_over(&self) -> bool {
-        match &self.role {
-            Role::Leader(leadership) => leadership.handed_over,
-            _ => false,
-        }
-    }
-
     /// What must hold of a leader's transfer.
     pub(crate) fn audit_transfer(&self, leadership: &Leadership) -> Result<(), String> {
         let Some(transfer) = &leadership.transfer else {
@@ -238,7 +229,7 @@ impl Raft {
         if !self.may_take_over(transfer.to) {
             return Err("hands over to one who has no vote".to_string());
         }
-        if transfer.told && !leadership.handed_over {
+        if transfer.told && !leadership.lease.is_void() {
             return Err("forgot that it told another to take over".to_string());
         }
         Ok(())

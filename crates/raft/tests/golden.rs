@@ -70,7 +70,10 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
     let node = |at: usize| node(at).unwrap_or_else(|| panic!("which node? {words:?}"));
     let count = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
     match words[0] {
-        "cluster" => *c = Cluster::with_disks(words[1..].iter().flat_map(|w| disks(w)).collect()),
+        "cluster" => {
+            let disks = words[1..].iter().flat_map(|w| disks(w)).collect();
+            *c = Cluster::with_options(c.options.clone(), disks);
+        }
         "batch" => c.batch = count(1).unwrap_or(u64::MAX),
         "wait" => c.advance(count(1).expect("milliseconds") * MS),
         "live" => c.live(count(1).expect("milliseconds") * MS),
@@ -156,13 +159,37 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
             c.crash(node(1), usize::MAX);
             c.restart(node(1));
         }
-        "read" => return vec![format!("asked as {}", c.read(node(1)))],
+        "read" => {
+            let level = read_level(&words[2..]);
+            return vec![format!("asked as {}", c.read_as(node(1), level))];
+        }
+        "leases" => {
+            c.options.lease_drift_ppm = count(1).map(|ppm| u32::try_from(ppm).expect("millionths"));
+        }
+        "void" => c.void_lease(node(1)),
+        "gather" => c.pulls = false,
+        "end" => {
+            c.pulls = true;
+            c.pull_all(node(1));
+        }
         "compact" => c.compact(node(1), count(2).expect("an index")),
         "install" => c.install(node(1)),
         "show" => return c.ids().into_iter().map(|at| show(c, at)).collect(),
         other => panic!("no such command: {other}"),
     }
     Vec::new()
+}
+
+/// Nothing, `lease`, or `within 500` milliseconds.
+fn read_level(words: &[&str]) -> ReadLevel {
+    match words {
+        [] => ReadLevel::Linearizable,
+        ["lease"] => ReadLevel::Lease,
+        ["within", ms] => ReadLevel::Bounded {
+            max_lag_ns: ms.parse::<u64>().expect("milliseconds") * MS,
+        },
+        other => panic!("no such level: {other:?}"),
+    }
 }
 
 /// `3` is three new nodes; `4:1,1,3` is one in term 4 whose entries have these terms.

@@ -471,8 +471,7 @@ fn only_answers_of_this_term_and_round_confirm_a_read() {
     for peer in [2, 3] {
         solo.hear(peer, durable(2, 2));
     }
-    let mut fx = Vec::new();
-    solo.raft.read(solo.now, ReadId(7), &mut fx);
+    let fx = solo.read(7, ReadLevel::Linearizable);
     assert_eq!(sent_to(&fx, 2), [beat(2, 2, 1)]);
     let served = |fx: &[Effect]| {
         fx.iter()
@@ -509,7 +508,7 @@ fn an_answer_to_an_earlier_life_is_no_answer() {
     c.reuse_read(id);
     let second = c.read(2);
     c.drop_all();
-    let at = Some(Index(0));
+    let at = Ok(Index(0));
     c.receive(1, 2, Message::ReadTell { id, life, at });
     assert_eq!((second, c.answer(2, second)), (first, None));
     for _ in 0..2 {

@@ -95,6 +95,7 @@ fn message(dice: &mut Dice) -> Message {
             term,
             round,
             disk: if pre { Pace::Quick } else { Pace::Stalled },
+            promise_ns: number(dice),
         },
         9 => Message::Snapshot {
             term,
@@ -103,25 +104,40 @@ fn message(dice: &mut Dice) -> Message {
         10 => Message::ReadAsk {
             id: ReadId(round),
             life: number(dice),
+            lease: dice.below(2) == 0,
         },
         11 => Message::TimeoutNow { term },
         _ => Message::ReadTell {
             id: ReadId(round),
             life: 0,
-            at: Some(commit),
+            at: if granted {
+                Ok(commit)
+            } else {
+                Err(ReadLost::Busy)
+            },
         },
     }
 }
 
+const READ_LEVELS: [ReadLevel; 3] = [
+    ReadLevel::Linearizable,
+    ReadLevel::Lease,
+    ReadLevel::Bounded { max_lag_ns: MS },
+];
+
 fn start(dice: &mut Dice) -> Solo {
     let mut log: Vec<u64> = (0..dice.below(5)).map(|_| 1 + dice.below(4)).collect();
     log.sort_unstable();
-    let mut solo = match dice.below(3) {
-        0 => Solo::leading(3, 4, &log),
-        _ => Solo::new(3, 4, &log),
+    let options = Options {
+        lease_drift_ppm: (dice.below(2) == 0).then_some(2_000_000),
+        ..Options::default()
     };
+    let mut solo = Solo::with(options, 3, 4, None, &log);
+    if dice.below(3) == 0 {
+        solo = solo.elected();
+    }
     if dice.below(2) == 0 {
-        solo.raft.read(solo.now, ReadId(1), &mut Vec::new());
+        solo.read(1, READ_LEVELS[dice.below(3) as usize]);
     }
     if dice.below(2) == 0 {
         // A refusal is an answer too.
@@ -147,6 +163,7 @@ fn no_message_panics_the_core() {
                     1 => drop(solo.deadline()),
                     _ => {}
                 }
+                solo.raft.end_turn(&mut Vec::new());
                 for peer in 2..=3 {
                     if let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
                         solo.raft.sent(solo.now, n(peer), last);

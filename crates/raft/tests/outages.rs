@@ -417,6 +417,7 @@ fn an_answer_that_waited_for_the_disk_says_how_that_is_now() {
         term: Term(2),
         round: 0,
         disk: Pace::Late,
+        promise_ns: 0,
     };
     assert_eq!(sent_to(&solo.persist(), 2), [reply]);
 }

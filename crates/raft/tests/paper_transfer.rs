@@ -67,10 +67,10 @@ fn the_prior_leader_brings_the_targets_log_up_by_replication_as_usual() {
     let pulled = solo.raft.pull(n(2));
     assert!(matches!(pulled, Pull::Append { .. }), "{pulled:?}");
     assert_eq!(sent_to(&solo.hear(2, durable(2, 3)), 2), [], "not yet all");
-    assert!(!solo.raft.has_handed_over());
+    assert!(!solo.raft.is_lease_void());
     let fx = solo.hear(2, durable(2, 6));
     assert_eq!(sent_to(&fx, 2), [timeout_now(2)]);
-    assert!(solo.raft.has_handed_over());
+    assert!(solo.raft.is_lease_void());
 }
 
 #[test]
@@ -139,20 +139,20 @@ fn the_time_limit_wakes_the_leader_even_between_heartbeats() {
 fn once_it_has_told_anyone_to_take_over_a_leader_never_forgets_it() {
     let mut solo = Solo::leading(3, 1, &[]);
     solo.hear(2, durable(2, 1));
-    assert!(!solo.raft.has_handed_over());
+    assert!(!solo.raft.is_lease_void());
     begins(&mut solo);
     while outcomes(&solo.deadline()).is_empty() {
         solo.hear(3, beat_reply(2, 0));
     }
     assert_eq!(solo.raft.role(), RoleName::Leader);
-    assert!(solo.raft.has_handed_over(), "its word may still be heard");
+    assert!(solo.raft.is_lease_void(), "its word may still be heard");
     // A later term of its own is another leadership.
     solo.hear(3, beat_reply(3, 0));
     solo.persist();
     solo.stand();
     solo.hear(3, vote_reply(solo.raft.term(), false, true));
     assert_eq!(solo.raft.role(), RoleName::Leader);
-    assert!(!solo.raft.has_handed_over());
+    assert!(!solo.raft.is_lease_void());
 }
 
 #[test]

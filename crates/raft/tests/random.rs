@@ -1,6 +1,7 @@
 //! Thousands of short random runs, each from one seed, under loss, duplication, reordering,
 //! delay that outlives restarts, crashes that lose any suffix of unacknowledged writes, slow
-//! disks, one-way cuts, compaction and snapshots; every step is watched by `common::truth`.
+//! disks, one-way cuts, compaction and snapshots, and clocks that run differently; every step is
+//! watched by `common::truth`.
 //! Each run ends with peace, and then the cluster must serve.
 //!
 //! `SEEDS=5000 cargo test -p headwater-raft --test random` runs more of them; `SEED=7` only one.
@@ -80,6 +81,23 @@ struct Climate {
     changes: bool,
     /// Whether disks are wiped.
     wipes: bool,
+    /// By how many millionths a clock may run slower than another; many do.
+    drift_ppm: u64,
+    leases: bool,
+    /// A quick network and quick disks, and fate that aims at promises: leases break only when an
+    /// election follows hard on the last heartbeat.
+    aim: Option<Aim>,
+    /// Of a world with aim: messages to this node are slow.
+    slow: u64,
+}
+
+/// How fate makes a leader's word and its voters' come apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Aim {
+    /// The leader is not heard any more, by anyone, but may still hear.
+    Mute,
+    /// The leader is not heard by some, and others restart.
+    Restart,
 }
 
 impl Climate {
@@ -115,6 +133,29 @@ impl Climate {
             spares: pick(&[0, 1, 2]),
             changes: pick(&[0, 1, 1]) == 1,
             wipes: pick(&[0, 0, 1]) == 1,
+            drift_ppm: pick(&[0, 20_000, 300_000]),
+            leases: pick(&[0, 1]) == 1,
+            aim: [None, None, Some(Aim::Mute), Some(Aim::Restart)][pick(&[0, 1, 2, 3]) as usize],
+            slow: pick(&[0, 1]),
+        }
+        .aimed()
+    }
+
+    fn aimed(self) -> Self {
+        if self.aim.is_none() || !self.leases {
+            return Self { aim: None, ..self };
+        }
+        Self {
+            loss_percent: 0,
+            delay_ms: self.election_ms / 100,
+            sync_ms: self.election_ms / 100,
+            fate_ms: match self.aim {
+                Some(Aim::Mute) => self.election_ms * 2,
+                _ => self.election_ms / 2,
+            },
+            client_ms: self.election_ms / 10,
+            links_speak: true,
+            ..self
         }
     }
 }
@@ -126,6 +167,9 @@ struct Tally {
     elections: u64,
     committed: u64,
     reads: u64,
+    /// Of these, answered at once by a lease, and by a mark.
+    by_lease: u64,
+    by_mark: u64,
     crashes: u64,
     lost_writes: u64,
     truncations: u64,
@@ -144,6 +188,8 @@ impl Tally {
         self.elections += other.elections;
         self.committed += other.committed;
         self.reads += other.reads;
+        self.by_lease += other.by_lease;
+        self.by_mark += other.by_mark;
         self.crashes += other.crashes;
         self.lost_writes += other.lost_writes;
         self.truncations += other.truncations;
@@ -192,10 +238,7 @@ impl World {
         for (at, &priority) in climate.priorities.iter().enumerate() {
             cluster.priorities.insert(n(at as u64 + 1), priority);
         }
-        for at in cluster.ids() {
-            cluster.crash(at, 0);
-            cluster.restart(at);
-        }
+        cluster.options.lease_drift_ppm = climate.leases.then_some(climate.drift_ppm as u32);
         cluster.batch = 1 + dice.below(4);
         cluster.thorough = false;
         cluster.records = false;
@@ -213,6 +256,10 @@ impl World {
             tally: Tally::default(),
             views: BTreeMap::new(),
         };
+        for at in world.cluster.ids() {
+            world.cluster.crash(at, 0);
+            world.start(at);
+        }
         world.after_ms(1, Event::Client);
         world.after_ms(50, Event::Fate);
         world
@@ -250,13 +297,23 @@ impl World {
         }
     }
 
+    /// Starts a node, with a clock that counts anew.
+    fn start(&mut self, at: u64) {
+        let slow = match self.dice.below(4) {
+            0 => self.climate.drift_ppm,
+            1 => self.dice.below(self.climate.drift_ppm + 1),
+            _ => 0,
+        };
+        self.cluster.node_mut(at).clock = Clock {
+            ahead_ns: self.dice.below(1000 * MS),
+            rate_ppm: 1_000_000 - slow as u32,
+        };
+        self.cluster.restart(at);
+    }
+
     /// Runs one event: the next on the agenda, or a node's deadline if that comes first.
     fn turn(&mut self) {
-        let due = |at: u64| {
-            self.cluster
-                .is_up(at)
-                .then(|| self.cluster.raft(at).next_deadline())
-        };
+        let due = |at: u64| self.cluster.is_up(at).then(|| self.cluster.due(at));
         let ids = self.cluster.ids();
         let wake = ids.into_iter().filter_map(|at| Some((due(at)?, at))).min();
         let next = self.agenda.first_key_value().map(|(&(at, _), _)| at);
@@ -337,6 +394,9 @@ impl World {
         let most = match (late, self.peace) {
             (true, _) => self.climate.straggler_ms,
             (false, true) => self.climate.delay_ms.min(self.climate.election_ms / 10),
+            (false, false) if self.climate.aim.is_some() && parcel.to.0 == self.climate.slow => {
+                self.climate.election_ms * 6 / 10
+            }
             (false, false) => self.climate.delay_ms,
         };
         let mut at = self.cluster.now.after(self.dice.below(most * MS));
@@ -387,7 +447,7 @@ impl World {
         let at = self.any_node();
         if self.cluster.is_up(at) {
             if self.chance(30) {
-                self.cluster.read(at);
+                self.read(at);
             }
             // Half of the proposals go where they will be taken.
             let at = if self.chance(50) {
@@ -407,7 +467,62 @@ impl World {
         self.after_ms(ms, Event::Client);
     }
 
+    fn read(&mut self, at: u64) {
+        let level = match self.dice.below(3) {
+            0 => ReadLevel::Linearizable,
+            1 => ReadLevel::Lease,
+            _ => ReadLevel::Bounded {
+                max_lag_ns: self.dice.below(self.election_ns()),
+            },
+        };
+        let id = self.cluster.read_as(at, level);
+        let at_once = matches!(self.cluster.answer(at, id), Some(Ok(_)));
+        match level {
+            ReadLevel::Linearizable => {}
+            ReadLevel::Lease => self.tally.by_lease += u64::from(at_once),
+            ReadLevel::Bounded { .. } => self.tally.by_mark += u64::from(at_once),
+        }
+    }
+
     fn fate(&mut self) {
+        match self.climate.aim {
+            Some(aim) => self.aimed_fate(aim),
+            None => self.blind_fate(),
+        }
+        let ms = self.dice.below(self.climate.fate_ms);
+        self.after_ms(ms, Event::Fate);
+    }
+
+    fn aimed_fate(&mut self, aim: Aim) {
+        let other = self.any_node();
+        let Some(leader) = self.cluster.leader() else {
+            return self.cluster.heal();
+        };
+        if self.climate.changes && self.chance(30) {
+            self.change(leader);
+        }
+        let others = self.cluster.ids().into_iter().filter(|&at| at != leader);
+        match (self.dice.below(3), aim) {
+            (0, _) => {
+                self.cluster.heal();
+                self.links(leader, true);
+            }
+            (_, Aim::Mute) => {
+                others.for_each(|at| self.cluster.cut_one_way(leader, at));
+                self.links(leader, false);
+            }
+            (1, Aim::Restart) => self.cluster.cut_one_way(leader, other),
+            (_, Aim::Restart) => {
+                if other != leader && self.cluster.is_up(other) {
+                    self.tally.crashes += 1;
+                    self.cluster.crash(other, usize::MAX);
+                    self.restart(other);
+                }
+            }
+        }
+    }
+
+    fn blind_fate(&mut self) {
         let leader = self.cluster.leader();
         let victim = self.any_node();
         let victim = if self.chance(40) {
@@ -436,8 +551,6 @@ impl World {
             _ if self.climate.compacts => self.compact(leader.unwrap_or(victim)),
             _ => {}
         }
-        let ms = self.dice.below(self.climate.fate_ms);
-        self.after_ms(ms, Event::Fate);
     }
 
     /// Asks a node to hand over, to anyone: itself, one that is cut off, or whom it likes best.
@@ -475,7 +588,7 @@ impl World {
             self.fetching.remove(&at);
             // A crash is no step: what was not durable is gone without an event.
             self.views.remove(&at);
-            self.cluster.restart(at);
+            self.start(at);
             self.links(at, true);
         }
     }
@@ -681,6 +794,7 @@ fn no_run_breaks_a_promise_and_every_run_ends_serving() {
     if seeds.end - seeds.start >= SEEDS {
         // Runs that exercise nothing prove nothing.
         assert!(sum.elections > seeds.end && sum.reads > seeds.end && sum.lost_writes > seeds.end);
+        assert!(sum.by_lease > seeds.end && sum.by_mark > seeds.end);
         assert!(sum.truncations > seeds.end / 4 && sum.installs > seeds.end / 4);
         assert!(sum.handed_over > seeds.end / 5 && sum.hangs > seeds.end);
     }

@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Entries, Index, LogId, Message, Pace, ReadId, Term};
+use headwater_raft::{AppendResult, Entries, Index, LogId, Message, Pace, ReadId, ReadLost, Term};
 
 use crate::config_record::identities;
 use crate::entry::Entry;
@@ -119,14 +119,14 @@ pub(crate) fn encode_message<'a>(
             term,
             commit,
             round,
+        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round]),
+        Message::BeatReply {
+            term,
+            round,
+            disk,
+            promise_ns,
         } => {
-            put_head(&mut out, kind::BEAT, term.0);
-            put_u64(&mut out, commit.0);
-            put_u64(&mut out, round);
-        }
-        Message::BeatReply { term, round, disk } => {
-            put_head(&mut out, kind::BEAT_REPLY, term.0);
-            put_u64(&mut out, round);
+            put_numbers(&mut out, kind::BEAT_REPLY, [term.0, round, promise_ns]);
             out.push(byte_of_pace(disk));
         }
         Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
@@ -139,15 +139,15 @@ pub(crate) fn encode_message<'a>(
             put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
-        Message::ReadAsk { id, life } => {
+        Message::ReadAsk { id, life, lease } => {
             put_head(&mut out, kind::READ_ASK, id.0);
             put_u64(&mut out, life);
+            out.push(u8::from(lease));
         }
         Message::ReadTell { id, life, at } => {
             put_head(&mut out, kind::READ_TELL, id.0);
             put_u64(&mut out, life);
-            out.push(u8::from(at.is_some()));
-            put_u64(&mut out, at.unwrap_or_default().0);
+            put_read_result(&mut out, at);
         }
     }
     out.into()
@@ -291,6 +291,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::BEAT_REPLY => Message::BeatReply {
             term,
             round: reader.u64()?,
+            promise_ns: reader.u64()?,
             disk: pace_of_byte(byte(reader)?)?,
         },
         kind::TIMEOUT_NOW => Message::TimeoutNow { term },
@@ -305,16 +306,20 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::READ_ASK => Message::ReadAsk {
             id: ReadId(first),
             life: reader.u64()?,
+            lease: flag(reader)?,
         },
         kind::READ_TELL => {
             let life = reader.u64()?;
-            let known = flag(reader)?;
+            let fate = byte(reader)?;
             let at = Index(reader.u64()?);
-            Message::ReadTell {
-                id: ReadId(first),
-                life,
-                at: known.then_some(at),
-            }
+            let at = match fate {
+                0 => Ok(at),
+                1 => Err(ReadLost::LeaderChanged),
+                2 => Err(ReadLost::Busy),
+                _ => return Err(malformed("an unknown fate of a read")),
+            };
+            let id = ReadId(first);
+            Message::ReadTell { id, life, at }
         }
         _ => return Err(malformed("a frame of an unknown kind")),
     })
@@ -372,6 +377,20 @@ fn pace_of_byte(byte: u8) -> Result<Pace, Malformed> {
         2 => Ok(Pace::Stalled),
         _ => Err(malformed("an unknown pace")),
     }
+}
+
+fn put_read_result(out: &mut Vec<u8>, at: Result<Index, ReadLost>) {
+    out.push(match at {
+        Ok(_) => 0,
+        Err(ReadLost::Busy) => 2,
+        Err(_) => 1,
+    });
+    put_u64(out, at.unwrap_or_default().0);
+}
+
+fn put_numbers(out: &mut Vec<u8>, kind: u8, numbers: [u64; 3]) {
+    out.push(kind);
+    numbers.iter().for_each(|&number| put_u64(out, number));
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, number: u64) {

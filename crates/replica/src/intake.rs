@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use headwater_raft::{Index, LogId, NodeId, NotTaken, TransferFailed};
+use headwater_raft::{Index, LogId, NodeId, NotTaken, ReadLevel, TransferFailed};
 
 use crate::codec::{Frame, NotForwarded};
 use crate::entry::{Entry, EntryKind};
@@ -209,13 +209,13 @@ impl<M: StateMachine> Replica<M> {
         &mut self,
         request: RequestId,
         query: M::Query,
-        linearizable: bool,
+        level: Option<ReadLevel>,
         out: &mut Vec<Output<M>>,
     ) {
-        if !linearizable {
+        let Some(level) = level else {
             let result = Ok(self.machine.query(query));
             return out.push(Output::Answered { request, result });
-        }
+        };
         if self.requests.queries() >= self.options.queries_max {
             return out.push(Output::Answered {
                 request,
@@ -223,25 +223,30 @@ impl<M: StateMachine> Replica<M> {
             });
         }
         let deadline = self.now.after(self.options.request_timeout_ns);
-        self.requests.ask(Asking {
+        let asking = Asking {
             request,
             query,
             deadline,
-        });
+        };
+        self.requests.ask(level, asking);
     }
 
-    /// One read of the core stands for all queries of the turn.
-    pub(crate) fn begin_read(&mut self, out: &mut Vec<Output<M>>) {
-        let me = self.raft.me();
-        let reachable = self
-            .raft
-            .leader()
-            .is_some_and(|id| id == me || self.links.contains(&id));
-        if !reachable {
-            return;
-        }
-        if let Some(id) = self.requests.begin_read(self.now) {
-            self.raft.read(self.now, id, &mut self.effects);
+    /// One read of the core stands for all queries of a level that came in the turn.
+    pub(crate) fn begin_reads(&mut self, out: &mut Vec<Output<M>>) {
+        loop {
+            let me = self.raft.me();
+            let linked = |id| id == me || self.links.contains(&id);
+            let reachable = self.raft.leader().is_some_and(linked);
+            // What is known here needs no leader.
+            let known = |level| match level {
+                ReadLevel::Bounded { max_lag_ns } => self.raft.mark(self.now, max_lag_ns).is_some(),
+                ReadLevel::Linearizable | ReadLevel::Lease => false,
+            };
+            let begun = self.requests.begin_read(self.now, reachable, known);
+            let Some((id, level)) = begun else {
+                return;
+            };
+            self.raft.read(self.now, id, level, &mut self.effects);
             self.carry_out(out);
         }
     }

@@ -7,8 +7,8 @@
 use alloc::string::String;
 use bytes::Bytes;
 use headwater_raft::{
-    Config, Incarnation, Index, LogId, NodeId, NotChanged, Term, TransferFailed, TransferRefused,
-    WriteId,
+    Config, Incarnation, Index, LogId, NodeId, NotChanged, ReadLevel, Term, TransferFailed,
+    TransferRefused, WriteId,
 };
 
 use crate::entry::LogOrder;
@@ -35,8 +35,8 @@ pub enum Input<M: StateMachine> {
         request: RequestId,
         /// The question.
         query: M::Query,
-        /// Whether the answer must be linearizable; if not, it comes at once.
-        linearizable: bool,
+        /// How fresh the answer must be. `None`: whatever this node has applied; it comes at once.
+        level: Option<ReadLevel>,
     },
     /// This node is to hand its leadership over. Exactly one [`Output::Transferred`] follows, within
     /// an election timeout. Commands that come meanwhile wait for whoever leads then.
@@ -233,7 +233,9 @@ pub struct Options {
     pub command_bytes_max: usize,
     /// Bytes proposed but not yet committed, at most; beyond it proposals are refused as busy.
     pub uncommitted_bytes_max: u64,
-    /// Linearizable queries that wait for one read, at most; beyond it they are refused as busy.
+    /// Leases, with their drift bound: [`headwater_raft::Options::lease_drift_ppm`].
+    pub lease_drift_ppm: Option<u32>,
+    /// Queries that wait for a read, at most; beyond it they are refused as busy.
     pub queries_max: usize,
     /// Bytes of entries in one message to a peer, about.
     pub message_bytes_max: usize,
@@ -261,6 +263,7 @@ impl Default for Options {
             request_timeout_ns: 7000 * MILLISECOND,
             command_bytes_max: 2 << 20,
             uncommitted_bytes_max: 64 * MIB,
+            lease_drift_ppm: None,
             queries_max: 65_536,
             message_bytes_max: 1 << 20,
             window_bytes_max: 8 * MIB,

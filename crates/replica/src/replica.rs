@@ -69,6 +69,7 @@ impl<M: StateMachine> Replica<M> {
             election_ns: options.election_ns,
             disk_slow_ns: options.disk_slow_ns,
             priority: options.priority,
+            lease_drift_ppm: options.lease_drift_ppm,
             ..headwater_raft::Options::default()
         };
         let core = headwater_raft::Recovered {
@@ -117,10 +118,8 @@ impl<M: StateMachine> Replica<M> {
             Input::Query {
                 request,
                 query,
-                linearizable,
-            } => {
-                self.on_query(request, query, linearizable, out);
-            }
+                level,
+            } => self.on_query(request, query, level, out),
             Input::Transfer { request, to } => self.on_transfer(request, to, out),
             Input::Frame { from, frame } => self.on_frame(from, &frame, out),
             Input::Met { peer, disk } => self.core(CoreInput::Met { peer, disk }, out),
@@ -144,10 +143,10 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         self.propose_held(out);
-        self.begin_read(out);
+        self.begin_reads(out);
         self.send_appends(out);
         self.send_pieces(out);
-        self.raft.tell_commit(&mut self.effects);
+        self.raft.end_turn(&mut self.effects);
         self.carry_out(out);
         self.apply_committed(out);
         self.walk_snapshot(out);

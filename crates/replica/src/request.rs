@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use headwater_raft::{Index, Instant, LogId, NodeId, ReadId, Term};
+use headwater_raft::{Index, Instant, LogId, NodeId, ReadId, ReadLevel, Term};
 
 use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
 use crate::machine::StateMachine;
@@ -32,6 +32,9 @@ pub(crate) struct Asking<Q> {
     pub(crate) query: Q,
     pub(crate) deadline: Instant,
 }
+
+/// Queries that share their way.
+type Queries<Q> = Vec<Asking<Q>>;
 
 /// A batch of commands on its way to the leader.
 #[derive(Debug)]
@@ -65,16 +68,17 @@ pub(crate) struct Requests<M: StateMachine> {
     next_batch: u64,
     /// Commands in the log, in the order of their entries' identities.
     logged: VecDeque<Logged>,
-    /// Queries for the next read.
-    asking: Vec<Asking<M::Query>>,
+    /// Queries for the next read of their level, and how many they are.
+    asking: BTreeMap<ReadLevel, Queries<M::Query>>,
+    asking_count: usize,
     /// Queries by the read that will confirm them; a read stays until the core ends it, even when
     /// its last query has timed out.
-    reading: BTreeMap<ReadId, Vec<Asking<M::Query>>>,
+    reading: BTreeMap<ReadId, (ReadLevel, Queries<M::Query>)>,
     next_read: u64,
     /// No read is begun before: the leader known here has just said that it does not lead.
     read_at: Instant,
     /// Queries that wait until their index is applied.
-    confirmed: BTreeMap<Index, Vec<Asking<M::Query>>>,
+    confirmed: BTreeMap<Index, Queries<M::Query>>,
     /// Proposals that ended otherwise than applied.
     pub(crate) failed: u64,
     /// When the deadlines are looked at next.
@@ -102,7 +106,8 @@ impl<M: StateMachine> Requests<M> {
             forwarded: BTreeMap::new(),
             next_batch: 1,
             logged: VecDeque::new(),
-            asking: Vec::new(),
+            asking: BTreeMap::new(),
+            asking_count: 0,
             reading: BTreeMap::new(),
             next_read: 1,
             read_at: Instant(0),
@@ -291,36 +296,49 @@ impl<M: StateMachine> Requests<M> {
 
     // Queries.
 
-    pub(crate) fn ask(&mut self, asking: Asking<M::Query>) {
-        self.asking.push(asking);
+    pub(crate) fn ask(&mut self, level: ReadLevel, asking: Asking<M::Query>) {
+        self.asking.entry(level).or_default().push(asking);
+        self.asking_count += 1;
     }
 
     pub(crate) fn queries(&self) -> usize {
-        self.asking.len()
+        self.asking_count
     }
 
-    /// All queries that wait for a read, under one new read.
-    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
-        let full = self.reading.len() >= READS_MAX;
-        if self.asking.is_empty() || full || now < self.read_at {
+    /// All queries of a level that wait, under one new read; `None` once no level may have one.
+    ///
+    /// `reachable`: whether a leader can be asked. `known`: whether none need be.
+    pub(crate) fn begin_read(
+        &mut self,
+        now: Instant,
+        reachable: bool,
+        known: impl Fn(ReadLevel) -> bool,
+    ) -> Option<(ReadId, ReadLevel)> {
+        if self.reading.len() >= READS_MAX {
             return None;
         }
+        let asks = reachable && now >= self.read_at;
+        let mut levels = self.asking.keys().copied();
+        let level = levels.find(|&level| asks || known(level))?;
+        let queries = self.asking.remove(&level)?;
         let id = ReadId(self.next_read);
         self.next_read += 1;
-        self.reading.insert(id, core::mem::take(&mut self.asking));
-        Some(id)
+        self.asking_count -= queries.len();
+        self.reading.insert(id, (level, queries));
+        Some((id, level))
     }
 
     /// A read has its index: its queries wait until that is applied. Without one they ask again,
     /// but whoever answers so would answer the same at once.
     pub(crate) fn read_done(&mut self, now: Instant, id: ReadId, at: Option<Index>) {
-        let Some(queries) = self.reading.remove(&id) else {
+        let Some((level, queries)) = self.reading.remove(&id) else {
             return;
         };
         match at {
             Some(index) => self.confirmed.entry(index).or_default().extend(queries),
             None => {
-                self.asking.extend(queries);
+                self.asking_count += queries.len();
+                self.asking.entry(level).or_default().extend(queries);
                 self.read_at = now.after(CHECK_NS);
             }
         }
@@ -334,7 +352,7 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// The queries that can be answered once everything up to `applied` is applied.
-    pub(crate) fn take_answerable(&mut self, applied: Index) -> Vec<Asking<M::Query>> {
+    pub(crate) fn take_answerable(&mut self, applied: Index) -> Queries<M::Query> {
         let mut ready = Vec::new();
         while let Some(entry) = self.confirmed.first_entry() {
             if *entry.key() > applied {
@@ -379,7 +397,7 @@ impl<M: StateMachine> Requests<M> {
     }
 
     fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
-        let mut end = |queries: &mut Vec<Asking<M::Query>>, fate: ReadFate| {
+        let mut end = |queries: &mut Queries<M::Query>, fate: ReadFate| {
             queries.retain(|query| {
                 if query.deadline <= now {
                     out.push(Output::Answered {
@@ -390,10 +408,15 @@ impl<M: StateMachine> Requests<M> {
                 query.deadline > now
             });
         };
-        end(&mut self.asking, ReadFate::NoLeader);
-        for queries in self.reading.values_mut().chain(self.confirmed.values_mut()) {
+        for queries in self.asking.values_mut() {
+            end(queries, ReadFate::NoLeader);
+        }
+        let reading = self.reading.values_mut().map(|(_, queries)| queries);
+        for queries in reading.chain(self.confirmed.values_mut()) {
             end(queries, ReadFate::Timeout);
         }
+        self.asking.retain(|_, queries| !queries.is_empty());
+        self.asking_count = self.asking.values().map(Vec::len).sum();
         self.confirmed.retain(|_, queries| !queries.is_empty());
     }
 }

@@ -10,7 +10,7 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Config, HardState, Index, Instant, LogId, NodeId, NotChanged, Term, TransferFailed,
+    Config, HardState, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term, TransferFailed,
     TransferRefused, WriteId,
 };
 use headwater_replica::interface::{
@@ -224,24 +224,94 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
 // Reads.
 
 fn query(request: u64) -> Input<Ledger> {
+    query_as(request, ReadLevel::Linearizable)
+}
+
+fn query_as(request: u64, level: ReadLevel) -> Input<Ledger> {
     Input::Query {
         request: RequestId(request),
         query: (),
-        linearizable: true,
+        level: Some(level),
     }
+}
+
+fn answered(outputs: &[Output<Ledger>]) -> Vec<u64> {
+    let answer = |output: &Output<Ledger>| match output {
+        Output::Answered { request, result } if result.is_ok() => Some(request.0),
+        _ => None,
+    };
+    outputs.iter().filter_map(answer).collect()
+}
+
+/// The answer to a question for a read: the beginning will do.
+fn read_tell(ask: &Bytes) -> Bytes {
+    let (id, life) = (&ask[1..9], &ask[9..17]);
+    let id = u64::from_le_bytes(id.try_into().unwrap());
+    frame(9, id, &[life, &[0], &[0; 8]])
 }
 
 /// The answer to a question for a read: not here.
 fn read_tell_none(ask: &Bytes) -> Bytes {
     let (id, life) = (&ask[1..9], &ask[9..17]);
     let id = u64::from_le_bytes(id.try_into().unwrap());
-    frame(9, id, &[life, &[0], &[0; 8]])
+    frame(9, id, &[life, &[1], &[0; 8]])
 }
 
 fn asks(outputs: &[Output<Ledger>]) -> Vec<Bytes> {
     let mut frames = frames_to(outputs, 2);
     frames.retain(|frame| frame[0] == 8);
     frames
+}
+
+#[test]
+fn the_queries_of_a_turn_share_one_read_of_their_level() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let bounded = ReadLevel::Bounded { max_lag_ns: MS };
+    let levels = [ReadLevel::Linearizable, ReadLevel::Lease, bounded];
+    let many = (0..3000).map(|request| query_as(request, levels[request as usize % 3]));
+    let asked = asks(&node.run(many));
+    let by_lease: Vec<u8> = asked.iter().map(|ask| ask[17]).collect();
+    assert_eq!(by_lease, [0, 1, 0], "in the order of levels");
+    let told = asked.iter().map(|ask| from(2, read_tell(ask)));
+    let told: Vec<_> = told.collect();
+    assert_eq!(answered(&node.run(told)).len(), 3000);
+}
+
+#[test]
+fn a_bounded_query_needs_no_leader_when_something_so_recent_was_read_here() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let asked = asks(&node.run([query(1)]));
+    node.run([from(2, read_tell(&asked[0]))]);
+    node.run(links(false));
+    node.wait(100);
+    let within = |ms: u64| ReadLevel::Bounded {
+        max_lag_ns: ms * MS,
+    };
+    let fx = node.run([query_as(2, within(99)), query_as(3, within(100))]);
+    assert_eq!(answered(&fx), [3]);
+    assert_eq!(asks(&fx), [] as [Bytes; 0], "there is nobody to ask");
+    // The other asks once there is.
+    node.run(links(true));
+    let fx = node.run([from(2, beat(Term(1), 0, 0))]);
+    assert_eq!((answered(&fx), asks(&fx).len()), (vec![], 1));
+}
+
+#[test]
+fn a_leader_with_a_lease_answers_queries_in_their_turn() {
+    let mut node = Node::new(|options| options.lease_drift_ppm = Some(1000));
+    let term = node.lead();
+    node.run([from(2, durable(term, 1))]);
+    let fx = node.wait(100);
+    assert!(kinds_to(&fx, 2).contains(&5), "a heartbeat: {fx:?}");
+    let promise = 1000 * MS;
+    let reply = frame(6, term.0, &[&1_u64.to_le_bytes(), &promise.to_le_bytes()]);
+    node.run([from(2, reply)]);
+    let fx = node.run([query(1), query_as(2, ReadLevel::Lease)]);
+    assert_eq!(answered(&fx), [2], "the other waits for a round");
+    let beats = kinds_to(&fx, 2).into_iter().filter(|&kind| kind == 5);
+    assert_eq!(beats.count(), 1);
 }
 
 #[test]
@@ -305,11 +375,7 @@ fn reads_without_an_answer_do_not_pile_up() {
     // Once it can, all that have not timed out are answered.
     let mut answered = 0;
     for _ in 0..3 {
-        let tell = |ask: &Bytes| {
-            let id = u64::from_le_bytes(ask[1..9].try_into().unwrap());
-            from(2, frame(9, id, &[&ask[9..17], &[1], &[0; 8]]))
-        };
-        let told: Vec<_> = names.iter().map(tell).collect();
+        let told: Vec<_> = names.iter().map(|ask| from(2, read_tell(ask))).collect();
         let fx = node.run(told);
         names = asks(&fx).into_iter().collect();
         let ok =

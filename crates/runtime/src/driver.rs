@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Instant, NodeId, TransferFailed, TransferRefused, WriteId};
+use headwater_raft::{
+    Config, Instant, NodeId, ReadLevel, TransferFailed, TransferRefused, WriteId,
+};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId,
     Status as ReplicaStatus, TransferFate,
@@ -59,8 +61,8 @@ pub type TransferOutcome = oneshot::Sender<Result<NodeId, TransferError>>;
 pub enum Event<M: StateMachine> {
     /// A client's command.
     Propose(Bytes, ProposalOutcome<M::Reply>),
-    /// A client's question, and whether its answer must be linearizable.
-    Query(M::Query, bool, QueryOutcome<M::Answer>),
+    /// A client's question, and how fresh its answer must be.
+    Query(M::Query, Option<ReadLevel>, QueryOutcome<M::Answer>),
     /// A client's change of members.
     Reconfigure(MemberChange, ReconfigureOutcome),
     /// Where a node listens that is or will be a peer.
@@ -229,8 +231,8 @@ impl<M: StateMachine> Driver<M> {
     fn on_event(&mut self, now: Instant, event: Event<M>) {
         match event {
             Event::Propose(command, outcome) => self.on_propose(now, command, outcome),
-            Event::Query(query, linearizable, outcome) => {
-                self.on_query(now, query, linearizable, outcome);
+            Event::Query(query, level, outcome) => {
+                self.on_query(now, query, level, outcome);
             }
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
@@ -265,7 +267,7 @@ impl<M: StateMachine> Driver<M> {
         &mut self,
         now: Instant,
         query: M::Query,
-        linearizable: bool,
+        level: Option<ReadLevel>,
         outcome: QueryOutcome<M::Answer>,
     ) {
         if self.stop_by.is_some() {
@@ -279,7 +281,7 @@ impl<M: StateMachine> Driver<M> {
                 Input::Query {
                     request,
                     query,
-                    linearizable,
+                    level,
                 },
             );
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, Term};
+use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, ReadLevel as CoreLevel, Term};
 use headwater_replica::StateMachine;
 use headwater_replica::interface::MemberChange;
 use tokio::sync::{oneshot, watch};
@@ -64,6 +64,10 @@ pub struct NodeConfig {
     /// How early this node stands for election against the others: with 255 as early as it may,
     /// with 0 up to an election timeout later, so that it leads only if no other can.
     pub priority: u8,
+    /// Leases: off without a number. With one, members' clocks may differ in speed by so many
+    /// millionths, and none may stop while its machine sleeps. See
+    /// [`headwater_raft::Options::lease_drift_ppm`] for the price, and for how to switch them off.
+    pub lease_drift_ppm: Option<u32>,
     /// Bytes of log after which a snapshot is taken, if the state is smaller than the log.
     pub snapshot_log_bytes: u64,
     /// Bytes of one log segment.
@@ -89,6 +93,7 @@ impl NodeConfig {
             election: Duration::from_millis(1000),
             disk_slow: None,
             priority: u8::MAX,
+            lease_drift_ppm: None,
             snapshot_log_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             command_bytes_max: 2 << 20,
@@ -149,6 +154,16 @@ pub struct Applied<R> {
 pub enum ReadLevel {
     /// As if all clients shared one machine.
     Linearizable,
+    /// The same, so long as the members' clocks keep within [`NodeConfig::lease_drift_ppm`]: a
+    /// leader with a lease answers without asking the others. Linearizable when leases are off.
+    Lease,
+    /// As of some moment that is no further back, by this node's own clock, and never older than
+    /// what a query of this level here saw before. Needs no leader if something so recent is known
+    /// here.
+    Bounded {
+        /// How far back.
+        max_lag: Duration,
+    },
     /// Whatever this node has applied; may be stale.
     Local,
 }
@@ -358,12 +373,20 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// See [`ReadError`].
     pub async fn query(&self, query: M::Query, level: ReadLevel) -> Result<M::Answer, ReadError> {
-        let linearizable = level == ReadLevel::Linearizable;
+        let level = match level {
+            ReadLevel::Linearizable => Some(CoreLevel::Linearizable),
+            ReadLevel::Lease => Some(CoreLevel::Lease),
+            ReadLevel::Bounded { max_lag } => {
+                let max_lag_ns = u64::try_from(max_lag.as_nanos()).unwrap_or(u64::MAX);
+                Some(CoreLevel::Bounded { max_lag_ns })
+            }
+            ReadLevel::Local => None,
+        };
         let (outcome, answer) = oneshot::channel();
         self.node
             .shared
             .inbox
-            .offer(Event::Query(query, linearizable, outcome))
+            .offer(Event::Query(query, level, outcome))
             .map_err(|(refused, _)| match refused {
                 Refused::Full => ReadError::Busy,
                 Refused::Closed => ReadError::Stopped,

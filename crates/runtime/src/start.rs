@@ -292,6 +292,7 @@ fn options(config: &NodeConfig) -> Options {
         election_ns: ns(config.election),
         disk_slow_ns: ns(config.disk_slow.unwrap_or(config.election / 2)),
         priority: config.priority,
+        lease_drift_ppm: config.lease_drift_ppm,
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,

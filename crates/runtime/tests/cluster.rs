@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::{Cluster, PATIENCE, until};
 use headwater_raft::NodeId;
-use headwater_runtime::{ProposeError, ReadLevel, StopReason, TransferError};
+use headwater_runtime::{NodeConfig, ProposeError, ReadLevel, StopReason, TransferError};
 
-fn plain(_: &mut headwater_runtime::NodeConfig) {}
+fn plain(_: &mut NodeConfig) {}
+
+fn with_leases(config: &mut NodeConfig) {
+    config.lease_drift_ppm = Some(1000);
+}
 
 fn word(n: u64) -> Bytes {
     Bytes::from(format!("command {n}"))
@@ -39,6 +43,42 @@ async fn a_proposal_to_a_follower_is_seen_by_a_linearizable_read_of_any_node() {
             assert_eq!(journal.len() as u64, n, "node {id}");
         }
     }
+}
+
+#[tokio::test]
+async fn reads_of_every_level_see_what_their_level_promises() {
+    for change in [plain, with_leases] {
+        let cluster = Cluster::started(3, change).await;
+        let within = |ms| ReadLevel::Bounded {
+            max_lag: Duration::from_millis(ms),
+        };
+        for n in 1..=20 {
+            let follower = cluster.follower().await;
+            assert_eq!(propose(&cluster, follower, word(n)).await, n);
+            for id in 1..=3 {
+                for level in [ReadLevel::Lease, ReadLevel::Linearizable, within(0)] {
+                    let journal = cluster.journal(id, level).await;
+                    assert_eq!(journal.len() as u64, n, "node {id}, {level:?}");
+                }
+                let journal = cluster.journal(id, within(60_000)).await;
+                assert!(journal.len() as u64 <= n, "node {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bounded_read_is_answered_by_a_node_that_is_left_alone() {
+    let mut cluster = Cluster::started(3, plain).await;
+    let id = cluster.follower().await;
+    propose(&cluster, id, word(1)).await;
+    cluster.journal(id, ReadLevel::Linearizable).await;
+    for other in (1..=3).filter(|&other| other != id) {
+        cluster.stop(other).await;
+    }
+    let max_lag = Duration::from_secs(60);
+    let journal = cluster.node(id).query((), ReadLevel::Bounded { max_lag });
+    assert_eq!(journal.await.expect("it knows enough").len(), 1);
 }
 
 #[tokio::test]

@@ -124,6 +124,8 @@ impl Config {
             },
             heartbeat: Duration::from_millis(args.heartbeat_interval),
             election: Duration::from_millis(args.election_timeout),
+            // etcd's API has no reads that trust clocks.
+            lease_drift_ppm: None,
             snapshot_log_bytes: args.snapshot_log_bytes,
             segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
             command_bytes_max: limits.request_bytes_max,

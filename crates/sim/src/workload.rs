@@ -11,6 +11,7 @@ use headwater_kv::request::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Outcome,
     PutRequest, Query, RangeRequest, RequestOp, Response, ResponseOp, TxnRequest,
 };
+use headwater_raft::ReadLevel;
 use headwater_replica::interface::{Input, RequestId};
 
 use crate::check::history::Want;
@@ -257,7 +258,7 @@ impl World {
             (Want::Read(range, linearizable), _) => Input::Query {
                 request,
                 query: Query::Range(range),
-                linearizable,
+                level: linearizable.then_some(ReadLevel::Linearizable),
             },
             (Want::Write(_), command) => Input::Propose {
                 request,

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_raft::{
     Config, Effect, Incarnation, Index, Input, Instant, LogId, Message, NodeId, NotChanged,
-    NotTaken, Options, Pull, Raft, ReadId, ReadLost, RoleName, Term, TransferRefused, WriteId,
+    NotTaken, Options, Pull, Raft, ReadId, ReadLevel, ReadLost, RoleName, Term, TransferRefused,
+    WriteId,
 };
 
+use super::clock::Clock;
 use super::disk::Disk;
 use super::truth::Truth;
 
@@ -27,6 +29,8 @@ pub struct Node {
     pub life: u64,
     /// Which of its disks this is; a wiped disk is another one.
     pub incarnation: Incarnation,
+    /// What this life of the node takes for time.
+    pub clock: Clock,
     /// A snapshot being received: what it covers, and whether it is durable yet.
     pub incoming: Option<LogId>,
     /// The commit index as the effects told it: what a driver writes beside a log write.
@@ -59,7 +63,7 @@ pub struct Cluster {
     /// All effects so far, for tests that look.
     pub seen: Vec<(NodeId, Effect)>,
     pub records: bool,
-    /// Whether entries are pulled and sent after each step.
+    /// Whether each step is a turn of its own: entries are pulled and sent, reads begun, after it.
     pub pulls: bool,
     /// How many entries fit one append.
     pub batch: u64,
@@ -93,17 +97,23 @@ impl Cluster {
 
     /// A cluster whose nodes find these disks, all of voters.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
+        Self::with_options(Options::default(), disks)
+    }
+
+    /// The same, with these options.
+    pub fn with_options(options: Options, disks: Vec<Disk>) -> Self {
         let config = Config::of_voters((1..=disks.len() as u64).map(NodeId));
-        Self::of(config, disks)
+        Self::of(options, config, disks)
     }
 
     /// A new cluster of this configuration, whose members count from 1.
     pub fn with_config(config: Config) -> Self {
         let count = config.peers_of(NodeId(0)).len();
-        Self::of(config, (0..count).map(|_| Disk::holding(0, &[])).collect())
+        let disks = (0..count).map(|_| Disk::holding(0, &[])).collect();
+        Self::of(Options::default(), config, disks)
     }
 
-    fn of(config: Config, disks: Vec<Disk>) -> Self {
+    fn of(options: Options, config: Config, disks: Vec<Disk>) -> Self {
         let mut cluster = Self {
             now: Instant(0),
             nodes: BTreeMap::new(),
@@ -116,7 +126,7 @@ impl Cluster {
             batch: u64::MAX,
             thorough: true,
             tells_disks: false,
-            options: Options::default(),
+            options,
             priorities: BTreeMap::new(),
             hung: BTreeSet::new(),
             config,
@@ -145,6 +155,7 @@ impl Cluster {
             disk,
             life: 0,
             incarnation: Incarnation(u128::from(id.0) * 1000),
+            clock: Clock::default(),
             incoming: None,
             told_commit: Index(0),
             told_config: Config::default(),
@@ -191,9 +202,20 @@ impl Cluster {
             .map(|(id, _)| id)
     }
 
+    /// What a node takes for now.
+    pub fn now_at(&self, at: u64) -> Instant {
+        self.node(at).clock.shows(self.now)
+    }
+
+    /// When a node that is up wants to be woken, by the world's clock.
+    pub fn due(&self, at: u64) -> Instant {
+        let node = self.node(at);
+        node.clock.moment_of(node.raft().next_deadline())
+    }
+
     /// Gives one input to a node that is up; a node that is down hears nothing.
     pub fn step(&mut self, at: u64, input: Input) {
-        let now = self.now;
+        let now = self.now_at(at);
         let Some(raft) = &mut self.node_mut(at).raft else {
             return;
         };
@@ -204,6 +226,7 @@ impl Cluster {
 
     /// Carries out what a node wants done, then lets it send the entries it has.
     fn absorb(&mut self, at: u64, fx: Vec<Effect>) {
+        self.truth.now = self.now;
         self.carry_out(at, fx);
         if self.pulls {
             self.pull_all(at);
@@ -274,7 +297,7 @@ impl Cluster {
         }
     }
 
-    /// Sends every peer what the core says it should be sent.
+    /// Ends a node's turn: sends every peer what the core says it should be sent.
     pub fn pull_all(&mut self, at: u64) {
         let Some(raft) = &self.node(at).raft else {
             return;
@@ -284,14 +307,15 @@ impl Cluster {
         }
         let mut fx = Vec::new();
         if let Some(raft) = &mut self.node_mut(at).raft {
-            raft.tell_commit(&mut fx);
+            raft.end_turn(&mut fx);
         }
         self.carry_out(at, fx);
     }
 
     /// Sends one append, or offers a snapshot; whether there was an append to send.
     pub fn pull(&mut self, at: u64, peer: u64) -> bool {
-        let (now, batch, to) = (self.now, self.batch, NodeId(peer));
+        let (now, here) = (self.now, self.now_at(at));
+        let (batch, to) = (self.batch, NodeId(peer));
         let heartbeat_ns = self.options.heartbeat_ns;
         let node = self.node_mut(at);
         let Some(raft) = &mut node.raft else {
@@ -301,7 +325,7 @@ impl Cluster {
             Pull::Nothing => false,
             Pull::Append { first, last } => {
                 let upto = last.min(Index(first.0.saturating_add(batch) - 1));
-                let message = raft.sent(now, to, upto);
+                let message = raft.sent(here, to, upto);
                 self.carry_out(at, vec![Effect::Send { to, message }]);
                 true
             }
@@ -334,7 +358,7 @@ impl Cluster {
 
     /// Lets time pass until a node's deadline, and tells it.
     pub fn deadline(&mut self, at: u64) {
-        self.now = self.now.max(self.raft(at).next_deadline());
+        self.now = self.now.max(self.due(at));
         self.step(at, Input::Deadline);
     }
 
@@ -343,7 +367,7 @@ impl Cluster {
         let end = self.now.after(ns);
         loop {
             let up = self.ids().into_iter().filter(|&at| self.is_up(at));
-            let next = up.map(|at| (self.raft(at).next_deadline(), at)).min();
+            let next = up.map(|at| (self.due(at), at)).min();
             match next.filter(|(due, _)| *due <= end) {
                 Some((_, at)) => self.deadline(at),
                 None => break,
@@ -384,7 +408,7 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub fn restart(&mut self, at: u64) {
-        let (now, mut options) = (self.now, self.options.clone());
+        let (now, mut options) = (self.now_at(at), self.options.clone());
         let tells_disks = self.tells_disks;
         if let Some(&priority) = self.priorities.get(&NodeId(at)) {
             options.priority = priority;
@@ -549,7 +573,7 @@ impl Cluster {
     // Clients, elections, snapshots.
 
     pub fn propose(&mut self, at: u64, count: u64) -> Result<LogId, NotTaken> {
-        let now = self.now;
+        let now = self.now_at(at);
         let mut fx = Vec::new();
         let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
         let taken = raft.propose(now, count, &mut fx);
@@ -559,7 +583,7 @@ impl Cluster {
 
     /// Changes the members, believing in those the node has now.
     pub fn change(&mut self, at: u64, target: &Config, force: bool) -> Result<LogId, NotChanged> {
-        let now = self.now;
+        let now = self.now_at(at);
         let mut fx = Vec::new();
         let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
         let expect = raft.config().clone();
@@ -570,7 +594,7 @@ impl Cluster {
 
     /// Asks a leader to hand over; to whom it will.
     pub fn transfer(&mut self, at: u64, to: Option<u64>) -> Result<NodeId, TransferRefused> {
-        let now = self.now;
+        let now = self.now_at(at);
         let mut fx = Vec::new();
         let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
         let begun = raft.transfer(now, to.map(NodeId), &mut fx);
@@ -583,17 +607,37 @@ impl Cluster {
 
     /// Asks for a linearizable read; its name.
     pub fn read(&mut self, at: u64) -> ReadId {
-        let (now, id) = (self.now, ReadId(self.next_read));
+        self.read_as(at, ReadLevel::Linearizable)
+    }
+
+    /// Asks for a read of this level; its name.
+    pub fn read_as(&mut self, at: u64, level: ReadLevel) -> ReadId {
+        let (now, id) = (self.now_at(at), ReadId(self.next_read));
         self.next_read += 1;
-        self.truth.see_asked(NodeId(at), self.node(at).life, id);
+        // What a bounded read may miss was committed within its bound, as this node's clock runs.
+        let before = match level {
+            ReadLevel::Bounded { max_lag_ns } => {
+                let then = Instant(now.0.saturating_sub(max_lag_ns));
+                Some(self.node(at).clock.moment_of(then))
+            }
+            ReadLevel::Linearizable | ReadLevel::Lease => None,
+        };
+        let life = self.node(at).life;
+        self.truth.see_asked(NodeId(at), life, id, before);
         let mut fx = Vec::new();
         self.node_mut(at)
             .raft
             .as_mut()
             .expect("the node is up")
-            .read(now, id, &mut fx);
+            .read(now, id, level, &mut fx);
         self.absorb(at, fx);
         id
+    }
+
+    /// A leader gives its lease up, as it does before it hands leadership over.
+    pub fn void_lease(&mut self, at: u64) {
+        let raft = self.node_mut(at).raft.as_mut().expect("the node is up");
+        raft.void_lease();
     }
 
     /// The next read bears this name, which only another life may have used.

@@ -8,12 +8,15 @@
     reason = "each test binary uses its own part of the harness"
 )]
 
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod solo;
 pub mod truth;
 pub mod words;
 
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use clock::Clock;
 #[allow(unused_imports, reason = "each test binary uses its own part")]
 pub use cluster::{Cluster, Parcel};
 pub use headwater_raft::*;

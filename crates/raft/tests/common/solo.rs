@@ -2,7 +2,7 @@
 
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, HardState, Index, Input, Instant, LogId, Message,
-    NodeId, Options, Pace, Raft, Recovered, Term, WriteId,
+    NodeId, Options, Pace, Raft, ReadId, ReadLevel, Recovered, Term, WriteId,
 };
 
 /// One core, node 1 of some voters, and what it has issued.
@@ -20,6 +20,11 @@ impl Solo {
 
     /// The same, having voted.
     pub fn voted(voters: u64, term: u64, vote: Option<u64>, log: &[u64]) -> Self {
+        Self::with(Options::default(), voters, term, vote, log)
+    }
+
+    /// The same, with these options.
+    pub fn with(options: Options, voters: u64, term: u64, vote: Option<u64>, log: &[u64]) -> Self {
         let disk = Recovered {
             me: NodeId(1),
             hard: HardState {
@@ -33,7 +38,7 @@ impl Solo {
             commit_hint: Index(0),
             next_write: WriteId(1),
         };
-        let raft = Raft::recover(Instant(0), Options::default(), disk).expect("a sane disk");
+        let raft = Raft::recover(Instant(0), options, disk).expect("a sane disk");
         Self {
             raft,
             now: Instant(0),
@@ -43,7 +48,13 @@ impl Solo {
 
     /// Node 1 as the leader of `term + 1`, its first entry durable, its effects forgotten.
     pub fn leading(voters: u64, term: u64, log: &[u64]) -> Self {
-        let mut solo = Self::new(voters, term, log);
+        Self::new(voters, term, log).elected()
+    }
+
+    /// The node stands and is elected, its first entry durable, its effects forgotten.
+    pub fn elected(self) -> Self {
+        let mut solo = self;
+        let (voters, term) = (solo.raft.config().voters().len() as u64, solo.raft.term().0);
         solo.stand();
         for peer in 2..=voters / 2 + 1 {
             let term = Term(term + 1);
@@ -100,6 +111,14 @@ impl Solo {
         let first = self.raft.propose(self.now, count, &mut fx).expect("leads");
         self.note(&fx);
         (first, fx)
+    }
+
+    /// Asks for a read, and ends the turn: what is done then.
+    pub fn read(&mut self, id: u64, level: ReadLevel) -> Vec<Effect> {
+        let mut fx = Vec::new();
+        self.raft.read(self.now, ReadId(id), level, &mut fx);
+        self.raft.end_turn(&mut fx);
+        fx
     }
 
     /// Hears a message and makes what it caused durable: what was sent, before and after.
@@ -180,10 +199,24 @@ pub fn beat(term: u64, commit: u64, round: u64) -> Message {
 }
 
 pub fn beat_reply(term: u64, round: u64) -> Message {
+    promising_reply(term, round, 0)
+}
+
+pub fn promising_reply(term: u64, round: u64, promise_ns: u64) -> Message {
+    let term = Term(term);
     Message::BeatReply {
-        term: Term(term),
+        term,
         round,
         disk: Pace::Quick,
+        promise_ns,
+    }
+}
+
+pub fn read_ask(id: u64, life: u64) -> Message {
+    Message::ReadAsk {
+        id: ReadId(id),
+        life,
+        lease: false,
     }
 }
 

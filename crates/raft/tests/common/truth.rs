@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_raft::{
-    AppendResult, Config, Effect, Entries, Incarnation, Index, LogId, Message, NodeId, ReadId,
-    RoleName, Term,
+    AppendResult, Config, Effect, Entries, Incarnation, Index, Instant, LogId, Message, NodeId,
+    ReadId, RoleName, Term,
 };
 
 use super::cluster::Node;
@@ -24,6 +24,9 @@ pub struct Truth {
     pub committed: Vec<Term>,
     /// The committed configurations, by entry; the first one at zero.
     pub configs: BTreeMap<Index, Config>,
+    /// The world's time, and when each entry was first committed.
+    pub now: Instant,
+    committed_at: Vec<Instant>,
     pub leaders: BTreeMap<Term, NodeId>,
     /// The entry before each entry ever created: Log Matching says there is one.
     before: BTreeMap<LogId, LogId>,
@@ -47,6 +50,8 @@ impl Truth {
     /// Nothing has happened yet in a cluster that begins with `config`.
     pub fn new(config: Config) -> Self {
         Self {
+            now: Instant(0),
+            committed_at: Vec::new(),
             committed: Vec::new(),
             configs: BTreeMap::from([(Index(0), config)]),
             leaders: BTreeMap::new(),
@@ -122,6 +127,10 @@ impl Truth {
             is_quorum(raft.config(), voted),
             "{me:?} leads {term:?} without a quorum of votes"
         );
+        // Votes can be so late that a newer leader has committed meanwhile; this one never will.
+        if self.leaders.keys().next_back() != Some(&term) {
+            return;
+        }
         let base = raft.base().index.0;
         for (at, &committed) in self.committed.iter().enumerate().skip(base as usize) {
             let index = Index(at as u64 + 1);
@@ -131,6 +140,23 @@ impl Truth {
                 Some(committed),
                 "Leader Completeness: {me:?} at {index:?}"
             );
+        }
+        self.see_no_lease(nodes, me, term);
+    }
+
+    /// While a leader has a lease, nobody is elected after it: checked at the election, long before
+    /// a stale read could come of it.
+    fn see_no_lease(&self, nodes: &Nodes, me: NodeId, term: Term) {
+        for (&other, node) in nodes.iter().filter(|&(&other, _)| other != me) {
+            let older = node.raft.as_ref().filter(|raft| raft.term() < term);
+            if let Some(until) = older.and_then(|raft| raft.lease_until()) {
+                let now = node.clock.shows(self.now);
+                assert!(
+                    now >= until,
+                    "{me:?} is elected in {term:?} while {other:?} has a lease until {until:?}, \
+                     by its clock now {now:?}"
+                );
+            }
         }
     }
 
@@ -155,6 +181,7 @@ impl Truth {
                         "{me:?} commits {id} without a quorum of durable copies"
                     );
                     self.committed.push(term);
+                    self.committed_at.push(self.now);
                     if let Some(config) = raft.config_at(Index(index)) {
                         self.see_config(Index(index), config);
                     }
@@ -270,9 +297,14 @@ impl Truth {
         }
     }
 
-    /// `me` asks for a read: it must see everything that anyone has committed by now.
-    pub fn see_asked(&mut self, me: NodeId, life: u64, id: ReadId) {
-        let least = Index(self.committed.len() as u64);
+    /// `me` asks for a read: it must see everything that anyone has committed by now, or that was
+    /// committed `before` a moment of the past.
+    pub fn see_asked(&mut self, me: NodeId, life: u64, id: ReadId, before: Option<Instant>) {
+        let committed = match before {
+            None => self.committed.len(),
+            Some(before) => self.committed_at.partition_point(|&at| at < before),
+        };
+        let least = Index(committed as u64);
         let fresh = self.open_reads.insert((me, life, id), least).is_none();
         assert!(fresh, "the harness reused a read id");
     }

@@ -1,5 +1,6 @@
 //! Effects and messages in the words of golden scripts: one line an event.
 
+use super::MS;
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, Message, NodeId, Pace, ReadLost, TransferFailed,
 };
@@ -28,8 +29,7 @@ pub fn effect(me: u64, effect: &Effect) -> String {
         Effect::Commit { upto } => format!("commits {upto}"),
         Effect::Read { id, result } => match result {
             Ok(at) => format!("read {id} is served at {at}"),
-            Err(ReadLost::NoLeader) => format!("read {id} is lost: no leader"),
-            Err(_) => format!("read {id} is lost: leader changed"),
+            Err(why) => format!("read {id} is lost: {}", lost(*why)),
         },
         Effect::Install { from, base } => format!("wants snapshot {base} of n{}", from.0),
         Effect::Config { config, committed } => {
@@ -139,23 +139,43 @@ pub fn message(message: &Message) -> String {
         } => {
             format!("beat term={term} commit={commit} round={round}")
         }
-        Message::BeatReply { term, round, disk } => {
+        Message::BeatReply {
+            term,
+            round,
+            disk,
+            promise_ns,
+        } => {
             let disk = match disk {
                 Pace::Quick => "",
                 Pace::Late => " disk=late",
                 Pace::Stalled => " disk=stalled",
             };
-            format!("beat-reply term={term} round={round}{disk}")
+            let promise = match promise_ns / MS {
+                0 => String::new(),
+                ms => format!(" promise={ms}"),
+            };
+            format!("beat-reply term={term} round={round}{disk}{promise}")
         }
         Message::TimeoutNow { term } => format!("timeout-now term={term}"),
         Message::Commit { term, commit } => format!("commit term={term} commit={commit}"),
         Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
-        Message::ReadAsk { id, life } => format!("read-ask {id} life={life}"),
+        Message::ReadAsk { id, life, lease } => {
+            let lease = if *lease { " lease" } else { "" };
+            format!("read-ask {id} life={life}{lease}")
+        }
         Message::ReadTell { id, life, at } => match at {
-            Some(at) => format!("read-tell {id} life={life} at={at}"),
-            None => format!("read-tell {id} life={life} lost"),
+            Ok(at) => format!("read-tell {id} life={life} at={at}"),
+            Err(why) => format!("read-tell {id} life={life} lost: {}", lost(*why)),
         },
+    }
+}
+
+fn lost(why: ReadLost) -> &'static str {
+    match why {
+        ReadLost::NoLeader => "no leader",
+        ReadLost::Busy => "too many wait",
+        _ => "leader changed",
     }
 }
 

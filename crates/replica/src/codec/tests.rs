@@ -64,22 +64,29 @@ fn samples() -> Vec<Frame> {
             term,
             round: 3,
             disk: Pace::Stalled,
+            promise_ns: 4,
         },
         Message::TimeoutNow { term },
         Message::Commit { term, commit },
         Message::ReadAsk {
             id: ReadId(1),
             life: 2,
+            lease: true,
         },
         Message::ReadTell {
             id: ReadId(1),
             life: 2,
-            at: None,
+            at: Err(ReadLost::LeaderChanged),
         },
         Message::ReadTell {
             id: ReadId(1),
             life: 2,
-            at: Some(commit),
+            at: Err(ReadLost::Busy),
+        },
+        Message::ReadTell {
+            id: ReadId(1),
+            life: 2,
+            at: Ok(commit),
         },
     ];
     let mut frames: Vec<Frame> = messages
