@@ -131,8 +131,7 @@ pub(crate) fn encode_message<'a>(
         }
         Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
         Message::Commit { term, commit } => {
-            put_head(&mut out, kind::COMMIT, term.0);
-            put_u64(&mut out, commit.0);
+            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0]);
         }
         Message::Rest { term, last } => {
             put_head(&mut out, kind::REST, term.0);
@@ -388,7 +387,7 @@ fn put_read_result(out: &mut Vec<u8>, at: Result<Index, ReadLost>) {
     put_u64(out, at.unwrap_or_default().0);
 }
 
-fn put_numbers(out: &mut Vec<u8>, kind: u8, numbers: [u64; 3]) {
+fn put_numbers<const N: usize>(out: &mut Vec<u8>, kind: u8, numbers: [u64; N]) {
     out.push(kind);
     numbers.iter().for_each(|&number| put_u64(out, number));
 }
