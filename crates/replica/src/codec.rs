@@ -143,12 +143,7 @@ pub(crate) fn encode_message<'a>(
             put_head(&mut out, kind::READ_ASK, id.0);
             put_u64(&mut out, life);
         }
-        Message::ReadTell { id, life, at } => {
-            put_head(&mut out, kind::READ_TELL, id.0);
-            put_u64(&mut out, life);
-            out.push(u8::from(at.is_some()));
-            put_u64(&mut out, at.unwrap_or_default().0);
-        }
+        Message::ReadTell { id, life, at } => put_read_tell(&mut out, id, life, at),
     }
     out.into()
 }
@@ -355,6 +350,13 @@ fn put_append_result(out: &mut Vec<u8>, result: AppendResult) {
             put_log_id(out, hint);
         }
     }
+}
+
+fn put_read_tell(out: &mut Vec<u8>, id: ReadId, life: u64, at: Option<Index>) {
+    put_head(out, kind::READ_TELL, id.0);
+    put_u64(out, life);
+    out.push(u8::from(at.is_some()));
+    put_u64(out, at.unwrap_or_default().0);
 }
 
 fn byte_of_pace(pace: Pace) -> u8 {
