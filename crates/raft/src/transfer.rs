@@ -67,13 +67,14 @@ impl Raft {
         if let Some(Transfer { to, .. }) = leadership.transfer {
             return Err(TransferRefused::UnderWay { to });
         }
+        // Nobody is heard while a group rests: that says nothing against anyone.
+        self.wake();
         let to = match to {
             Some(to) if to == self.me => return Err(TransferRefused::Itself),
             Some(to) if !self.may_take_over(to) => return Err(TransferRefused::NotVoter),
             Some(to) => to,
             None => self.fittest().ok_or(TransferRefused::NobodyFit)?,
         };
-        self.wake();
         let until = now.after(self.options.election_ns);
         self.begin_transfer(to, until, false);
         self.mind_transfer(fx);

@@ -167,6 +167,46 @@ fn a_leader_that_halts_ends_its_transfer_once() {
     assert_eq!(begin(&mut solo, None).0, Err(TransferRefused::Halted));
 }
 
+/// Three nodes of which node 1 leads, and in which nothing happens any more.
+fn resting() -> Cluster {
+    let mut cluster = Cluster::new(3);
+    cluster.options.rests = true;
+    for at in 1..=3 {
+        cluster.crash(at, 0);
+        cluster.restart(at);
+    }
+    cluster.elect(1);
+    cluster.live(10 * cluster.options.election_ns);
+    assert!((1..=3).all(|at| cluster.raft(at).is_resting()));
+    cluster
+}
+
+#[test]
+fn a_leader_at_rest_hands_over_as_any_other() {
+    for to in [None, Some(2), Some(3)] {
+        let mut cluster = resting();
+        let begun = cluster.transfer(1, to).expect("nothing is in the way");
+        cluster.settle();
+        assert_eq!(cluster.leader(), Some(begun.0));
+        cluster.propose(begun.0, 1).expect("it leads");
+        cluster.settle();
+    }
+}
+
+#[test]
+fn there_is_no_rest_while_a_transfer_is_under_way() {
+    let mut cluster = resting();
+    cluster.transfer(1, Some(2)).expect("nothing is in the way");
+    // Everyone holds everything and says so, but the word is lost, and again with two heartbeats.
+    for _ in 0..3 {
+        cluster.settle_but(|_, _, message| matches!(message, Message::TimeoutNow { .. }));
+        cluster.deadline(1);
+    }
+    cluster.drop_all();
+    cluster.live(2 * cluster.options.heartbeat_ns);
+    assert_eq!(cluster.leader(), Some(2));
+}
+
 // The target.
 
 /// Node 1, follower of node 2 in term 1, whose log ends at 1@t1.

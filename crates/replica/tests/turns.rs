@@ -153,7 +153,15 @@ fn beat(term: Term, commit: u64, round: u64) -> Bytes {
 }
 
 fn beat_reply(term: Term) -> Bytes {
-    frame(6, term.0, &[&[0; 8], &[0]])
+    promising_reply(term, 0, 0)
+}
+
+fn promising_reply(term: Term, round: u64, promise_ns: u64) -> Bytes {
+    frame(
+        6,
+        term.0,
+        &[&round.to_le_bytes(), &promise_ns.to_le_bytes(), &[0]],
+    )
 }
 
 // What came out.
@@ -305,9 +313,7 @@ fn a_leader_with_a_lease_answers_queries_in_their_turn() {
     node.run([from(2, durable(term, 1))]);
     let fx = node.wait(100);
     assert!(kinds_to(&fx, 2).contains(&5), "a heartbeat: {fx:?}");
-    let promise = 1000 * MS;
-    let reply = frame(6, term.0, &[&1_u64.to_le_bytes(), &promise.to_le_bytes()]);
-    node.run([from(2, reply)]);
+    node.run([from(2, promising_reply(term, 1, 1000 * MS))]);
     let fx = node.run([query(1), query_as(2, ReadLevel::Lease)]);
     assert_eq!(answered(&fx), [2], "the other waits for a round");
     let beats = kinds_to(&fx, 2).into_iter().filter(|&kind| kind == 5);
