@@ -3,9 +3,19 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::support::{PATIENCE, headwater};
+
+/// Held by whoever has a local cluster run: all of them would have the same, usual ports, and two
+/// that begin at once take each other's for free.
+static USUAL_PORTS: Mutex<()> = Mutex::new(());
+
+fn usual_ports() -> MutexGuard<'static, ()> {
+    // Another test's failure is not this one's.
+    USUAL_PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn signal(name: &str, pid: &str) {
     let status = Command::new("kill").args(["-s", name, pid]).status();
@@ -30,6 +40,7 @@ fn pid_of(line: &str) -> String {
 
 #[test]
 fn a_killed_server_comes_back_and_nothing_is_left_at_the_end() {
+    let _ports = usual_ports();
     let mut dev = headwater()
         .args(["dev", "--nodes", "3"])
         .stdin(Stdio::null())
@@ -70,6 +81,7 @@ fn a_killed_server_comes_back_and_nothing_is_left_at_the_end() {
 
 #[test]
 fn servers_do_not_outlive_a_killed_owner() {
+    let _ports = usual_ports();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut dev = headwater()
         .args(["dev", "--nodes", "1", "--data-dir"])
