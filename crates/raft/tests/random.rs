@@ -154,6 +154,11 @@ impl Climate {
                 _ => self.election_ms / 2,
             },
             client_ms: self.election_ms / 10,
+            spares: if self.aim == Some(Aim::Mute) {
+                self.spares
+            } else {
+                0
+            },
             links_speak: true,
             ..self
         }
@@ -502,17 +507,17 @@ impl World {
             self.change(leader);
         }
         let others = self.cluster.ids().into_iter().filter(|&at| at != leader);
-        match (self.dice.below(3), aim) {
-            (0, _) => {
+        match (aim, self.dice.below(9)) {
+            (Aim::Mute, 0..=2) | (Aim::Restart, 0) => {
                 self.cluster.heal();
                 self.links(leader, true);
             }
-            (_, Aim::Mute) => {
+            (Aim::Mute, _) => {
                 others.for_each(|at| self.cluster.cut_one_way(leader, at));
                 self.links(leader, false);
             }
-            (1, Aim::Restart) => self.cluster.cut_one_way(leader, other),
-            (_, Aim::Restart) => {
+            (Aim::Restart, 1..=2) => self.cluster.cut_one_way(leader, other),
+            (Aim::Restart, _) => {
                 if other != leader && self.cluster.is_up(other) {
                     self.tally.crashes += 1;
                     self.cluster.crash(other, usize::MAX);
