@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use headwater_raft::{Config, NodeId, Raft};
 
 use crate::load::{Commands, Tally};
 
@@ -139,14 +140,43 @@ pub trait Cluster {
     /// Connects it again and waits until it has applied everything.
     fn bring_back(&mut self) -> Result<()>;
 
-    /// Asks the leader for a change of membership; `false` if this library has none.
-    fn begin_change(&mut self, change: Change) -> Result<bool>;
+    /// Asks the leader for a change of membership.
+    fn begin_change(&mut self, change: Change) -> Result<()>;
 
     /// Whether the change is over: in force and committed, with nothing joint left.
     fn is_changed(&self, change: Change) -> bool;
 
     /// What each node has applied.
     fn tallies(&self) -> [Tally; NODES];
+}
+
+/// The third node, which comes and goes.
+const THIRD: NodeId = NodeId(NODES as u64);
+
+/// What our nodes begin with, members or not.
+fn first_config(setup: &Setup) -> Config {
+    Config::of_voters((1..=setup.voters as u64).map(NodeId))
+}
+
+/// Whom a change leads to, of ours: a new voter learns first, and is promoted once it keeps up.
+fn target(change: Change) -> Config {
+    let others = Config::of_voters((1..NODES as u64).map(NodeId));
+    match change {
+        Change::Add => others.with_joining([THIRD]),
+        Change::Remove => others,
+    }
+}
+
+/// Whether a change of ours is over, seen by the leader, which lies at `at`.
+fn is_in_force(leader: &Raft, at: usize, change: Change, tallies: &[Tally; NODES]) -> bool {
+    let config = leader.config();
+    let settled = !config.is_joint() && leader.commit() == leader.last().index;
+    settled
+        && match change {
+            // A voter that lacks the log is none yet in any useful sense.
+            Change::Add => config.is_voter(THIRD) && tallies[NODES - 1] == tallies[at],
+            Change::Remove => !config.is_member(THIRD),
+        }
 }
 
 /// Fails unless the first `nodes` nodes have applied the first `count` commands of the seed.

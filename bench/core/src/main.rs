@@ -218,6 +218,14 @@ const TABLES: [Table; 5] = [
                 name: "CPU s/s, real clock",
                 decimals: 4,
             },
+            Column {
+                name: "at rest: virtual",
+                decimals: 6,
+            },
+            Column {
+                name: "at rest: real",
+                decimals: 6,
+            },
         ],
         compared: "CPU s/s, virtual clock",
     },
@@ -386,9 +394,7 @@ impl Turn<'_> {
 
     fn membership(&mut self, contender: Contender) -> Result<()> {
         let waves = self.sizes.change_waves;
-        let Some(all) = membership::measure(contender, self.seed(), waves)? else {
-            return Ok(());
-        };
+        let all = membership::measure(contender, self.seed(), waves)?;
         let before = all.waves * membership::WIDTH as u64;
         let longest = all.add.longest_wave.max(all.remove.longest_wave);
         self.push(
@@ -408,7 +414,9 @@ impl Turn<'_> {
     fn idle(&mut self) -> Result<()> {
         let sizes = self.sizes;
         let (groups, seed) = (sizes.groups, self.cli.seed);
-        let idle = idle::measure(groups, seed, sizes.idle_virtual_ns, sizes.idle_real)?;
+        let (ns, real) = (sizes.idle_virtual_ns, sizes.idle_real);
+        let idle = idle::measure(groups, seed, false, ns, real)?;
+        let resting = idle::measure(groups, seed, true, ns, real)?;
         self.push(
             ("idle", 0, Contender::HeadwaterCore),
             &[
@@ -417,6 +425,8 @@ impl Turn<'_> {
                 ("inputs/s/group", idle.steps_per_second),
                 ("CPU s/s, virtual clock", idle.cpu_virtual),
                 ("CPU s/s, real clock", idle.cpu_real),
+                ("at rest: virtual", resting.cpu_virtual),
+                ("at rest: real", resting.cpu_real),
             ],
         );
         Ok(())

@@ -86,8 +86,13 @@ impl Config {
 
     /// Everyone who takes part, sorted, each once.
     pub fn members(&self) -> Vec<NodeId> {
+        tidy(self.ids())
+    }
+
+    /// Everyone who takes part; some perhaps twice.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
         let lists = [&self.voters, &self.outgoing, &self.learners, &self.joining];
-        tidy(lists.into_iter().flatten().copied())
+        lists.into_iter().flatten().copied()
     }
 
     /// Everyone who takes part but `me`, sorted, each once.

@@ -72,7 +72,7 @@ impl TermLog {
             self.last_id(),
             "entries do not continue the log"
         );
-        for &(first, term) in entries.runs.iter() {
+        for &(first, term) in &*entries.runs {
             if self.last_id().term != term || self.runs.is_empty() {
                 self.runs.push((first, term));
             }

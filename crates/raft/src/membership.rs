@@ -305,6 +305,12 @@ impl Raft {
         let current = self.membership.current();
         let is_ready = |(id, state): (&NodeId, &CatchUp)| state.is_ready.then_some(*id);
         let ready: Vec<NodeId> = leadership.catching_up.iter().filter_map(is_ready).collect();
+        // Asked at every commit, and nearly always there is nothing to do.
+        let is_new =
+            |id| current.disk_of(id).is_none() && self.membership.met(self.me, id).is_some();
+        if ready.is_empty() && !current.ids().any(is_new) {
+            return None;
+        }
         let promoted = current.promoting(&ready);
         let improved = if self.answers(&promoted) {
             promoted

@@ -5,42 +5,46 @@
 //! Raft paper §5.3: terms never go down along a log, so few runs tell all of them.
 
 use alloc::vec::Vec;
+use core::ops::Deref;
+use core::slice;
 
 use crate::types::{Index, Term};
 
 /// The first index of a run, and the term of its entries.
 pub type Run = (Index, Term);
 
-/// Runs, in order. Nearly every range has one, so the first needs no memory of its own.
+/// Runs, in order. Nearly every range has one, which needs no memory of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Runs {
-    first: Option<Run>,
-    rest: Vec<Run>,
+pub enum Runs {
+    /// Of a range without entries.
+    #[default]
+    None,
+    /// All entries are of one term.
+    One(Run),
+    /// Two runs or more.
+    Many(Vec<Run>),
 }
 
 impl Runs {
     /// Adds a run at the end.
     pub fn push(&mut self, run: Run) {
-        if self.first.is_none() {
-            self.first = Some(run);
-        } else {
-            self.rest.push(run);
+        match self {
+            Self::None => *self = Self::One(run),
+            Self::One(first) => *self = Self::Many([*first, run].into()),
+            Self::Many(runs) => runs.push(run),
         }
     }
+}
 
-    /// All runs, in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Run> + Clone {
-        self.first.iter().chain(&self.rest)
-    }
+impl Deref for Runs {
+    type Target = [Run];
 
-    /// The last run.
-    pub fn last(&self) -> Option<&Run> {
-        self.rest.last().or(self.first.as_ref())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.first.is_none()
+    fn deref(&self) -> &[Run] {
+        match self {
+            Self::None => &[],
+            Self::One(run) => slice::from_ref(run),
+            Self::Many(runs) => runs,
+        }
     }
 }
 

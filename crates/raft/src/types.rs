@@ -230,9 +230,9 @@ impl Entries {
     pub fn after(&self, index: Index) -> Self {
         let term = self.term_at(index).expect("a range is cut inside itself");
         let mut rest = Self::none(LogId::new(term, index));
-        let mut following = self.runs.iter().skip(1);
-        for &(first, term) in self.runs.iter() {
-            let end = following.next().map_or(self.last, |&(next, _)| next.prev());
+        for (at, &(first, term)) in self.runs.iter().enumerate() {
+            let following = self.runs.get(at + 1);
+            let end = following.map_or(self.last, |&(next, _)| next.prev());
             if end > index {
                 rest.runs.push((first.max(index.next()), term));
             }
@@ -256,7 +256,7 @@ impl Entries {
     /// This range and, directly behind it, `more`.
     pub(crate) fn followed_by(&self, more: &Self) -> Self {
         let mut all = self.clone();
-        for &(first, term) in more.runs.iter() {
+        for &(first, term) in &*more.runs {
             if all.runs.last().is_none_or(|&(_, last)| last != term) {
                 all.runs.push((first, term));
             }

@@ -8,11 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use headwater_raft::{
-    Config, Effect, Entries, HardState, Index, Input, Instant, LogId, Message, NodeId, Options,
-    Pull, Raft, Recovered, RoleName, WriteId,
+    Effect, Entries, HardState, Index, Input, Instant, LogId, Message, NodeId, Options, Pull, Raft,
+    Recovered, RoleName, WriteId,
 };
 
-use super::{Change, Cluster, KEEP_ENTRIES, NODES, Setup, TURNS_MAX, WAVE_NS};
+use super::{
+    Change, Cluster, KEEP_ENTRIES, NODES, Setup, TURNS_MAX, WAVE_NS, first_config, is_in_force,
+    target,
+};
 use crate::load::{Commands, Tally};
 
 /// Entries in one message to a follower, at most: about a mebibyte of commands.
@@ -162,15 +165,21 @@ impl Cluster for Core {
         self.settle()
     }
 
-    // Membership changes are to come to the core. What belongs here: propose the joint
-    // configuration to the leader's core, keep its encoded form as the body of its entry, and
-    // have the third node begin with an empty log and the configuration of the first two.
-    fn begin_change(&mut self, _change: Change) -> Result<bool> {
-        Ok(false)
+    fn begin_change(&mut self, change: Change) -> Result<()> {
+        let leader = self.leader().context("no leader")?;
+        let node = &mut self.nodes[leader];
+        let current = node.raft.config().clone();
+        let target = target(change);
+        let begun = node
+            .raft
+            .reconfigure(self.now, &current, &target, false, &mut node.effects);
+        ensure!(begun.is_ok(), "the change is not taken: {begun:?}");
+        Ok(())
     }
 
-    fn is_changed(&self, _change: Change) -> bool {
-        false
+    fn is_changed(&self, change: Change) -> bool {
+        let (tallies, leader) = (self.tallies(), self.leader());
+        leader.is_some_and(|at| is_in_force(&self.nodes[at].raft, at, change, &tallies))
     }
 
     fn tallies(&self) -> [Tally; NODES] {
@@ -210,7 +219,8 @@ impl Node {
             hard: HardState::default(),
             log: Entries::default(),
             applied: LogId::default(),
-            config: Config::of_voters((1..=setup.voters as u64).map(NodeId)),
+            config: first_config(setup),
+            disk: None,
             commit_hint: Index(0),
             next_write: WriteId(1),
         };
@@ -246,7 +256,7 @@ impl Node {
             let input = Input::Persisted { upto };
             self.raft.step(now, input, &mut self.effects);
         }
-        self.raft.tell_commit(&mut self.effects);
+        self.raft.end_turn(&mut self.effects);
         self.carry_out(out);
         self.apply();
         self.forget(now);
@@ -266,7 +276,8 @@ impl Node {
                     if let Some(from) = write.truncate_from {
                         self.log.truncate((from.0 - self.base.0) as usize - 1);
                     }
-                    if write.noop {
+                    if write.internal {
+                        // Its content, if it is a configuration, travels in the core's headers.
                         self.log.push_back(Bytes::new());
                     } else if let Some(entries) = write.append {
                         let surplus = self.source.len() - entries.count() as usize;
@@ -274,7 +285,11 @@ impl Node {
                     }
                     self.written = Some(write.id);
                 }
-                Effect::Commit { .. } | Effect::Role { .. } | Effect::Read { .. } => {}
+                Effect::Commit { .. }
+                | Effect::Role { .. }
+                | Effect::Read { .. }
+                | Effect::Config { .. }
+                | Effect::Transferred { .. } => {}
                 Effect::Install { .. } => self.failed = Some("needs a snapshot".into()),
                 Effect::Refused { why, .. } => self.failed = Some(why.into()),
                 Effect::Halt { why } => self.failed = Some(why),

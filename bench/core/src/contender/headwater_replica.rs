@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, RoleName, WriteId};
-use headwater_replica::interface::{Input, Options, Output, RequestId};
+use headwater_raft::{HardState, Index, Instant, LogId, NodeId, RoleName, WriteId};
+use headwater_replica::interface::{Input, MemberChange, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{Identity, LogOrder, Malformed, SnapshotMeta, StateMachine};
 
-use super::{Change, Cluster, KEEP_ENTRIES, NODES, Setup, TURNS_MAX, WAVE_NS};
+use super::{
+    Change, Cluster, KEEP_ENTRIES, NODES, Setup, TURNS_MAX, WAVE_NS, first_config, is_in_force,
+    target,
+};
 use crate::load::{COMMAND_BYTES, Commands, Tally};
 
 /// The state machine: a tally.
@@ -164,7 +167,10 @@ impl Replicas {
                 ensure!(result.is_ok(), "a command was not applied: {result:?}");
                 self.answered += 1;
             }
-            Output::Answered { .. } => {}
+            Output::Reconfigured { result, .. } => {
+                ensure!(result.is_ok(), "a change of members failed: {result:?}");
+            }
+            Output::Answered { .. } | Output::Config { .. } | Output::Transferred { .. } => {}
             Output::Refused { why, .. } => bail!("node {}: {why}", at + 1),
             Output::Halt(why) => bail!("node {}: {why}", at + 1),
         }
@@ -234,15 +240,23 @@ impl Cluster for Replicas {
         self.settle()
     }
 
-    // Membership changes are to come to the replica. What belongs here: the input that asks the
-    // leader for the change; the third node begins with an empty log and the configuration of the
-    // first two, and is told of its links as the others are.
-    fn begin_change(&mut self, _change: Change) -> Result<bool> {
-        Ok(false)
+    fn begin_change(&mut self, change: Change) -> Result<()> {
+        let leader = self.leader().context("no leader")?;
+        let node = &mut self.nodes[leader];
+        node.inbox.push(Input::Reconfigure {
+            request: RequestId(0),
+            change: MemberChange {
+                expect: node.replica.raft().config().clone(),
+                target: target(change),
+                force: false,
+            },
+        });
+        Ok(())
     }
 
-    fn is_changed(&self, _change: Change) -> bool {
-        false
+    fn is_changed(&self, change: Change) -> bool {
+        let (tallies, leader) = (self.tallies(), self.leader());
+        leader.is_some_and(|at| is_in_force(self.nodes[at].replica.raft(), at, change, &tallies))
     }
 
     fn tallies(&self) -> [Tally; NODES] {
@@ -271,7 +285,7 @@ impl Node {
             },
             hard: HardState::default(),
             base: LogId::default(),
-            config: Config::of_voters((1..=setup.voters as u64).map(NodeId)),
+            config: first_config(setup),
             machine: Counter::default(),
             log_base: LogId::default(),
             entries: Vec::new(),

@@ -187,7 +187,7 @@ impl Cluster for OpenRaft {
         })
     }
 
-    fn begin_change(&mut self, change: Change) -> Result<bool> {
+    fn begin_change(&mut self, change: Change) -> Result<()> {
         ensure!(self.change.is_none(), "one change at a time");
         let leader = self.leader()?;
         self.changed = false;
@@ -205,7 +205,7 @@ impl Cluster for OpenRaft {
             }
             Ok(())
         }));
-        Ok(true)
+        Ok(())
     }
 
     fn is_changed(&self, _change: Change) -> bool {

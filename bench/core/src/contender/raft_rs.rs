@@ -185,7 +185,7 @@ impl Cluster for RaftRs {
         bail!("the follower does not catch up")
     }
 
-    fn begin_change(&mut self, change: Change) -> Result<bool> {
+    fn begin_change(&mut self, change: Change) -> Result<()> {
         let leader = self.leader().context("no leader")?;
         let mut single = ConfChangeSingle {
             node_id: THIRD as u64 + 1,
@@ -198,7 +198,7 @@ impl Cluster for RaftRs {
         let mut whole = ConfChangeV2::default();
         whole.set_changes(vec![single].into());
         self.nodes[leader].raw.propose_conf_change(vec![], whole)?;
-        Ok(true)
+        Ok(())
     }
 
     fn is_changed(&self, change: Change) -> bool {

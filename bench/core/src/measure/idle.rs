@@ -45,10 +45,16 @@ struct Groups {
     steps: u64,
 }
 
-/// Measures `groups` groups for so long on each of both clocks.
-pub fn measure(groups: usize, seed: u64, virtual_ns: u64, real: Duration) -> Result<Idle> {
+/// Measures `groups` groups for so long on each of both clocks. `rests`: leaders fall silent.
+pub fn measure(
+    groups: usize,
+    seed: u64,
+    rests: bool,
+    virtual_ns: u64,
+    real: Duration,
+) -> Result<Idle> {
     let before = Allocations::live_bytes();
-    let mut all = Groups::new(groups, seed)?;
+    let mut all = Groups::new(groups, seed, rests)?;
     all.run_to(Instant(SETTLE_NS))?;
     let bytes = Allocations::live_bytes() - before;
     ensure!(
@@ -69,7 +75,8 @@ pub fn measure(groups: usize, seed: u64, virtual_ns: u64, real: Duration) -> Res
         all.run_to(Instant(start + passed))?;
         let next = all.timers.peek().map_or(u64::MAX, |due| due.0.0.0);
         let wait = next.saturating_sub(start + begin.elapsed().as_nanos() as u64);
-        std::thread::sleep(Duration::from_nanos(wait));
+        let left = real.saturating_sub(begin.elapsed());
+        std::thread::sleep(Duration::from_nanos(wait).min(left));
     }
     let cpu_real = meter.cost().cpu.as_secs_f64() / begin.elapsed().as_secs_f64();
     ensure!(all.leaders() == groups, "an idle group lost its leader");
@@ -84,12 +91,13 @@ pub fn measure(groups: usize, seed: u64, virtual_ns: u64, real: Duration) -> Res
 }
 
 impl Groups {
-    fn new(groups: usize, seed: u64) -> Result<Self> {
+    fn new(groups: usize, seed: u64, rests: bool) -> Result<Self> {
         let mut nodes = Vec::with_capacity(groups * NODES);
         let mut timers = BinaryHeap::with_capacity(groups * NODES);
         for at in 0..groups * NODES {
             let options = Options {
                 seed: seed.wrapping_add(at as u64),
+                rests,
                 ..Options::default()
             };
             let recovered = Recovered {
@@ -98,6 +106,7 @@ impl Groups {
                 log: Entries::default(),
                 applied: LogId::default(),
                 config: Config::of_voters((1..=NODES as u64).map(NodeId)),
+                disk: None,
                 commit_hint: Index(0),
                 next_write: WriteId(1),
             };
@@ -174,7 +183,7 @@ impl Groups {
                 self.mail.push_back((to, node.me(), message));
             }
         }
-        node.tell_commit(&mut self.effects);
+        node.end_turn(&mut self.effects);
         for effect in self.effects.drain(..) {
             if let Effect::Send { to, message } = effect {
                 let to = group + (to.0 - 1) as u32;

@@ -39,10 +39,10 @@ pub struct Membership {
     pub remove: Changed,
 }
 
-/// Measures both changes; nothing if the contender has no changes of membership.
+/// Measures both changes.
 ///
 /// The new voter's log is empty: it needs the `waves` waves that were proposed before.
-pub fn measure(contender: Contender, seed: u64, waves: u64) -> Result<Option<Membership>> {
+pub fn measure(contender: Contender, seed: u64, waves: u64) -> Result<Membership> {
     let setup = Setup {
         voters: 2,
         keep_log: true,
@@ -54,11 +54,9 @@ pub fn measure(contender: Contender, seed: u64, waves: u64) -> Result<Option<Mem
     cluster.run(&mut commands, waves, WIDTH)?;
     let before = meter.cost();
     let mut total = waves;
-    let mut under_way = |change: Change| -> Result<Option<Changed>> {
+    let mut under_way = |change: Change| -> Result<Changed> {
         let meter = Meter::start();
-        if !cluster.begin_change(change)? {
-            return Ok(None);
-        }
+        cluster.begin_change(change)?;
         let (mut waves, mut longest_wave) = (0, Duration::ZERO);
         while waves == 0 || !cluster.is_changed(change) {
             ensure!(waves < WAVES_MAX, "a change of membership does not end");
@@ -71,22 +69,18 @@ pub fn measure(contender: Contender, seed: u64, waves: u64) -> Result<Option<Mem
         total += waves;
         let nodes = if change == Change::Add { 3 } else { 2 };
         check(&*cluster, seed, total * WIDTH as u64, nodes)?;
-        Ok(Some(Changed {
+        Ok(Changed {
             waves,
             longest_wave,
             cost,
-        }))
+        })
     };
-    let Some(add) = under_way(Change::Add)? else {
-        return Ok(None);
-    };
-    let Some(remove) = under_way(Change::Remove)? else {
-        return Ok(None);
-    };
-    Ok(Some(Membership {
+    let add = under_way(Change::Add)?;
+    let remove = under_way(Change::Remove)?;
+    Ok(Membership {
         before,
         waves,
         add,
         remove,
-    }))
+    })
 }

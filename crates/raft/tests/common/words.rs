@@ -59,9 +59,8 @@ pub fn effect(me: u64, effect: &Effect) -> String {
 /// `first..last@term` runs after the entry they follow.
 pub fn entries(entries: &Entries) -> String {
     let mut text = String::new();
-    let mut following = entries.runs.iter().skip(1);
     for (at, &(first, term)) in entries.runs.iter().enumerate() {
-        let next = following.next();
+        let next = entries.runs.get(at + 1);
         let last = next.map_or(entries.last, |&(next, _)| next.prev());
         let range = if first == last {
             first.to_string()
