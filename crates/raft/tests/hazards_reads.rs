@@ -276,6 +276,51 @@ fn a_change_of_members_ends_the_lease_until_the_new_majority_has_promised_too() 
 }
 
 #[test]
+fn during_a_change_the_lease_ends_when_the_old_majority_promises_no_more() {
+    let disks = (0..3).map(|_| disk::Disk::holding(0, &[])).collect();
+    let mut c = Cluster::with_options(with_leases(0), disks);
+    for _ in 4..=5 {
+        c.spare();
+    }
+    c.elect(1);
+    let target = Config::of_voters([1, 4, 5].map(n));
+    c.change(1, &target, true).expect("begins");
+    // The new voters acknowledge nothing, so the change stays; the old ones do, but promise nothing.
+    let lost = |from: u64, m: &Message| match m {
+        Message::AppendReply { .. } => from > 3,
+        Message::BeatReply { .. } => from == 2 || from == 3,
+        _ => false,
+    };
+    for beat in 0..30 {
+        c.deadline(1);
+        c.propose(1, 1).expect("leads");
+        c.settle_but(|from, _, m| lost(from, m));
+        assert!(c.raft(1).config().is_joint());
+        let lent = beat > 10 && c.raft(1).lease_until().is_some_and(|until| c.now < until);
+        assert!(!lent, "after {beat} heartbeats");
+    }
+}
+
+#[test]
+fn what_a_lost_disk_had_promised_lends_no_lease() {
+    let disks = (0..3).map(|_| disk::Disk::holding(0, &[])).collect();
+    let mut c = Cluster::with_options(with_leases(0), disks);
+    c.isolate(3);
+    c.elect(1);
+    let met = |disk| Input::Met {
+        peer: n(2),
+        disk: Incarnation(disk),
+    };
+    c.step(1, met(7));
+    c.settle();
+    c.live(300 * MS);
+    assert_eq!(c.raft(1).config().disk_of(n(2)), Some(Incarnation(7)));
+    assert!(c.raft(1).lease_until().is_some());
+    c.step(1, met(8));
+    assert_eq!(c.raft(1).lease_until(), None);
+}
+
+#[test]
 fn a_promise_counts_from_any_word_of_the_leader_and_covers_votes_of_both_kinds() {
     let words = [
         beat(1, 0, 0),
