@@ -82,3 +82,23 @@ fn a_candidate_whom_one_voter_denies_waits_for_the_others_while_they_can_elect_i
         assert_eq!(solo.raft.role(), RoleName::Leader, "after {seed} deadlines");
     }
 }
+
+#[test]
+fn who_asks_the_same_again_while_a_disk_hangs_is_answered_once() {
+    let mut solo = Solo::new(3, 1, &[]);
+    // The write of term 2 hangs, and node 3 asks again whenever its patience ends.
+    solo.hear(3, vote(2, id(1, 0)));
+    let asked = pre_vote(3, id(1, 0));
+    for _ in 0..1000 {
+        let fx = solo.hear(3, asked.clone());
+        assert_eq!(sent_to(&fx, 3), [], "term 2 is not durable");
+    }
+    let fx = solo.persist();
+    assert_eq!(
+        sent_to(&fx, 3),
+        [
+            vote_reply(Term(2), false, true),
+            vote_reply(Term(3), true, true)
+        ]
+    );
+}
