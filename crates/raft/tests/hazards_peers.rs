@@ -102,3 +102,23 @@ fn who_asks_the_same_again_while_a_disk_hangs_is_answered_once() {
         ]
     );
 }
+
+#[test]
+fn a_leader_that_contradicts_itself_within_its_term_is_refused() {
+    let mut solo = Solo::new(3, 1, &[]);
+    solo.hear(2, append(2, id(0, 0), &[2, 2, 2], 0));
+    solo.persist();
+    // An honest leader of term 2 has these entries, and what a liar commits may not be here.
+    for contradiction in [&[1][..], &[1, 1, 1, 1]] {
+        let fx = solo.hear(2, append(2, id(0, 0), contradiction, 3));
+        assert!(matches!(fx[..], [Effect::Refused { .. }]), "{fx:?}");
+        assert_eq!(
+            (solo.terms(), solo.raft.commit()),
+            (vec![2, 2, 2], Index(0))
+        );
+    }
+    // What it contradicts may even be committed here; then one of two leaders is wrong for good.
+    solo.hear(2, beat(2, 2, 0));
+    solo.hear(2, append(2, id(0, 0), &[1, 1, 1, 1], 4));
+    assert!(solo.raft.is_halted());
+}
