@@ -50,8 +50,17 @@ all)
   step "format of the benchmarks" \
     cargo fmt --manifest-path bench/Cargo.toml -p headwater-bench -p headwater-bench-core --check
   step "format of the generator of code" cargo fmt --manifest-path xtask/protogen/Cargo.toml --check
+  step "format of the exploration" cargo fmt --manifest-path explore/Cargo.toml --check
+  step "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
   step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
+  step "clippy on the exploration" \
+    cargo clippy --locked --manifest-path explore/Cargo.toml --all-targets -- -D warnings
+  step "tests of the exploration" cargo test --locked --manifest-path explore/Cargo.toml
+  step "exploration of small clusters" cargo run --locked --manifest-path explore/Cargo.toml
+  step "clippy on the fuzz targets" \
+    cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
+  step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
   step "the server's build" cargo build --locked
   ;;
 black-box)

@@ -157,7 +157,11 @@ impl Raft {
                 }
             }
         }
-        waiting.push((term, to, message));
+        // Who asks the same again is told the same once.
+        let answer = (term, to, message);
+        if !waiting.contains(&answer) {
+            waiting.push(answer);
+        }
     }
 
     /// Every write up to `upto` is durable: whatever waited for that may now be said and counted.

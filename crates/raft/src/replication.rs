@@ -273,6 +273,11 @@ impl Raft {
         }
         let last = entries.last;
         if let Some(first_new) = self.log.first_difference(&entries) {
+            if first_new <= self.follower.verified {
+                // Believed, it would leave less of the log than this leader has vouched for.
+                let why = "contradicts what it sent in the same term";
+                return fx.push(Effect::Refused { from, why });
+            }
             self.replace(first_new, &entries, fx);
         }
         self.follower.verified = self.follower.verified.max(last);

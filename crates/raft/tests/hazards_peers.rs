@@ -82,3 +82,43 @@ fn a_candidate_whom_one_voter_denies_waits_for_the_others_while_they_can_elect_i
         assert_eq!(solo.raft.role(), RoleName::Leader, "after {seed} deadlines");
     }
 }
+
+#[test]
+fn who_asks_the_same_again_while_a_disk_hangs_is_answered_once() {
+    let mut solo = Solo::new(3, 1, &[]);
+    // The write of term 2 hangs, and node 3 asks again whenever its patience ends.
+    solo.hear(3, vote(2, id(1, 0)));
+    let asked = pre_vote(3, id(1, 0));
+    for _ in 0..1000 {
+        let fx = solo.hear(3, asked.clone());
+        assert_eq!(sent_to(&fx, 3), [], "term 2 is not durable");
+    }
+    let fx = solo.persist();
+    assert_eq!(
+        sent_to(&fx, 3),
+        [
+            vote_reply(Term(2), false, true),
+            vote_reply(Term(3), true, true)
+        ]
+    );
+}
+
+#[test]
+fn a_leader_that_contradicts_itself_within_its_term_is_refused() {
+    let mut solo = Solo::new(3, 1, &[]);
+    solo.hear(2, append(2, id(0, 0), &[2, 2, 2], 0));
+    solo.persist();
+    // An honest leader of term 2 has these entries, and what a liar commits may not be here.
+    for contradiction in [&[1][..], &[1, 1, 1, 1]] {
+        let fx = solo.hear(2, append(2, id(0, 0), contradiction, 3));
+        assert!(matches!(fx[..], [Effect::Refused { .. }]), "{fx:?}");
+        assert_eq!(
+            (solo.terms(), solo.raft.commit()),
+            (vec![2, 2, 2], Index(0))
+        );
+    }
+    // What it contradicts may even be committed here; then one of two leaders is wrong for good.
+    solo.hear(2, beat(2, 2, 0));
+    solo.hear(2, append(2, id(0, 0), &[1, 1, 1, 1], 4));
+    assert!(solo.raft.is_halted());
+}

@@ -1,0 +1,26 @@
+//! What the core, the wire and the disk make of what nobody would write.
+//!
+//! | room | what it is fed with |
+//! |---|---|
+//! | [`step`] | the core: any messages, in any order, mixed with all other inputs |
+//! | [`frames`] | the wire's decoder, and a whole node behind it: any frames |
+//! | [`disk`] | recovery: any files in a data directory |
+//! | [`draw`] | from bytes to numbers, messages, entries |
+//! | [`memory`] | how much memory that may take |
+//!
+//! Each `run` is a plain function of some bytes that panics if something is wrong. The fuzzer
+//! calls it, and so do the tests, with the kept inputs and with some thousand drawn at random.
+
+pub mod disk;
+pub mod draw;
+pub mod frames;
+pub mod memory;
+pub mod step;
+
+#[allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the tests' own state machine and directory, as they are"
+)]
+#[path = "../../crates/replica/tests/wal_common/mod.rs"]
+mod wal_common;
