@@ -40,7 +40,7 @@
 //! | section | what it is about | room |
 //! |---|---|---|
 //! | §5.1 | roles; terms as a logical clock | `role`; [`raft`], where terms are settled first |
-//! | §5.2 | one leader a term, by a majority; random timeouts | `election`, [`quorum`], [`random`] |
+//! | §5.2 | a majority elects one leader; random timeouts | `election`, [`quorum`], [`random`] |
 //! | §5.3 | the log is copied; logs that differ are repaired | `replication`, `progress`, `log` |
 //! | §5.4.1 | no vote for a log that may lack something | `election`; the order of [`LogId`] |
 //! | §5.4.2 | older terms are not committed by counting | `commit` |

@@ -19,7 +19,7 @@
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
-//! | [`config_record`] | the bytes of a configuration, in entries, snapshots and frames |
+//! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`recovery`], `replay` | from a directory to a node; reading the log back |
 #![no_std]
 #![forbid(unsafe_code)]
