@@ -11,6 +11,7 @@
 //! | [`interface`] | inputs, outputs, outcomes, options |
 //! | [`replica`] | the driver: turns, and what the core's effects become |
 //! | `intake`, `request` | clients' requests on their way, and until their one outcome |
+//! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
 //! | `snapshots` | when to take, send and install one |
 //! | `codec` | frames between nodes |
@@ -18,6 +19,7 @@
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
+//! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`recovery`], `replay` | from a directory to a node; reading the log back |
 #![no_std]
 #![forbid(unsafe_code)]
