@@ -120,8 +120,10 @@ impl Raft {
                 fx,
             );
         }
-        if !matches!(self.role, Role::Follower) {
-            self.role = Role::Follower;
+        let stood = !matches!(self.role, Role::Follower);
+        self.role = Role::Follower;
+        // Whoever rested trusted a leader of the term that is over.
+        if stood || (gave_way && self.is_resting()) {
             self.be_patient();
         }
         self.leader = leader;
@@ -252,6 +254,9 @@ impl Raft {
             let granted = term > self.hard.term && up_to_date && !self.is_content();
             let term = if granted { term } else { self.hard.term };
             let reply = Message::VoteReply { term, pre, granted };
+            // Who rests takes its leader for alive, and denies. But somebody does not hear that
+            // leader: from now on it has to be heard here too, or the next question is granted.
+            self.wake();
             return self.send_when_safe(from, reply, fx);
         }
         let current = term == self.hard.term;

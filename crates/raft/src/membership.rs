@@ -31,8 +31,8 @@ pub(crate) struct Membership {
     /// In force where the log holds no configuration.
     base: Config,
     entries: Vec<(Index, Config)>,
-    /// The disks at the other ends of this life's connections.
-    met: BTreeMap<NodeId, Incarnation>,
+    /// The disks at the other ends of this life's connections, and whether the last one stands.
+    met: BTreeMap<NodeId, (Incarnation, bool)>,
     own_disk: Option<Incarnation>,
 }
 
@@ -88,19 +88,27 @@ impl Membership {
         }
     }
 
-    /// The disk of `id`, as far as this node has met it.
-    fn met(&self, me: NodeId, id: NodeId) -> Option<Incarnation> {
+    /// The disk that `id` has now: one met earlier may be the one that was lost since.
+    fn disk_here(&self, me: NodeId, id: NodeId) -> Option<Incarnation> {
         if id == me {
             self.own_disk
         } else {
-            self.met.get(&id).copied()
+            let &(disk, stands) = self.met.get(&id)?;
+            stands.then_some(disk)
+        }
+    }
+
+    /// The connection to `id` broke.
+    pub(crate) fn part(&mut self, id: NodeId) {
+        if let Some((_, stands)) = self.met.get_mut(&id) {
+            *stands = false;
         }
     }
 
     /// Whether `id` is connected with another disk than the member of that name has.
     pub(crate) fn is_impostor(&self, id: NodeId) -> bool {
         let member = self.current().disk_of(id);
-        let here = self.met.get(&id).copied();
+        let here = self.met.get(&id).map(|&(disk, _)| disk);
         member.is_some() && here.is_some() && member != here
     }
 }
@@ -149,10 +157,11 @@ impl Raft {
         if let Some(fault) = target.fault() {
             return Err(NotChanged::Invalid(fault));
         }
+        // Nobody is heard while a group rests: that says nothing against anyone.
+        self.wake();
         if !force && !self.answers(target) {
             return Err(NotChanged::LosesQuorum);
         }
-        self.wake();
         Ok(self.change_to(target, fx))
     }
 
@@ -202,6 +211,7 @@ impl Raft {
 
     /// Leader: appends a configuration; it is in force from here on.
     fn append_config(&mut self, config: Config, fx: &mut Vec<Effect>) -> LogId {
+        self.forget_newcomers(&config);
         let mut entry = Entries::run(self.log.last_id(), self.hard.term, 1);
         entry.configs.push((entry.last, config));
         let id = entry.last_id();
@@ -215,6 +225,16 @@ impl Raft {
             fx,
         );
         id
+    }
+
+    /// Whoever is added starts from nothing, though it may have left only just now: what is known
+    /// of it then is of an earlier membership, and perhaps of another disk.
+    fn forget_newcomers(&mut self, config: &Config) {
+        let current = self.membership.current();
+        if let Role::Leader(leadership) = &mut self.role {
+            let stays = |id: &NodeId| current.is_member(*id) || !config.is_member(*id);
+            leadership.peers.retain(|id, _| stays(id));
+        }
     }
 
     /// The log grows by `entries`, and the configurations among them are in force.
@@ -235,9 +255,11 @@ impl Raft {
         }
     }
 
-    /// The log starts anew after a snapshot, whose configuration is in force.
-    pub(crate) fn reset_config(&mut self, config: Config, fx: &mut Vec<Effect>) {
-        let is_new = config != *self.membership.current();
+    /// The log starts anew after a snapshot, whose configuration is in force and committed;
+    /// `before`: the commit index that it replaces.
+    pub(crate) fn reset_config(&mut self, config: Config, before: Index, fx: &mut Vec<Effect>) {
+        let was_committed = self.membership.position() <= before;
+        let is_new = config != *self.membership.current() || !was_committed;
         self.membership.entries.clear();
         self.membership.base = config;
         if is_new {
@@ -307,7 +329,7 @@ impl Raft {
         let ready: Vec<NodeId> = leadership.catching_up.iter().filter_map(is_ready).collect();
         // Asked at every commit, and nearly always there is nothing to do.
         let is_new =
-            |id| current.disk_of(id).is_none() && self.membership.met(self.me, id).is_some();
+            |id| current.disk_of(id).is_none() && self.membership.disk_here(self.me, id).is_some();
         if ready.is_empty() && !current.ids().any(is_new) {
             return None;
         }
@@ -319,7 +341,7 @@ impl Raft {
         };
         let met = improved.members().into_iter().filter_map(|id| {
             let known = improved.disk_of(id);
-            Some((id, known.or(self.membership.met(self.me, id))?))
+            Some((id, known.or(self.membership.disk_here(self.me, id))?))
         });
         let met: Vec<_> = met.collect();
         let improved = improved.with_disks(met);
@@ -404,7 +426,7 @@ impl Raft {
 
     /// The peer at the other end of a connection that is about to come up has this disk.
     pub(crate) fn on_met(&mut self, peer: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
-        self.membership.met.insert(peer, disk);
+        self.membership.met.insert(peer, (disk, true));
         if self.membership.is_impostor(peer) {
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });

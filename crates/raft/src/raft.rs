@@ -114,6 +114,9 @@ impl Raft {
             Input::Installed { base, config } => self.on_installed(base, config, fx),
             Input::Met { peer, disk } => self.on_met(peer, disk, fx),
             Input::Link { peer, up } => {
+                if !up {
+                    self.membership.part(peer);
+                }
                 if !up && self.leader == Some(peer) {
                     self.lose_reads(fx);
                 }

@@ -51,7 +51,7 @@ impl Raft {
         } else {
             // What is here is shorter, or of an older leader: its replacement is committed.
             self.log = TermLog::empty_after(base);
-            self.reset_config(config, fx);
+            self.reset_config(config, before, fx);
             self.persist(
                 Change {
                     reset: Some(base),

@@ -132,10 +132,15 @@ impl Link {
             e = self.write_leftovers() => e.to_string(),
             () = self.closing.notified() => "closed here".into(),
         };
-        // The peer hears of the end now, not when the last holder of this link lets go of it; a
-        // connection that is already gone cannot be ended again, and need not be.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        self.shut();
         why
+    }
+
+    /// Ends the connection at once: the peer hears of it now, not when the last holder of this
+    /// link lets go of it.
+    pub fn shut(&self) {
+        // One that is already gone cannot be ended again, and need not be.
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
     }
 
     async fn read_all(self: &Arc<Self>, sink: &Sink) -> io::Result<()> {

@@ -198,10 +198,28 @@ impl Shared {
     /// Reports the link, carries its frames, reports its end.
     async fn run_link(&self, peer: NodeId, disk: Incarnation, stream: TcpStream) {
         let link = Arc::new(Link::new((peer, disk), stream, self.counters.clone()));
+        let running = Running {
+            link: link.clone(),
+            sink: self.sink.clone(),
+        };
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
         tracing::info!(node = %self.name(), peer = %self.name_of(peer), why, "link down");
-        (self.sink)(PeerEvent::Down(link));
+        drop(running);
+    }
+}
+
+/// A link that is being run. However that ends, also when its task is aborted because the peer is
+/// forgotten or listens elsewhere, the peer and the loop hear of it.
+struct Running {
+    link: Arc<Link>,
+    sink: Sink,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.link.shut();
+        (self.sink)(PeerEvent::Down(self.link.clone()));
     }
 }
 

@@ -400,6 +400,28 @@ async fn a_member_that_lost_its_directory_is_refused_and_loses_nothing_for_the_o
     .await;
     let journal = cluster.journal(away, ReadLevel::Linearizable).await;
     assert_eq!(journal, [word(1)]);
+    // Removed and added again, it is a new member, and learns everything.
+    let leader = cluster.node(away).leader().expect("just elected").0;
+    let all = cluster.node(leader).members();
+    let wiped = NodeId(wiped);
+    let rest = all.voters().iter().copied().filter(|&id| id != wiped);
+    let rest = headwater_runtime::Config::of_voters(rest);
+    let removed = cluster.node(leader).reconfigure(all, rest.clone(), false);
+    removed.await.expect("two of two answer");
+    let address = cluster.members[&wiped].to_string();
+    for &id in rest.voters() {
+        cluster.node(id.0).set_peer_address(wiped, address.clone());
+    }
+    let target = rest.clone().with_joining([wiped]);
+    let added = cluster.node(leader).reconfigure(rest, target, false);
+    added.await.expect("a learner costs no quorum");
+    until("the wiped node votes again", || {
+        let members = cluster.node(wiped.0).members();
+        members.voters().contains(&wiped) && !members.is_joint()
+    })
+    .await;
+    let journal = cluster.journal(wiped.0, ReadLevel::Linearizable).await;
+    assert_eq!(journal, [word(1)]);
 }
 
 #[tokio::test]

@@ -306,3 +306,21 @@ async fn a_link_that_is_not_read_takes_no_more_than_its_bound() {
     two.down().await;
     assert_closed(stream).await;
 }
+
+#[tokio::test]
+async fn a_peer_that_is_forgotten_or_dialled_elsewhere_is_told_as_gone_on_both_sides() {
+    let (mut one, mut two) = pair().await;
+    let (to_two, to_one) = (one.up().await, two.up().await);
+    // Node 1 has dialled; its task ends with the peer.
+    one.network.forget(NodeId(2));
+    assert!(std::sync::Arc::ptr_eq(&one.down().await, &to_two));
+    assert!(std::sync::Arc::ptr_eq(&two.down().await, &to_one));
+    one.network.add(NodeId(2), two.address.to_string());
+    one.up().await;
+    two.up().await;
+    let (nowhere, address) = listen().await;
+    drop(nowhere);
+    one.network.add(NodeId(2), address.to_string());
+    one.down().await;
+    two.down().await;
+}

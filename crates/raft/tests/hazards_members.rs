@@ -1,0 +1,207 @@
+//! What can go wrong when members change, lose their disks, or rest.
+//!
+//! # Source
+//! Dissertation §4; rules R8 and R13 of ARCHITECTURE.md.
+
+mod common;
+
+use common::solo::*;
+use common::*;
+
+fn nodes(ids: &[u64]) -> Vec<NodeId> {
+    ids.iter().map(|&id| n(id)).collect()
+}
+
+fn change(solo: &mut Solo, target: &Config) -> Result<LogId, NotChanged> {
+    let expect = solo.raft.config().clone();
+    let mut fx = Vec::new();
+    let now = solo.now;
+    let taken = solo.raft.reconfigure(now, &expect, target, false, &mut fx);
+    solo.note(&fx);
+    taken
+}
+
+fn holds_all(solo: &mut Solo, peer: u64) -> Vec<Effect> {
+    let last = solo.raft.last();
+    while let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
+        let now = solo.now;
+        solo.raft.sent(now, n(peer), last);
+    }
+    solo.hear(peer, durable(last.term.0, last.index.0))
+}
+
+/// All of these hold all, until nothing is left to commit.
+fn commit_all(solo: &mut Solo, peers: &[u64]) {
+    for _ in 0..6 {
+        solo.persist();
+        for &peer in peers {
+            holds_all(solo, peer);
+        }
+    }
+    assert_eq!(solo.raft.commit(), solo.raft.last().index);
+}
+
+fn meet(solo: &mut Solo, peer: u64, disk: u128) -> Vec<Effect> {
+    let (peer, disk) = (n(peer), Incarnation(disk));
+    let mut fx = solo.step(Input::Met { peer, disk });
+    fx.extend(solo.step(Input::Link { peer, up: true }));
+    fx
+}
+
+#[test]
+fn a_wiped_member_that_was_removed_and_added_again_is_taken_in() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    meet(&mut solo, 2, 2);
+    meet(&mut solo, 3, 3);
+    commit_all(&mut solo, &[2, 3]);
+    assert_eq!(solo.raft.config().disk_of(n(3)), Some(Incarnation(3)));
+    // Node 3 dies, its disk is lost, and it is removed, and after a while added again.
+    let peer = n(3);
+    solo.step(Input::Link { peer, up: false });
+    change(&mut solo, &Config::of_voters(nodes(&[1, 2]))).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    for _ in 0..30 {
+        solo.deadline();
+        solo.hear(2, beat_reply(2, 0));
+    }
+    assert_eq!(solo.raft.peers(), [n(2)]);
+    let target = Config::of_voters(nodes(&[1, 2])).with_joining(nodes(&[3]));
+    change(&mut solo, &target).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    // Only now the new node 3 is started.
+    let fx = meet(&mut solo, 3, 33);
+    let refused = fx.iter().any(|e| matches!(e, Effect::Refused { .. }));
+    assert!(!refused, "{fx:?} {:?}", solo.raft.config());
+}
+
+#[test]
+fn a_node_added_again_at_once_starts_from_nothing() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    let peer = n(3);
+    solo.step(Input::Link { peer, up: false });
+    change(&mut solo, &Config::of_voters(nodes(&[1, 2]))).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    // Before the next heartbeat: a script removes and adds.
+    let target = Config::of_voters(nodes(&[1, 2])).with_learners(nodes(&[3]));
+    change(&mut solo, &target).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    solo.step(Input::Link { peer, up: true });
+    // Node 3 has an empty disk now and says so each time it is asked.
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        let Pull::Append { first, last } = solo.raft.pull(peer) else {
+            break;
+        };
+        asked.push(first.0);
+        let now = solo.now;
+        solo.raft.sent(now, peer, last);
+        solo.hear(3, conflict(2, first.prev().0, id(0, 0)));
+    }
+    assert_eq!(
+        solo.raft.matched(peer),
+        Some(Index(0)),
+        "asked after {asked:?}"
+    );
+}
+
+fn resting(count: u64) -> Cluster {
+    let mut cluster = Cluster::new(count);
+    cluster.options.rests = true;
+    for at in 1..=count {
+        cluster.crash(at, 0);
+        cluster.restart(at);
+    }
+    cluster.elect(1);
+    cluster
+}
+
+#[test]
+fn members_can_be_changed_in_a_group_at_rest() {
+    let mut cluster = resting(3);
+    cluster.live(10 * cluster.options.election_ns);
+    assert!(cluster.raft(1).is_resting());
+    let target = Config::of_voters(nodes(&[1, 2]));
+    cluster
+        .change(1, &target, false)
+        .expect("everybody is well");
+}
+
+#[test]
+fn a_follower_at_rest_whose_leader_leads_no_more_comes_back() {
+    let mut cluster = resting(3);
+    let election_ns = cluster.options.election_ns;
+    cluster.deadline(1);
+    cluster.settle();
+    // The connection between 2 and 3 is broken; nobody needs it.
+    cluster.cut_one_way(2, 3);
+    cluster.cut_one_way(3, 2);
+    cluster.step(
+        2,
+        Input::Link {
+            peer: n(3),
+            up: false,
+        },
+    );
+    cluster.step(
+        3,
+        Input::Link {
+            peer: n(2),
+            up: false,
+        },
+    );
+    cluster.advance(10 * MS);
+    cluster.hung.insert(n(3));
+    cluster.transfer(1, Some(3)).expect("nothing is in the way");
+    cluster.live(3 * election_ns);
+    assert!(cluster.raft(1).is_resting() && cluster.raft(2).is_resting());
+    // The disk of node 3 answers: it asks for the vote that it was told to ask for, and leads.
+    cluster.hung.remove(&n(3));
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(3));
+    cluster.crash(3, 0);
+    cluster.step(
+        1,
+        Input::Link {
+            peer: n(3),
+            up: false,
+        },
+    );
+    cluster.live(30 * election_ns);
+    let state = (
+        cluster.raft(1).role(),
+        cluster.raft(2).role(),
+        cluster.raft(2).is_resting(),
+    );
+    assert!(
+        cluster.leader().is_some(),
+        "two of three are well: {state:?}"
+    );
+}
+
+#[test]
+fn a_configuration_that_a_snapshot_commits_is_told_as_committed() {
+    let mut solo = Solo::new(3, 1, &[1]);
+    let mut entries = entries(id(1, 1), &[1]);
+    let config = Config::of_voters(nodes(&[1, 2]));
+    entries.configs.push((Index(2), config.clone()));
+    let (term, commit) = (Term(1), Index(1));
+    solo.hear(
+        2,
+        Message::Append {
+            term,
+            entries,
+            commit,
+        },
+    );
+    solo.persist();
+    let base = id(1, 9);
+    solo.hear(2, Message::Snapshot { term, base });
+    let fx = solo.step(Input::Installed {
+        base,
+        config: config.clone(),
+    });
+    let committed = true;
+    assert!(fx.contains(&Effect::Config { config, committed }), "{fx:?}");
+}
