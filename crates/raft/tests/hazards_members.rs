@@ -12,30 +12,12 @@ fn nodes(ids: &[u64]) -> Vec<NodeId> {
     ids.iter().map(|&id| n(id)).collect()
 }
 
-fn change(solo: &mut Solo, target: &Config) -> Result<LogId, NotChanged> {
-    let expect = solo.raft.config().clone();
-    let mut fx = Vec::new();
-    let now = solo.now;
-    let taken = solo.raft.reconfigure(now, &expect, target, false, &mut fx);
-    solo.note(&fx);
-    taken
-}
-
-fn holds_all(solo: &mut Solo, peer: u64) -> Vec<Effect> {
-    let last = solo.raft.last();
-    while let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
-        let now = solo.now;
-        solo.raft.sent(now, n(peer), last);
-    }
-    solo.hear(peer, durable(last.term.0, last.index.0))
-}
-
 /// All of these hold all, until nothing is left to commit.
 fn commit_all(solo: &mut Solo, peers: &[u64]) {
     for _ in 0..6 {
         solo.persist();
         for &peer in peers {
-            holds_all(solo, peer);
+            solo.holds_all(peer);
         }
     }
     assert_eq!(solo.raft.commit(), solo.raft.last().index);
@@ -59,7 +41,8 @@ fn a_wiped_member_that_was_removed_and_added_again_is_taken_in() {
     // Node 3 dies, its disk is lost, and it is removed, and after a while added again.
     let peer = n(3);
     solo.step(Input::Link { peer, up: false });
-    change(&mut solo, &Config::of_voters(nodes(&[1, 2]))).expect("allowed");
+    solo.change(&Config::of_voters(nodes(&[1, 2])))
+        .expect("allowed");
     commit_all(&mut solo, &[2]);
     for _ in 0..30 {
         solo.deadline();
@@ -67,7 +50,7 @@ fn a_wiped_member_that_was_removed_and_added_again_is_taken_in() {
     }
     assert_eq!(solo.raft.peers(), [n(2)]);
     let target = Config::of_voters(nodes(&[1, 2])).with_joining(nodes(&[3]));
-    change(&mut solo, &target).expect("allowed");
+    solo.change(&target).expect("allowed");
     commit_all(&mut solo, &[2]);
     // Only now the new node 3 is started.
     let fx = meet(&mut solo, 3, 33);
@@ -81,11 +64,12 @@ fn a_node_added_again_at_once_starts_from_nothing() {
     commit_all(&mut solo, &[2, 3]);
     let peer = n(3);
     solo.step(Input::Link { peer, up: false });
-    change(&mut solo, &Config::of_voters(nodes(&[1, 2]))).expect("allowed");
+    solo.change(&Config::of_voters(nodes(&[1, 2])))
+        .expect("allowed");
     commit_all(&mut solo, &[2]);
     // Before the next heartbeat: a script removes and adds.
     let target = Config::of_voters(nodes(&[1, 2])).with_learners(nodes(&[3]));
-    change(&mut solo, &target).expect("allowed");
+    solo.change(&target).expect("allowed");
     commit_all(&mut solo, &[2]);
     solo.step(Input::Link { peer, up: true });
     // Node 3 has an empty disk now and says so each time it is asked.

@@ -26,32 +26,13 @@ fn leader() -> Solo {
     solo
 }
 
-fn change(solo: &mut Solo, target: &Config) -> Result<LogId, NotChanged> {
-    let expect = solo.raft.config().clone();
-    let mut fx = Vec::new();
-    let now = solo.now;
-    let taken = solo.raft.reconfigure(now, &expect, target, false, &mut fx);
-    solo.note(&fx);
-    taken
-}
-
-/// A follower says that it holds everything.
-fn holds_all(solo: &mut Solo, peer: u64) -> Vec<Effect> {
-    let last = solo.raft.last();
-    // What it acknowledges must have been sent.
-    while let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
-        let now = solo.now;
-        solo.raft.sent(now, n(peer), last);
-    }
-    solo.hear(peer, durable(last.term.0, last.index.0))
-}
-
 // §4.1.
 
 #[test]
 fn a_server_uses_the_latest_configuration_in_its_log_whether_or_not_it_is_committed() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[4], &[])).expect("nothing is in the way");
+    solo.change(&config(&[1, 2, 3], &[4], &[]))
+        .expect("nothing is in the way");
     assert!(solo.raft.commit() < solo.raft.last().index);
     assert_eq!(solo.raft.config().learners(), [n(4)]);
     assert_eq!(solo.raft.peers(), [n(2), n(3), n(4)]);
@@ -78,18 +59,20 @@ fn a_server_whose_configuration_is_removed_from_its_log_falls_back_to_the_one_be
 #[test]
 fn no_change_begins_while_another_is_not_committed() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[4], &[])).expect("nothing is in the way");
-    let second = change(&mut solo, &config(&[1, 2, 3], &[4, 5], &[]));
+    solo.change(&config(&[1, 2, 3], &[4], &[]))
+        .expect("nothing is in the way");
+    let second = solo.change(&config(&[1, 2, 3], &[4, 5], &[]));
     assert_eq!(second, Err(NotChanged::InProgress));
     solo.persist();
-    holds_all(&mut solo, 2);
-    change(&mut solo, &config(&[1, 2, 3], &[4, 5], &[])).expect("the first is committed");
+    solo.holds_all(2);
+    solo.change(&config(&[1, 2, 3], &[4, 5], &[]))
+        .expect("the first is committed");
 }
 
 #[test]
 fn no_change_begins_before_the_leader_has_committed_an_entry_of_its_term() {
     let mut solo = Solo::leading(3, 1, &[]);
-    let early = change(&mut solo, &config(&[1, 2, 3], &[4], &[]));
+    let early = solo.change(&config(&[1, 2, 3], &[4], &[]));
     assert_eq!(early, Err(NotChanged::TooEarly));
 }
 
@@ -107,24 +90,26 @@ fn a_server_accepts_appends_of_a_leader_and_grants_votes_to_a_candidate_it_does_
 #[test]
 fn a_new_server_receives_the_log_and_counts_for_nothing() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[4], &[])).expect("nothing is in the way");
+    solo.change(&config(&[1, 2, 3], &[4], &[]))
+        .expect("nothing is in the way");
     let before = solo.raft.commit();
     assert!(matches!(solo.raft.pull(n(4)), Pull::Append { .. }));
-    holds_all(&mut solo, 4);
+    solo.holds_all(4);
     solo.persist();
-    holds_all(&mut solo, 2);
+    solo.holds_all(2);
     assert!(solo.raft.commit() > before, "two of three voters hold it");
     let (index, _) = solo.propose(1);
-    holds_all(&mut solo, 4);
+    solo.holds_all(4);
     assert!(solo.raft.commit() < index.index, "a learner is no majority");
 }
 
 #[test]
 fn a_new_server_is_added_once_a_round_is_shorter_than_an_election_timeout() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[], &[4])).expect("nothing is in the way");
+    solo.change(&config(&[1, 2, 3], &[], &[4]))
+        .expect("nothing is in the way");
     solo.persist();
-    holds_all(&mut solo, 2);
+    solo.holds_all(2);
     solo.propose(3);
     let (term, last) = (solo.raft.term().0, solo.raft.last().index.0);
     while let Pull::Append { last, .. } = solo.raft.pull(n(4)) {
@@ -141,7 +126,7 @@ fn a_new_server_is_added_once_a_round_is_shorter_than_an_election_timeout() {
     assert_eq!(solo.raft.config().joining(), [n(4)], "that round was long");
     solo.persist();
     solo.propose(1);
-    holds_all(&mut solo, 4);
+    solo.holds_all(4);
     assert_eq!(solo.raft.config().joining(), [], "the next one was not");
     assert_eq!(solo.raft.config().voters(), [n(1), n(2), n(3), n(4)]);
 }
@@ -151,15 +136,16 @@ fn a_new_server_is_added_once_a_round_is_shorter_than_an_election_timeout() {
 #[test]
 fn a_removed_leader_does_not_count_itself_and_steps_down_when_the_change_is_committed() {
     let mut solo = leader();
-    change(&mut solo, &config(&[2, 3], &[], &[])).expect("nothing is in the way");
+    solo.change(&config(&[2, 3], &[], &[]))
+        .expect("nothing is in the way");
     solo.persist();
-    holds_all(&mut solo, 2);
-    holds_all(&mut solo, 3);
+    solo.holds_all(2);
+    solo.holds_all(3);
     assert!(!solo.raft.config().is_joint(), "the joint one is committed");
     solo.persist();
-    holds_all(&mut solo, 2);
+    solo.holds_all(2);
     assert_eq!(solo.raft.role(), RoleName::Leader, "one of two holds it");
-    let fx = holds_all(&mut solo, 3);
+    let fx = solo.holds_all(3);
     assert_eq!(solo.raft.role(), RoleName::Follower);
     assert_eq!(commits(&fx).len(), 1);
 }
@@ -167,10 +153,11 @@ fn a_removed_leader_does_not_count_itself_and_steps_down_when_the_change_is_comm
 #[test]
 fn a_server_that_is_not_in_its_uncommitted_configuration_still_starts_elections() {
     let mut solo = leader();
-    change(&mut solo, &config(&[2, 3], &[], &[])).expect("nothing is in the way");
+    solo.change(&config(&[2, 3], &[], &[]))
+        .expect("nothing is in the way");
     solo.persist();
-    holds_all(&mut solo, 2);
-    holds_all(&mut solo, 3);
+    solo.holds_all(2);
+    solo.holds_all(3);
     assert!(!solo.raft.config().is_voter(n(1)));
     solo.hear(2, beat_reply(solo.raft.term().0 + 1, 0));
     assert_eq!(solo.raft.role(), RoleName::Follower);
@@ -182,13 +169,14 @@ fn a_server_that_is_not_in_its_uncommitted_configuration_still_starts_elections(
 #[test]
 fn a_server_that_is_not_in_its_committed_configuration_starts_none() {
     let mut solo = leader();
-    change(&mut solo, &config(&[2, 3], &[], &[])).expect("nothing is in the way");
+    solo.change(&config(&[2, 3], &[], &[]))
+        .expect("nothing is in the way");
     solo.persist();
-    holds_all(&mut solo, 2);
-    holds_all(&mut solo, 3);
+    solo.holds_all(2);
+    solo.holds_all(3);
     solo.persist();
-    holds_all(&mut solo, 2);
-    holds_all(&mut solo, 3);
+    solo.holds_all(2);
+    solo.holds_all(3);
     solo.deadline();
     assert_eq!(solo.raft.role(), RoleName::Follower);
 }
@@ -208,42 +196,49 @@ fn a_server_that_hears_a_leader_heeds_no_candidate() {
 #[test]
 fn entries_go_to_all_servers_of_both_configurations_and_need_both_majorities() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[4, 5], &[])).expect("nothing is in the way");
+    solo.change(&config(&[1, 2, 3], &[4, 5], &[]))
+        .expect("nothing is in the way");
     solo.persist();
-    holds_all(&mut solo, 2);
+    solo.holds_all(2);
     for peer in [4, 5] {
-        holds_all(&mut solo, peer);
+        solo.holds_all(peer);
     }
-    let joint = change(&mut solo, &config(&[1, 4, 5], &[], &[])).expect("all answer");
+    let joint = solo
+        .change(&config(&[1, 4, 5], &[], &[]))
+        .expect("all answer");
     assert_eq!(solo.raft.peers(), [n(2), n(3), n(4), n(5)]);
     solo.persist();
     for peer in [4, 5] {
-        assert_eq!(commits(&holds_all(&mut solo, peer)), [], "only the new one");
+        assert_eq!(commits(&solo.holds_all(peer)), [], "only the new one");
     }
-    assert_eq!(commits(&holds_all(&mut solo, 3)), [joint.index.0]);
+    assert_eq!(commits(&solo.holds_all(3)), [joint.index.0]);
 }
 
 #[test]
 fn a_majority_of_the_old_servers_alone_commits_nothing_in_a_joint_configuration() {
     let mut solo = leader();
-    change(&mut solo, &config(&[1, 2, 3], &[4, 5], &[])).expect("nothing is in the way");
+    solo.change(&config(&[1, 2, 3], &[4, 5], &[]))
+        .expect("nothing is in the way");
     solo.persist();
     for peer in [2, 4, 5] {
-        holds_all(&mut solo, peer);
+        solo.holds_all(peer);
     }
-    change(&mut solo, &config(&[1, 4, 5], &[], &[])).expect("all answer");
+    solo.change(&config(&[1, 4, 5], &[], &[]))
+        .expect("all answer");
     solo.persist();
     for peer in [2, 3] {
-        assert_eq!(commits(&holds_all(&mut solo, peer)), []);
+        assert_eq!(commits(&solo.holds_all(peer)), []);
     }
 }
 
 #[test]
 fn once_the_joint_configuration_is_committed_the_leader_appends_the_new_one() {
     let mut solo = leader();
-    let joint = change(&mut solo, &config(&[1, 2], &[], &[])).expect("nothing is in the way");
+    let joint = solo
+        .change(&config(&[1, 2], &[], &[]))
+        .expect("nothing is in the way");
     solo.persist();
-    let fx = holds_all(&mut solo, 2);
+    let fx = solo.holds_all(2);
     let last = solo.raft.last();
     assert_eq!(last.index, joint.index.next());
     let now = config(&[1, 2], &[], &[]);
@@ -253,6 +248,6 @@ fn once_the_joint_configuration_is_committed_the_leader_appends_the_new_one() {
     };
     assert!(fx.contains(&in_force(false)));
     solo.persist();
-    let fx = holds_all(&mut solo, 2);
+    let fx = solo.holds_all(2);
     assert!(fx.contains(&in_force(true)));
 }

@@ -2,7 +2,7 @@
 
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, HardState, Index, Input, Instant, LogId, Message,
-    NodeId, Options, Pace, Raft, ReadId, ReadLevel, Recovered, Term, WriteId,
+    NodeId, NotChanged, Options, Pace, Pull, Raft, ReadId, ReadLevel, Recovered, Term, WriteId,
 };
 
 /// One core, node 1 of some voters, and what it has issued.
@@ -82,7 +82,7 @@ impl Solo {
         fx
     }
 
-    pub fn note(&mut self, fx: &[Effect]) {
+    fn note(&mut self, fx: &[Effect]) {
         for effect in fx {
             if let Effect::Persist(write) = effect {
                 self.issued = write.id;
@@ -119,6 +119,25 @@ impl Solo {
         self.raft.read(self.now, ReadId(id), level, &mut fx);
         self.raft.end_turn(&mut fx);
         fx
+    }
+
+    /// Asks for other members, believing in those there are.
+    pub fn change(&mut self, target: &Config) -> Result<LogId, NotChanged> {
+        let expect = self.raft.config().clone();
+        let (now, mut fx) = (self.now, Vec::new());
+        let taken = self.raft.reconfigure(now, &expect, target, false, &mut fx);
+        self.note(&fx);
+        taken
+    }
+
+    /// A follower is sent what it lacks, and says that it holds everything.
+    pub fn holds_all(&mut self, peer: u64) -> Vec<Effect> {
+        let last = self.raft.last();
+        while let Pull::Append { last, .. } = self.raft.pull(NodeId(peer)) {
+            let now = self.now;
+            self.raft.sent(now, NodeId(peer), last);
+        }
+        self.hear(peer, durable(last.term.0, last.index.0))
     }
 
     /// Hears a message and makes what it caused durable: what was sent, before and after.
