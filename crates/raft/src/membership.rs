@@ -162,6 +162,8 @@ impl Raft {
         if !force && !self.answers(target) {
             return Err(NotChanged::LosesQuorum);
         }
+        let disks = self.membership.current().disks().iter().copied();
+        let target = target.clone().with_disks(disks);
         Ok(self.change_to(target, fx))
     }
 
@@ -202,11 +204,9 @@ impl Raft {
     }
 
     /// The first step towards `target`: the joint configuration if voters change.
-    fn change_to(&mut self, target: &Config, fx: &mut Vec<Effect>) -> LogId {
-        let current = self.membership.current();
-        let target = target.clone().with_disks(current.disks().iter().copied());
-        let step = current.joint_with(&target).unwrap_or(target);
-        self.append_config(step, fx)
+    fn change_to(&mut self, target: Config, fx: &mut Vec<Effect>) -> LogId {
+        let joint = self.membership.current().joint_with(&target);
+        self.append_config(joint.unwrap_or(target), fx)
     }
 
     /// Leader: appends a configuration; it is in force from here on.
@@ -314,7 +314,7 @@ impl Raft {
         } else if !config.is_voter(self.me) {
             self.leave_office(fx);
         } else if let Some(next) = self.improved_config() {
-            self.change_to_improved(next, fx);
+            self.change_to(next, fx);
         }
     }
 
@@ -346,11 +346,6 @@ impl Raft {
         let met: Vec<_> = met.collect();
         let improved = improved.with_disks(met);
         (improved != *current).then_some(improved)
-    }
-
-    fn change_to_improved(&mut self, next: Config, fx: &mut Vec<Effect>) {
-        let joint = self.membership.current().joint_with(&next);
-        self.append_config(joint.unwrap_or(next), fx);
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation
