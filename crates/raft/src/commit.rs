@@ -10,13 +10,12 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
-use crate::role::Role;
 use crate::types::Index;
 
 impl Raft {
     /// Leader: commits what a quorum holds durably.
     pub(crate) fn advance_commit(&mut self, fx: &mut Vec<Effect>) {
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return;
         };
         let (me, own) = (self.me, self.durable.index());

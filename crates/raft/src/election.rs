@@ -335,7 +335,7 @@ impl Raft {
 
     /// A leader that has not heard a quorum within an election timeout steps down (rule R10).
     pub(crate) fn check_quorum(&mut self, fx: &mut Vec<Effect>) {
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return;
         };
         let (me, now) = (self.me, self.now);
@@ -356,7 +356,7 @@ impl Raft {
     /// pre-vote keeps a merely broken link from disturbing a leader whom others still hear. With
     /// leases they wait until the promise to that leader has ended.
     pub(crate) fn on_link(&mut self, peer: NodeId, up: bool, fx: &mut Vec<Effect>) {
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             if let Some(progress) = leadership.peers.get_mut(&peer) {
                 progress.restart();
                 if !up {

@@ -16,7 +16,6 @@ use alloc::vec::Vec;
 use crate::configuration::Config;
 use crate::effect::RoleName;
 use crate::raft::Raft;
-use crate::role::Role;
 use crate::types::{Entries, HardState, Index, LogId, NodeId, Term};
 
 /// One node as an observer sees it: the variables of Figure 2, and what durability and membership
@@ -79,13 +78,7 @@ impl Raft {
     /// The node as it stands; costs copies of the log's terms and configurations.
     pub fn view(&self) -> View {
         let (base, last) = (self.log.base(), self.log.last_id());
-        let matched = match &self.role {
-            Role::Leader(leadership) => {
-                let peers = leadership.peers.iter();
-                peers.map(|(&id, peer)| (id, peer.matched())).collect()
-            }
-            _ => BTreeMap::new(),
-        };
+        let peers = self.role.leadership().into_iter().flat_map(|l| &l.peers);
         View {
             node: self.me,
             hard: self.hard,
@@ -95,7 +88,7 @@ impl Raft {
             commit: self.commit,
             durable: self.durable.index(),
             config: self.config().clone(),
-            matched,
+            matched: peers.map(|(&id, peer)| (id, peer.matched())).collect(),
         }
     }
 }

@@ -45,7 +45,6 @@ use alloc::collections::VecDeque;
 use crate::config::Options;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
-use crate::role::Role;
 use crate::types::{HardState, Instant, NodeId, Term};
 
 /// At how many points of an election timeout it is remembered which round left when, at most. A
@@ -150,7 +149,7 @@ impl Raft {
     /// A voter has answered `round` and promises to elect nobody for so long.
     pub(crate) fn on_promise(&mut self, from: NodeId, round: u64, promise_ns: u64) {
         let enough = promise_ns >= self.options.election_ns;
-        if let Role::Leader(leadership) = &mut self.role
+        if let Some(leadership) = self.role.leadership_mut()
             && let Some(sent_at) = leadership.lease.sent_at(round).filter(|_| enough)
             && let Some(progress) = leadership.peers.get_mut(&from)
         {
@@ -161,9 +160,7 @@ impl Raft {
     /// The end of this leader's lease: before it no other node is elected. `None` without one.
     pub fn lease_until(&self) -> Option<Instant> {
         let drift_ppm = self.options.lease_drift_ppm?;
-        let Role::Leader(leadership) = &self.role else {
-            return None;
-        };
+        let leadership = self.role.leadership()?;
         if leadership.lease.void || self.commit < leadership.first {
             return None;
         }
@@ -185,7 +182,7 @@ impl Raft {
     /// Gives up leases for the rest of this leader's term: another node may be elected earlier
     /// than promised, because leadership is handed over, or the clock is in doubt.
     pub fn void_lease(&mut self) {
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             leadership.lease.make_void();
         }
     }
@@ -193,10 +190,8 @@ impl Raft {
     /// Whether this node leads and has given up leases: an election may come at any time, whoever
     /// still hears this leader.
     pub fn is_lease_void(&self) -> bool {
-        match &self.role {
-            Role::Leader(leadership) => leadership.lease.is_void(),
-            _ => false,
-        }
+        let leadership = self.role.leadership();
+        leadership.is_some_and(|leadership| leadership.lease.is_void())
     }
 }
 

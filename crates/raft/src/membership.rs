@@ -22,7 +22,6 @@ use crate::message::Message;
 use crate::progress::Progress;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
-use crate::role::Role;
 use crate::types::{Entries, Incarnation, Index, Instant, LogId, NodeId};
 
 /// The configurations that the log holds, and the one it began with.
@@ -172,7 +171,7 @@ impl Raft {
         if self.is_halted() {
             return Err(NotChanged::Halted);
         }
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             let leader = self.leader;
             return Err(NotChanged::NotLeader { leader });
         };
@@ -193,7 +192,7 @@ impl Raft {
 
     /// Whether a majority of the voters of `target` answered within an election timeout.
     fn answers(&self, target: &Config) -> bool {
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return false;
         };
         let patience_ns = self.options.election_ns;
@@ -231,7 +230,7 @@ impl Raft {
     /// of it then is of an earlier membership, and perhaps of another disk.
     fn forget_newcomers(&mut self, config: &Config) {
         let current = self.membership.current();
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             let stays = |id: &NodeId| current.is_member(*id) || !config.is_member(*id);
             leadership.peers.retain(|id, _| stays(id));
         }
@@ -272,7 +271,7 @@ impl Raft {
     fn on_config(&mut self, fx: &mut Vec<Effect>) {
         let (me, now) = (self.me, self.now);
         let config = self.membership.current();
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             let last = self.log.last_id().index;
             for id in config.peers_of(me) {
                 let unknown = || Progress::unknown(last, now);
@@ -302,7 +301,7 @@ impl Raft {
     /// configuration, out of office, or towards the learners that have caught up and the disks
     /// that have been met.
     pub(crate) fn advance_membership(&mut self, fx: &mut Vec<Effect>) {
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return;
         };
         let config = self.membership.current();
@@ -321,10 +320,8 @@ impl Raft {
     /// The configuration in force with the joining learners that have caught up as voters, and the
     /// disks of members met for the first time. None if nothing is new.
     fn improved_config(&self) -> Option<Config> {
-        let Role::Leader(leadership) = &self.role else {
-            return None;
-        };
-        let current = self.membership.current();
+        let leadership = self.role.leadership()?;
+        let current = self.config();
         let is_ready = |(id, state): (&NodeId, &CatchUp)| state.is_ready.then_some(*id);
         let ready: Vec<NodeId> = leadership.catching_up.iter().filter_map(is_ready).collect();
         // Asked at every commit, and nearly always there is nothing to do.
@@ -353,7 +350,7 @@ impl Raft {
     /// its timer.
     fn leave_office(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit) = (self.hard.term, self.commit);
-        if let Role::Leader(leadership) = &self.role {
+        if let Some(leadership) = self.role.leadership() {
             for &to in leadership.peers.keys() {
                 let message = Message::Commit { term, commit };
                 fx.push(Effect::Send { to, message });
@@ -372,7 +369,7 @@ impl Raft {
     pub(crate) fn on_caught_up(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
         let (now, patience_ns) = (self.now, self.options.election_ns);
         let goal = self.log.last_id().index;
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         if !self.membership.current().joining().contains(&from) {
@@ -398,7 +395,7 @@ impl Raft {
     pub(crate) fn dismiss(&mut self) {
         let (now, patience_ns) = (self.now, self.options.election_ns);
         let (config, at) = (self.membership.current(), self.membership.position());
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         if at <= self.commit && !config.is_joint() {
@@ -465,9 +462,9 @@ impl Raft {
     /// Whom the leader sends its log to: the other members, and those who are leaving. On other
     /// nodes: the other members.
     pub fn peers(&self) -> Vec<NodeId> {
-        match &self.role {
-            Role::Leader(leadership) => leadership.peers.keys().copied().collect(),
-            _ => self.membership.current().peers_of(self.me),
+        match self.role.leadership() {
+            Some(leadership) => leadership.peers.keys().copied().collect(),
+            None => self.config().peers_of(self.me),
         }
     }
 

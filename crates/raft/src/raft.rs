@@ -16,6 +16,7 @@ use crate::log::TermLog;
 use crate::mark::Marks;
 use crate::membership::Membership;
 use crate::message::{AppendResult, Message};
+use crate::progress::Progress;
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
@@ -158,16 +159,14 @@ impl Raft {
 
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Instant {
-        match &self.role {
-            Role::Leader(leadership) => {
-                // A disk that hangs causes no event: its lateness is one.
-                let leave_at = self.disk_leave_at().filter(|&at| at > self.now);
-                let until = leadership.transfer.as_ref().map(|t| t.until());
-                let more = leave_at.into_iter().chain(until);
-                more.fold(leadership.beat_at, Instant::min)
-            }
-            _ => self.election.deadline(),
-        }
+        let Some(leadership) = self.role.leadership() else {
+            return self.election.deadline();
+        };
+        // A disk that hangs causes no event: its lateness is one.
+        let leave_at = self.disk_leave_at().filter(|&at| at > self.now);
+        let until = leadership.transfer.as_ref().map(|t| t.until());
+        let more = leave_at.into_iter().chain(until);
+        more.fold(leadership.beat_at, Instant::min)
     }
 
     fn on_deadline(&mut self, fx: &mut Vec<Effect>) {
@@ -291,7 +290,7 @@ impl Raft {
             self.send_when_safe(from, reply, fx);
             return false;
         }
-        if from_leader && matches!(self.role, Role::Leader(_)) {
+        if from_leader && self.role.is_leader() {
             self.halt("two leaders in one term (Election Safety)", fx);
             return false;
         }
@@ -394,21 +393,13 @@ impl Raft {
     /// common ground is found. `None` before, and unless this node leads: a probe is alone on its
     /// way.
     pub fn flowing_after(&self, peer: NodeId) -> Option<Index> {
-        match &self.role {
-            Role::Leader(leadership) => {
-                let progress = leadership.peers.get(&peer)?;
-                progress.is_replicating().then(|| progress.matched())
-            }
-            _ => None,
-        }
+        let progress = self.progress(peer)?;
+        progress.is_replicating().then(|| progress.matched())
     }
 
     /// Up to where the leader knows a peer to hold its log; `None` unless this node leads.
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
-        match &self.role {
-            Role::Leader(leadership) => leadership.peers.get(&peer).map(|p| p.matched()),
-            _ => None,
-        }
+        self.progress(peer).map(Progress::matched)
     }
 }
 

@@ -189,7 +189,7 @@ impl Raft {
         if lease && self.has_lease() {
             return fx.push(answer(asker, Ok(self.commit)));
         }
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         if let Err(lost) = leadership.reads.gather(asker) {
@@ -199,7 +199,7 @@ impl Raft {
 
     /// Begins a round for the reads gathered, if there are any.
     pub(crate) fn begin_gathered_round(&mut self, fx: &mut Vec<Effect>) {
-        if let Role::Leader(leadership) = &self.role
+        if let Some(leadership) = self.role.leadership()
             && !leadership.reads.gathered.is_empty()
             && self.begin_round()
         {
@@ -210,7 +210,7 @@ impl Raft {
 
     /// A heartbeat is due anyway: it serves the reads gathered, and renews the lease.
     pub(crate) fn begin_round_with_beat(&mut self) {
-        if let Role::Leader(leadership) = &self.role
+        if let Some(leadership) = self.role.leadership()
             && (self.has_leases_on() || !leadership.reads.gathered.is_empty())
         {
             self.begin_round();
@@ -221,7 +221,7 @@ impl Raft {
     /// leave no earlier than now.
     fn begin_round(&mut self) -> bool {
         let (now, commit, renews) = (self.now, self.commit, self.has_leases_on());
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return false;
         };
         let reads = &mut leadership.reads;
@@ -244,7 +244,7 @@ impl Raft {
 
     /// Answers the reads whose round a quorum has confirmed.
     pub(crate) fn confirm_reads(&mut self, fx: &mut Vec<Effect>) {
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         let (me, peers) = (self.me, &leadership.peers);
@@ -271,7 +271,7 @@ impl Raft {
         promise_ns: u64,
         fx: &mut Vec<Effect>,
     ) {
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         if round > leadership.reads.latest {
@@ -296,7 +296,7 @@ impl Raft {
     ) {
         let id = from;
         let asker = Asker::Peer { id, read, life };
-        if matches!(self.role, Role::Leader(_)) {
+        if self.role.is_leader() {
             self.take_read(asker, lease, fx);
         } else {
             fx.push(answer(asker, Err(ReadLost::LeaderChanged)));
@@ -329,7 +329,7 @@ impl Raft {
         for asked in core::mem::take(&mut self.reads.asked) {
             fx.push(answer(Asker::Here(asked.id), lost));
         }
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             let reads = core::mem::take(&mut leadership.reads);
             let waiting = reads.rounds.into_iter().flat_map(|round| round.askers);
             let all = waiting.chain(reads.gathered);

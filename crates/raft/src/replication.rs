@@ -111,7 +111,7 @@ impl Raft {
         if self.is_halted() {
             return Err(NotTaken::Halted);
         }
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return Err(NotTaken::NotLeader {
                 leader: self.leader,
             });
@@ -139,10 +139,7 @@ impl Raft {
 
     /// What `peer` should be sent next. The caller decides how much fits its link, and when.
     pub fn pull(&self, peer: NodeId) -> Pull {
-        let Role::Leader(leadership) = &self.role else {
-            return Pull::Nothing;
-        };
-        let Some(progress) = leadership.peers.get(&peer) else {
+        let Some(progress) = self.progress(peer) else {
             return Pull::Nothing;
         };
         if self.is_impostor(peer) {
@@ -188,7 +185,7 @@ impl Raft {
     pub(crate) fn beat(&mut self, fx: &mut Vec<Effect>) {
         let now = self.now;
         let (heartbeat_ns, patience_ns) = (self.options.heartbeat_ns, self.options.election_ns);
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         leadership.beat_at = now.after(heartbeat_ns);
@@ -211,7 +208,7 @@ impl Raft {
     /// Heartbeats of the latest read round to everyone.
     pub(crate) fn send_beats(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit) = (self.hard.term, self.commit);
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         let round = leadership.reads.latest();
@@ -235,7 +232,7 @@ impl Raft {
     /// Tells followers of a commit index that no append has carried to them.
     pub(crate) fn tell_commit(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit) = (self.hard.term, self.commit);
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         for (&to, progress) in &mut leadership.peers {
@@ -371,7 +368,7 @@ impl Raft {
         fx: &mut Vec<Effect>,
     ) {
         // A leader that crashed may get answers to what it has since forgotten.
-        if !matches!(self.role, Role::Leader(_)) {
+        if !self.role.is_leader() {
             return;
         }
         let last = self.log.last_id().index;
@@ -399,11 +396,13 @@ impl Raft {
     }
 
     /// The leader's view of a peer; none unless this node leads.
+    pub(crate) fn progress(&self, peer: NodeId) -> Option<&Progress> {
+        self.role.leadership()?.peers.get(&peer)
+    }
+
+    /// The same, to change it.
     pub(crate) fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
-        match &mut self.role {
-            Role::Leader(leadership) => leadership.peers.get_mut(&peer),
-            _ => None,
-        }
+        self.role.leadership_mut()?.peers.get_mut(&peer)
     }
 
     /// The term of the entry at `index`, if the log holds it.

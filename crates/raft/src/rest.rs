@@ -16,7 +16,6 @@ use alloc::vec::Vec;
 use crate::effect::{Effect, Input};
 use crate::message::Message;
 use crate::raft::Raft;
-use crate::role::Role;
 use crate::types::{Instant, LogId, NodeId};
 
 impl Raft {
@@ -26,7 +25,7 @@ impl Raft {
             return false;
         }
         let (term, last) = (self.hard.term, self.log.last_id());
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return false;
         };
         leadership.beat_at = Instant::NEVER;
@@ -41,7 +40,7 @@ impl Raft {
     /// Whether every member has answered since this leader spoke again and holds the whole log
     /// durably, all of it is committed, and nobody waits for anything.
     fn may_rest(&self) -> bool {
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             return false;
         };
         let last = self.log.last_id().index;
@@ -67,7 +66,7 @@ impl Raft {
             return;
         }
         let now = self.now;
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             (leadership.beat_at, leadership.awake_since) = (now, now);
             leadership.peers.values_mut().for_each(|p| p.excuse(now));
         } else {
@@ -86,7 +85,7 @@ impl Raft {
             Input::Link { .. } | Input::Met { .. } => true,
             _ => false,
         };
-        if wakes && matches!(self.role, Role::Leader(_)) {
+        if wakes && self.role.is_leader() {
             self.wake();
         }
     }

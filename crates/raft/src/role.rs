@@ -32,6 +32,26 @@ impl Role {
             Self::Leader(_) => RoleName::Leader,
         }
     }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        matches!(self, Self::Leader(_))
+    }
+
+    /// What a leader keeps; `None` in another role.
+    pub(crate) fn leadership(&self) -> Option<&Leadership> {
+        match self {
+            Self::Leader(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn leadership_mut(&mut self) -> Option<&mut Leadership> {
+        match self {
+            Self::Leader(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
 }
 
 /// The votes of one election or pre-election.

@@ -15,7 +15,7 @@ use crate::message::{Message, Pace};
 use crate::progress::Progress;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
-use crate::role::{Leadership, Role};
+use crate::role::Leadership;
 use crate::types::{Index, Instant, NodeId};
 
 /// A transfer under way. While it lasts, the leader takes no proposals, so the log stands still
@@ -60,7 +60,7 @@ impl Raft {
         if self.is_halted() {
             return Err(TransferRefused::Halted);
         }
-        let Role::Leader(leadership) = &self.role else {
+        let Some(leadership) = self.role.leadership() else {
             let leader = self.leader;
             return Err(TransferRefused::NotLeader { leader });
         };
@@ -82,7 +82,7 @@ impl Raft {
     }
 
     fn begin_transfer(&mut self, to: NodeId, until: Instant, for_disk: bool) {
-        if let Role::Leader(leadership) = &mut self.role {
+        if let Some(leadership) = self.role.leadership_mut() {
             leadership.transfer = Some(Transfer {
                 to,
                 until,
@@ -98,7 +98,7 @@ impl Raft {
         result: Result<(), TransferFailed>,
         fx: &mut Vec<Effect>,
     ) {
-        if let Role::Leader(leadership) = &mut self.role
+        if let Some(leadership) = self.role.leadership_mut()
             && let Some(Transfer { to, .. }) = leadership.transfer.take()
         {
             fx.push(Effect::Transferred { to, result });
@@ -108,7 +108,7 @@ impl Raft {
     /// Begins a transfer if this leader's disk has stalled, and goes on with the one under way;
     /// called after every step. On other nodes there is nothing to hand over.
     pub(crate) fn mind_transfer(&mut self, fx: &mut Vec<Effect>) {
-        if !matches!(self.role, Role::Leader(_)) {
+        if !self.role.is_leader() {
             return;
         }
         let leaves = self.disk_leave_at().is_some_and(|at| self.now >= at);
@@ -161,7 +161,7 @@ impl Raft {
     /// word may be lost, so it goes again with each heartbeat.
     pub(crate) fn urge_target(&mut self, fx: &mut Vec<Effect>) {
         let (term, last) = (self.hard.term, self.log.last_id().index);
-        let Role::Leader(leadership) = &mut self.role else {
+        let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         let Some(transfer) = &mut leadership.transfer else {
@@ -177,10 +177,7 @@ impl Raft {
     }
 
     fn transfer_under_way(&self) -> Option<&Transfer> {
-        match &self.role {
-            Role::Leader(leadership) => leadership.transfer.as_ref(),
-            _ => None,
-        }
+        self.role.leadership()?.transfer.as_ref()
     }
 
     /// Whether `id` is a peer that has a vote in the configuration that is to stay.
@@ -192,14 +189,14 @@ impl Raft {
     pub(crate) fn fittest(&self) -> Option<NodeId> {
         let peers = self.config().voters().iter().copied();
         let fit = peers.filter(|&id| self.may_take_over(id) && self.is_fit(id, &[Pace::Quick]));
-        let matched = |id| self.peer(id).map_or(Index(0), Progress::matched);
+        let matched = |id| self.progress(id).map_or(Index(0), Progress::matched);
         fit.max_by_key(|&id| (matched(id), Reverse(id)))
     }
 
     /// Whether a peer was heard within an election timeout and its disk keeps one of these paces.
     fn is_fit(&self, id: NodeId, paces: &[Pace]) -> bool {
         let (now, election_ns) = (self.now, self.options.election_ns);
-        self.peer(id)
+        self.progress(id)
             .is_some_and(|peer| peer.answers(now, election_ns) && paces.contains(&peer.disk()))
     }
 
@@ -211,13 +208,6 @@ impl Raft {
         quorum_reaches(self.config(), |id| {
             id != self.me && self.is_fit(id, &can_vote)
         })
-    }
-
-    fn peer(&self, id: NodeId) -> Option<&Progress> {
-        match &self.role {
-            Role::Leader(leadership) => leadership.peers.get(&id),
-            _ => None,
-        }
     }
 
     /// What must hold of a leader's transfer.
