@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
-use crate::quorum::quorum_reaches;
+use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::types::Index;
 
@@ -18,14 +18,8 @@ impl Raft {
         let Some(leadership) = self.role.leadership() else {
             return;
         };
-        let (me, own) = (self.me, self.durable.index());
-        let held = quorum_reaches(self.membership.current(), |id| {
-            if id == me {
-                own
-            } else {
-                leadership.peers[&id].matched()
-            }
-        });
+        let own = (self.me, self.durable.index());
+        let held = leadership.quorum_reaches(self.config(), own, Progress::matched);
         // An entry of an earlier term could still be overwritten although a majority holds it
         // (Figure 8); it is committed with the first entry of this term that is.
         if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {

@@ -12,6 +12,7 @@ use crate::config::Options;
 use crate::durable::Change;
 use crate::effect::{Effect, TransferFailed};
 use crate::message::Message;
+use crate::progress::Progress;
 use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
 use crate::random::Dice;
@@ -338,15 +339,9 @@ impl Raft {
         let Some(leadership) = self.role.leadership() else {
             return;
         };
-        let (me, now) = (self.me, self.now);
-        let heard = quorum_reaches(self.membership.current(), |id| {
-            if id == me {
-                now
-            } else {
-                leadership.peers[&id].heard_at()
-            }
-        });
-        if now.since(heard) >= self.options.election_ns {
+        let own = (self.me, self.now);
+        let heard = leadership.quorum_reaches(self.config(), own, Progress::heard_at);
+        if self.now.since(heard) >= self.options.election_ns {
             self.follow(self.hard.term, None, fx);
         }
     }

@@ -43,7 +43,7 @@
 use alloc::collections::VecDeque;
 
 use crate::config::Options;
-use crate::quorum::quorum_reaches;
+use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::types::{HardState, Instant, NodeId, Term};
 
@@ -164,13 +164,8 @@ impl Raft {
         if leadership.lease.void || self.commit < leadership.first {
             return None;
         }
-        let since = quorum_reaches(self.membership.current(), |id| {
-            if id == self.me {
-                Some(self.now)
-            } else {
-                leadership.peers.get(&id)?.promised_since()
-            }
-        })?;
+        let own = (self.me, Some(self.now));
+        let since = leadership.quorum_reaches(self.config(), own, Progress::promised_since)?;
         Some(since.after(shortened(self.options.election_ns, drift_ppm)))
     }
 

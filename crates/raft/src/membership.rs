@@ -20,7 +20,6 @@ use crate::durable::Change;
 use crate::effect::{Effect, NotChanged};
 use crate::message::Message;
 use crate::progress::Progress;
-use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
 use crate::types::{Entries, Incarnation, Index, Instant, LogId, NodeId};
 
@@ -196,9 +195,8 @@ impl Raft {
             return false;
         };
         let patience_ns = self.options.election_ns;
-        quorum_reaches(target, |id| {
-            let progress = leadership.peers.get(&id);
-            id == self.me || progress.is_some_and(|peer| peer.answers(self.now, patience_ns))
+        leadership.quorum_reaches(target, (self.me, true), |peer| {
+            peer.answers(self.now, patience_ns)
         })
     }
 

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 
 use crate::effect::{Effect, ReadLevel, ReadLost};
 use crate::message::Message;
-use crate::quorum::quorum_reaches;
+use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::role::Role;
 use crate::types::{Index, Instant, NodeId, ReadId};
@@ -247,16 +247,13 @@ impl Raft {
         let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
-        let (me, peers) = (self.me, &leadership.peers);
-        let reads = &mut leadership.reads;
-        if reads.rounds.is_empty() {
+        if leadership.reads.rounds.is_empty() {
             return;
         }
-        let own = reads.latest;
-        let confirmed = quorum_reaches(self.membership.current(), |id| {
-            if id == me { own } else { peers[&id].round() }
-        });
-        while let Some(round) = reads.take_confirmed(confirmed) {
+        let own = (self.me, leadership.reads.latest);
+        let config = self.membership.current();
+        let confirmed = leadership.quorum_reaches(config, own, Progress::round);
+        while let Some(round) = leadership.reads.take_confirmed(confirmed) {
             self.marks.learn(round.sent_at, round.commit);
             let answers = round.askers.into_iter();
             fx.extend(answers.map(|asker| answer(asker, Ok(round.commit))));

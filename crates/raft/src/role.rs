@@ -6,10 +6,12 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::configuration::Config;
 use crate::effect::RoleName;
 use crate::lease::Lease;
 use crate::membership::CatchUp;
 use crate::progress::Progress;
+use crate::quorum::quorum_reaches;
 use crate::read::LeaderReads;
 use crate::transfer::Transfer;
 use crate::types::{Index, Instant, NodeId};
@@ -86,4 +88,25 @@ pub(crate) struct Leadership {
     pub(crate) awake_since: Instant,
     /// The transfer of this leadership that is under way.
     pub(crate) transfer: Option<Transfer>,
+}
+
+impl Leadership {
+    /// The largest value that a quorum of `config` reaches, as far as this leader knows. Of whom
+    /// nothing is known has reached nothing.
+    ///
+    /// `own`: this leader and what it has reached itself; `value`: what a peer has.
+    pub(crate) fn quorum_reaches<T: Ord + Copy + Default>(
+        &self,
+        config: &Config,
+        (me, own): (NodeId, T),
+        value: impl Fn(&Progress) -> T,
+    ) -> T {
+        quorum_reaches(config, |id| {
+            if id == me {
+                own
+            } else {
+                self.peers.get(&id).map(&value).unwrap_or_default()
+            }
+        })
+    }
 }

@@ -13,10 +13,9 @@ use core::cmp::Reverse;
 use crate::effect::{Effect, TransferFailed, TransferRefused};
 use crate::message::{Message, Pace};
 use crate::progress::Progress;
-use crate::quorum::quorum_reaches;
 use crate::raft::Raft;
 use crate::role::Leadership;
-use crate::types::{Index, Instant, NodeId};
+use crate::types::{Instant, NodeId};
 
 /// A transfer under way. While it lasts, the leader takes no proposals, so the log stands still
 /// and the target can reach its end.
@@ -123,6 +122,8 @@ impl Raft {
             return;
         };
         let stalls = self.disk_stalls();
+        let target = self.progress(transfer.to);
+        let is_fit = target.is_some_and(|peer| self.is_fit(peer, &[Pace::Quick]));
         if self.now >= transfer.until {
             self.end_transfer(Err(TransferFailed::TimedOut), fx);
             if stalls && self.others_can_elect() {
@@ -133,7 +134,7 @@ impl Raft {
             // All is said, and will be again with each heartbeat.
         } else if transfer.for_disk && !stalls {
             self.end_transfer(Err(TransferFailed::Needless), fx);
-        } else if transfer.for_disk && !self.is_fit(transfer.to, &[Pace::Quick]) {
+        } else if transfer.for_disk && !is_fit {
             self.end_transfer(Err(TransferFailed::TargetUnfit), fx);
             self.leave_for_disk(transfer.until);
         } else {
@@ -187,26 +188,28 @@ impl Raft {
 
     /// The peer to hand over to, if there is one: the more of the log it has, the sooner it leads.
     pub(crate) fn fittest(&self) -> Option<NodeId> {
-        let peers = self.config().voters().iter().copied();
-        let fit = peers.filter(|&id| self.may_take_over(id) && self.is_fit(id, &[Pace::Quick]));
-        let matched = |id| self.progress(id).map_or(Index(0), Progress::matched);
-        fit.max_by_key(|&id| (matched(id), Reverse(id)))
+        let peers = self.role.leadership()?.peers.iter();
+        let fit = peers
+            .filter(|&(&id, peer)| self.may_take_over(id) && self.is_fit(peer, &[Pace::Quick]))
+            .max_by_key(|&(&id, peer)| (peer.matched(), Reverse(id)));
+        fit.map(|(&id, _)| id)
     }
 
     /// Whether a peer was heard within an election timeout and its disk keeps one of these paces.
-    fn is_fit(&self, id: NodeId, paces: &[Pace]) -> bool {
-        let (now, election_ns) = (self.now, self.options.election_ns);
-        self.progress(id)
-            .is_some_and(|peer| peer.answers(now, election_ns) && paces.contains(&peer.disk()))
+    fn is_fit(&self, peer: &Progress, paces: &[Pace]) -> bool {
+        peer.answers(self.now, self.options.election_ns) && paces.contains(&peer.disk())
     }
 
     /// Whether the others could elect one of themselves, as far as this leader knows. It leads on
     /// if not: a leader that commits slowly serves better than none, and it can still answer
     /// reads. So where every disk is slow, nobody is deposed for it.
     fn others_can_elect(&self) -> bool {
+        let Some(leadership) = self.role.leadership() else {
+            return false;
+        };
         let can_vote = [Pace::Quick, Pace::Late];
-        quorum_reaches(self.config(), |id| {
-            id != self.me && self.is_fit(id, &can_vote)
+        leadership.quorum_reaches(self.config(), (self.me, false), |peer| {
+            self.is_fit(peer, &can_vote)
         })
     }
 
