@@ -79,41 +79,69 @@ impl Durable {
 /// than the limit, leadership stays with one of them instead of going round.
 const LATE_FOR_LIMITS: u64 = 4;
 
-/// The parts of a [`Write`] that the rooms decide.
-#[derive(Default)]
-pub(crate) struct Change {
-    pub(crate) hard: bool,
-    pub(crate) reset: Option<LogId>,
-    pub(crate) truncate_from: Option<Index>,
-    pub(crate) append: Option<Entries>,
-    pub(crate) internal: bool,
-}
-
 impl Raft {
-    /// Issues the next durable write; `self.hard` and `self.log` already hold the change.
-    pub(crate) fn persist(&mut self, change: Change, fx: &mut Vec<Effect>) {
-        let id = self.durable.next;
-        self.durable.next = id.next();
-        if change.hard {
-            self.durable.hard = id;
-        }
-        if let Some(from) = change.truncate_from {
+    /// Issues a write of `self.hard`, whose term or vote has changed.
+    pub(crate) fn persist_hard(&mut self, fx: &mut Vec<Effect>) {
+        self.durable.hard = self.durable.next;
+        self.persist(self.next_write(), fx);
+    }
+
+    /// Issues a write of `entries`, in which the log ends now. Whatever stood from `truncate_from`
+    /// on has given way to them.
+    pub(crate) fn persist_entries(
+        &mut self,
+        truncate_from: Option<Index>,
+        entries: Entries,
+        fx: &mut Vec<Effect>,
+    ) {
+        if let Some(from) = truncate_from {
             self.durable.truncate(from);
         }
-        if let Some(base) = change.reset {
-            self.durable.truncate(base.index.next());
-        }
-        self.durable
-            .pending
-            .push_back((id, self.log.last_id().index, self.now));
-        fx.push(Effect::Persist(Write {
-            id,
+        let write = Write {
+            truncate_from,
+            append: Some(entries),
+            ..self.next_write()
+        };
+        self.persist(write, fx);
+    }
+
+    /// Issues a write of the one entry of this leader's own making in which the log ends now.
+    pub(crate) fn persist_own(&mut self, entry: Entries, fx: &mut Vec<Effect>) {
+        let write = Write {
+            append: Some(entry),
+            internal: true,
+            ..self.next_write()
+        };
+        self.persist(write, fx);
+    }
+
+    /// Issues a write of the log as it is now: empty, after `base`.
+    pub(crate) fn persist_reset(&mut self, base: LogId, fx: &mut Vec<Effect>) {
+        self.durable.truncate(base.index.next());
+        let write = Write {
+            reset: Some(base),
+            ..self.next_write()
+        };
+        self.persist(write, fx);
+    }
+
+    /// The next write, which changes nothing yet.
+    fn next_write(&self) -> Write {
+        Write {
+            id: self.durable.next,
             hard: self.hard,
-            reset: change.reset,
-            truncate_from: change.truncate_from,
-            append: change.append,
-            internal: change.internal,
-        }));
+            reset: None,
+            truncate_from: None,
+            append: None,
+            internal: false,
+        }
+    }
+
+    fn persist(&mut self, write: Write, fx: &mut Vec<Effect>) {
+        let (id, last) = (write.id, self.log.last_id().index);
+        self.durable.next = id.next();
+        self.durable.pending.push_back((id, last, self.now));
+        fx.push(Effect::Persist(write));
     }
 
     /// When the oldest write under way was or will be under way for too long; never without one.

@@ -9,7 +9,6 @@
 use alloc::vec::Vec;
 
 use crate::config::Options;
-use crate::durable::Change;
 use crate::effect::{Effect, TransferFailed};
 use crate::message::Message;
 use crate::progress::Progress;
@@ -113,13 +112,7 @@ impl Raft {
             self.hard.voted_for = None;
             self.forget_verified();
             self.election.heard_at = None;
-            self.persist(
-                Change {
-                    hard: true,
-                    ..Change::default()
-                },
-                fx,
-            );
+            self.persist_hard(fx);
         }
         let stood = !matches!(self.role, Role::Follower);
         self.role = Role::Follower;
@@ -170,13 +163,7 @@ impl Raft {
         self.election.stood_at = self.now;
         self.forget_verified();
         self.be_patient();
-        self.persist(
-            Change {
-                hard: true,
-                ..Change::default()
-            },
-            fx,
-        );
+        self.persist_hard(fx);
         self.tell_role(fx);
     }
 
@@ -267,13 +254,7 @@ impl Raft {
         if granted {
             if self.hard.voted_for.is_none() {
                 self.hard.voted_for = Some(from);
-                self.persist(
-                    Change {
-                        hard: true,
-                        ..Change::default()
-                    },
-                    fx,
-                );
+                self.persist_hard(fx);
             }
             self.be_patient();
         }

@@ -16,7 +16,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::configuration::Config;
-use crate::durable::Change;
 use crate::effect::{Effect, NotChanged};
 use crate::message::Message;
 use crate::progress::Progress;
@@ -209,19 +208,7 @@ impl Raft {
     /// Leader: appends a configuration; it is in force from here on.
     fn append_config(&mut self, config: Config, fx: &mut Vec<Effect>) -> LogId {
         self.forget_newcomers(&config);
-        let mut entry = Entries::run(self.log.last_id(), self.hard.term, 1);
-        entry.configs.push((entry.last, config));
-        let id = entry.last_id();
-        self.append_entries(&entry, fx);
-        self.persist(
-            Change {
-                append: Some(entry),
-                internal: true,
-                ..Change::default()
-            },
-            fx,
-        );
-        id
+        self.append_own(Some(config), fx)
     }
 
     /// Whoever is added starts from nothing, though it may have left only just now: what is known

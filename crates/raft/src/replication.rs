@@ -7,7 +7,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::durable::Change;
+use crate::configuration::Config;
 use crate::effect::{Effect, NotTaken, Pull};
 use crate::lease::Lease;
 use crate::message::{AppendResult, Message};
@@ -78,17 +78,19 @@ impl Raft {
         });
         self.leader = Some(self.me);
         self.tell_role(fx);
-        let first = Entries::run(last, self.hard.term, 1);
-        self.append_entries(&first, fx);
-        self.persist(
-            Change {
-                append: Some(first),
-                internal: true,
-                ..Change::default()
-            },
-            fx,
-        );
+        self.append_own(None, fx);
         self.beat(fx);
+    }
+
+    /// Leader: appends an entry of its own making, with a configuration or empty.
+    pub(crate) fn append_own(&mut self, config: Option<Config>, fx: &mut Vec<Effect>) -> LogId {
+        let mut entry = Entries::run(self.log.last_id(), self.hard.term, 1);
+        let id = entry.last_id();
+        let config = config.map(|config| (id.index, config));
+        entry.configs.extend(config);
+        self.append_entries(&entry, fx);
+        self.persist_own(entry, fx);
+        id
     }
 
     /// Appends `count` commands to the leader's log. Their bodies stay with the caller.
@@ -127,13 +129,7 @@ impl Raft {
         let entries = Entries::run(self.log.last_id(), self.hard.term, count);
         let first = LogId::new(self.hard.term, entries.first());
         self.append_entries(&entries, fx);
-        self.persist(
-            Change {
-                append: Some(entries),
-                ..Change::default()
-            },
-            fx,
-        );
+        self.persist_entries(None, entries, fx);
         Ok(first)
     }
 
@@ -315,14 +311,7 @@ impl Raft {
         }
         let fresh = entries.after(first_new.prev());
         self.append_entries(&fresh, fx);
-        self.persist(
-            Change {
-                truncate_from,
-                append: Some(fresh),
-                ..Change::default()
-            },
-            fx,
-        );
+        self.persist_entries(truncate_from, fresh, fx);
     }
 
     /// Tells the leader how far the log agrees with its own *and* is durable. An acknowledgement

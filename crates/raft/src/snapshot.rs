@@ -7,7 +7,6 @@
 use alloc::vec::Vec;
 
 use crate::configuration::Config;
-use crate::durable::Change;
 use crate::effect::Effect;
 use crate::log::TermLog;
 use crate::raft::Raft;
@@ -52,13 +51,7 @@ impl Raft {
             // What is here is shorter, or of an older leader: its replacement is committed.
             self.log = TermLog::empty_after(base);
             self.reset_config(config, before, fx);
-            self.persist(
-                Change {
-                    reset: Some(base),
-                    ..Change::default()
-                },
-                fx,
-            );
+            self.persist_reset(base, fx);
         }
         self.durable.covered(base.index);
         self.verify_committed(fx);
