@@ -193,15 +193,24 @@ pub enum NotTaken {
     Halted,
 }
 
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: None } => write!(f, "no leader is known here"),
+            Self::NotLeader { leader: Some(id) } => write!(f, "node {:x} leads: ask there", id.0),
+            Self::Transferring { to } => write!(f, "node {:x} is to lead: ask there soon", to.0),
+            Self::DiskSlow => write!(f, "the leader's disk is slow: ask again soon"),
+            Self::Halted => write!(f, "the node has halted"),
+        }
+    }
+}
+
 /// Why a change of members did not begin; nothing was appended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotChanged {
-    /// Another node leads, or none: retry there.
-    NotLeader {
-        /// That node, once one is known.
-        leader: Option<NodeId>,
-    },
+    /// No entry is taken here now, so no configuration either.
+    NotTaken(NotTaken),
     /// The leader has not committed an entry of its term yet: retry soon.
     TooEarly,
     /// Another change is under way: retry when it is done.
@@ -215,30 +224,17 @@ pub enum NotChanged {
     Invalid(&'static str),
     /// Fewer than a majority of the new voters answer now: nothing could be committed any more.
     LosesQuorum,
-    /// This node is handing its leadership over: retry there, or here if that fails.
-    Transferring {
-        /// Who is to lead.
-        to: NodeId,
-    },
-    /// This node leads, but its disk does not keep up: retry once another leads or it answers.
-    DiskSlow,
-    /// The node has halted.
-    Halted,
 }
 
 impl fmt::Display for NotChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotLeader { leader: None } => write!(f, "no leader is known here"),
-            Self::NotLeader { leader: Some(id) } => write!(f, "node {:x} leads: ask there", id.0),
+            Self::NotTaken(why) => write!(f, "{why}"),
             Self::TooEarly => write!(f, "the leader is new: ask again soon"),
             Self::InProgress => write!(f, "another change is under way"),
             Self::Stale { .. } => write!(f, "the members are not the ones expected"),
             Self::Invalid(why) => write!(f, "{why}"),
             Self::LosesQuorum => write!(f, "fewer than a majority of the new voters answer now"),
-            Self::Transferring { to } => write!(f, "node {:x} is to lead: ask there soon", to.0),
-            Self::DiskSlow => write!(f, "the leader's disk is slow: ask again soon"),
-            Self::Halted => write!(f, "the node has halted"),
         }
     }
 }

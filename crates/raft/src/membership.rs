@@ -166,19 +166,7 @@ impl Raft {
 
     /// Whether this node may begin a change now.
     fn may_reconfigure(&self) -> Result<(), NotChanged> {
-        if self.is_halted() {
-            return Err(NotChanged::Halted);
-        }
-        let Some(leadership) = self.role.leadership() else {
-            let leader = self.leader;
-            return Err(NotChanged::NotLeader { leader });
-        };
-        if self.disk_stalls() {
-            return Err(NotChanged::DiskSlow);
-        }
-        if let Some(transfer) = &leadership.transfer {
-            return Err(NotChanged::Transferring { to: transfer.to() });
-        }
+        let leadership = self.may_append().map_err(NotChanged::NotTaken)?;
         if self.commit < leadership.first {
             return Err(NotChanged::TooEarly);
         }

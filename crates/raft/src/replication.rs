@@ -110,13 +110,23 @@ impl Raft {
     ) -> Result<LogId, NotTaken> {
         assert!(count > 0, "a proposal proposes something");
         self.tick(now);
+        self.may_append()?;
+        self.wake();
+        let entries = Entries::run(self.log.last_id(), self.hard.term, count);
+        let first = LogId::new(self.hard.term, entries.first());
+        self.append_entries(&entries, fx);
+        self.persist_entries(None, entries, fx);
+        Ok(first)
+    }
+
+    /// Whether this node may append now what it is asked to; what it keeps as the leader, if so.
+    pub(crate) fn may_append(&self) -> Result<&Leadership, NotTaken> {
         if self.is_halted() {
             return Err(NotTaken::Halted);
         }
         let Some(leadership) = self.role.leadership() else {
-            return Err(NotTaken::NotLeader {
-                leader: self.leader,
-            });
+            let leader = self.leader;
+            return Err(NotTaken::NotLeader { leader });
         };
         if self.disk_stalls() {
             return Err(NotTaken::DiskSlow);
@@ -125,12 +135,7 @@ impl Raft {
             // The target has to catch up with what there is.
             return Err(NotTaken::Transferring { to: transfer.to() });
         }
-        self.wake();
-        let entries = Entries::run(self.log.last_id(), self.hard.term, count);
-        let first = LogId::new(self.hard.term, entries.first());
-        self.append_entries(&entries, fx);
-        self.persist_entries(None, entries, fx);
-        Ok(first)
+        Ok(leadership)
     }
 
     /// What `peer` should be sent next. The caller decides how much fits its link, and when.

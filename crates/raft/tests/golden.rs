@@ -230,6 +230,7 @@ fn refusal(why: &NotChanged) -> String {
         NotChanged::Stale { current } => {
             format!("refused: the members are {}", words::config(current))
         }
+        NotChanged::NotTaken(why) => format!("refused: {why:?}"),
         other => format!("refused: {other:?}"),
     }
 }

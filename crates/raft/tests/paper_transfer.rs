@@ -55,7 +55,10 @@ fn the_prior_leader_begins_no_change_of_members() {
     let refused = solo
         .raft
         .reconfigure(solo.now, &expect, &target, true, &mut fx);
-    assert_eq!(refused, Err(NotChanged::Transferring { to: n(2) }));
+    assert_eq!(
+        refused,
+        Err(NotChanged::NotTaken(NotTaken::Transferring { to: n(2) }))
+    );
 }
 
 #[test]

@@ -46,5 +46,5 @@ pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
     ReadLevel, ReconfigureError, StartError, Status, StopReason, TransferError,
 };
-pub use headwater_raft::{Config, LogId, NodeId, NotChanged};
+pub use headwater_raft::{Config, LogId, NodeId, NotChanged, NotTaken};
 pub use headwater_replica::{Malformed, StateMachine};
