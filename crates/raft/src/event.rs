@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use crate::configuration::Config;
 use crate::effect::RoleName;
+use crate::log::TermLog;
 use crate::raft::Raft;
 use crate::types::{Entries, HardState, Index, LogId, NodeId, Term};
 
@@ -142,7 +143,8 @@ fn between_logs(before: &Entries, after: &Entries) -> Vec<Event> {
             Entries::none(after.prev)
         };
     }
-    let common = last_common(&log, after);
+    let difference = TermLog::new(&log).first_difference(after);
+    let common = difference.map_or(after.last, Index::prev);
     if common < log.last {
         events.push(Event::Truncate(common.next()));
     }
@@ -150,18 +152,6 @@ fn between_logs(before: &Entries, after: &Entries) -> Vec<Event> {
         events.push(Event::Append(after.after(common)));
     }
     events
-}
-
-/// The last index up to which two logs that begin after the same entry agree.
-fn last_common(a: &Entries, b: &Entries) -> Index {
-    let shorter = a.last.min(b.last);
-    // Terms change only where a run begins, on one side or the other.
-    let starts = a.runs.iter().chain(b.runs.iter()).map(|&(first, _)| first);
-    let differs = |&at: &Index| at <= shorter && a.term_at(at) != b.term_at(at);
-    starts
-        .filter(differs)
-        .min()
-        .map_or(shorter, |first| first.prev())
 }
 
 impl View {
