@@ -155,19 +155,9 @@ impl<M: StateMachine> Replica<M> {
                 self.requests.hold_all(waiting);
                 // What a leader of the past says is no word on the present one.
                 if self.raft.leader() == Some(from) {
-                    self.on_not_taken(why);
+                    self.requests.pause(self.now, why);
                 }
             }
-        }
-    }
-
-    /// The leader here took no commands: do not ask it again at once.
-    fn on_not_taken(&mut self, why: NotForwarded) {
-        match why {
-            // Not for long, one way or the other: this leader, if it stays, takes them soon.
-            NotForwarded::Transferring => self.requests.pause(self.now, ProposeFate::NoLeader),
-            NotForwarded::DiskSlow => self.requests.pause(self.now, ProposeFate::DiskSlow),
-            NotForwarded::NotLeader | NotForwarded::Busy => self.depose(),
         }
     }
 
@@ -234,9 +224,7 @@ impl<M: StateMachine> Replica<M> {
     /// One read of the core stands for all queries of a level that came in the turn.
     pub(crate) fn begin_reads(&mut self, out: &mut Vec<Output<M>>) {
         loop {
-            let me = self.raft.me();
-            let linked = |id| id == me || self.links.contains(&id);
-            let reachable = self.raft.leader().is_some_and(linked);
+            let reachable = self.reachable_leader().is_some();
             // What is known here needs no leader.
             let known = |level| match level {
                 ReadLevel::Bounded { max_lag_ns } => self.raft.mark(self.now, max_lag_ns).is_some(),

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{
     Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogId, Message, NodeId, Pull,
-    Raft, RoleName, Term, Write,
+    Raft, RoleName, Write,
 };
 
 use crate::bodies::Bodies;
@@ -45,8 +45,6 @@ pub struct Replica<M: StateMachine> {
     pub(crate) source: Vec<Entry>,
     /// The last append encoded: followers in step get the same bytes.
     last_append: Option<(Message, Bytes)>,
-    /// A leader that said it no longer leads in this term: asking it again would be a loop.
-    deposed: Option<(NodeId, Term)>,
     /// The client's transfer of leadership that is under way.
     pub(crate) transfer: Option<RequestId>,
     /// The last leader known, for counting changes.
@@ -101,7 +99,6 @@ impl<M: StateMachine> Replica<M> {
             effects: Vec::new(),
             source: Vec::new(),
             last_append: None,
-            deposed: None,
             transfer: None,
             last_leader: None,
             halted: false,
@@ -240,18 +237,10 @@ impl<M: StateMachine> Replica<M> {
         self.requests.hurry_forwarded(self.now, leader);
     }
 
-    /// The leader known here said that it does not lead: leave it alone until the term, the
-    /// leader or the link changes.
-    pub(crate) fn depose(&mut self) {
-        self.deposed = self.raft.leader().map(|leader| (leader, self.raft.term()));
-    }
-
-    /// The leader, if requests can be given to it now.
+    /// The leader, if it is this node or connected.
     pub(crate) fn reachable_leader(&self) -> Option<NodeId> {
-        let leader = self.raft.leader()?;
-        let known = self.deposed != Some((leader, self.raft.term()));
-        let linked = leader == self.raft.me() || self.links.contains(&leader);
-        (known && linked).then_some(leader)
+        let linked = |id: &NodeId| *id == self.raft.me() || self.links.contains(id);
+        self.raft.leader().filter(linked)
     }
 
     /// Turns a write of the core into an order to the log, with the entries' bodies.
@@ -336,7 +325,6 @@ impl<M: StateMachine> Replica<M> {
     fn on_link(&mut self, peer: NodeId, up: bool, out: &mut Vec<Output<M>>) {
         if up {
             self.links.insert(peer);
-            self.deposed = None;
             self.requests.ask_at_once();
         } else {
             self.links.remove(&peer);

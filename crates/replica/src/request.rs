@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Index, Instant, LogId, NodeId, ReadId, ReadLevel, Term};
 
+use crate::codec::NotForwarded;
 use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
 use crate::machine::StateMachine;
 
@@ -61,7 +62,7 @@ pub(crate) struct Requests<M: StateMachine> {
     held_bytes: u64,
     /// What held commands end as, should they wait too long.
     held_for: ProposeFate,
-    /// No command is passed on before: the leader has just refused some, for a while.
+    /// No command is passed on before: the leader known here has just refused some.
     give_at: Instant,
     /// Commands sent to the leader, by batch.
     forwarded: BTreeMap<u64, Forwarded>,
@@ -153,15 +154,21 @@ impl<M: StateMachine> Requests<M> {
         }
     }
 
-    /// The leader here, or the one asked, takes no commands now.
+    /// The leader here takes no commands now.
     pub(crate) fn refused(&mut self, fate: ProposeFate) {
         self.held_for = fate;
     }
 
-    /// The leader that was asked takes no commands now, and would say so again at once.
-    pub(crate) fn pause(&mut self, now: Instant, fate: ProposeFate) {
-        self.refused(fate);
-        self.give_at = now.after(CHECK_NS);
+    /// The leader known here takes no commands, and would say so again at once.
+    pub(crate) fn pause(&mut self, now: Instant, why: NotForwarded) {
+        let soon = now.after(CHECK_NS);
+        (self.give_at, self.held_for) = match why {
+            // Not for long, one way or the other: this leader, if it stays, takes them soon.
+            NotForwarded::Transferring => (soon, ProposeFate::NoLeader),
+            NotForwarded::DiskSlow => (soon, ProposeFate::DiskSlow),
+            // Asked again it would say the same: until another leads, or it is reached anew.
+            NotForwarded::NotLeader | NotForwarded::Busy => (Instant::NEVER, ProposeFate::NoLeader),
+        };
     }
 
     /// Whether commands had better not be passed on yet.
