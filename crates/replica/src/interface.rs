@@ -213,28 +213,14 @@ pub enum ReadFate {
 /// Numbers that shape a node. Durations in nanoseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seed of the election dice.
-    pub seed: u64,
-    /// Never the same for two lives of one node's process; keeps answers to an earlier life apart.
-    pub life: u64,
-    /// How often a leader makes itself heard.
-    pub heartbeat_ns: u64,
-    /// The least silence before an election; the most is twice this.
-    pub election_ns: u64,
-    /// The age of a write under way from which the disk counts as slow: the node then takes no
-    /// commands as a leader and hands over, and does not stand for election. `u64::MAX`: never.
-    pub disk_slow_ns: u64,
-    /// How early this node asks for an election, against the others; see
-    /// [`headwater_raft::Options`].
-    pub priority: u8,
+    /// The core's. A replica is one group, which does not rest.
+    pub core: headwater_raft::Options,
     /// How long a request may wait for its outcome.
     pub request_timeout_ns: u64,
     /// The largest command.
     pub command_bytes_max: usize,
     /// Bytes proposed but not yet committed, at most; beyond it proposals are refused as busy.
     pub uncommitted_bytes_max: u64,
-    /// Leases, with their drift bound: [`headwater_raft::Options::lease_drift_ppm`].
-    pub lease_drift_ppm: Option<u32>,
     /// Queries that wait for a read, at most; beyond it they are refused as busy.
     pub queries_max: usize,
     /// Bytes of entries in one message to a peer, about.
@@ -254,16 +240,10 @@ impl Default for Options {
         const MILLISECOND: u64 = 1_000_000;
         const MIB: u64 = 1 << 20;
         Self {
-            seed: 0,
-            life: 0,
-            heartbeat_ns: 100 * MILLISECOND,
-            election_ns: 1000 * MILLISECOND,
-            disk_slow_ns: 500 * MILLISECOND,
-            priority: u8::MAX,
+            core: headwater_raft::Options::default(),
             request_timeout_ns: 7000 * MILLISECOND,
             command_bytes_max: 2 << 20,
             uncommitted_bytes_max: 64 * MIB,
-            lease_drift_ppm: None,
             queries_max: 65_536,
             message_bytes_max: 1 << 20,
             window_bytes_max: 8 * MIB,

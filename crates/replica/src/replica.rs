@@ -59,17 +59,11 @@ impl<M: StateMachine> Replica<M> {
     ///
     /// # Errors
     /// What the disk remembers contradicts itself; the text says how.
+    ///
+    /// # Panics
+    /// If `options` would let the group rest.
     pub fn new(now: Instant, options: Options, disk: Recovered<M>) -> Result<Self, String> {
-        let core_options = headwater_raft::Options {
-            seed: options.seed,
-            life: options.life,
-            heartbeat_ns: options.heartbeat_ns,
-            election_ns: options.election_ns,
-            disk_slow_ns: options.disk_slow_ns,
-            priority: options.priority,
-            lease_drift_ppm: options.lease_drift_ppm,
-            ..headwater_raft::Options::default()
-        };
+        assert!(!options.core.rests, "a replica does not rest");
         let core = headwater_raft::Recovered {
             me: disk.identity.node,
             hard: disk.hard,
@@ -80,7 +74,7 @@ impl<M: StateMachine> Replica<M> {
             commit_hint: disk.commit,
             next_write: disk.next_write,
         };
-        let raft = Raft::recover(now, core_options, core)?;
+        let raft = Raft::recover(now, options.core.clone(), core)?;
         let bodies = Bodies::new(disk.log_base, disk.entries);
         let state_bytes = disk.machine.size_bytes();
         let weight = bodies.weight(disk.base.index);

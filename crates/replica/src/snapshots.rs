@@ -223,7 +223,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// Followers that need what the log has forgotten are sent the newest snapshot.
     pub(crate) fn send_pieces(&mut self, out: &mut Vec<Output<M>>) {
-        let (now, patience_ns) = (self.now, self.options.election_ns);
+        let (now, patience_ns) = (self.now, self.options.core.election_ns);
         let links = core::mem::take(&mut self.links);
         for &peer in &links {
             if self.raft.pull(peer) != Pull::Snapshot {

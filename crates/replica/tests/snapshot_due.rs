@@ -106,7 +106,7 @@ fn a_state_that_only_grows_is_snapshot_each_time_it_doubles() {
         ..Options::default()
     };
     let mut replica = cluster_of_one(options.clone());
-    let now = Instant(2 * options.election_ns);
+    let now = Instant(2 * options.core.election_ns);
     let mut out = Vec::new();
     replica.end_turn(now, &mut out);
     settle(&mut replica, now, out);

@@ -308,7 +308,7 @@ fn a_bounded_query_needs_no_leader_when_something_so_recent_was_read_here() {
 
 #[test]
 fn a_leader_with_a_lease_answers_queries_in_their_turn() {
-    let mut node = Node::new(|options| options.lease_drift_ppm = Some(1000));
+    let mut node = Node::new(|options| options.core.lease_drift_ppm = Some(1000));
     let term = node.lead();
     node.run([from(2, durable(term, 1))]);
     let fx = node.wait(100);
@@ -751,7 +751,7 @@ fn a_command_ends_as_disk_slow_if_the_leaders_disk_hangs_and_nobody_else_could_l
 
 #[test]
 fn a_leader_whose_disk_hangs_hands_over_unasked() {
-    let mut node = Node::new(|options| options.disk_slow_ns = 40 * MS);
+    let mut node = Node::new(|options| options.core.disk_slow_ns = 40 * MS);
     let term = lead_settled(&mut node);
     let last = last(&node);
     node.run([from(3, durable(term, last))]);

@@ -286,13 +286,16 @@ fn membership(config: &NodeConfig, identity: Identity) -> Membership {
 
 fn options(config: &NodeConfig) -> Options {
     Options {
-        seed: dice::u64(),
-        life: dice::u64(),
-        heartbeat_ns: ns(config.heartbeat),
-        election_ns: ns(config.election),
-        disk_slow_ns: ns(config.disk_slow.unwrap_or(config.election / 2)),
-        priority: config.priority,
-        lease_drift_ppm: config.lease_drift_ppm,
+        core: headwater_raft::Options {
+            seed: dice::u64(),
+            life: dice::u64(),
+            heartbeat_ns: ns(config.heartbeat),
+            election_ns: ns(config.election),
+            disk_slow_ns: ns(config.disk_slow.unwrap_or(config.election / 2)),
+            priority: config.priority,
+            lease_drift_ppm: config.lease_drift_ppm,
+            ..headwater_raft::Options::default()
+        },
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,

@@ -349,11 +349,14 @@ type Opened = (Recovered<Witness>, Wal, SnapshotStore);
 
 fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options {
     Options {
-        seed,
-        life,
-        heartbeat_ns: knobs.heartbeat_ns,
-        election_ns: knobs.election_ns,
-        disk_slow_ns: knobs.election_ns / 2,
+        core: headwater_raft::Options {
+            seed,
+            life,
+            heartbeat_ns: knobs.heartbeat_ns,
+            election_ns: knobs.election_ns,
+            disk_slow_ns: knobs.election_ns / 2,
+            ..headwater_raft::Options::default()
+        },
         request_timeout_ns: knobs.request_timeout_ns,
         message_bytes_max: knobs.message_bytes_max,
         window_bytes_max: knobs.window_bytes_max,

@@ -268,9 +268,12 @@ impl Node {
     fn new(at: usize, setup: &Setup) -> Result<Self> {
         let me = NodeId(at as u64 + 1);
         let mut options = Options {
-            seed: setup.seed * NODES as u64 + me.0,
-            heartbeat_ns: setup.heartbeat_ms * 1_000_000,
-            election_ns: setup.election_ms * 1_000_000,
+            core: headwater_raft::Options {
+                seed: setup.seed * NODES as u64 + me.0,
+                heartbeat_ns: setup.heartbeat_ms * 1_000_000,
+                election_ns: setup.election_ms * 1_000_000,
+                ..headwater_raft::Options::default()
+            },
             ..Options::default()
         };
         // Logs are as long as those of the other contenders.
