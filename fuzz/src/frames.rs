@@ -16,33 +16,28 @@ use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Entry, EntryKind, LogOrder, message_of};
 use headwater_sim::disk::SimDisk;
 
+use crate::assert_sound;
 use crate::draw::Draw;
-use crate::memory::most_held;
+use crate::memory::Limit;
 use crate::wal_common::Ledger;
 
-/// What a node may hold beside what its inputs account for: the pretend disk, above all.
-const HELD_BYTES: u64 = 1 << 20;
-/// What it may hold for each byte of an input.
-const HELD_BYTES_PER_BYTE: u64 = 1 << 10;
-/// What decoding one frame may take beside the frame.
-const DECODED_BYTES: u64 = 1 << 10;
-/// And for each byte of it: an empty command takes four bytes on the wire and a handle here, in a
-/// list that doubles as it grows.
-const DECODED_BYTES_PER_BYTE: u64 = 32;
+/// A node holds the pretend disk, above all.
+const NODE: Limit = Limit {
+    bytes: 1 << 20,
+    bytes_per_byte: 1 << 10,
+};
+/// A frame decoded: an empty command takes four bytes on the wire and a handle here, in a list that
+/// doubles as it grows.
+const DECODED: Limit = Limit {
+    bytes: 1 << 10,
+    bytes_per_byte: 32,
+};
 
 /// Runs one input.
 pub fn run(data: &[u8]) {
     let frame = Bytes::copy_from_slice(data);
-    let (_, held) = most_held(|| message_of(&frame));
-    let most = DECODED_BYTES + DECODED_BYTES_PER_BYTE * data.len() as u64;
-    assert!(held <= most, "{held} bytes to decode {}", data.len());
-    let ((), held) = most_held(|| walk(data));
-    let most = HELD_BYTES + HELD_BYTES_PER_BYTE * data.len() as u64;
-    assert!(
-        held <= most,
-        "{held} bytes held, for {} of input",
-        data.len()
-    );
+    DECODED.hold(data.len(), || message_of(&frame));
+    NODE.hold(data.len(), || walk(data));
 }
 
 fn walk(data: &[u8]) {
@@ -50,11 +45,7 @@ fn walk(data: &[u8]) {
     let mut node = Node::start(&mut draw);
     while !draw.is_done() && !node.is_halted {
         node.event(&mut draw);
-        if !node.is_halted {
-            let raft = node.replica.raft();
-            let audit = raft.audit().and_then(|()| raft.audit_log());
-            audit.expect("a node that has not halted is sound");
-        }
+        assert_sound(node.replica.raft());
     }
 }
 

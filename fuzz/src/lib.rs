@@ -24,3 +24,11 @@ pub mod step;
 )]
 #[path = "../../crates/replica/tests/wal_common/mod.rs"]
 mod wal_common;
+
+/// A node that has not halted breaks no invariant.
+fn assert_sound(raft: &headwater_raft::Raft) {
+    if !raft.is_halted() {
+        let audit = raft.audit().and_then(|()| raft.audit_log());
+        audit.expect("a node that has not halted is sound");
+    }
+}

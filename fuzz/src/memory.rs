@@ -58,14 +58,37 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What `work` gives, and the most bytes that this thread held meanwhile beyond those before.
-pub fn most_held<T>(work: impl FnOnce() -> T) -> (T, u64) {
+/// What the work on an input may hold at most.
+pub struct Limit {
+    /// Beside what the input accounts for.
+    pub bytes: u64,
+    /// For each byte of the input.
+    pub bytes_per_byte: u64,
+}
+
+impl Limit {
+    /// Does `work`, which an input of so many bytes causes.
+    ///
+    /// # Panics
+    /// If it holds more.
+    pub fn hold<T>(&self, input_bytes: usize, work: impl FnOnce() -> T) {
+        let held = most_held(work);
+        let most = self.bytes + self.bytes_per_byte * input_bytes as u64;
+        assert!(
+            held <= most,
+            "{held} bytes held, for {input_bytes} of input"
+        );
+    }
+}
+
+/// The most bytes that this thread holds during `work`, beyond those before.
+fn most_held<T>(work: impl FnOnce() -> T) -> u64 {
     let before = HELD.with(|held| {
         let (now, _) = held.get();
         held.set((now, now));
         now
     });
-    let result = work();
+    work();
     let (_, most) = HELD.with(Cell::get);
-    (result, (most - before).unsigned_abs())
+    (most - before).unsigned_abs()
 }

@@ -9,14 +9,16 @@ use headwater_raft::{
     Pull, Raft, ReadId, Recovered, Term, WriteId,
 };
 
+use crate::assert_sound;
 use crate::draw::Draw;
-use crate::memory::most_held;
+use crate::memory::Limit;
 
-/// What a core may hold beside what its inputs account for.
-const HELD_BYTES: u64 = 32 << 10;
-/// What it may hold for each byte of an input: a read takes one byte here, and once the term's first
-/// entry is committed a heartbeat to each peer and an answer, all effects of one step.
-const HELD_BYTES_PER_BYTE: u64 = 4 << 10;
+/// A read takes one byte here, and once the term's first entry is committed a heartbeat to each
+/// peer and an answer, all effects of one step.
+const CORE: Limit = Limit {
+    bytes: 32 << 10,
+    bytes_per_byte: 4 << 10,
+};
 /// The effects of one step, beside those that earlier inputs wait for.
 const EFFECTS: usize = 64;
 /// The effects that one earlier input can wait for: a heartbeat to each peer, and an answer.
@@ -24,13 +26,7 @@ const EFFECTS_PER_INPUT: usize = 6;
 
 /// Runs one input.
 pub fn run(data: &[u8]) {
-    let ((), held) = most_held(|| walk(data));
-    let most = HELD_BYTES + HELD_BYTES_PER_BYTE * data.len() as u64;
-    assert!(
-        held <= most,
-        "{held} bytes held, for {} of input",
-        data.len()
-    );
+    CORE.hold(data.len(), || walk(data));
 }
 
 fn walk(data: &[u8]) {
@@ -51,10 +47,7 @@ fn walk(data: &[u8]) {
             effects.len()
         );
         effects.iter().for_each(|effect| node.note(effect));
-        if !node.raft.is_halted() {
-            let audit = node.raft.audit().and_then(|()| node.raft.audit_log());
-            audit.expect("a node that has not halted is sound");
-        }
+        assert_sound(&node.raft);
     }
 }
 
