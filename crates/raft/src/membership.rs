@@ -110,15 +110,6 @@ impl Membership {
     }
 }
 
-/// How the leader finds out whether a joining learner keeps up: in rounds, each of which carries
-/// what the log held when it began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CatchUp {
-    goal: Index,
-    since: Instant,
-    is_ready: bool,
-}
-
 impl Raft {
     /// Changes who takes part. Returns the identity of the entry that begins the change; its
     /// fate is that of any entry, and once it is committed the rest follows by itself, under this
@@ -250,8 +241,11 @@ impl Raft {
                 let unknown = || Progress::unknown(last, now);
                 leadership.peers.entry(id).or_insert_with(unknown);
             }
-            let joins = |id: &NodeId| config.joining().contains(id);
-            leadership.catching_up.retain(|id, _| joins(id));
+            for (id, progress) in &mut leadership.peers {
+                if !config.joining().contains(id) {
+                    progress.stop_catching_up();
+                }
+            }
         }
         fx.push(Effect::Config {
             config: config.clone(),
@@ -295,8 +289,11 @@ impl Raft {
     fn improved_config(&self) -> Option<Config> {
         let leadership = self.role.leadership()?;
         let current = self.config();
-        let is_ready = |(id, state): (&NodeId, &CatchUp)| state.is_ready.then_some(*id);
-        let ready: Vec<NodeId> = leadership.catching_up.iter().filter_map(is_ready).collect();
+        let ready = leadership
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.has_caught_up());
+        let ready: Vec<NodeId> = ready.map(|(&id, _)| id).collect();
         // Asked at every commit, and nearly always there is nothing to do.
         let is_new =
             |id| current.disk_of(id).is_none() && self.membership.disk_here(self.me, id).is_some();
@@ -336,32 +333,17 @@ impl Raft {
         self.follow(term, None, fx);
     }
 
-    /// Leader: `from`, if it is joining, holds more than before. A round ends when it holds what
-    /// the log held when the round began; it has caught up when a round was shorter than an
-    /// election timeout, for then it would not hold up commitment for longer than an election does.
+    /// Leader: `from` holds more than before; if it is joining, it may have caught up.
     pub(crate) fn on_caught_up(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
+        if !self.config().joining().contains(&from) {
+            return;
+        }
         let (now, patience_ns) = (self.now, self.options.election_ns);
-        let goal = self.log.last_id().index;
-        let Some(leadership) = self.role.leadership_mut() else {
-            return;
-        };
-        if !self.membership.current().joining().contains(&from) {
-            return;
+        let last = self.log.last_id().index;
+        if let Some(progress) = self.progress_mut(from) {
+            progress.catch_up(last, now, patience_ns);
+            self.advance_membership(fx);
         }
-        let matched = leadership.peers[&from].matched();
-        let first = CatchUp {
-            goal,
-            since: now,
-            is_ready: false,
-        };
-        let round = leadership.catching_up.entry(from).or_insert(first);
-        if matched >= round.goal {
-            // Whoever holds everything there is has caught up, however long it took.
-            let was_short = now.since(round.since) < patience_ns;
-            round.is_ready |= was_short || matched >= goal;
-            (round.goal, round.since) = (goal, now);
-        }
-        self.advance_membership(fx);
     }
 
     /// Leader: lets go of nodes that are no members any more, once they know it or are gone.

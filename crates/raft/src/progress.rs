@@ -2,7 +2,8 @@
 //! Never guesses `matched`: only the follower's durable answers move it (rule R9).
 //!
 //! # Source
-//! Raft paper, Figure 2, volatile state on leaders; dissertation §10.2.2 (pipelining).
+//! Raft paper, Figure 2, volatile state on leaders; dissertation §10.2.2 (pipelining), §4.2.1
+//! (rounds that tell whether a new server has caught up).
 
 use alloc::collections::VecDeque;
 
@@ -29,6 +30,17 @@ pub(crate) struct Progress {
     commit_sent: Index,
     /// How the follower's disk keeps up, as it says itself.
     disk: Pace,
+    /// Of a learner that is joining: whether it keeps up.
+    catch_up: Option<CatchUp>,
+}
+
+/// How the leader finds out whether a joining learner keeps up: in rounds, each of which carries
+/// what the log held when it began.
+#[derive(Clone, Copy, Debug)]
+struct CatchUp {
+    goal: Index,
+    since: Instant,
+    is_ready: bool,
 }
 
 /// How appends flow.
@@ -57,6 +69,7 @@ impl Progress {
             promised_since: None,
             commit_sent: Index(0),
             disk: Pace::Quick,
+            catch_up: None,
         }
     }
 
@@ -179,6 +192,34 @@ impl Progress {
                 }
             }
         }
+    }
+
+    /// The follower, which is joining, holds more than before of a log that ends at `last`. A round
+    /// ends when it holds what the log held when the round began; it has caught up when a round was
+    /// shorter than an election timeout, for then it would not hold up commitment for longer than
+    /// an election does.
+    pub(crate) fn catch_up(&mut self, last: Index, now: Instant, patience_ns: u64) {
+        let round = self.catch_up.get_or_insert(CatchUp {
+            goal: last,
+            since: now,
+            is_ready: false,
+        });
+        if self.matched >= round.goal {
+            // Whoever holds everything there is has caught up, however long it took.
+            let was_short = now.since(round.since) < patience_ns;
+            round.is_ready |= was_short || self.matched >= last;
+            (round.goal, round.since) = (last, now);
+        }
+    }
+
+    /// Whether the follower is joining and has caught up.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.catch_up.is_some_and(|round| round.is_ready)
+    }
+
+    /// The follower is not joining, or no more.
+    pub(crate) fn stop_catching_up(&mut self) {
+        self.catch_up = None;
     }
 
     /// The follower does not hold `prev`; `retry` is where to try next. Answers to appends that

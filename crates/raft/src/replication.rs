@@ -69,7 +69,6 @@ impl Raft {
         self.role = Role::Leader(Leadership {
             peers,
             reads: LeaderReads::default(),
-            catching_up: BTreeMap::new(),
             lease: Lease::default(),
             first: last.index.next(),
             beat_at: self.now,

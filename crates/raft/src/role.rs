@@ -9,7 +9,6 @@ use alloc::collections::BTreeMap;
 use crate::configuration::Config;
 use crate::effect::RoleName;
 use crate::lease::Lease;
-use crate::membership::CatchUp;
 use crate::progress::Progress;
 use crate::quorum::quorum_reaches;
 use crate::read::LeaderReads;
@@ -77,8 +76,6 @@ impl Tally {
 pub(crate) struct Leadership {
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     pub(crate) reads: LeaderReads,
-    /// Learners on their way to a vote.
-    pub(crate) catching_up: BTreeMap<NodeId, CatchUp>,
     pub(crate) lease: Lease,
     /// The term's first entry: reads wait until it is committed.
     pub(crate) first: Index,
