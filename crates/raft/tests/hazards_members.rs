@@ -59,6 +59,26 @@ fn a_wiped_member_that_was_removed_and_added_again_is_taken_in() {
 }
 
 #[test]
+fn a_learner_that_comes_back_with_another_disk_has_not_caught_up() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    let voters = Config::of_voters(nodes(&[1, 2, 3]));
+    solo.change(&voters.clone().with_joining(nodes(&[4])))
+        .expect("allowed");
+    commit_all(&mut solo, &[2, 3]);
+    // It catches up while the entry that names its disk is not committed: no change can begin.
+    meet(&mut solo, 4, 4);
+    solo.holds_all(4);
+    assert_eq!(solo.raft.config().joining(), nodes(&[4]));
+    // That disk is lost, and another is in its place.
+    let peer = n(4);
+    solo.step(Input::Link { peer, up: false });
+    meet(&mut solo, 4, 44);
+    commit_all(&mut solo, &[2, 3]);
+    assert_eq!(solo.raft.config().voters(), voters.voters());
+}
+
+#[test]
 fn a_node_added_again_at_once_starts_from_nothing() {
     let mut solo = Solo::leading(3, 1, &[]);
     commit_all(&mut solo, &[2, 3]);
