@@ -8,6 +8,7 @@ use headwater_raft::RoleName;
 
 use crate::check::Violation;
 use crate::check::history::Want;
+use crate::dice::Dice;
 use crate::node::{Crash, Slow};
 use crate::plan::{Fault, Mark, Place, When, Whom};
 use crate::schedule::Event;
@@ -63,8 +64,11 @@ impl World {
         }
         self.stats.faults += 1;
         let now = self.schedule.now();
-        let fault = self.plan.faults[fault].fault.clone();
-        self.trace.note(now, marked, || format!("FAULT {fault:?}"));
+        let planned = &self.plan.faults[fault];
+        // Its own line is a fault's name: what it does hangs on no other.
+        let mut dice = Dice::of(self.plan.seed, &planned.to_string(), &[]);
+        let fault = planned.fault.clone();
+        self.trace.note(now, marked, || format!("FAULT {fault}"));
         match fault {
             Fault::Crash {
                 whom,
@@ -72,10 +76,10 @@ impl World {
                 place,
                 down_ns,
             } => {
-                let crash = Crash { power, down_ns };
+                let crash = Crash::new(power, down_ns, &mut dice);
                 return self.strike_crash(self.whom(whom, marked), crash, place);
             }
-            Fault::Blackout { down_ns } => return self.strike_all(down_ns),
+            Fault::Blackout { down_ns } => return self.strike_all(down_ns, &mut dice),
             Fault::Pause { whom, for_ns } => {
                 let node = self.whom(whom, marked);
                 self.nodes[node].paused_until = now + for_ns;
@@ -94,7 +98,7 @@ impl World {
                 for_ns,
                 resets,
             } => {
-                let cut = self.directions(|from, to| (side >> from ^ side >> to) & 1 == 1);
+                let cut = self.directions(|from, to| side.has(from) != side.has(to));
                 self.part(cut, for_ns, resets);
             }
             Fault::Isolate {
@@ -110,11 +114,11 @@ impl World {
                 self.part(cut, for_ns, resets);
             }
             Fault::SyncFails { whom, nth, down_ns } => {
-                self.strike_sync(self.whom(whom, marked), nth, down_ns);
+                self.strike_sync(self.whom(whom, marked), (nth, dice), down_ns);
             }
             Fault::Reset { a, b } => {
                 if a != b {
-                    let tells = [self.dice.chance(3, 4), self.dice.chance(3, 4)];
+                    let tells = [dice.chance(3, 4), dice.chance(3, 4)];
                     let pair = (a.min(b), a.max(b));
                     self.network.close(&mut self.schedule, pair, tells);
                 }
@@ -142,17 +146,15 @@ impl World {
         }
     }
 
-    fn strike_all(&mut self, down_ns: u64) -> Result<(), Violation> {
+    fn strike_all(&mut self, down_ns: u64, dice: &mut Dice) -> Result<(), Violation> {
         for node in 0..self.nodes.len() {
-            let down_ns = 1 + self.dice.below(down_ns);
-            let power = true;
-            self.crash(node, Crash { power, down_ns })?;
+            let down_ns = dice.between(1, down_ns);
+            self.crash(node, Crash::new(true, down_ns, dice))?;
         }
         Ok(())
     }
 
-    fn strike_sync(&mut self, node: usize, nth: u64, down_ns: u64) {
-        let dice = self.dice.fork();
+    fn strike_sync(&mut self, node: usize, (nth, dice): (u64, Dice), down_ns: u64) {
         let struck = &mut self.nodes[node];
         if struck.live.is_some() {
             struck.disk.fail_sync(nth, dice);
@@ -216,7 +218,7 @@ impl World {
         // A hop there and back with a write at each end; entries and chunks may go one by one.
         let hop_ns = 4 * (knobs.heartbeat_ns / 3 + knobs.disk_ns + knobs.disk_spread_ns);
         let state = self.cluster.content_bytes();
-        let steps = self.cluster.commit().0 + state / knobs.chunk_bytes as u64;
+        let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
         40 * knobs.election_ns + 4 * knobs.request_timeout_ns + steps * hop_ns
     }
 

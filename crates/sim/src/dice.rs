@@ -1,4 +1,5 @@
-//! The dice: all chance in a simulated world comes from one seed.
+//! The dice: all chance in a simulated world comes from one seed, for each concern by itself, so
+//! that a fault taken out of a plan leaves the rest of its world as it was.
 //! Never asks the machine it runs on for anything.
 //!
 //! # Source
@@ -30,8 +31,38 @@ impl Dice {
         self.below(of) < number
     }
 
-    /// Other dice, whose throws do not depend on how often these are thrown from now on.
-    pub fn fork(&mut self) -> Self {
-        Self(self.next())
+    /// The dice for one concern of a world: its name, and numbers that tell it from its like.
+    /// No other concern's throws change theirs.
+    pub fn of(seed: u64, concern: &str, numbers: &[u64]) -> Self {
+        let mut dice = Self(seed);
+        for byte in concern.bytes() {
+            dice.0 = dice.next() ^ u64::from(byte);
+        }
+        for number in numbers {
+            dice.0 = dice.next() ^ number;
+        }
+        Self(dice.next())
+    }
+
+    /// A number in `low..=high`.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    /// One of a few.
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// One of a few, each as often as its weight says; the last if none has any.
+    pub fn pick_weighted<'a, T>(&mut self, of: &'a [T], weight: impl Fn(&T) -> u64) -> &'a T {
+        let all = of.iter().map(&weight).sum::<u64>();
+        let mut thrown = self.below(all.max(1));
+        let found = of.iter().find(|one| {
+            let is_it = thrown < weight(one);
+            thrown = thrown.saturating_sub(weight(one));
+            is_it
+        });
+        found.unwrap_or(&of[of.len() - 1])
     }
 }

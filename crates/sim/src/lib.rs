@@ -2,7 +2,10 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`plan`] | what a seed means: knobs and faults, as data |
+//! | [`plan`] | one world as data: the sizes of things and what goes wrong |
+//! | [`knobs`], [`fault`] | the two halves of a plan |
+//! | [`recipe`] | a plan file: what seeds may draw |
+//! | [`text`] | how plans are written |
 //! | [`dice`] | all chance, from one seed |
 //! | `world` | nodes, network and clients, one queue of events |
 //! | `schedule` | that queue |
@@ -22,13 +25,17 @@ mod chaos;
 mod check;
 pub mod dice;
 pub mod disk;
+pub mod fault;
 mod image;
+pub mod knobs;
 mod network;
 mod node;
 pub mod plan;
+pub mod recipe;
 pub mod run;
 mod schedule;
 mod storage;
+pub mod text;
 pub mod trace;
 mod witness;
 mod workload;

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     for seed in arguments.first..arguments.end {
         let plan = Plan::draw(seed);
         if arguments.plan {
-            println!("{plan:#?}");
+            print!("{plan}");
         }
         let report = run(plan, verbosity);
         stats.add(&report.stats);

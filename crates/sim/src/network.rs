@@ -24,13 +24,14 @@ struct Pair {
 }
 
 /// One direction between two nodes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Lane {
     /// How many partitions block it.
     blocked: u32,
     /// When the last frame in order arrives.
     last_at: u64,
     held: Vec<(u64, Bytes)>,
+    dice: Dice,
 }
 
 /// All connections.
@@ -38,7 +39,6 @@ pub(crate) struct Network {
     nodes: usize,
     pairs: Vec<Pair>,
     lanes: Vec<Lane>,
-    dice: Dice,
     delay_ns: u64,
     delay_spread_ns: u64,
     loss: u64,
@@ -49,13 +49,22 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(knobs: &Knobs, dice: Dice) -> Self {
-        let nodes = knobs.nodes;
+    pub(crate) fn new(seed: u64, knobs: &Knobs) -> Self {
+        let nodes = knobs.nodes as usize;
+        let lanes = (0..nodes * nodes).map(|lane| Lane {
+            blocked: 0,
+            last_at: 0,
+            held: Vec::new(),
+            dice: Dice::of(
+                seed,
+                "lane",
+                &[(lane / nodes) as u64, (lane % nodes) as u64],
+            ),
+        });
         Self {
             nodes,
             pairs: vec![Pair::default(); nodes * nodes],
-            lanes: vec![Lane::default(); nodes * nodes],
-            dice,
+            lanes: lanes.collect(),
             delay_ns: knobs.delay_ns,
             delay_spread_ns: knobs.delay_spread_ns,
             loss: knobs.loss,
@@ -82,8 +91,13 @@ impl Network {
         &mut self.lanes[from * self.nodes + to]
     }
 
-    fn delay(&mut self) -> u64 {
-        self.delay_ns + self.dice.below(self.delay_spread_ns + 1)
+    fn delay(&mut self, from: usize, to: usize) -> u64 {
+        let (least, spread) = (self.delay_ns, self.delay_spread_ns);
+        least + self.lane(from, to).dice.below(spread + 1)
+    }
+
+    fn chance(&mut self, (from, to): (usize, usize), of_1000: u64) -> bool {
+        self.lane(from, to).dice.chance(of_1000, 1000)
     }
 
     /// Sends a frame over the connection that the sender knows as `epoch`.
@@ -104,12 +118,13 @@ impl Network {
             }
             return;
         }
-        if self.dice.chance(self.loss, 1000) {
+        if self.chance((from, to), self.loss) {
             return;
         }
         let loose = frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS);
-        if loose && self.dice.chance(self.double, 1000) {
-            let after = self.delay() + self.delay() * self.dice.below(4);
+        if loose && self.chance((from, to), self.double) {
+            let times = self.lane(from, to).dice.below(4);
+            let after = self.delay(from, to) + self.delay(from, to) * times;
             let frame = frame.clone();
             schedule.after(
                 after,
@@ -121,7 +136,7 @@ impl Network {
                 },
             );
         }
-        let overtaken = loose && self.dice.chance(self.shuffle, 1000);
+        let overtaken = loose && self.chance((from, to), self.shuffle);
         self.deliver(schedule, (from, to), epoch, frame, overtaken);
     }
 
@@ -133,9 +148,10 @@ impl Network {
         frame: Bytes,
         overtaken: bool,
     ) {
-        let mut at = schedule.now() + self.delay();
+        let mut at = schedule.now() + self.delay(from, to);
         if overtaken {
-            at += self.delay() * (1 + self.dice.below(8));
+            let times = self.lane(from, to).dice.between(1, 8);
+            at += self.delay(from, to) * times;
         } else {
             let lane = self.lane(from, to);
             at = at.max(lane.last_at + 1);
@@ -153,23 +169,23 @@ impl Network {
     }
 
     /// Whether a frame of another connection than the present one is taken in nevertheless.
-    pub(crate) fn outlives(&mut self, frame: &Bytes) -> bool {
+    pub(crate) fn outlives(&mut self, lane: (usize, usize), frame: &Bytes) -> bool {
         frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS)
-            && self.dice.chance(self.outlive, 1000)
+            && self.chance(lane, self.outlive)
     }
 
     /// Tries to connect two nodes; if they are down or cannot hear each other, again later.
     pub(crate) fn connect(&mut self, schedule: &mut Schedule, (a, b): (usize, usize), alive: bool) {
         let blocked = self.lane(a, b).blocked + self.lane(b, a).blocked > 0;
         let now = schedule.now();
-        let (at_a, at_b) = (now + self.delay(), now + self.delay());
+        let (at_a, at_b) = (now + self.delay(b, a), now + self.delay(a, b));
         let pair = self.pair(a, b);
         if pair.open {
             pair.trying = false;
             return;
         }
         if !alive || blocked {
-            let after = MS * 5 + self.dice.below(40 * MS);
+            let after = MS * 5 + self.lane(a, b).dice.below(40 * MS);
             return schedule.after(after, Event::Connect { a, b });
         }
         pair.trying = false;
@@ -207,7 +223,7 @@ impl Network {
         if was_open {
             for (node, peer, tell) in [(a, b, tells[0]), (b, a, tells[1])] {
                 if tell {
-                    let after = self.delay();
+                    let after = self.delay(peer, node);
                     schedule.after(
                         after,
                         Event::Link {
@@ -221,7 +237,7 @@ impl Network {
             }
         }
         if !trying {
-            let after = self.delay() + self.dice.below(20 * MS);
+            let after = self.delay(a, b) + self.lane(a, b).dice.below(20 * MS);
             schedule.after(after, Event::Connect { a, b });
         }
     }

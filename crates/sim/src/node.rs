@@ -15,6 +15,7 @@ use headwater_replica::snapshot_file::{FileOrder, SnapshotStore};
 use headwater_replica::wal::Wal;
 
 use crate::check::{Violation, ensure};
+use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
 use crate::witness::Witness;
@@ -33,6 +34,10 @@ pub(crate) struct Node {
     /// The newest snapshot said to be durable.
     pub(crate) snapshot: LogId,
     pub(crate) clock: Clock,
+    /// How long its turns take.
+    pub(crate) turn_dice: Dice,
+    /// How long its disk takes.
+    pub(crate) disk_dice: Dice,
     pub(crate) paused_until: u64,
     pub(crate) slow: Slow,
     /// What kind of crash comes when the disk gives out.
@@ -76,6 +81,18 @@ pub(crate) struct Live {
 pub(crate) struct Crash {
     pub(crate) power: bool,
     pub(crate) down_ns: u64,
+    /// The seed of all that chance decides about it.
+    pub(crate) chance: u64,
+}
+
+impl Crash {
+    pub(crate) fn new(power: bool, down_ns: u64, dice: &mut Dice) -> Self {
+        Self {
+            power,
+            down_ns,
+            chance: dice.next(),
+        }
+    }
 }
 
 /// A disk that takes longer.
@@ -93,6 +110,13 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    fn draw(dice: &mut Dice, drift: u64) -> Self {
+        Self {
+            rate: 1000 - drift + dice.below(2 * drift + 1),
+            offset: dice.below(1 << 40),
+        }
+    }
+
     /// What the clock shows at a time of the world.
     pub(crate) fn at(&self, now: u64) -> headwater_raft::Instant {
         headwater_raft::Instant(now * self.rate / 1000 + self.offset)
@@ -136,16 +160,19 @@ impl Live {
 }
 
 impl Node {
-    pub(crate) fn new(id: NodeId, clock: Clock) -> Self {
+    pub(crate) fn new(seed: u64, at: usize, drift: u64) -> Self {
+        let dice = |concern| Dice::of(seed, concern, &[at as u64]);
         Self {
-            id,
+            id: NodeId(at as u64 + 1),
             disk: SimDisk::new(),
             life: 0,
             live: None,
             durable: LogImage::default(),
             issued: VecDeque::new(),
             snapshot: LogId::default(),
-            clock,
+            clock: Clock::draw(&mut dice("clock"), drift),
+            turn_dice: dice("turns"),
+            disk_dice: dice("disk"),
             paused_until: 0,
             slow: Slow::default(),
             armed: None,

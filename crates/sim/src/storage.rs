@@ -14,6 +14,7 @@ use headwater_replica::snapshot_file::{FileDone, SnapshotStore};
 use headwater_replica::wal::{Wal, WalOptions};
 
 use crate::check::{Violation, ensure};
+use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
@@ -26,7 +27,8 @@ const CLUSTER: u64 = 7;
 impl World {
     fn disk_ns(&mut self, node: usize) -> u64 {
         let knobs = &self.plan.knobs;
-        let ns = knobs.disk_ns + self.dice.below(knobs.disk_spread_ns + 1);
+        let spread_ns = self.nodes[node].disk_dice.below(knobs.disk_spread_ns + 1);
+        let ns = knobs.disk_ns + spread_ns;
         let slow = self.nodes[node].slow;
         if slow.until > self.schedule.now() {
             ns * slow.factor
@@ -190,16 +192,14 @@ impl World {
         {
             // A process that saw a sync fail ends; its page cache says what the disk does not hold.
             self.stats.failed_syncs += 1;
-            let power = false;
-            return self.crash(at, Crash { power, down_ns });
+            let crash = Crash::new(false, down_ns, &mut node.disk_dice);
+            return self.crash(at, crash);
         }
         ensure(node.disk.is_down(), "disk", || {
             format!("n{}: {error} on a healthy disk", at + 1)
         })?;
-        let crash = node.armed.take().unwrap_or(Crash {
-            power: true,
-            down_ns: MS,
-        });
+        let crash = node.armed.take();
+        let crash = crash.unwrap_or_else(|| Crash::new(true, MS, &mut node.disk_dice));
         self.crash(at, crash)
     }
 
@@ -210,13 +210,14 @@ impl World {
         let Some(mut live) = node.live.take() else {
             return Ok(());
         };
-        let files_first = self.dice.chance(1, 2);
+        let mut dice = Dice(crash.chance);
+        let files_first = dice.chance(1, 2);
         for files in [files_first, !files_first] {
             if node.disk.is_down() {
                 break;
             }
             node.disk.restart();
-            node.disk.crash_after(1 + self.dice.below(12));
+            node.disk.crash_after(dice.between(1, 12));
             if files && live.file_busy {
                 if let Some(order) = live.file_queue.pop_front() {
                     // Whatever it was, nobody is told.
@@ -229,7 +230,7 @@ impl World {
             }
         }
         if crash.power {
-            node.disk.power_cut(&mut self.dice);
+            node.disk.power_cut(&mut dice);
         } else {
             node.disk.kill();
         }
@@ -286,7 +287,8 @@ impl World {
         self.trace.note(now, Some(at), || {
             format!("starts: {:?} snapshot {}", found.hard, found.base)
         });
-        let options = replica_options(&self.plan.knobs, node.life, self.dice.next());
+        let seed = Dice::of(self.plan.seed, "election", &[at as u64, node.life]).next();
+        let options = replica_options(&self.plan.knobs, node.life, seed);
         let mut image = node.durable.clone();
         let replica = Replica::new(node.clock.at(now), options, found)
             .map_err(|why| Violation::new("recovery", why))?;
@@ -308,22 +310,22 @@ impl World {
     /// Opens a node's disk; nothing if it dies once more in the middle of that.
     fn open(&mut self, at: usize) -> Result<Option<Opened>, Violation> {
         let knobs = &self.plan.knobs;
-        let broken = self.calm_at.is_none() && self.dice.chance(knobs.broken_starts, 1000);
         let voters = (1..=self.nodes.len() as u64).map(NodeId);
         let node = &mut self.nodes[at];
         node.life += 1;
         node.disk.restart();
-        if broken {
-            node.disk.crash_after(1 + self.dice.below(30));
+        let mut dice = Dice::of(self.plan.seed, "start", &[at as u64, node.life]);
+        if self.calm_at.is_none() && dice.chance(knobs.broken_starts, 1000) {
+            node.disk.crash_after(dice.between(1, 30));
         }
         let expect = Expect {
             cluster: CLUSTER,
             node: node.id,
-            fresh_incarnation: u128::from(self.dice.next()) << 64 | u128::from(self.dice.next()),
+            fresh_incarnation: u128::from(dice.next()) << 64 | u128::from(dice.next()),
             first_config: Config::of_voters(voters),
         };
         let wal_options = WalOptions {
-            segment_bytes: knobs.segment_bytes << self.dice.below(2),
+            segment_bytes: knobs.segment_bytes << dice.below(2),
         };
         match recovery::open::<Witness>(&mut node.disk, &wal_options, expect) {
             Ok(opened) => {
@@ -331,8 +333,8 @@ impl World {
                 Ok(Some(opened))
             }
             Err(OpenError::Disk(_)) if node.disk.is_down() => {
-                if self.dice.chance(1, 2) {
-                    node.disk.power_cut(&mut self.dice);
+                if dice.chance(1, 2) {
+                    node.disk.power_cut(&mut dice);
                 }
                 Ok(None)
             }
@@ -358,11 +360,11 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
             ..headwater_raft::Options::default()
         },
         request_timeout_ns: knobs.request_timeout_ns,
-        message_bytes_max: knobs.message_bytes_max,
+        message_bytes_max: knobs.message_bytes_max as usize,
         window_bytes_max: knobs.window_bytes_max,
         snapshot_log_bytes: knobs.snapshot_log_bytes,
         log_keep_bytes: knobs.log_keep_bytes,
-        chunk_bytes: knobs.chunk_bytes,
+        chunk_bytes: knobs.chunk_bytes as usize,
         ..Options::default()
     }
 }

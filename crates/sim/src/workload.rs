@@ -60,18 +60,21 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(knobs: &Knobs, dice: &mut Dice) -> Self {
-        let nodes = knobs.nodes as u64;
-        let clients = (0..knobs.clients).map(|_| Client {
-            node: dice.below(nodes) as usize,
-            dice: dice.fork(),
-            known: BTreeMap::new(),
-            revision: 1,
+    pub(crate) fn new(seed: u64, knobs: &Knobs) -> Self {
+        let nodes = knobs.nodes;
+        let clients = (0..knobs.clients).map(|client| {
+            let mut dice = Dice::of(seed, "client", &[client]);
+            Client {
+                node: dice.below(nodes) as usize,
+                dice,
+                known: BTreeMap::new(),
+                revision: 1,
+            }
         });
         Self {
             clients: clients.collect(),
             waiting: BTreeMap::new(),
-            probes: vec![Probe::Write; knobs.nodes],
+            probes: vec![Probe::Write; knobs.nodes as usize],
             probing: BTreeMap::new(),
             next_value: 0,
             think_ns: knobs.think_ns,

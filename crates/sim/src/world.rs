@@ -19,7 +19,7 @@ use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure, promise};
 use crate::dice::Dice;
 use crate::network::Network;
-use crate::node::{Clock, Node};
+use crate::node::Node;
 use crate::plan::{Mark, Plan};
 use crate::schedule::{Event, Schedule};
 use crate::trace::{Stats, Trace};
@@ -38,8 +38,6 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) history: History,
     pub(crate) workload: Workload,
-    /// Dice for disks and what runs on nodes.
-    pub(crate) dice: Dice,
     pub(crate) marks: BTreeMap<Mark, u64>,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
@@ -51,26 +49,17 @@ pub(crate) struct World {
 impl World {
     /// The world as `plan` has it, before the first event.
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
-        let mut dice = Dice(plan.seed ^ 0x6a09_e667_f3bc_c908);
-        let network = Network::new(&plan.knobs, dice.fork());
-        let workload = Workload::new(&plan.knobs, &mut dice.fork());
-        let mut clocks = dice.fork();
-        let drift = plan.knobs.drift;
-        let nodes = (0..plan.knobs.nodes).map(|at| {
-            let clock = Clock {
-                rate: 1000 - drift + clocks.below(2 * drift + 1),
-                offset: clocks.below(1 << 40),
-            };
-            Node::new(NodeId(at as u64 + 1), clock)
-        });
+        let (seed, drift) = (plan.seed, plan.knobs.drift);
+        let network = Network::new(seed, &plan.knobs);
+        let workload = Workload::new(seed, &plan.knobs);
+        let nodes = (0..plan.knobs.nodes as usize).map(|at| Node::new(seed, at, drift));
         let mut world = Self {
             schedule: Schedule::default(),
             network,
             nodes: nodes.collect(),
-            cluster: Cluster::new(plan.knobs.nodes),
+            cluster: Cluster::new(plan.knobs.nodes as usize),
             history: History::default(),
             workload,
-            dice,
             marks: BTreeMap::new(),
             trace,
             stats: Stats::default(),
@@ -84,7 +73,7 @@ impl World {
 
     fn begin(&mut self) {
         for node in 0..self.nodes.len() {
-            let after = self.dice.below(20_000_000);
+            let after = Dice::of(self.plan.seed, "boot", &[node as u64]).below(20_000_000);
             self.schedule.after(after, Event::Start { node });
             for peer in 0..node {
                 self.network
@@ -161,7 +150,7 @@ impl World {
         let Some(live) = &mut self.nodes[to].live else {
             return;
         };
-        if live.links.get(&from) != Some(&epoch) && !self.network.outlives(&frame) {
+        if live.links.get(&from) != Some(&epoch) && !self.network.outlives((from, to), &frame) {
             return;
         }
         self.stats.frames += 1;
@@ -221,7 +210,7 @@ impl World {
     /// Lets a node's next turn come, unless it is coming already.
     pub(crate) fn wake(&mut self, node: usize) {
         let turn_ns = self.plan.knobs.turn_ns;
-        let after = 1000 + self.dice.below(turn_ns);
+        let after = 1000 + self.nodes[node].turn_dice.below(turn_ns);
         let life = self.nodes[node].life;
         if let Some(live) = &mut self.nodes[node].live
             && !live.turn_due
