@@ -273,13 +273,13 @@ impl Node {
                     bodies: Vec::new(),
                 }),
                 Effect::Persist(write) => {
-                    if let Some(from) = write.truncate_from {
+                    if let Some(from) = write.truncate_from() {
                         self.log.truncate((from.0 - self.base.0) as usize - 1);
                     }
-                    if write.internal {
+                    if write.is_internal() {
                         // Its content, if it is a configuration, travels in the core's headers.
                         self.log.push_back(Bytes::new());
-                    } else if let Some(entries) = write.append {
+                    } else if let Some(entries) = write.append() {
                         let surplus = self.source.len() - entries.count() as usize;
                         self.log.extend(self.source.drain(..).skip(surplus));
                     }
