@@ -285,7 +285,7 @@ impl Outcome {
             Step::Install => {
                 let base = node.arrived.take().expect("a snapshot is durable");
                 let config = config();
-                self.step(Input::Installed { base, config });
+                self.step(Input::Installed { base, config: config.into() });
             }
         }
     }
@@ -373,7 +373,7 @@ impl Outcome {
                     self.said.push(Parcel { from, to, message });
                 }
                 Effect::Persist(write) => {
-                    if write.truncate_from.is_some() {
+                    if write.truncate_from().is_some() {
                         self.told.push(Told::Truncates);
                     }
                     node.disk.enqueue(write, node.told_commit);

@@ -18,6 +18,9 @@ impl Raft {
         let Some(leadership) = self.role.leadership() else {
             return;
         };
+        if self.commit == self.log.last_id().index {
+            return;
+        }
         let own = (self.me, self.durable.index());
         let held = leadership.quorum_reaches(self.config(), own, Progress::matched);
         // An entry of an earlier term could still be overwritten although a majority holds it

@@ -8,7 +8,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::effect::{Effect, Write};
+use crate::effect::{Effect, LogChange, Write};
 use crate::message::{Message, Pace};
 use crate::raft::Raft;
 use crate::types::{Entries, Index, Instant, LogId, NodeId, Term, WriteId};
@@ -83,65 +83,50 @@ impl Raft {
     /// Issues a write of `self.hard`, whose term or vote has changed.
     pub(crate) fn persist_hard(&mut self, fx: &mut Vec<Effect>) {
         self.durable.hard = self.durable.next;
-        self.persist(self.next_write(), fx);
+        self.persist(LogChange::Same, fx);
     }
 
-    /// Issues a write of `entries`, in which the log ends now. Whatever stood from `truncate_from`
-    /// on has given way to them.
+    /// Issues a write of `entries`, in which the log ends now. `replaces`: others that stood there
+    /// have given way to them.
     pub(crate) fn persist_entries(
         &mut self,
-        truncate_from: Option<Index>,
         entries: Entries,
+        replaces: bool,
         fx: &mut Vec<Effect>,
     ) {
-        if let Some(from) = truncate_from {
-            self.durable.truncate(from);
+        if replaces {
+            self.durable.truncate(entries.first());
         }
-        let write = Write {
-            truncate_from,
-            append: Some(entries),
-            ..self.next_write()
+        let internal = false;
+        let log = LogChange::Append {
+            entries,
+            replaces,
+            internal,
         };
-        self.persist(write, fx);
+        self.persist(log, fx);
     }
 
     /// Issues a write of the one entry of this leader's own making in which the log ends now.
     pub(crate) fn persist_own(&mut self, entry: Entries, fx: &mut Vec<Effect>) {
-        let write = Write {
-            append: Some(entry),
+        let log = LogChange::Append {
+            entries: entry,
+            replaces: false,
             internal: true,
-            ..self.next_write()
         };
-        self.persist(write, fx);
+        self.persist(log, fx);
     }
 
     /// Issues a write of the log as it is now: empty, after `base`.
     pub(crate) fn persist_reset(&mut self, base: LogId, fx: &mut Vec<Effect>) {
         self.durable.truncate(base.index.next());
-        let write = Write {
-            reset: Some(base),
-            ..self.next_write()
-        };
-        self.persist(write, fx);
+        self.persist(LogChange::Reset(base), fx);
     }
 
-    /// The next write, which changes nothing yet.
-    fn next_write(&self) -> Write {
-        Write {
-            id: self.durable.next,
-            hard: self.hard,
-            reset: None,
-            truncate_from: None,
-            append: None,
-            internal: false,
-        }
-    }
-
-    fn persist(&mut self, write: Write, fx: &mut Vec<Effect>) {
-        let (id, last) = (write.id, self.log.last_id().index);
+    fn persist(&mut self, log: LogChange, fx: &mut Vec<Effect>) {
+        let (id, hard, last) = (self.durable.next, self.hard, self.log.last_id().index);
         self.durable.next = id.next();
         self.durable.pending.push_back((id, last, self.now));
-        fx.push(Effect::Persist(write));
+        fx.push(Effect::Persist(Write { id, hard, log }));
     }
 
     /// When the oldest write under way was or will be under way for too long; never without one.

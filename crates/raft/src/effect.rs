@@ -4,6 +4,7 @@
 //! # Source
 //! Rules R2, R4, R5 and R11 of ARCHITECTURE.md.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -37,8 +38,8 @@ pub enum Input {
     Installed {
         /// The last entry it covers.
         base: LogId,
-        /// The configuration as of `base`.
-        config: Config,
+        /// The configuration as of `base`; apart, so that what comes often stays small.
+        config: Box<Config>,
     },
     /// The peer at the other end of a connection that is about to come up has this disk. Only for
     /// drivers that tell disks apart (rule R13).
@@ -92,8 +93,8 @@ pub enum Effect {
     /// Another configuration is in force, or the one in force is committed. Whoever is not in it
     /// any more needs no connection once it is committed.
     Config {
-        /// The configuration in force.
-        config: Config,
+        /// The configuration in force; apart, so that what comes often stays small.
+        config: Box<Config>,
         /// Whether it is committed; before, it can still give way to the one before it.
         committed: bool,
     },
@@ -128,23 +129,62 @@ pub enum Effect {
     },
 }
 
-/// One durable change: all of it or nothing, in the order of the fields.
+/// One durable change: all of it or nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Write {
     /// Its place in the queue of writes.
     pub id: WriteId,
     /// Term and vote in force with this write.
     pub hard: HardState,
-    /// The log starts anew, empty, after this entry of an installed snapshot.
-    pub reset: Option<LogId>,
-    /// Entries from this index on are void.
-    pub truncate_from: Option<Index>,
-    /// New entries. Their bodies are those of the call that caused this effect: the tail of the
-    /// message received, or of the batch proposed; or none, see `internal`.
-    pub append: Option<Entries>,
-    /// The one entry in `append` is of the leader's own making: the configuration in it, or, if it
-    /// has none, the empty first entry of its term.
-    pub internal: bool,
+    /// What becomes of the log.
+    pub log: LogChange,
+}
+
+/// What a write does to the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogChange {
+    /// Nothing: term or vote change.
+    Same,
+    /// It starts anew, empty, after this entry of an installed snapshot.
+    Reset(LogId),
+    /// It ends with these entries.
+    Append {
+        /// Their bodies are those of the call that caused this effect: the tail of the message
+        /// received, or of the batch proposed; or none, see `internal`.
+        entries: Entries,
+        /// Whatever stood from the first of them on is void.
+        replaces: bool,
+        /// The one entry is of the leader's own making: the configuration in it, or, if it has
+        /// none, the empty first entry of its term.
+        internal: bool,
+    },
+}
+
+impl Write {
+    /// The new entries, if there are any.
+    pub fn append(&self) -> Option<&Entries> {
+        match &self.log {
+            LogChange::Append { entries, .. } => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// Entries from this index on are void, before the new ones are appended.
+    pub fn truncate_from(&self) -> Option<Index> {
+        match &self.log {
+            LogChange::Append {
+                entries,
+                replaces: true,
+                ..
+            } => Some(entries.first()),
+            _ => None,
+        }
+    }
+
+    /// Whether the new entry is of the leader's own making.
+    pub fn is_internal(&self) -> bool {
+        matches!(self.log, LogChange::Append { internal: true, .. })
+    }
 }
 
 /// The four roles by name.

@@ -216,7 +216,7 @@ pub mod types;
 pub use config::Options;
 pub use configuration::Config;
 pub use effect::{
-    Effect, Input, NotChanged, NotTaken, Pull, ReadLevel, ReadLost, Recovered, RoleName,
+    Effect, Input, LogChange, NotChanged, NotTaken, Pull, ReadLevel, ReadLost, Recovered, RoleName,
     TransferFailed, TransferRefused, Write,
 };
 pub use message::{AppendResult, Message, Pace};

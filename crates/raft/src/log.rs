@@ -53,8 +53,14 @@ impl TermLog {
         if index < self.base.index || index > self.last {
             return None;
         }
-        let run = self.runs.partition_point(|&(first, _)| first <= index);
-        Some(self.runs[run - 1].1)
+        // Nearly always it is the last run that is asked about.
+        match self.runs.last() {
+            Some(&(first, term)) if first <= index => Some(term),
+            _ => {
+                let run = self.runs.partition_point(|&(first, _)| first <= index);
+                Some(self.runs[run - 1].1)
+            }
+        }
     }
 
     /// Whether this very entry is here.

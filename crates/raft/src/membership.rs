@@ -12,6 +12,7 @@
 //! new servers), §4.2.2 (removing the leader), §4.3 (joint consensus); Ongaro, raft-dev 2015 (no
 //! change before an entry of the own term is committed); rules R8 and R13.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -64,9 +65,9 @@ impl Membership {
     }
 
     /// The configurations among the entries `first..=last`.
-    fn between(&self, first: Index, last: Index) -> Vec<(Index, Config)> {
-        let inside = |(at, _): &&(Index, Config)| *at >= first && *at <= last;
-        self.entries.iter().filter(inside).cloned().collect()
+    fn between(&self, first: Index, last: Index) -> impl Iterator<Item = &(Index, Config)> {
+        let inside = move |(at, _): &&(Index, Config)| *at >= first && *at <= last;
+        self.entries.iter().filter(inside)
     }
 
     fn append(&mut self, entries: &Entries) {
@@ -248,7 +249,7 @@ impl Raft {
             }
         }
         fx.push(Effect::Config {
-            config: config.clone(),
+            config: Box::new(config.clone()),
             committed: self.membership.position() <= self.commit,
         });
     }
@@ -258,7 +259,7 @@ impl Raft {
     pub(crate) fn tell_config_committed(&self, before: Index, fx: &mut Vec<Effect>) {
         let at = self.membership.position();
         if at > before && at <= self.commit {
-            let config = self.membership.current().clone();
+            let config = Box::new(self.membership.current().clone());
             let committed = true;
             fx.push(Effect::Config { config, committed });
         }
@@ -429,7 +430,8 @@ impl Raft {
     /// If the log does not hold them.
     pub fn entries(&self, first: Index, last: Index) -> Entries {
         let mut entries = self.log.entries(first, last);
-        entries.configs = self.membership.between(first, last);
+        let configs = self.membership.between(first, last);
+        entries.configs.extend(configs.cloned());
         entries
     }
 }

@@ -114,7 +114,7 @@ impl Raft {
         let entries = Entries::run(self.log.last_id(), self.hard.term, count);
         let first = LogId::new(self.hard.term, entries.first());
         self.append_entries(&entries, fx);
-        self.persist_entries(None, entries, fx);
+        self.persist_entries(entries, false, fx);
         Ok(first)
     }
 
@@ -275,7 +275,7 @@ impl Raft {
                 let why = "contradicts what it sent in the same term";
                 return fx.push(Effect::Refused { from, why });
             }
-            self.replace(first_new, &entries, fx);
+            self.replace(first_new, entries, fx);
         }
         self.follower.verified = self.follower.verified.max(last);
         self.learn_commit(commit, fx);
@@ -305,17 +305,21 @@ impl Raft {
     }
 
     /// Replaces everything from `first_new` on by the entries from there on (steps 3 and 4).
-    fn replace(&mut self, first_new: Index, entries: &Entries, fx: &mut Vec<Effect>) {
-        let truncate_from = (first_new <= self.log.last_id().index).then_some(first_new);
-        if let Some(from) = truncate_from {
-            if from <= self.commit {
+    fn replace(&mut self, first_new: Index, entries: Entries, fx: &mut Vec<Effect>) {
+        let replaces = first_new <= self.log.last_id().index;
+        if replaces {
+            if first_new <= self.commit {
                 return self.halt("a leader's log contradicts an entry committed here", fx);
             }
-            self.truncate_entries(from, fx);
+            self.truncate_entries(first_new, fx);
         }
-        let fresh = entries.after(first_new.prev());
+        let fresh = if first_new == entries.first() {
+            entries
+        } else {
+            entries.after(first_new.prev())
+        };
         self.append_entries(&fresh, fx);
-        self.persist_entries(truncate_from, fresh, fx);
+        self.persist_entries(fresh, replaces, fx);
     }
 
     /// Tells the leader how far the log agrees with its own *and* is durable. An acknowledgement

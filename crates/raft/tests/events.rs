@@ -80,7 +80,10 @@ fn forgetting_and_starting_anew_are_two_different_things() {
     let base = id(1, 9);
     let events = events_of(&mut solo, |solo| {
         let config = solo.raft.config().clone();
-        solo.step(Input::Installed { base, config });
+        solo.step(Input::Installed {
+            base,
+            config: config.into(),
+        });
     });
     let anew = [
         Event::Reset(base),

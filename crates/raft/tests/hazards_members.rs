@@ -204,8 +204,8 @@ fn a_configuration_that_a_snapshot_commits_is_told_as_committed() {
     solo.hear(2, Message::Snapshot { term, base });
     let fx = solo.step(Input::Installed {
         base,
-        config: config.clone(),
+        config: config.clone().into(),
     });
-    let committed = true;
+    let (config, committed) = (config.into(), true);
     assert!(fx.contains(&Effect::Config { config, committed }), "{fx:?}");
 }

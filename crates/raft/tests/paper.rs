@@ -157,7 +157,7 @@ fn append_3_a_conflicting_entry_and_all_that_follow_it_are_deleted() {
     let fx = solo.hear(2, append(5, id(2, 2), &[2, 5], 0));
     assert_eq!(solo.terms(), [1, 2, 2, 5]);
     assert_eq!(
-        wrote(&fx)[0].truncate_from,
+        wrote(&fx)[0].truncate_from(),
         Some(Index(4)),
         "only from the conflict on"
     );
@@ -179,8 +179,8 @@ fn append_4_entries_not_yet_in_the_log_are_appended_and_only_those() {
     let mut solo = Solo::new(3, 5, &[1, 2]);
     let fx = solo.hear(2, append(5, id(1, 1), &[2, 2, 5], 0));
     assert_eq!(solo.terms(), [1, 2, 2, 5]);
-    assert_eq!(wrote(&fx)[0].append, Some(entries(id(2, 2), &[2, 5])));
-    assert_eq!(wrote(&fx)[0].truncate_from, None);
+    assert_eq!(wrote(&fx)[0].append(), Some(&entries(id(2, 2), &[2, 5])));
+    assert_eq!(wrote(&fx)[0].truncate_from(), None);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn at_the_start_of_its_term_a_leader_does_not_know_what_is_committed_and_commits
     c.elect(1);
     assert_eq!((c.raft(1).commit(), c.raft(1).last()), (Index(0), id(2, 3)));
     let first = c.seen.iter().find_map(|(at, effect)| match effect {
-        Effect::Persist(write) if *at == n(1) => write.append.clone().map(|_| write.internal),
+        Effect::Persist(write) if *at == n(1) => write.append().map(|_| write.is_internal()),
         _ => None,
     });
     assert_eq!(first, Some(true));

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogId, Message, NodeId, Pull,
-    Raft, RoleName, Write,
+    Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogChange, LogId, Message,
+    NodeId, Pull, Raft, RoleName, Write,
 };
 
 use crate::bodies::Bodies;
@@ -204,6 +204,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Config { config, committed } => {
+                    let config = *config;
                     out.push(Output::Config { config, committed });
                 }
                 Effect::Role { leader, .. } => self.on_role(leader),
@@ -239,7 +240,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// Turns a write of the core into an order to the log, with the entries' bodies.
     fn on_persist(&mut self, write: Write, out: &mut Vec<Output<M>>) {
-        if let Some(base) = write.reset {
+        if let LogChange::Reset(base) = write.log {
             self.bodies.reset(base);
             let order = LogOrder::Reset {
                 id: write.id,
@@ -248,12 +249,13 @@ impl<M: StateMachine> Replica<M> {
             };
             return out.push(Output::Log(order));
         }
-        if let Some(from) = write.truncate_from {
+        let truncate_from = write.truncate_from();
+        if let Some(from) = truncate_from {
             self.bodies.truncate(from);
         }
-        let entries = match &write.append {
+        let entries = match write.append() {
             None => Vec::new(),
-            Some(entries) if write.internal => [internal_entry(entries)].into(),
+            Some(entries) if write.is_internal() => [internal_entry(entries)].into(),
             Some(entries) => self.take_source(entries),
         };
         self.bodies.append(entries.iter().cloned());
@@ -263,7 +265,7 @@ impl<M: StateMachine> Replica<M> {
             // Not the core's commit index: that may already count on a write still to come of
             // the same step, and be read back beside the entries which that one was to replace.
             commit: self.applied.index,
-            truncate_from: write.truncate_from,
+            truncate_from,
             entries,
         })));
     }

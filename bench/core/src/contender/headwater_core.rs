@@ -37,7 +37,6 @@ struct Node {
     base: Index,
     applied: Index,
     tally: Tally,
-    inbox: Vec<Packet>,
     effects: Vec<Effect>,
     /// The commands that the core's next append speaks of.
     source: Vec<Bytes>,
@@ -46,14 +45,37 @@ struct Node {
     keep_log: bool,
 }
 
+/// What is under way between the nodes.
+#[derive(Default)]
+struct Network {
+    /// By receiver, in order.
+    inboxes: [VecDeque<Packet>; NODES],
+    cut: Option<usize>,
+    /// Lists of bodies that have been read, for the next messages.
+    spare: Vec<Vec<Bytes>>,
+}
+
+impl Network {
+    fn send(&mut self, packet: Packet) {
+        let (from, to) = (packet.from.0 as usize - 1, packet.to.0 as usize - 1);
+        if self.cut != Some(from) && self.cut != Some(to) {
+            self.inboxes[to].push_back(packet);
+        }
+    }
+
+    fn give_back(&mut self, mut bodies: Vec<Bytes>) {
+        if bodies.capacity() > 0 {
+            bodies.clear();
+            self.spare.push(bodies);
+        }
+    }
+}
+
 /// Three nodes on a virtual clock.
 pub struct Core {
     nodes: Vec<Node>,
     now: Instant,
-    cut: Option<usize>,
-    /// Buffers that turns reuse.
-    inbox: Vec<Packet>,
-    outbox: Vec<Packet>,
+    network: Network,
 }
 
 impl Core {
@@ -62,9 +84,7 @@ impl Core {
         Ok(Self {
             nodes: nodes.collect::<Result<_>>()?,
             now: Instant(0),
-            cut: None,
-            inbox: Vec::new(),
-            outbox: Vec::new(),
+            network: Network::default(),
         })
     }
 
@@ -89,23 +109,16 @@ impl Core {
 
     /// One node takes in what has arrived and carries out what follows; whether there was anything.
     fn turn(&mut self, at: usize) -> Result<bool> {
-        let node = &mut self.nodes[at];
-        if node.inbox.is_empty() && node.effects.is_empty() && node.written.is_none() {
+        let (node, network) = (&mut self.nodes[at], &mut self.network);
+        if network.inboxes[at].is_empty() && node.written.is_none() {
             return Ok(false);
         }
-        std::mem::swap(&mut self.inbox, &mut node.inbox);
-        for packet in self.inbox.drain(..) {
-            node.receive(self.now, packet, &mut self.outbox);
+        while let Some(packet) = network.inboxes[at].pop_front() {
+            node.receive(self.now, packet, network);
         }
-        node.end_turn(self.now, &mut self.outbox);
+        node.end_turn(self.now, network);
         if let Some(why) = &node.failed {
             bail!("node {}: {why}", at + 1);
-        }
-        for packet in self.outbox.drain(..) {
-            let (from, to) = (at, packet.to.0 as usize - 1);
-            if self.cut != Some(from) && self.cut != Some(to) {
-                self.nodes[to].inbox.push(packet);
-            }
         }
         Ok(true)
     }
@@ -116,6 +129,7 @@ impl Core {
             if node.raft.next_deadline() <= self.now {
                 let input = Input::Deadline;
                 node.raft.step(self.now, input, &mut node.effects);
+                node.carry_out(&mut self.network);
             }
         }
     }
@@ -145,6 +159,7 @@ impl Cluster for Core {
             node.source.extend((0..width).map(|_| commands.take()));
             let taken = node.raft.propose(self.now, width as u64, &mut node.effects);
             ensure!(taken.is_ok(), "the leader takes no commands: {taken:?}");
+            node.carry_out(&mut self.network);
             self.settle()?;
         }
         let upto = self.nodes[leader].raft.last().index;
@@ -155,13 +170,14 @@ impl Cluster for Core {
 
     fn cut_off(&mut self) {
         let leader = self.leader();
-        self.cut = (0..NODES).rev().find(|&at| Some(at) != leader);
-        self.tell_links(false);
+        let follower = (0..NODES).rev().find(|&at| Some(at) != leader);
+        self.network.cut = follower;
+        self.tell_link(follower, false);
     }
 
     fn bring_back(&mut self) -> Result<()> {
-        self.tell_links(true);
-        self.cut = None;
+        let follower = self.network.cut.take();
+        self.tell_link(follower, true);
         self.settle()
     }
 
@@ -174,6 +190,7 @@ impl Cluster for Core {
             .raft
             .reconfigure(self.now, &current, &target, false, &mut node.effects);
         ensure!(begun.is_ok(), "the change is not taken: {begun:?}");
+        node.carry_out(&mut self.network);
         Ok(())
     }
 
@@ -188,20 +205,17 @@ impl Cluster for Core {
 }
 
 impl Core {
-    /// Tells the leader of its link to the follower that is cut off.
-    fn tell_links(&mut self, up: bool) {
-        let (Some(leader), Some(cut)) = (self.leader(), self.cut) else {
+    /// Tells the leader of its link to a follower.
+    fn tell_link(&mut self, follower: Option<usize>, up: bool) {
+        let (Some(leader), Some(follower)) = (self.leader(), follower) else {
             return;
         };
-        let peer = NodeId(cut as u64 + 1);
+        let peer = NodeId(follower as u64 + 1);
         let node = &mut self.nodes[leader];
         let input = Input::Link { peer, up };
         node.raft.step(self.now, input, &mut node.effects);
-        // Nothing may have been wanted, but what is pulled now goes to a link that works.
-        node.end_turn(self.now, &mut self.outbox);
-        for packet in self.outbox.drain(..).filter(|_| up) {
-            self.nodes[packet.to.0 as usize - 1].inbox.push(packet);
-        }
+        node.carry_out(&mut self.network);
+        node.end_turn(self.now, &mut self.network);
     }
 }
 
@@ -231,7 +245,6 @@ impl Node {
             base: Index(0),
             applied: Index(0),
             tally: Tally::default(),
-            inbox: Vec::new(),
             effects: Vec::new(),
             source: Vec::new(),
             written: None,
@@ -240,46 +253,47 @@ impl Node {
         })
     }
 
-    fn receive(&mut self, now: Instant, packet: Packet, out: &mut Vec<Packet>) {
-        self.source = packet.bodies;
+    fn receive(&mut self, now: Instant, packet: Packet, network: &mut Network) {
+        let mut bodies = packet.bodies;
+        std::mem::swap(&mut self.source, &mut bodies);
         let (from, message) = (packet.from, packet.message);
         let input = Input::Receive { from, message };
         self.raft.step(now, input, &mut self.effects);
-        self.carry_out(out);
-        self.source.clear();
+        self.carry_out(network);
+        std::mem::swap(&mut self.source, &mut bodies);
+        network.give_back(bodies);
     }
 
-    fn end_turn(&mut self, now: Instant, out: &mut Vec<Packet>) {
-        self.carry_out(out);
-        self.send_appends(now, out);
+    fn end_turn(&mut self, now: Instant, network: &mut Network) {
+        self.send_appends(now, network);
         if let Some(upto) = self.written.take() {
             let input = Input::Persisted { upto };
             self.raft.step(now, input, &mut self.effects);
         }
         self.raft.end_turn(&mut self.effects);
-        self.carry_out(out);
+        self.carry_out(network);
         self.apply();
         self.forget(now);
     }
 
-    fn carry_out(&mut self, out: &mut Vec<Packet>) {
-        let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
+    fn carry_out(&mut self, network: &mut Network) {
+        let from = self.raft.me();
+        for effect in self.effects.drain(..) {
             match effect {
-                Effect::Send { to, message } => out.push(Packet {
-                    from: self.raft.me(),
+                Effect::Send { to, message } => network.send(Packet {
+                    from,
                     to,
                     message,
                     bodies: Vec::new(),
                 }),
                 Effect::Persist(write) => {
-                    if let Some(from) = write.truncate_from {
+                    if let Some(from) = write.truncate_from() {
                         self.log.truncate((from.0 - self.base.0) as usize - 1);
                     }
-                    if write.internal {
+                    if write.is_internal() {
                         // Its content, if it is a configuration, travels in the core's headers.
                         self.log.push_back(Bytes::new());
-                    } else if let Some(entries) = write.append {
+                    } else if let Some(entries) = write.append() {
                         let surplus = self.source.len() - entries.count() as usize;
                         self.log.extend(self.source.drain(..).skip(surplus));
                     }
@@ -295,11 +309,10 @@ impl Node {
                 Effect::Halt { why } => self.failed = Some(why),
             }
         }
-        self.effects = effects;
     }
 
     /// Sends each follower what it has not been sent.
-    fn send_appends(&mut self, now: Instant, out: &mut Vec<Packet>) {
+    fn send_appends(&mut self, now: Instant, network: &mut Network) {
         if self.raft.role() != RoleName::Leader {
             return;
         }
@@ -310,11 +323,13 @@ impl Node {
                 let message = self.raft.sent(now, to, upto);
                 let (start, end) = (first.0 - self.base.0 - 1, upto.0 - self.base.0);
                 let range = self.log.range(start as usize..end as usize);
-                out.push(Packet {
+                let mut bodies = network.spare.pop().unwrap_or_default();
+                bodies.extend(range.cloned());
+                network.send(Packet {
                     from: self.raft.me(),
                     to,
                     message,
-                    bodies: range.cloned().collect(),
+                    bodies,
                 });
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use headwater_raft::{
-    Config, Entries, HardState, Index, LogId, NodeId, Recovered, Term, Write, WriteId,
+    Config, Entries, HardState, Index, LogChange, LogId, NodeId, Recovered, Term, Write, WriteId,
 };
 
 /// Term, vote and log as the writes so far leave them.
@@ -50,19 +50,19 @@ impl Image {
             "a write changes a vote"
         );
         self.hard = new;
-        if let Some(base) = write.reset {
+        if let LogChange::Reset(base) = write.log {
             self.base = base;
             self.terms.clear();
             self.configs.clear();
         }
-        if let Some(from) = write.truncate_from {
+        if let Some(from) = write.truncate_from() {
             assert!(from > self.base.index, "a write truncates the base");
             assert!(from <= self.last().index, "a write truncates nothing");
             self.terms
                 .truncate((from.0 - self.base.index.0 - 1) as usize);
             self.configs.retain(|&(at, _)| at < from);
         }
-        if let Some(append) = &write.append {
+        if let Some(append) = write.append() {
             assert_eq!(append.prev, self.last(), "a write leaves a gap: {write:?}");
             assert!(append.is_well_formed() && !append.is_empty());
             for index in append.first().0..=append.last.0 {
@@ -71,7 +71,7 @@ impl Image {
             }
             self.configs.extend(append.configs.iter().cloned());
             assert!(
-                !write.internal || append.count() == 1,
+                !write.is_internal() || append.count() == 1,
                 "what the core makes itself is one entry"
             );
         }

@@ -79,8 +79,8 @@ impl Truth {
         match effect {
             Effect::Send { to, message } => self.see_send(nodes, me, *to, message),
             Effect::Persist(write) => {
-                self.truncations += u64::from(write.truncate_from.is_some());
-                if let Some(append) = &write.append {
+                self.truncations += u64::from(write.truncate_from().is_some());
+                if let Some(append) = write.append() {
                     self.see_entries(append);
                 }
             }

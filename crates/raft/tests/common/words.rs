@@ -2,7 +2,8 @@
 
 use super::MS;
 use headwater_raft::{
-    AppendResult, Config, Effect, Entries, Message, NodeId, Pace, ReadLost, TransferFailed,
+    AppendResult, Config, Effect, Entries, LogChange, Message, NodeId, Pace, ReadLost,
+    TransferFailed,
 };
 
 /// One effect of node `me`.
@@ -14,17 +15,21 @@ pub fn effect(me: u64, effect: &Effect) -> String {
             if let Some(vote) = write.hard.voted_for {
                 text += &format!(" vote=n{}", vote.0);
             }
-            if let Some(base) = write.reset {
+            if let LogChange::Reset(base) = write.log {
                 text += &format!(" reset={base}");
             }
-            if let Some(from) = write.truncate_from {
+            if let Some(from) = write.truncate_from() {
                 text += &format!(" truncate-from={from}");
             }
-            if let Some(append) = &write.append {
+            if let Some(append) = write.append() {
                 text += &format!(" append={}", entries(append));
             }
-            let noop = write.append.as_ref().is_some_and(|a| a.configs.is_empty());
-            text + if write.internal && noop { " noop" } else { "" }
+            let noop = write.append().is_some_and(|a| a.configs.is_empty());
+            text + if write.is_internal() && noop {
+                " noop"
+            } else {
+                ""
+            }
         }
         Effect::Commit { upto } => format!("commits {upto}"),
         Effect::Read { id, result } => match result {
