@@ -160,6 +160,7 @@ impl<'a> Draw<'a> {
                 term,
                 commit: Index(self.number()),
                 round: self.number(),
+                durable: Index(self.number()),
             },
             6 => Message::BeatReply {
                 term,
@@ -170,6 +171,7 @@ impl<'a> Draw<'a> {
             7 => Message::Commit {
                 term,
                 commit: Index(self.number()),
+                durable: Index(self.number()),
             },
             8 => Message::Snapshot {
                 term,

@@ -8,7 +8,9 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Entries, Index, LogId, Message, Pace, ReadId, ReadLost, Term};
+use headwater_raft::{
+    AppendResult, Entries, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost, Term,
+};
 
 use crate::config_record::identities;
 use crate::entry::Entry;
@@ -72,8 +74,9 @@ mod kind {
     pub(super) const COMMIT: u8 = 7;
     pub(super) const READ_ASK: u8 = 8;
     pub(super) const READ_TELL: u8 = 9;
-    pub(super) const REST: u8 = 11;
     pub(super) const TIMEOUT_NOW: u8 = 10;
+    pub(super) const REST: u8 = 11;
+    pub(super) const HEARD: u8 = 12;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -119,7 +122,8 @@ pub(crate) fn encode_message<'a>(
             term,
             commit,
             round,
-        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round]),
+            durable,
+        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round, durable.0]),
         Message::BeatReply {
             term,
             round,
@@ -130,14 +134,27 @@ pub(crate) fn encode_message<'a>(
             out.push(byte_of_pace(disk));
         }
         Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
-        Message::Commit { term, commit } => {
-            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0]);
+        Message::Commit {
+            term,
+            commit,
+            durable,
+        } => {
+            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0, durable.0]);
         }
         Message::Rest { term, last } => {
             put_head(&mut out, kind::REST, term.0);
             put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
+        Message::Heard {
+            disk,
+            life,
+            term,
+            durable,
+        } => {
+            put_numbers(&mut out, kind::HEARD, [term.0, life, durable.0]);
+            out.extend(disk.0.to_le_bytes());
+        }
         Message::ReadAsk { id, life, lease } => {
             put_head(&mut out, kind::READ_ASK, id.0);
             put_u64(&mut out, life);
@@ -286,6 +303,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
             term,
             commit: Index(reader.u64()?),
             round: reader.u64()?,
+            durable: Index(reader.u64()?),
         },
         kind::BEAT_REPLY => Message::BeatReply {
             term,
@@ -297,6 +315,13 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::COMMIT => Message::Commit {
             term,
             commit: Index(reader.u64()?),
+            durable: Index(reader.u64()?),
+        },
+        kind::HEARD => Message::Heard {
+            term,
+            life: reader.u64()?,
+            durable: Index(reader.u64()?),
+            disk: Incarnation(reader.u128()?),
         },
         kind::REST => Message::Rest {
             term,
