@@ -140,7 +140,8 @@ impl Raft {
         if self.disk() == Some(disk) && life != self.options.life && began < said {
             let why = format!(
                 "this disk was set back to an older image: it began with term {} and a log up to \
-                 {}, and {from:?} has heard it in term {} with a log up to {}",
+                 {}, and {from:?} has heard it in term {} with a log up to {}; remove the member, \
+                 and add it again with an empty one",
                 began.0, began.1, said.0, said.1
             );
             self.halt(&why, fx);
