@@ -50,7 +50,7 @@ fn another_life_is_told_the_furthest_that_an_earlier_one_said() {
         assert_eq!(meet(&mut solo, 2, 1), []);
         solo.hear(2, word);
         assert_eq!(meet(&mut solo, 2, 1), [], "this life knows it");
-        assert_eq!(meet(&mut solo, 2, 2), [told.clone()]);
+        assert_eq!(meet(&mut solo, 2, 2), std::slice::from_ref(&told));
         // What is said later and is less takes nothing back.
         solo.hear(2, beat_reply(1, 0));
         assert_eq!(meet(&mut solo, 2, 3), [told]);

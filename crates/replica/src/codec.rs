@@ -146,27 +146,35 @@ pub(crate) fn encode_message<'a>(
             put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
+        Message::Heard { .. } | Message::ReadAsk { .. } | Message::ReadTell { .. } => {
+            put_termless(&mut out, message);
+        }
+    }
+    out.into()
+}
+
+/// The messages that do not bear their sender's term.
+fn put_termless(out: &mut Vec<u8>, message: &Message) {
+    match *message {
         Message::Heard {
             disk,
             life,
             term,
             durable,
         } => {
-            put_numbers(&mut out, kind::HEARD, [term.0, life, durable.0]);
+            put_numbers(out, kind::HEARD, [term.0, life, durable.0]);
             out.extend(disk.0.to_le_bytes());
         }
         Message::ReadAsk { id, life, lease } => {
-            put_head(&mut out, kind::READ_ASK, id.0);
-            put_u64(&mut out, life);
+            put_numbers(out, kind::READ_ASK, [id.0, life]);
             out.push(u8::from(lease));
         }
         Message::ReadTell { id, life, at } => {
-            put_head(&mut out, kind::READ_TELL, id.0);
-            put_u64(&mut out, life);
-            put_read_result(&mut out, at);
+            put_numbers(out, kind::READ_TELL, [id.0, life]);
+            put_read_result(out, at);
         }
+        _ => unreachable!("it bears a term"),
     }
-    out.into()
 }
 
 impl Frame {
@@ -327,8 +335,14 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
             term,
             last: reader.log_id()?,
         },
+        _ => return decode_read(kind, ReadId(first), reader),
+    })
+}
+
+fn decode_read(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(match kind {
         kind::READ_ASK => Message::ReadAsk {
-            id: ReadId(first),
+            id,
             life: reader.u64()?,
             lease: flag(reader)?,
         },
@@ -342,7 +356,6 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
                 2 => Err(ReadLost::Busy),
                 _ => return Err(malformed("an unknown fate of a read")),
             };
-            let id = ReadId(first);
             Message::ReadTell { id, life, at }
         }
         _ => return Err(malformed("a frame of an unknown kind")),

@@ -161,11 +161,12 @@ impl World {
         let Some(live) = &mut self.nodes[to].live else {
             return;
         };
-        // No frame comes before its connection, but some outlive it.
-        let met = live.met.get(&from).is_some_and(|&newest| epoch <= newest);
-        let is_current = live.links.get(&from) == Some(&epoch);
-        if !is_current && !(met && self.network.outlives(&frame)) {
-            return;
+        if live.links.get(&from) != Some(&epoch) {
+            // No frame comes before its connection, but some outlive it.
+            let met = live.met.get(&from).is_some_and(|&newest| epoch <= newest);
+            if !met || !self.network.outlives(&frame) {
+                return;
+            }
         }
         self.stats.frames += 1;
         let now = self.schedule.now();
