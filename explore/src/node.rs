@@ -460,7 +460,8 @@ fn lie(node: &Node, to: NodeId, message: &Message) -> Option<String> {
             ..
         }
         | Message::ReadAsk { .. }
-        | Message::ReadTell { .. } => return None,
+        | Message::ReadTell { .. }
+        | Message::Heard { .. } => return None,
         Message::Vote { term, .. } => (term, hard.voted_for == Some(node.raft.me())),
         Message::VoteReply {
             term,

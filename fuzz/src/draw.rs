@@ -6,8 +6,8 @@
 
 use arbitrary::Unstructured;
 use headwater_raft::{
-    AppendResult, Config, Entries, Index, LogId, Message, NodeId, Pace, ReadId, ReadLevel,
-    ReadLost, Term,
+    AppendResult, Config, Entries, Incarnation, Index, LogId, Message, NodeId, Pace, ReadId,
+    ReadLevel, ReadLost, Term,
 };
 
 /// The bytes of one input.
@@ -128,7 +128,7 @@ impl<'a> Draw<'a> {
     /// Any message.
     pub fn message(&mut self) -> Message {
         let term = Term(self.number());
-        match self.below(13) {
+        match self.below(14) {
             0 => Message::Vote {
                 term,
                 pre: self.coin(),
@@ -160,6 +160,7 @@ impl<'a> Draw<'a> {
                 term,
                 commit: Index(self.number()),
                 round: self.number(),
+                durable: Index(self.number()),
             },
             6 => Message::BeatReply {
                 term,
@@ -170,6 +171,7 @@ impl<'a> Draw<'a> {
             7 => Message::Commit {
                 term,
                 commit: Index(self.number()),
+                durable: Index(self.number()),
             },
             8 => Message::Snapshot {
                 term,
@@ -180,12 +182,19 @@ impl<'a> Draw<'a> {
                 term,
                 last: self.place(),
             },
-            11 => Message::ReadAsk {
+            _ => self.termless_message(),
+        }
+    }
+
+    /// Any message that does not bear its sender's term.
+    fn termless_message(&mut self) -> Message {
+        match self.below(3) {
+            0 => Message::ReadAsk {
                 id: ReadId(self.number()),
                 life: self.number(),
                 lease: self.coin(),
             },
-            _ => Message::ReadTell {
+            1 => Message::ReadTell {
                 id: ReadId(self.number()),
                 life: self.below(2),
                 at: match self.below(4) {
@@ -193,6 +202,12 @@ impl<'a> Draw<'a> {
                     1 => Err(ReadLost::Busy),
                     _ => Ok(Index(self.number())),
                 },
+            },
+            _ => Message::Heard {
+                disk: Incarnation(self.below(2).into()),
+                life: self.below(3),
+                term: Term(self.number()),
+                durable: Index(self.number()),
             },
         }
     }

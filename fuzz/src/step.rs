@@ -143,7 +143,8 @@ impl Node {
             }
             10 => {
                 let (peer, disk) = (draw.node(), Incarnation(draw.below(2).into()));
-                self.step(Input::Met { peer, disk });
+                let life = draw.below(3);
+                self.step(Input::Met { peer, disk, life });
             }
             11 => {
                 let expect = self.raft.config().clone();

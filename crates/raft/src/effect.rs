@@ -41,13 +41,15 @@ pub enum Input {
         /// The configuration as of `base`; apart, so that what comes often stays small.
         config: Box<Config>,
     },
-    /// The peer at the other end of a connection that is about to come up has this disk. Only for
-    /// drivers that tell disks apart (rule R13).
+    /// The peer at the other end of a connection that is about to come up has this disk. It comes
+    /// before every message of that connection. Only for drivers that tell disks apart (rule R13).
     Met {
         /// The peer.
         peer: NodeId,
         /// Its disk.
         disk: Incarnation,
+        /// The life of its process: its [`crate::Options::life`].
+        life: u64,
     },
     /// A connection to a peer came up or went down; messages sent before may be lost.
     Link {

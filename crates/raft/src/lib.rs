@@ -29,6 +29,7 @@
 //! | linearizable reads | [`read`] |
 //! | reads that trust clocks; reads that may be somewhat old | `lease`, `mark` |
 //! | a group in which nothing happens | `rest` |
+//! | a disk that was set back to an older image | `rollback` |
 //! | timeouts and limits; dice | [`config`], [`random`] |
 //! | what must always hold | [`invariant`] |
 //! | what an observer may see | [`event`] |
@@ -208,6 +209,7 @@ pub mod read;
 mod replication;
 mod rest;
 mod role;
+mod rollback;
 pub mod runs;
 mod snapshot;
 pub mod transfer;

@@ -320,10 +320,14 @@ impl Raft {
     /// §4.2.2). The others learn of the commitment first, and the fittest of them need not wait for
     /// its timer.
     fn leave_office(&mut self, fx: &mut Vec<Effect>) {
-        let (term, commit) = (self.hard.term, self.commit);
+        let (term, commit, durable) = (self.hard.term, self.commit, self.durable.index());
         if let Some(leadership) = self.role.leadership() {
             for &to in leadership.peers.keys() {
-                let message = Message::Commit { term, commit };
+                let message = Message::Commit {
+                    term,
+                    commit,
+                    durable,
+                };
                 fx.push(Effect::Send { to, message });
             }
         }

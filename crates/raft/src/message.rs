@@ -5,9 +5,10 @@
 //! Raft paper, Figures 2 and 13; dissertation §9.6 (pre-vote), §6.4 (reads), §3.10 (transfer).
 
 use crate::effect::ReadLost;
-use crate::types::{Entries, Index, LogId, ReadId, Term};
+use crate::types::{Entries, Incarnation, Index, LogId, ReadId, Term};
 
-/// One message between two nodes. Each carries the sender's term but for the read pair.
+/// One message between two nodes. Each carries the sender's term but for the read pair and
+/// [`Message::Heard`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// RequestVote, or with `pre` the question whether such a request could succeed.
@@ -55,6 +56,8 @@ pub enum Message {
         commit: Index,
         /// The latest read round the leader has begun.
         round: u64,
+        /// The end of the leader's log that is safe on its own disk.
+        durable: Index,
     },
     /// The answer to [`Message::Beat`].
     BeatReply {
@@ -87,6 +90,8 @@ pub enum Message {
         term: Term,
         /// The leader's commit index.
         commit: Index,
+        /// The end of the leader's log that is safe on its own disk.
+        durable: Index,
     },
     /// The header of a piece of the leader's snapshot; the driver moves the bytes. Once installed
     /// it is acknowledged as an append that ends at `base`.
@@ -95,6 +100,18 @@ pub enum Message {
         term: Term,
         /// The last entry that the snapshot covers.
         base: LogId,
+    },
+    /// What the receiver was heard to say in an earlier life (rule R13): that it was in this term,
+    /// with its log durable up to here. Not answered.
+    Heard {
+        /// The disk that it had.
+        disk: Incarnation,
+        /// The life that said so.
+        life: u64,
+        /// The term.
+        term: Term,
+        /// The end of the log.
+        durable: Index,
     },
     /// A follower asks where a read may be served.
     ReadAsk {

@@ -20,6 +20,7 @@ use crate::progress::Progress;
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
+use crate::rollback::Memory;
 use crate::types::{HardState, Index, Instant, LogId, NodeId, Term};
 
 /// One node. Feed it inputs, carry out its effects, in order.
@@ -40,6 +41,7 @@ pub struct Raft {
     pub(crate) reads: FollowerReads,
     pub(crate) marks: Marks,
     pub(crate) promise: Promise,
+    pub(crate) memory: Memory,
     told: (Term, RoleName, Option<NodeId>),
     halted: bool,
 }
@@ -90,6 +92,7 @@ impl Raft {
             reads: FollowerReads::default(),
             marks: Marks::default(),
             promise,
+            memory: Memory::new(hard.term, last.index),
             told: (hard.term, RoleName::Follower, None),
             halted: false,
             log,
@@ -113,7 +116,10 @@ impl Raft {
             Input::Persisted { upto } => self.on_persisted(upto, fx),
             Input::Compacted { base } => self.on_compacted(base, fx),
             Input::Installed { base, config } => self.on_installed(base, *config, fx),
-            Input::Met { peer, disk } => self.on_met(peer, disk, fx),
+            Input::Met { peer, disk, life } => {
+                self.remind(peer, (disk, life), fx);
+                self.on_met(peer, disk, fx);
+            }
             Input::Link { peer, up } => {
                 if !up {
                     self.membership.part(peer);
@@ -200,6 +206,7 @@ impl Raft {
                 why: "sent a malformed message",
             });
         }
+        self.remember(from, &message);
         if !self.settle_term(from, &message, fx) {
             return;
         }
@@ -244,6 +251,12 @@ impl Raft {
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
             Message::ReadAsk { id, life, lease } => self.on_read_ask(from, (id, life), lease, fx),
             Message::ReadTell { id, life, at } => self.on_read_tell((id, life), at, fx),
+            Message::Heard {
+                disk,
+                life,
+                term,
+                durable,
+            } => self.on_heard(from, (disk, life), (term, durable), fx),
         }
     }
 
@@ -257,7 +270,9 @@ impl Raft {
                 granted: true,
                 ..
             } => return true,
-            Message::ReadAsk { .. } | Message::ReadTell { .. } => return true,
+            Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Heard { .. } => {
+                return true;
+            }
             Message::Vote { term, transfer, .. } => {
                 if term > self.hard.term && self.is_content() && !transfer {
                     // A leader is heard: the candidate is disturbed, not the cluster (§4.2.3).
@@ -439,10 +454,11 @@ fn is_malformed(message: &Message) -> bool {
         } => highest(term, hint).max(prev.0),
         Message::VoteReply { term, .. }
         | Message::AppendReply { term, .. }
-        | Message::Beat { term, .. }
         | Message::BeatReply { term, .. }
-        | Message::TimeoutNow { term }
-        | Message::Commit { term, .. } => only(term),
+        | Message::TimeoutNow { term } => only(term),
+        Message::Beat { term, durable, .. }
+        | Message::Commit { term, durable, .. }
+        | Message::Heard { term, durable, .. } => highest(term, LogId::new(term, durable)),
         Message::ReadAsk { .. } | Message::ReadTell { .. } => 0,
     };
     number >= NUMBER_MAX

@@ -207,7 +207,7 @@ impl Raft {
 
     /// Heartbeats of the latest read round to everyone.
     pub(crate) fn send_beats(&mut self, fx: &mut Vec<Effect>) {
-        let (term, commit) = (self.hard.term, self.commit);
+        let (term, commit, durable) = (self.hard.term, self.commit, self.durable.index());
         let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
@@ -223,6 +223,7 @@ impl Raft {
                     term,
                     commit,
                     round,
+                    durable,
                 },
             });
         }
@@ -231,7 +232,7 @@ impl Raft {
 
     /// Tells followers of a commit index that no append has carried to them.
     pub(crate) fn tell_commit(&mut self, fx: &mut Vec<Effect>) {
-        let (term, commit) = (self.hard.term, self.commit);
+        let (term, commit, durable) = (self.hard.term, self.commit, self.durable.index());
         let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
@@ -240,7 +241,11 @@ impl Raft {
                 progress.told_commit(commit);
                 fx.push(Effect::Send {
                     to,
-                    message: Message::Commit { term, commit },
+                    message: Message::Commit {
+                        term,
+                        commit,
+                        durable,
+                    },
                 });
             }
         }

@@ -136,11 +136,10 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
             return ids.map(|id| format!("n{id} is no member yet")).collect();
         }
         "meet" => {
-            let (peer, disk) = (
-                NodeId(node(2)),
-                Incarnation(count(3).expect("a disk").into()),
-            );
-            c.step(node(1), Input::Met { peer, disk });
+            let peer = NodeId(node(2));
+            let disk = Incarnation(count(3).expect("a disk").into());
+            let life = c.node(peer.0).life;
+            c.step(node(1), Input::Met { peer, disk, life });
         }
         "change" => {
             let force = words.last() == Some(&"force");

@@ -399,13 +399,7 @@ fn an_answered_heartbeat_is_no_copy_and_a_heartbeat_is_no_proof_of_agreement() {
     // The follower's entries may be those of another leader.
     let mut solo = Solo::new(3, 1, &[1, 1]);
     solo.hear(2, beat(2, 2, 0));
-    solo.hear(
-        2,
-        Message::Commit {
-            term: Term(2),
-            commit: Index(2),
-        },
-    );
+    solo.hear(2, commit(2, 2));
     assert_eq!(solo.raft.commit(), Index(0));
     solo.hear(2, append(2, id(1, 1), &[2], 2));
     assert_eq!((solo.raft.commit(), solo.terms()), (Index(2), vec![1, 2]));

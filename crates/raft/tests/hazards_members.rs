@@ -24,8 +24,8 @@ fn commit_all(solo: &mut Solo, peers: &[u64]) {
 }
 
 fn meet(solo: &mut Solo, peer: u64, disk: u128) -> Vec<Effect> {
-    let (peer, disk) = (n(peer), Incarnation(disk));
-    let mut fx = solo.step(Input::Met { peer, disk });
+    let (peer, disk, life) = (n(peer), Incarnation(disk), 1);
+    let mut fx = solo.step(Input::Met { peer, disk, life });
     fx.extend(solo.step(Input::Link { peer, up: true }));
     fx
 }

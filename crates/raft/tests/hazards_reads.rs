@@ -310,6 +310,7 @@ fn what_a_lost_disk_had_promised_lends_no_lease() {
     let met = |disk| Input::Met {
         peer: n(2),
         disk: Incarnation(disk),
+        life: 1,
     };
     c.step(1, met(7));
     c.settle();
@@ -322,14 +323,7 @@ fn what_a_lost_disk_had_promised_lends_no_lease() {
 
 #[test]
 fn a_promise_counts_from_any_word_of_the_leader_and_covers_votes_of_both_kinds() {
-    let words = [
-        beat(1, 0, 0),
-        append(1, id(0, 0), &[1], 0),
-        Message::Commit {
-            term: Term(1),
-            commit: Index(0),
-        },
-    ];
+    let words = [beat(1, 0, 0), append(1, id(0, 0), &[1], 0), commit(1, 0)];
     for word in words {
         let mut solo = Solo::with(with_leases(0), 3, 0, None, &[]);
         solo.answer(2, word);

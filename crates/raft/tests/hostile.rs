@@ -90,6 +90,7 @@ fn message(dice: &mut Dice) -> Message {
             term,
             commit,
             round,
+            durable: Index(number(dice)),
         },
         8 => Message::BeatReply {
             term,

@@ -245,10 +245,7 @@ fn a_newer_term_in_any_request_or_response_is_taken_over_and_makes_a_follower() 
     let messages = [
         append(9, id(0, 0), &[9], 0),
         beat(9, 0, 0),
-        Message::Commit {
-            term: newer,
-            commit: Index(0),
-        },
+        commit(9, 0),
         Message::Snapshot {
             term: newer,
             base: id(9, 40),

@@ -29,11 +29,17 @@ fn upon_election_a_leader_heartbeats_at_once_and_again_while_idle() {
     let mut solo = Solo::new(3, 1, &[1]);
     solo.stand();
     let fx = solo.hear(2, vote_reply(Term(2), false, true));
-    assert!((2..=3).all(|peer| sent_to(&fx, peer) == [beat(2, 0, 0)]));
+    let beat = Message::Beat {
+        term: Term(2),
+        commit: Index(0),
+        round: 0,
+        durable: Index(1),
+    };
+    assert!((2..=3).all(|peer| sent_to(&fx, peer) == [beat.clone()]));
     let elected = solo.now;
     for round in 1..4 {
         let fx = solo.deadline();
-        assert!((2..=3).all(|peer| sent_to(&fx, peer) == [beat(2, 0, 0)]));
+        assert!((2..=3).all(|peer| sent_to(&fx, peer) == [beat.clone()]));
         let idle = solo.now.since(elected);
         assert_eq!(idle, round * Options::default().heartbeat_ns);
     }

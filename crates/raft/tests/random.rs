@@ -234,7 +234,7 @@ impl World {
         cluster.options.election_ns = climate.election_ms * MS;
         cluster.options.inflight_max = climate.inflight_max as usize;
         cluster.options.heartbeat_ns = climate.election_ms * MS / 3;
-        cluster.tells_disks = climate.wipes;
+        cluster.tells_disks = climate.wipes || climate.links_speak;
         cluster.options.rests = climate.rests;
         for _ in 0..climate.spares {
             cluster.spare();

@@ -8,7 +8,9 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{AppendResult, Entries, Index, LogId, Message, Pace, ReadId, ReadLost, Term};
+use headwater_raft::{
+    AppendResult, Entries, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost, Term,
+};
 
 use crate::config_record::identities;
 use crate::entry::Entry;
@@ -72,8 +74,9 @@ mod kind {
     pub(super) const COMMIT: u8 = 7;
     pub(super) const READ_ASK: u8 = 8;
     pub(super) const READ_TELL: u8 = 9;
-    pub(super) const REST: u8 = 11;
     pub(super) const TIMEOUT_NOW: u8 = 10;
+    pub(super) const REST: u8 = 11;
+    pub(super) const HEARD: u8 = 12;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -119,7 +122,8 @@ pub(crate) fn encode_message<'a>(
             term,
             commit,
             round,
-        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round]),
+            durable,
+        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round, durable.0]),
         Message::BeatReply {
             term,
             round,
@@ -130,26 +134,47 @@ pub(crate) fn encode_message<'a>(
             out.push(byte_of_pace(disk));
         }
         Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
-        Message::Commit { term, commit } => {
-            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0]);
+        Message::Commit {
+            term,
+            commit,
+            durable,
+        } => {
+            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0, durable.0]);
         }
         Message::Rest { term, last } => {
             put_head(&mut out, kind::REST, term.0);
             put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
-        Message::ReadAsk { id, life, lease } => {
-            put_head(&mut out, kind::READ_ASK, id.0);
-            put_u64(&mut out, life);
-            out.push(u8::from(lease));
-        }
-        Message::ReadTell { id, life, at } => {
-            put_head(&mut out, kind::READ_TELL, id.0);
-            put_u64(&mut out, life);
-            put_read_result(&mut out, at);
+        Message::Heard { .. } | Message::ReadAsk { .. } | Message::ReadTell { .. } => {
+            put_termless(&mut out, message);
         }
     }
     out.into()
+}
+
+/// The messages that do not bear their sender's term.
+fn put_termless(out: &mut Vec<u8>, message: &Message) {
+    match *message {
+        Message::Heard {
+            disk,
+            life,
+            term,
+            durable,
+        } => {
+            put_numbers(out, kind::HEARD, [term.0, life, durable.0]);
+            out.extend(disk.0.to_le_bytes());
+        }
+        Message::ReadAsk { id, life, lease } => {
+            put_numbers(out, kind::READ_ASK, [id.0, life]);
+            out.push(u8::from(lease));
+        }
+        Message::ReadTell { id, life, at } => {
+            put_numbers(out, kind::READ_TELL, [id.0, life]);
+            put_read_result(out, at);
+        }
+        _ => unreachable!("it bears a term"),
+    }
 }
 
 impl Frame {
@@ -286,6 +311,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
             term,
             commit: Index(reader.u64()?),
             round: reader.u64()?,
+            durable: Index(reader.u64()?),
         },
         kind::BEAT_REPLY => Message::BeatReply {
             term,
@@ -297,13 +323,26 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
         kind::COMMIT => Message::Commit {
             term,
             commit: Index(reader.u64()?),
+            durable: Index(reader.u64()?),
+        },
+        kind::HEARD => Message::Heard {
+            term,
+            life: reader.u64()?,
+            durable: Index(reader.u64()?),
+            disk: Incarnation(reader.u128()?),
         },
         kind::REST => Message::Rest {
             term,
             last: reader.log_id()?,
         },
+        _ => return decode_read(kind, ReadId(first), reader),
+    })
+}
+
+fn decode_read(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(match kind {
         kind::READ_ASK => Message::ReadAsk {
-            id: ReadId(first),
+            id,
             life: reader.u64()?,
             lease: flag(reader)?,
         },
@@ -317,7 +356,6 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
                 2 => Err(ReadLost::Busy),
                 _ => return Err(malformed("an unknown fate of a read")),
             };
-            let id = ReadId(first);
             Message::ReadTell { id, life, at }
         }
         _ => return Err(malformed("a frame of an unknown kind")),

@@ -54,12 +54,14 @@ pub enum Input<M: StateMachine> {
         frame: Bytes,
     },
     /// The peer at the other end of a connection that is about to come up has this disk, as the
-    /// connection's handshake said (rule R13).
+    /// connection's handshake said (rule R13). It comes before every frame of that connection.
     Met {
         /// The peer.
         peer: NodeId,
         /// Its disk.
         disk: Incarnation,
+        /// The life of its process: its [`headwater_raft::Options::life`].
+        life: u64,
     },
     /// A change of members. Exactly one [`Output::Reconfigured`] follows.
     Reconfigure {

@@ -113,7 +113,9 @@ impl<M: StateMachine> Replica<M> {
             } => self.on_query(request, query, level, out),
             Input::Transfer { request, to } => self.on_transfer(request, to, out),
             Input::Frame { from, frame } => self.on_frame(from, &frame, out),
-            Input::Met { peer, disk } => self.core(CoreInput::Met { peer, disk }, out),
+            Input::Met { peer, disk, life } => {
+                self.core(CoreInput::Met { peer, disk, life }, out);
+            }
             Input::Link { peer, up } => self.on_link(peer, up, out),
             Input::Reconfigure { request, change } => self.on_reconfigure(request, &change, out),
             Input::LogDone { upto } => self.core(CoreInput::Persisted { upto }, out),

@@ -149,7 +149,8 @@ fn durable(term: Term, upto: u64) -> Bytes {
 }
 
 fn beat(term: Term, commit: u64, round: u64) -> Bytes {
-    frame(5, term.0, &[&commit.to_le_bytes(), &round.to_le_bytes()])
+    let [commit, round] = [commit, round].map(u64::to_le_bytes);
+    frame(5, term.0, &[&commit, &round, &commit])
 }
 
 fn beat_reply(term: Term) -> Bytes {

@@ -143,7 +143,7 @@ impl Life {
                 self.disk.crash_after(at);
                 self.tell(|| format!("open, to crash at call {at}"));
             } else if self.dice.chance(1, 10) {
-                let (at, dice) = (1 + self.dice.below(4), self.dice.fork());
+                let (at, dice) = (1 + self.dice.below(4), Dice(self.dice.next()));
                 self.disk.fail_sync(at, dice);
                 self.tell(|| format!("open, sync {at} to fail"));
             }
@@ -376,7 +376,7 @@ impl Life {
             self.disk.crash_after(at);
             self.tell(|| format!("to crash at call {at}"));
         } else if self.dice.chance(1, 30) {
-            let (at, dice) = (1 + self.dice.below(3), self.dice.fork());
+            let (at, dice) = (1 + self.dice.below(3), Dice(self.dice.next()));
             self.disk.fail_sync(at, dice);
             self.tell(|| format!("sync {at} to fail"));
         }

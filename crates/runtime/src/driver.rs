@@ -316,7 +316,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
-        let (peer, disk) = (link.peer(), link.disk());
+        let (peer, met) = (link.peer(), link.met());
         self.parts.counters.link_ups.add(1);
         // The peer would not have connected anew if the old connection worked.
         if let Some(old) = self.links.remove(&peer) {
@@ -325,7 +325,8 @@ impl<M: StateMachine> Driver<M> {
             self.step(now, Input::Link { peer, up: false });
         }
         self.links.insert(peer, link);
-        self.step(now, Input::Met { peer, disk });
+        let (disk, life) = (met.disk, met.life);
+        self.step(now, Input::Met { peer, disk, life });
         self.step(now, Input::Link { peer, up: true });
     }
 

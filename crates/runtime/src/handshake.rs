@@ -17,10 +17,10 @@ pub const WIRE_VERSION_MIN: u16 = 1;
 pub const WIRE_VERSION_MAX: u16 = 1;
 
 /// The bytes of a [`Hello`].
-pub const HELLO_BYTES: usize = 60;
+pub const HELLO_BYTES: usize = 68;
 
 /// The bytes of an [`Answer`] before its text.
-pub const ANSWER_BYTES: usize = 52;
+pub const ANSWER_BYTES: usize = 60;
 
 /// The longest text of a refusal; a longer one is cut.
 pub const TEXT_BYTES_MAX: usize = 512;
@@ -36,8 +36,10 @@ pub struct Hello {
     pub from: NodeId,
     /// Whom it means to reach.
     pub to: NodeId,
-    /// The life of its data directory.
+    /// Its data directory's incarnation.
     pub incarnation: u128,
+    /// The life of its process.
+    pub life: u64,
 }
 
 /// What the side that was dialled says back.
@@ -51,8 +53,10 @@ pub struct Answer {
     pub cluster: u64,
     /// The answering node.
     pub node: NodeId,
-    /// The life of its data directory.
+    /// Its data directory's incarnation.
     pub incarnation: u128,
+    /// The life of its process.
+    pub life: u64,
     /// A refusal in words, for the caller's log.
     pub text: String,
 }
@@ -119,6 +123,7 @@ impl Hello {
         bytes.extend_from_slice(&self.from.0.to_le_bytes());
         bytes.extend_from_slice(&self.to.0.to_le_bytes());
         bytes.extend_from_slice(&self.incarnation.to_le_bytes());
+        bytes.extend_from_slice(&self.life.to_le_bytes());
         seal(&mut bytes);
         bytes.try_into().expect("the fields add up")
     }
@@ -138,6 +143,7 @@ impl Hello {
             from: NodeId(u64::from_le_bytes(field(bytes, 24))),
             to: NodeId(u64::from_le_bytes(field(bytes, 32))),
             incarnation: u128::from_le_bytes(field(bytes, 40)),
+            life: u64::from_le_bytes(field(bytes, 56)),
         };
         if hello.versions.0 > hello.versions.1 {
             return Err(HandshakeError::Malformed("versions out of order"));
@@ -161,6 +167,7 @@ impl Answer {
         bytes.extend_from_slice(&self.cluster.to_le_bytes());
         bytes.extend_from_slice(&self.node.0.to_le_bytes());
         bytes.extend_from_slice(&self.incarnation.to_le_bytes());
+        bytes.extend_from_slice(&self.life.to_le_bytes());
         seal(&mut bytes);
         assert_eq!(bytes.len(), ANSWER_BYTES, "the head has a fixed size");
         // The text stands outside the checksum: it is for people, nothing is decided by it.
@@ -189,6 +196,7 @@ impl Answer {
             cluster: u64::from_le_bytes(field(bytes, 16)),
             node: NodeId(u64::from_le_bytes(field(bytes, 24))),
             incarnation: u128::from_le_bytes(field(bytes, 32)),
+            life: u64::from_le_bytes(field(bytes, 48)),
             text: String::new(),
         };
         Ok((answer, text_bytes))
@@ -238,6 +246,7 @@ mod tests {
             from: NodeId(1),
             to: NodeId(2),
             incarnation: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+            life: 0x1112_1314_1516_1718,
         }
     }
 
@@ -263,6 +272,7 @@ mod tests {
             cluster: 9,
             node: NodeId(2),
             incarnation: 5,
+            life: 6,
             text: "cluster 7 is not cluster 9".into(),
         };
         let bytes = answer.encode();

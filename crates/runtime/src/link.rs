@@ -44,11 +44,21 @@ pub enum PeerEvent {
 /// Where events go.
 pub type Sink = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 
+/// Who is at the other end, as the handshake said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The node.
+    pub node: NodeId,
+    /// Its disk.
+    pub disk: Incarnation,
+    /// The life of its process.
+    pub life: u64,
+}
+
 /// One connection to one peer.
 #[derive(Debug)]
 pub struct Link {
-    peer: NodeId,
-    disk: Incarnation,
+    peer: Peer,
     stream: TcpStream,
     out: Mutex<Outgoing>,
     leftover: Notify,
@@ -59,14 +69,9 @@ pub struct Link {
 
 impl Link {
     /// A link over a connection whose handshake is done.
-    pub fn new(
-        (peer, disk): (NodeId, Incarnation),
-        stream: TcpStream,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub fn new(peer: Peer, stream: TcpStream, counters: Arc<Counters>) -> Self {
         Self {
             peer,
-            disk,
             stream,
             out: Mutex::default(),
             leftover: Notify::new(),
@@ -78,12 +83,12 @@ impl Link {
 
     /// The node at the other end.
     pub fn peer(&self) -> NodeId {
-        self.peer
+        self.peer.node
     }
 
-    /// The disk it has.
-    pub fn disk(&self) -> Incarnation {
-        self.disk
+    /// What the handshake said of it.
+    pub fn met(&self) -> Peer {
+        self.peer
     }
 
     /// Queues a frame for the next [`Link::flush`]; says whether there was room.

@@ -60,7 +60,9 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     }
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
     let identity = opened.recovered.identity;
-    let replica = Replica::new(clock.now(), options(&config), opened.recovered)
+    let options = options(&config);
+    let life = options.core.life;
+    let replica = Replica::new(clock.now(), options, opened.recovered)
         .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
     let files =
         start_snapshot_thread(opened.store, &opened.disk, &lock, &inbox).map_err(threads)?;
@@ -78,7 +80,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
         clock,
         replica,
         network: Network::start(
-            membership(&config, identity),
+            membership(&config, identity, life),
             listeners,
             counters.clone(),
             Arc::new(sender(&inbox, Event::Peer)),
@@ -274,11 +276,12 @@ fn refusal(config: &NodeConfig, error: OpenError) -> StartError {
     }
 }
 
-fn membership(config: &NodeConfig, identity: Identity) -> Membership {
+fn membership(config: &NodeConfig, identity: Identity, life: u64) -> Membership {
     let mut peers: BTreeMap<_, _> = config.members.clone();
     peers.remove(&config.node);
     Membership {
         identity,
+        life,
         peers,
         names: config.names.clone(),
     }

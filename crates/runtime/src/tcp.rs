@@ -26,7 +26,7 @@ use crate::handle::PeerAddress;
 use crate::handshake::{
     ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, WIRE_VERSION_MAX, WIRE_VERSION_MIN,
 };
-use crate::link::{Link, PeerEvent, Sink};
+use crate::link::{Link, Peer, PeerEvent, Sink};
 use crate::name::{Names, hex};
 
 /// How long a connection may take to stand, handshake included.
@@ -59,6 +59,8 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 pub struct Membership {
     /// This node.
     pub identity: Identity,
+    /// This life of its process.
+    pub life: u64,
     /// The other members and where they listen.
     pub peers: BTreeMap<NodeId, PeerAddress>,
     /// What people call them all.
@@ -76,6 +78,7 @@ pub struct Network {
 
 struct Shared {
     identity: Identity,
+    life: u64,
     names: Names,
     known: Mutex<Known>,
     stopping: AtomicBool,
@@ -112,6 +115,7 @@ impl Network {
     ) -> Self {
         let shared = Arc::new(Shared {
             identity: membership.identity,
+            life: membership.life,
             names: membership.names,
             known: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -196,15 +200,15 @@ impl Shared {
     }
 
     /// Reports the link, carries its frames, reports its end.
-    async fn run_link(&self, peer: NodeId, disk: Incarnation, stream: TcpStream) {
-        let link = Arc::new(Link::new((peer, disk), stream, self.counters.clone()));
+    async fn run_link(&self, peer: Peer, stream: TcpStream) {
+        let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
         let running = Running {
             link: link.clone(),
             sink: self.sink.clone(),
         };
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
-        tracing::info!(node = %self.name(), peer = %self.name_of(peer), why, "link down");
+        tracing::info!(node = %self.name(), peer = %self.name_of(peer.node), why, "link down");
         drop(running);
     }
 }
@@ -244,10 +248,10 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
     loop {
         let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
         let error = match attempt {
-            Ok(Ok((disk, stream))) => {
+            Ok(Ok((met, stream))) => {
                 told.clear();
                 let up = Instant::now();
-                shared.run_link(peer, disk, stream).await;
+                shared.run_link(met, stream).await;
                 if up.elapsed() >= GOOD_LINK {
                     pause = PAUSE_MIN;
                     continue;
@@ -278,7 +282,7 @@ async fn dial(
     shared: &Shared,
     peer: NodeId,
     address: &str,
-) -> Result<(Incarnation, TcpStream), DialError> {
+) -> Result<(Peer, TcpStream), DialError> {
     let mut stream = TcpStream::connect(address).await?;
     configure(&stream)?;
     let identity = shared.identity;
@@ -288,6 +292,7 @@ async fn dial(
         from: identity.node,
         to: peer,
         incarnation: identity.incarnation,
+        life: shared.life,
     };
     stream.write_all(&hello.encode()).await?;
     let mut head = [0; ANSWER_BYTES];
@@ -319,7 +324,8 @@ async fn dial(
         incarnation = %hex(answer.incarnation),
         "link up, dialled"
     );
-    Ok((disk, stream))
+    let (node, life) = (peer, answer.life);
+    Ok((Peer { node, disk, life }, stream))
 }
 
 async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
@@ -352,8 +358,12 @@ async fn serve(
     drop(permit);
     match greeted {
         Ok(Ok(Some((hello, stream)))) => {
-            let disk = Incarnation(hello.incarnation);
-            shared.run_link(hello.from, disk, stream).await;
+            let peer = Peer {
+                node: hello.from,
+                disk: Incarnation(hello.incarnation),
+                life: hello.life,
+            };
+            shared.run_link(peer, stream).await;
         }
         Ok(Ok(None)) => {}
         Ok(Err(error)) => {
@@ -382,6 +392,7 @@ async fn greet(
         cluster: identity.cluster,
         node: identity.node,
         incarnation: identity.incarnation,
+        life: shared.life,
         text: String::new(),
     };
     match verdict {

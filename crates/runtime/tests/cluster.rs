@@ -425,6 +425,31 @@ async fn a_member_that_lost_its_directory_is_refused_and_loses_nothing_for_the_o
 }
 
 #[tokio::test]
+async fn a_member_whose_directory_was_set_back_halts_and_says_why() {
+    let mut cluster = Cluster::started(3, plain).await;
+    let (leader, victim) = (cluster.leader().await, cluster.follower().await);
+    propose(&cluster, leader, word(1)).await;
+    cluster.settled().await;
+    cluster.stop(victim).await;
+    let image = cluster.image(victim);
+    cluster.start(victim).await;
+    propose(&cluster, leader, word(2)).await;
+    cluster.settled().await;
+    cluster.stop(victim).await;
+    cluster.set_back(victim, &image);
+    cluster.start(victim).await;
+    let StopReason::Halted(text) = cluster.node(victim).stopped().await else {
+        panic!("it takes part with less than it has acknowledged");
+    };
+    assert!(text.contains("set back to an older image"), "{text}");
+    // It stays away as long as anyone remembers, and the others go on.
+    cluster.start(victim).await;
+    let again = cluster.node(victim).stopped().await;
+    assert!(matches!(again, StopReason::Halted(_)), "{again:?}");
+    propose(&cluster, leader, word(3)).await;
+}
+
+#[tokio::test]
 async fn leadership_goes_where_it_is_told_to_and_no_command_is_lost_meanwhile() {
     // A transfer may take an election timeout, and this machine may be busy.
     let cluster = Cluster::started(3, |config| config.election = Duration::from_secs(3)).await;

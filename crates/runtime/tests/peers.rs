@@ -95,6 +95,7 @@ fn start(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAd
         .collect();
     let network = Network::start(
         Membership {
+            life: node,
             identity: identity(node, cluster),
             peers,
             names: Names::default(),
@@ -128,6 +129,7 @@ fn hello(from: u64, to: u64) -> Hello {
         from: NodeId(from),
         to: NodeId(to),
         incarnation: 9,
+        life: 1,
     }
 }
 

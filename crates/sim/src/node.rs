@@ -62,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) idle_due: bool,
     /// The connections it knows of: peer and epoch.
     pub(crate) links: BTreeMap<usize, u64>,
+    /// The newest connection to each that it has heard of, whether or not it stands.
+    pub(crate) met: BTreeMap<usize, u64>,
     /// What its orders to the log add up to.
     pub(crate) log_image: LogImage,
     /// The same up to the output being carried out: what a message of a turn speaks of may be
@@ -149,6 +151,7 @@ impl Live {
             spare_due: false,
             idle_due: false,
             links: BTreeMap::new(),
+            met: BTreeMap::new(),
             told_image: log_image.clone(),
             log_image,
             commit_seen: Index(0),

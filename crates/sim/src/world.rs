@@ -150,8 +150,12 @@ impl World {
         let Some(live) = &mut self.nodes[to].live else {
             return;
         };
-        if live.links.get(&from) != Some(&epoch) && !self.network.outlives((from, to), &frame) {
-            return;
+        if live.links.get(&from) != Some(&epoch) {
+            // No frame comes before its connection, but some outlive it.
+            let met = live.met.get(&from).is_some_and(|&newest| epoch <= newest);
+            if !met || !self.network.outlives((from, to), &frame) {
+                return;
+            }
         }
         self.stats.frames += 1;
         let now = self.schedule.now();
@@ -166,6 +170,7 @@ impl World {
         let from = self.nodes[peer].id;
         let other = self.nodes[peer].live.as_ref();
         let disk = other.and_then(|live| live.replica.raft().disk());
+        let life = self.nodes[peer].life;
         let Some(live) = &mut self.nodes[node].live else {
             return;
         };
@@ -184,9 +189,14 @@ impl World {
             }
             // What the handshake says. A peer that has died since will be heard to be gone.
             if let Some(disk) = disk {
-                live.inbox.push(Input::Met { peer: from, disk });
+                live.inbox.push(Input::Met {
+                    peer: from,
+                    disk,
+                    life,
+                });
             }
             live.links.insert(peer, epoch);
+            live.met.insert(peer, epoch);
         } else if known == Some(epoch) {
             live.links.remove(&peer);
         } else {

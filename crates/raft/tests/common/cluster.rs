@@ -442,10 +442,10 @@ impl Cluster {
     }
 
     fn meet(&mut self, at: u64, peer: u64) {
-        let disk = self.node(peer).incarnation;
+        let (disk, life) = (self.node(peer).incarnation, self.node(peer).life);
         if self.is_up(peer) {
             let peer = NodeId(peer);
-            self.step(at, Input::Met { peer, disk });
+            self.step(at, Input::Met { peer, disk, life });
         }
     }
 
@@ -461,6 +461,13 @@ impl Cluster {
         node.disk = Disk::holding(0, &[]);
         node.disk.config = first;
         node.incarnation.0 += 1;
+    }
+
+    /// A node that is down gets an older image of its disk.
+    pub fn set_back(&mut self, at: u64, image: Disk) {
+        let lost = (self.node(at).incarnation, self.node(at).disk.clone());
+        self.truth.see_wipe(NodeId(at), lost);
+        self.node_mut(at).disk = image;
     }
 
     // Wires.

@@ -38,6 +38,11 @@ impl Solo {
             commit_hint: Index(0),
             next_write: WriteId(1),
         };
+        Self::recovered(options, disk)
+    }
+
+    /// A node with these options and this disk.
+    pub fn recovered(options: Options, disk: Recovered) -> Self {
         let raft = Raft::recover(Instant(0), options, disk).expect("a sane disk");
         Self {
             raft,
@@ -214,6 +219,15 @@ pub fn beat(term: u64, commit: u64, round: u64) -> Message {
         term: Term(term),
         commit: Index(commit),
         round,
+        durable: Index(commit),
+    }
+}
+
+pub fn commit(term: u64, commit: u64) -> Message {
+    Message::Commit {
+        term: Term(term),
+        commit: Index(commit),
+        durable: Index(commit),
     }
 }
 

@@ -94,6 +94,8 @@ impl Truth {
             Effect::Install { .. } | Effect::Config { .. } => {}
             Effect::Transferred { to, result } => self.see_transferred(me, *to, result.is_ok()),
             Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
+            // Whoever lost its disk, or a part of what it held, is right to take no part.
+            Effect::Halt { .. } if self.wiped.contains_key(&me) => {}
             Effect::Halt { why } => panic!("{me:?} halts: {why}"),
         }
     }
@@ -220,7 +222,7 @@ impl Truth {
                 granted: true,
                 ..
             } => return,
-            Message::ReadAsk { .. } | Message::ReadTell { .. } => return,
+            Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Heard { .. } => return,
             Message::Vote { term, .. }
             | Message::VoteReply { term, .. }
             | Message::Append { term, .. }

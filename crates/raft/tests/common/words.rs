@@ -2,7 +2,7 @@
 
 use super::MS;
 use headwater_raft::{
-    AppendResult, Config, Effect, Entries, LogChange, Message, NodeId, Pace, ReadLost,
+    AppendResult, Config, Effect, Entries, Index, LogChange, Message, NodeId, Pace, ReadLost,
     TransferFailed,
 };
 
@@ -140,8 +140,10 @@ pub fn message(message: &Message) -> String {
             term,
             commit,
             round,
+            durable,
         } => {
-            format!("beat term={term} commit={commit} round={round}")
+            let durable = safe(*durable, *commit);
+            format!("beat term={term} commit={commit} round={round}{durable}")
         }
         Message::BeatReply {
             term,
@@ -161,7 +163,23 @@ pub fn message(message: &Message) -> String {
             format!("beat-reply term={term} round={round}{disk}{promise}")
         }
         Message::TimeoutNow { term } => format!("timeout-now term={term}"),
-        Message::Commit { term, commit } => format!("commit term={term} commit={commit}"),
+        Message::Commit {
+            term,
+            commit,
+            durable,
+        } => {
+            let durable = safe(*durable, *commit);
+            format!("commit term={term} commit={commit}{durable}")
+        }
+        Message::Heard {
+            disk,
+            life,
+            term,
+            durable,
+        } => format!(
+            "heard d{} in life={life}: term={term} durable={durable}",
+            disk.0
+        ),
         Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
         Message::ReadAsk { id, life, lease } => {
@@ -172,6 +190,15 @@ pub fn message(message: &Message) -> String {
             Ok(at) => format!("read-tell {id} life={life} at={at}"),
             Err(why) => format!("read-tell {id} life={life} lost: {}", lost(*why)),
         },
+    }
+}
+
+/// What the leader's own disk holds, if that is not what is committed.
+fn safe(durable: Index, commit: Index) -> String {
+    if durable == commit {
+        String::new()
+    } else {
+        format!(" durable={durable}")
     }
 }
 

@@ -59,6 +59,7 @@ fn samples() -> Vec<Frame> {
             term,
             commit,
             round: 3,
+            durable: Index(8),
         },
         Message::BeatReply {
             term,
@@ -67,7 +68,17 @@ fn samples() -> Vec<Frame> {
             promise_ns: 4,
         },
         Message::TimeoutNow { term },
-        Message::Commit { term, commit },
+        Message::Commit {
+            term,
+            commit,
+            durable: Index(8),
+        },
+        Message::Heard {
+            disk: Incarnation(5 << 64 | 6),
+            life: 7,
+            term,
+            durable: Index(8),
+        },
         Message::ReadAsk {
             id: ReadId(1),
             life: 2,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -173,6 +173,19 @@ impl Cluster {
         std::fs::remove_dir_all(self.data_dir(id)).expect("it was there");
     }
 
+    /// A copy of the data directory of a node that is stopped.
+    pub fn image(&self, id: u64) -> PathBuf {
+        let image = self.directory.path().join(format!("image{id}"));
+        copy_all(&self.data_dir(id), &image);
+        image
+    }
+
+    /// A node that is stopped gets back what it had when the image was made.
+    pub fn set_back(&self, id: u64, image: &Path) {
+        self.wipe(id);
+        copy_all(image, &self.data_dir(id));
+    }
+
     pub async fn stop(&mut self, id: u64) {
         let node = self.nodes.remove(&NodeId(id)).expect("it runs");
         node.shutdown().await;
@@ -245,6 +258,19 @@ impl Cluster {
             }
         }
         expected
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a new directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_all(&from, &to);
+        } else {
+            std::fs::copy(from, to).expect("copied");
+        }
     }
 }
 

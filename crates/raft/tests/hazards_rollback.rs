@@ -1,0 +1,196 @@
+//! Disks that were set back to an older image keep their incarnation, and are found out by what
+//! others have heard (rule R13).
+//!
+//! # Source
+//! Viewstamped Replication Revisited, §4.3.
+
+mod common;
+
+use common::solo::*;
+use common::*;
+
+/// The disk that every node here has.
+const DISK: Incarnation = Incarnation(7);
+
+fn meet(solo: &mut Solo, peer: u64, life: u64) -> Vec<Message> {
+    let (peer, disk) = (n(peer), DISK);
+    told(&solo.step(Input::Met { peer, disk, life }))
+}
+
+/// What is told of earlier lives.
+fn told(fx: &[Effect]) -> Vec<Message> {
+    let message = |effect: &Effect| match effect {
+        Effect::Send { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    let sent = fx.iter().filter_map(message);
+    sent.filter(|message| matches!(message, Message::Heard { .. }))
+        .collect()
+}
+
+fn heard(life: u64, term: u64, durable: u64) -> Message {
+    Message::Heard {
+        disk: DISK,
+        life,
+        term: Term(term),
+        durable: Index(durable),
+    }
+}
+
+#[test]
+fn another_life_is_told_the_furthest_that_an_earlier_one_said() {
+    let said = [
+        (durable(2, 2), heard(1, 2, 2)),
+        (conflict(2, 2, id(0, 0)), heard(1, 2, 0)),
+        (beat_reply(2, 0), heard(1, 2, 0)),
+        (vote_reply(Term(2), false, true), heard(1, 2, 0)),
+    ];
+    for (word, told) in said {
+        let mut solo = Solo::leading(3, 1, &[1]);
+        assert_eq!(meet(&mut solo, 2, 1), []);
+        solo.hear(2, word);
+        assert_eq!(meet(&mut solo, 2, 1), [], "this life knows it");
+        assert_eq!(meet(&mut solo, 2, 2), std::slice::from_ref(&told));
+        // What is said later and is less takes nothing back.
+        solo.hear(2, beat_reply(1, 0));
+        assert_eq!(meet(&mut solo, 2, 3), [told]);
+    }
+    // What a leader's own disk holds counts too: it may have been one of the majority.
+    let mut solo = Solo::new(3, 1, &[1]);
+    meet(&mut solo, 2, 1);
+    solo.hear(2, commit(4, 1));
+    assert_eq!(meet(&mut solo, 2, 2), [heard(1, 4, 1)]);
+    // A pre-vote is about a term that nobody is in.
+    let mut solo = Solo::new(3, 1, &[1]);
+    meet(&mut solo, 3, 1);
+    solo.hear(3, vote_reply(Term(9), true, true));
+    assert_eq!(meet(&mut solo, 3, 2), []);
+}
+
+#[test]
+fn of_another_disk_nothing_is_told() {
+    let mut solo = Solo::leading(3, 1, &[1]);
+    meet(&mut solo, 2, 1);
+    solo.hear(2, durable(2, 2));
+    let (peer, disk, life) = (n(2), Incarnation(8), 2);
+    assert_eq!(told(&solo.step(Input::Met { peer, disk, life })), []);
+}
+
+/// A node of life 5 that began in term 3 with a log of two entries.
+fn began() -> Solo {
+    let options = Options {
+        life: 5,
+        ..Options::default()
+    };
+    let disk = Recovered {
+        me: n(1),
+        hard: HardState {
+            term: Term(3),
+            voted_for: None,
+        },
+        log: entries(LogId::default(), &[1, 3]),
+        applied: LogId::default(),
+        config: Config::of_voters([n(1), n(2), n(3)]),
+        disk: Some(DISK),
+        commit_hint: Index(0),
+        next_write: WriteId(1),
+    };
+    Solo::recovered(options, disk)
+}
+
+#[test]
+fn a_life_that_began_with_less_than_an_earlier_one_said_takes_no_part() {
+    for (life, term, durable, is_set_back) in [
+        (4, 3, 2, false),
+        (4, 2, 9, false),
+        (4, 3, 3, true),
+        (4, 4, 0, true),
+        // What this life has said it knows itself.
+        (5, 9, 9, false),
+    ] {
+        let mut solo = began();
+        let fx = solo.hear(2, heard(life, term, durable));
+        let halts = fx
+            .iter()
+            .any(|effect| matches!(effect, Effect::Halt { .. }));
+        assert_eq!(halts, is_set_back, "{life} {term} {durable}: {fx:?}");
+        assert_eq!(solo.raft.is_halted(), is_set_back);
+    }
+}
+
+#[test]
+fn what_another_disk_had_said_does_not_bind_this_one() {
+    let mut solo = began();
+    let disk = Incarnation(6);
+    let (life, term, durable) = (4, Term(9), Index(9));
+    solo.hear(
+        2,
+        Message::Heard {
+            disk,
+            life,
+            term,
+            durable,
+        },
+    );
+    assert!(!solo.raft.is_halted());
+}
+
+/// Three nodes that know each other's disks, led by node 1, with some entries.
+fn cluster() -> Cluster {
+    let mut c = Cluster::new(3);
+    c.tells_disks = true;
+    for at in c.ids() {
+        c.crash(at, 0);
+        c.restart(at);
+    }
+    c.elect(1);
+    c.propose(1, 3).expect("it leads");
+    c.settle();
+    c
+}
+
+#[test]
+fn a_follower_that_was_set_back_is_found_out_and_the_others_go_on() {
+    let mut c = cluster();
+    let image = c.node(3).disk.clone();
+    c.propose(1, 1).expect("it leads");
+    c.settle();
+    c.crash(3, 0);
+    c.set_back(3, image);
+    c.restart(3);
+    c.settle();
+    assert!(c.raft(3).is_halted());
+    let before = c.raft(1).commit();
+    c.propose(1, 1).expect("it leads");
+    c.settle();
+    assert!(c.raft(1).commit() > before);
+}
+
+#[test]
+fn a_leader_that_was_set_back_within_its_term_is_found_out() {
+    let mut c = cluster();
+    let image = c.node(1).disk.clone();
+    assert_eq!(image.safe.hard.term, c.raft(1).term());
+    c.propose(1, 1).expect("it leads");
+    c.settle();
+    c.crash(1, 0);
+    c.set_back(1, image);
+    c.restart(1);
+    c.settle();
+    assert!(c.raft(1).is_halted());
+}
+
+#[test]
+fn a_disk_that_lost_only_what_it_never_said_takes_part() {
+    let mut c = cluster();
+    c.hung.insert(n(3));
+    c.propose(1, 2).expect("it leads");
+    c.settle();
+    c.crash(3, 0);
+    c.hung.remove(&n(3));
+    c.restart(3);
+    c.settle();
+    c.live(2000 * MS);
+    assert!(!c.raft(3).is_halted());
+    assert_eq!(c.raft(3).commit(), c.raft(1).commit());
+}
