@@ -296,8 +296,7 @@ impl Raft {
             .filter(|(_, peer)| peer.has_caught_up());
         let ready: Vec<NodeId> = ready.map(|(&id, _)| id).collect();
         // Asked at every commit, and nearly always there is nothing to do.
-        let is_new =
-            |id| current.disk_of(id).is_none() && self.membership.disk_here(self.me, id).is_some();
+        let is_new = |id| current.disk_of(id).is_none() && self.newcomer_disk(id).is_some();
         if ready.is_empty() && !current.ids().any(is_new) {
             return None;
         }
@@ -309,11 +308,24 @@ impl Raft {
         };
         let met = improved.members().into_iter().filter_map(|id| {
             let known = improved.disk_of(id);
-            Some((id, known.or(self.membership.disk_here(self.me, id))?))
+            Some((id, known.or_else(|| self.newcomer_disk(id))?))
         });
         let met: Vec<_> = met.collect();
         let improved = improved.with_disks(met);
         (improved != *current).then_some(improved)
+    }
+
+    /// The disk of a member of which none is known yet, once it has answered as that member: a
+    /// connection that merely stands may still be that of the disk which was lost.
+    fn newcomer_disk(&self, id: NodeId) -> Option<Incarnation> {
+        let Role::Leader(leadership) = &self.role else {
+            return None;
+        };
+        let patience_ns = self.options.election_ns;
+        let peer = leadership.peers.get(&id);
+        let answers = peer.is_some_and(|peer| peer.answers(self.now, patience_ns));
+        let disk = self.membership.disk_here(self.me, id);
+        disk.filter(|_| id == self.me || answers)
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation

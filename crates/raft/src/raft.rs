@@ -197,7 +197,7 @@ impl Raft {
             let why = "is this node itself";
             return fx.push(Effect::Refused { from, why });
         }
-        if self.is_impostor(from) {
+        if self.is_impostor(from) && !is_leaders(&message) {
             return;
         }
         if is_malformed(&message) {
@@ -416,6 +416,20 @@ impl Raft {
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
         self.progress(peer).map(Progress::matched)
     }
+}
+
+/// Whether a message is a leader's. A leader is heard whatever its disk: those who elected it know
+/// it, and who was away while it lost a disk and was added again can learn of that from nobody else.
+fn is_leaders(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Append { .. }
+            | Message::Beat { .. }
+            | Message::Commit { .. }
+            | Message::Rest { .. }
+            | Message::TimeoutNow { .. }
+            | Message::Snapshot { .. }
+    )
 }
 
 /// Whether a message is a follower's answer to its leader.

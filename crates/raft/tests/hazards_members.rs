@@ -79,6 +79,54 @@ fn a_learner_that_comes_back_with_another_disk_has_not_caught_up() {
 }
 
 #[test]
+fn the_lost_disk_of_a_silent_connection_is_not_written_down_for_who_was_added_again() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    meet(&mut solo, 2, 2);
+    meet(&mut solo, 3, 3);
+    commit_all(&mut solo, &[2, 3]);
+    // Node 3 loses its power and its disk: no connection tells of that. It is removed and added.
+    solo.change(&Config::of_voters(nodes(&[1, 2])))
+        .expect("allowed");
+    commit_all(&mut solo, &[2]);
+    let target = Config::of_voters(nodes(&[1, 2])).with_joining(nodes(&[3]));
+    solo.change(&target).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    assert_eq!(solo.raft.config().disk_of(n(3)), None);
+    let fx = meet(&mut solo, 3, 33);
+    let refused = fx.iter().any(|e| matches!(e, Effect::Refused { .. }));
+    assert!(!refused, "{fx:?} {:?}", solo.raft.config());
+    // Once it answers as the member it is, its disk is known.
+    solo.hear(3, beat_reply(2, 0));
+    for _ in 0..3 {
+        solo.deadline();
+        commit_all(&mut solo, &[2, 3]);
+    }
+    assert_eq!(solo.raft.config().disk_of(n(3)), Some(Incarnation(33)));
+}
+
+#[test]
+fn who_was_away_while_its_leader_lost_a_disk_and_came_back_hears_it() {
+    // Node 1 knows members 2 and 3 by their disks.
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    meet(&mut solo, 2, 2);
+    meet(&mut solo, 3, 3);
+    commit_all(&mut solo, &[2, 3]);
+    let last = solo.raft.last();
+    // Meanwhile node 3 was wiped, removed, added again, and elected by node 2 and itself.
+    meet(&mut solo, 3, 33);
+    let term = solo.raft.term().0 + 1;
+    let answers = solo.answer(3, append(term, last, &[term], 0));
+    assert_eq!(solo.raft.leader(), Some(n(3)), "{answers:?}");
+    assert_eq!(solo.raft.last(), id(term, last.index.0 + 1));
+    // It has no vote to give or to ask for here all the same.
+    let later = term + 1;
+    let answers = solo.hear(3, vote(later, id(later, 99)));
+    assert!(sent_to(&answers, 3).is_empty(), "{answers:?}");
+}
+
+#[test]
 fn a_node_added_again_at_once_starts_from_nothing() {
     let mut solo = Solo::leading(3, 1, &[]);
     commit_all(&mut solo, &[2, 3]);

@@ -9,6 +9,7 @@ use headwater_raft::RoleName;
 use crate::check::Violation;
 use crate::check::history::Want;
 use crate::dice::Dice;
+use crate::errands::unfinished;
 use crate::node::{Crash, Slow};
 use crate::plan::{Fault, Mark, Place, When, Whom};
 use crate::schedule::Event;
@@ -40,7 +41,7 @@ impl World {
         Ok(())
     }
 
-    fn whom(&self, whom: Whom, marked: Option<usize>) -> usize {
+    pub(crate) fn whom(&self, whom: Whom, marked: Option<usize>) -> usize {
         match whom {
             Whom::Node(node) => node,
             Whom::Marked => marked.unwrap_or(0),
@@ -49,7 +50,7 @@ impl World {
     }
 
     /// The leader of the highest term.
-    fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         let terms = self.nodes.iter().enumerate().filter_map(|(at, node)| {
             let raft = node.live.as_ref()?.replica.raft();
             (raft.role() == RoleName::Leader).then_some((raft.term(), at))
@@ -116,6 +117,110 @@ impl World {
             Fault::SyncFails { whom, nth, down_ns } => {
                 self.strike_sync(self.whom(whom, marked), (nth, dice), down_ns);
             }
+            Fault::Change {
+                ask,
+                what,
+                force,
+                times,
+            } => {
+                let asked = self.whom(ask, marked);
+                for _ in 0..times {
+                    self.ask_change(asked, &what, force);
+                }
+            }
+            Fault::Transfer { ask, to } => self.ask_transfer(self.whom(ask, marked), to),
+            Fault::Wipe {
+                whom,
+                down_ns,
+                founds,
+                at_once,
+            } => {
+                let crash = Crash::new(true, down_ns, &mut dice);
+                return self.strike_wipe(self.whom(whom, marked), crash, (founds, at_once));
+            }
+            fault => return self.strike_more(fault, marked, &mut dice),
+        }
+        Ok(())
+    }
+
+    /// What strikes clocks, disks and links.
+    fn strike_more(
+        &mut self,
+        fault: Fault,
+        marked: Option<usize>,
+        dice: &mut Dice,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        match fault {
+            Fault::Pace { whom, pace, for_ns } => {
+                let node = self.whom(whom, marked);
+                self.set_pace(node, Some(pace));
+                self.schedule.after(for_ns, Event::Pace { node });
+            }
+            Fault::Leap { whom, by_ns } => {
+                let node = self.whom(whom, marked);
+                if !self.plan.knobs.leases {
+                    self.stats.leaps += 1;
+                    self.nodes[node].clock.leap(now, by_ns);
+                    self.wake(node);
+                }
+            }
+            Fault::DiskFails { whom, nth, down_ns } => {
+                let struck = self.whom(whom, marked);
+                let struck = &mut self.nodes[struck];
+                if struck.live.is_some() {
+                    struck.disk.fail_call(nth);
+                    struck.sync_armed = Some(down_ns);
+                }
+            }
+            Fault::DiskFull { whom, room, for_ns } => {
+                let node = self.whom(whom, marked);
+                let disk = &mut self.nodes[node].disk;
+                disk.set_quota(Some(disk.used_bytes() + room));
+                self.schedule.after(for_ns, Event::Room { node });
+            }
+            Fault::DiskHangs {
+                whom,
+                for_ns,
+                down_ns,
+            } => {
+                let node = self.whom(whom, marked);
+                let life = self.nodes[node].life;
+                if self.nodes[node].live.is_some() {
+                    self.nodes[node].hung_until = now + for_ns;
+                    let die = Event::Die {
+                        node,
+                        life,
+                        down_ns,
+                    };
+                    self.schedule.after(for_ns, die);
+                }
+            }
+            Fault::Rot {
+                whom,
+                kind,
+                down_ns,
+            } => {
+                let node = self.whom(whom, marked);
+                let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
+                return self.strike_rot(node, kind, crash, dice);
+            }
+            Fault::Partial {
+                shape,
+                for_ns,
+                resets,
+            } => {
+                let nodes = self.nodes.len();
+                let cut = self.directions(|from, to| !shape.joins(from, to, nodes));
+                self.stats.partials += u64::from(!cut.is_empty());
+                self.part(cut, for_ns, resets);
+            }
+            Fault::SlowLink { a, b, pace, for_ns } => {
+                if a != b {
+                    self.stats.slow_links += 1;
+                    self.network.narrow((a, b), now + for_ns, pace);
+                }
+            }
             Fault::Reset { a, b } => {
                 if a != b {
                     let tells = [dice.chance(3, 4), dice.chance(3, 4)];
@@ -123,8 +228,38 @@ impl World {
                     self.network.close(&mut self.schedule, pair, tells);
                 }
             }
+            _ => unreachable!("carried out above"),
         }
         Ok(())
+    }
+
+    /// A node's clock runs at this pace from now on, or at its usual one: within the drift if
+    /// leases rest on it.
+    pub(crate) fn set_pace(&mut self, node: usize, pace: Option<u64>) {
+        let (now, knobs) = (self.schedule.now(), &self.plan.knobs);
+        let clock = &mut self.nodes[node].clock;
+        let mut pace = pace.unwrap_or(clock.usual);
+        if knobs.leases {
+            pace = pace.clamp(1000 - knobs.drift, 1000 + knobs.drift);
+        }
+        if pace != clock.pace {
+            self.stats.paces += 1;
+            clock.run_at(now, pace);
+            self.wake(node);
+        }
+    }
+
+    /// A process that has hung is killed, unless it has died since.
+    pub(crate) fn on_die(&mut self, node: usize, life: u64, down_ns: u64) -> Result<(), Violation> {
+        self.nodes[node].hung_until = 0;
+        if self.nodes[node].living(life).is_none() {
+            return Ok(());
+        }
+        self.stats.hangs += 1;
+        let power = true;
+        let mut dice = Dice::of(self.plan.seed, "die", &[node as u64, life]);
+        let crash = Crash::new(power, down_ns, &mut dice);
+        self.crash(node, crash)
     }
 
     fn strike_crash(&mut self, node: usize, crash: Crash, place: Place) -> Result<(), Violation> {
@@ -182,7 +317,7 @@ impl World {
 
     /// The faults end: partitions heal, what is paused goes on, what is down starts, and
     /// everything has become quick.
-    pub(crate) fn on_calm(&mut self) {
+    pub(crate) fn on_calm(&mut self) -> Result<(), Violation> {
         let now = self.schedule.now();
         self.calm_at = Some(now);
         self.trace.note(now, None, || "CALM".to_string());
@@ -194,7 +329,13 @@ impl World {
         knobs.disk_spread_ns = knobs.disk_spread_ns.min(knobs.heartbeat_ns / 10);
         knobs.turn_ns = knobs.turn_ns.min(knobs.heartbeat_ns / 20);
         for at in 0..self.nodes.len() {
+            self.set_pace(at, None);
+            if self.nodes[at].hung_until > now {
+                let life = self.nodes[at].life;
+                self.on_die(at, life, 1)?;
+            }
             let node = &mut self.nodes[at];
+            node.disk.set_quota(None);
             node.paused_until = now;
             node.slow = Slow::default();
             (node.armed, node.sync_armed) = (None, None);
@@ -209,7 +350,10 @@ impl World {
                 self.schedule.after(1, Event::Start { node: at });
             }
         }
-        self.schedule.after(knobs.election_ns, Event::Probe);
+        let election_ns = self.plan.knobs.election_ns;
+        self.schedule.after(election_ns, Event::Probe);
+        self.schedule.after(election_ns, Event::Operator);
+        Ok(())
     }
 
     /// How long after the calm the cluster may take to serve on every node and agree.
@@ -219,13 +363,15 @@ impl World {
         let hop_ns = 4 * (knobs.heartbeat_ns / 3 + knobs.disk_ns + knobs.disk_spread_ns);
         let state = self.cluster.content_bytes();
         let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
-        40 * knobs.election_ns + 4 * knobs.request_timeout_ns + steps * hop_ns
+        // Whoever lost its disk leaves, comes back and catches up.
+        let repairs = 40 * self.errands.losses.len() as u64;
+        (40 + repairs) * knobs.election_ns + 4 * knobs.request_timeout_ns + steps * hop_ns
     }
 
     /// Asks every node to write and to read until it has, then waits for all to agree.
     pub(crate) fn on_probe(&mut self) -> Result<(), Violation> {
         let calm_at = self.calm_at.expect("probes begin with the calm");
-        for node in 0..self.nodes.len() {
+        for node in self.present_members() {
             let want = match self.workload.probes[node] {
                 Probe::Write => Want::Write(self.workload.probe_write()),
                 Probe::Read => self.workload.probe_read(),
@@ -256,33 +402,49 @@ impl World {
         }
     }
 
+    /// The members by the last committed configuration.
+    fn present_members(&self) -> Vec<usize> {
+        let members = self.cluster.members.current().members();
+        members.into_iter().map(|id| id.0 as usize - 1).collect()
+    }
+
     /// What is not yet as it should be.
     fn unsettled(&self) -> Option<String> {
-        let commit = self.cluster.commit();
-        for (at, node) in self.nodes.iter().enumerate() {
-            let name = at + 1;
-            let Some(live) = &node.live else {
-                return Some(format!("n{name} is down"));
-            };
-            let status = live.replica.status();
-            if self.workload.probes[at] != Probe::Done {
-                return Some(format!(
-                    "n{name} has not served a write and a read: {status:?}"
-                ));
-            }
-            if status.applied != commit {
-                return Some(format!("n{name} has not applied {commit}: {status:?}"));
-            }
-            if let Some(op) = live.pending.first() {
-                return Some(format!("n{name} still owes request {op} an outcome"));
-            }
+        let config = self.cluster.members.current();
+        if let Some(why) = unfinished(config, &self.errands.losses) {
+            return Some(why);
         }
-        None
+        self.present_members()
+            .into_iter()
+            .find_map(|at| self.unsettled_member(at))
+    }
+
+    fn unsettled_member(&self, at: usize) -> Option<String> {
+        let (commit, name) = (self.cluster.commit(), at + 1);
+        let Some(live) = &self.nodes[at].live else {
+            return Some(format!("n{name} is down"));
+        };
+        let status = live.replica.status();
+        if self.workload.probes[at] != Probe::Done {
+            return Some(format!(
+                "n{name} has not served a write and a read: {status:?}"
+            ));
+        }
+        if status.applied != commit {
+            return Some(format!("n{name} has not applied {commit}: {status:?}"));
+        }
+        let config = self.cluster.members.current();
+        if live.replica.raft().config() != config {
+            return Some(format!("n{name} does not know of {config:?}"));
+        }
+        let mut owed = live.pending.iter().chain(&live.errands);
+        owed.next()
+            .map(|op| format!("n{name} still owes request {op} an outcome"))
     }
 
     fn check_all_content(&self) -> Result<(), Violation> {
-        for node in &self.nodes {
-            let live = node.live.as_ref().expect("all nodes are up");
+        for at in self.present_members() {
+            let live = self.nodes[at].live.as_ref().expect("all members are up");
             self.cluster
                 .check_content(self.cluster.commit(), live.replica.machine())?;
         }

@@ -4,7 +4,9 @@
 //! # Source
 //! Raft paper, Figure 3; Herlihy and Wing, TOPLAS'90 (linearizability).
 
+pub(crate) mod bounded;
 pub(crate) mod history;
+pub(crate) mod members;
 pub(crate) mod model;
 pub(crate) mod promise;
 pub(crate) mod raft;

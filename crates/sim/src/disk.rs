@@ -30,6 +30,7 @@ pub struct SimDisk {
     down: bool,
     ops_left: Option<u64>,
     sync_failure: Option<(u64, Dice)>,
+    call_failure: Option<u64>,
     counts: Counts,
 }
 
@@ -187,6 +188,18 @@ impl SimDisk {
         self.sync_failure = Some((n, dice));
     }
 
+    /// The `n`-th next call (one is the next) is carried out in part at most and fails.
+    pub fn fail_call(&mut self, n: u64) {
+        assert!(n > 0, "the next call is number one");
+        self.call_failure = Some(n);
+    }
+
+    /// How many bytes all files take up.
+    pub fn used_bytes(&self) -> u64 {
+        let files = self.names.values().map(|file| self.files[file].cache.len());
+        files.sum::<usize>() as u64
+    }
+
     /// Whether calls fail until a restart.
     pub fn is_down(&self) -> bool {
         self.down
@@ -222,6 +235,7 @@ impl SimDisk {
         self.down = false;
         self.ops_left = None;
         self.sync_failure = None;
+        self.call_failure = None;
     }
 
     /// Turns over one bit of a file, on the platter and in the cache alike.
@@ -232,6 +246,18 @@ impl SimDisk {
         let file = self.file_mut(name);
         file.sync();
         file.cache[offset as usize] ^= 1 << bit;
+        file.durable = file.cache.clone();
+    }
+
+    /// Writes over a part of a file, on the platter and in the cache alike.
+    ///
+    /// # Panics
+    /// If there is no such file or place.
+    pub fn damage(&mut self, name: &str, offset: u64, bytes: &[u8]) {
+        let file = self.file_mut(name);
+        file.sync();
+        let from = offset as usize;
+        file.cache[from..from + bytes.len()].copy_from_slice(bytes);
         file.durable = file.cache.clone();
     }
 
@@ -270,7 +296,11 @@ impl SimDisk {
             *left -= 1;
             self.down = *left == 0;
         }
-        Ok(self.down)
+        let fails = self.call_failure == Some(1);
+        self.call_failure = self
+            .call_failure
+            .and_then(|left| left.checked_sub(1).filter(|&n| n > 0));
+        Ok(self.down || fails)
     }
 
     fn interrupted<T>(&self, what: &str) -> Result<T, DiskError> {
@@ -348,8 +378,7 @@ impl SimDisk {
     }
 
     fn check_quota(&self, what: &str, more: u64) -> Result<(), DiskError> {
-        let files = self.names.values().map(|file| self.files[file].cache.len());
-        let used = files.sum::<usize>() as u64;
+        let used = self.used_bytes();
         if self.quota_bytes.is_some_and(|quota| used + more > quota) {
             let what = format!("{what}: no space left");
             return Err(refused(what, DiskErrorKind::Full));

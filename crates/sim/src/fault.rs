@@ -146,6 +146,165 @@ impl Word for Nodes {
     }
 }
 
+/// A change of members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A node joins: it learns, and votes once it has caught up.
+    Join(usize),
+    /// A node votes from now on, whatever it was.
+    Vote(usize),
+    /// A node learns from now on, whatever it was.
+    Learn(usize),
+    /// A node is no member any more.
+    Remove(Whom),
+    /// A node leaves, and another joins.
+    Replace(Whom, usize),
+    /// All roles anew: who votes, who learns, who joins.
+    Roles(Nodes, Nodes, Nodes),
+}
+
+impl Word for Change {
+    fn spell(&self, _: bool) -> String {
+        let node = |node: &usize| node.spell(false);
+        match self {
+            Self::Join(it) => format!("join:{}", node(it)),
+            Self::Vote(it) => format!("vote:{}", node(it)),
+            Self::Learn(it) => format!("learn:{}", node(it)),
+            Self::Remove(it) => format!("remove:{}", it.spell(false)),
+            Self::Replace(it, by) => format!("replace:{}:{}", it.spell(false), node(by)),
+            Self::Roles(voters, learners, joining) => {
+                let all = [voters, learners, joining].map(|nodes| nodes.spell(false));
+                format!("roles:{}", all.join(":"))
+            }
+        }
+    }
+
+    fn read(word: &str, _: bool) -> Result<Self, String> {
+        let words: Vec<&str> = word.split(':').collect();
+        let node = |word: &str| usize::read(word, false);
+        let whom = |word: &str| Whom::read(word, false);
+        let nodes = |word: &str| Nodes::read(word, false);
+        match words[..] {
+            ["join", it] => node(it).map(Self::Join),
+            ["vote", it] => node(it).map(Self::Vote),
+            ["learn", it] => node(it).map(Self::Learn),
+            ["remove", it] => whom(it).map(Self::Remove),
+            ["replace", it, by] => Ok(Self::Replace(whom(it)?, node(by)?)),
+            ["roles", voters, learners, joining] => Ok(Self::Roles(
+                nodes(voters)?,
+                nodes(learners)?,
+                nodes(joining)?,
+            )),
+            _ => Err("join:n4, vote:n4, learn:n4, remove:n1, replace:n1:n4 or \
+                      roles:n1+n2:n3:none is wanted"
+                .into()),
+        }
+    }
+}
+
+/// What happens to bytes at rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rot {
+    /// Some bits turn over.
+    Bits,
+    /// A sector reads as zeros: a write that was lost.
+    Zeros,
+    /// A sector holds what was meant for another: a write that went astray.
+    Astray,
+    /// A file has lost its end.
+    Cut,
+}
+
+/// All kinds of rot.
+const ROTS: &[Rot] = &[Rot::Bits, Rot::Zeros, Rot::Astray, Rot::Cut];
+
+impl Word for Rot {
+    fn spell(&self, _: bool) -> String {
+        name_of(&format!("{self:?}"))
+    }
+
+    fn read(word: &str, _: bool) -> Result<Self, String> {
+        let found = ROTS.iter().find(|rot| rot.spell(false) == word);
+        found
+            .copied()
+            .ok_or_else(|| "bits, zeros, astray or cut is wanted".into())
+    }
+}
+
+/// The shape of a partial partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Each node talks only with its neighbours in a circle.
+    Ring,
+    /// Two halves, and one node that talks with all.
+    Bridge(usize),
+    /// Each node talks with a majority, and no two with the same.
+    MajorityRing,
+    /// All talk with one node, and only with it.
+    Star(usize),
+}
+
+impl Shape {
+    /// Whether two of `nodes` nodes still talk.
+    pub(crate) fn joins(self, a: usize, b: usize, nodes: usize) -> bool {
+        let apart = (a + nodes - b) % nodes;
+        let apart = apart.min(nodes - apart);
+        match self {
+            Self::Ring => apart <= 1,
+            Self::MajorityRing => apart <= nodes / 4 + 1,
+            Self::Bridge(bridge) => a == bridge || b == bridge || (a % 2) == (b % 2),
+            Self::Star(middle) => a == middle || b == middle,
+        }
+    }
+}
+
+impl Word for Shape {
+    fn spell(&self, _: bool) -> String {
+        match self {
+            Self::Ring => "ring".into(),
+            Self::MajorityRing => "majority-ring".into(),
+            Self::Bridge(node) => format!("bridge:{}", node.spell(false)),
+            Self::Star(node) => format!("star:{}", node.spell(false)),
+        }
+    }
+
+    fn read(word: &str, _: bool) -> Result<Self, String> {
+        let node = |word: &str| usize::read(word, false);
+        match word.split_once(':') {
+            None if word == "ring" => Ok(Self::Ring),
+            None if word == "majority-ring" => Ok(Self::MajorityRing),
+            Some(("bridge", it)) => node(it).map(Self::Bridge),
+            Some(("star", it)) => node(it).map(Self::Star),
+            _ => Err("ring, majority-ring, bridge:n1 or star:n1 is wanted".into()),
+        }
+    }
+}
+
+/// Who is to lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heir {
+    /// Whoever is best placed.
+    Best,
+    /// This node.
+    Node(usize),
+}
+
+impl Word for Heir {
+    fn spell(&self, _: bool) -> String {
+        match self {
+            Self::Best => "best".into(),
+            Self::Node(node) => node.spell(false),
+        }
+    }
+
+    fn read(word: &str, _: bool) -> Result<Self, String> {
+        match word {
+            "best" => Ok(Self::Best),
+            _ => usize::read(word, false).map(Self::Node),
+        }
+    }
+}
+
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
@@ -246,6 +405,108 @@ faults! {
         /// How long the node stays down.
         down_ns: u64,
     }
+    /// Somebody asks for other members, expecting those that the node asked knows of.
+    Change {
+        /// Who is asked.
+        ask: Whom,
+        /// For what.
+        what: Change,
+        /// Even if the new voters do not answer.
+        force: bool,
+        /// How often the same is asked.
+        times: u64,
+    }
+    /// Somebody asks a node to hand its leadership over.
+    Transfer {
+        /// Who is asked.
+        ask: Whom,
+        /// To whom.
+        to: Heir,
+    }
+    /// A node loses its disk and comes back with a blank one, if enough other disks are whole and
+    /// all know which one it had.
+    Wipe {
+        /// Which.
+        whom: Whom,
+        /// How long it stays down.
+        down_ns: u64,
+        /// It is started as if the cluster were new; else as one that is to join.
+        founds: bool,
+        /// It is removed and added again at once; else when the faults have ended.
+        at_once: bool,
+    }
+    /// A node's clock runs at another pace for a while, within the drift if leases rest on it.
+    Pace {
+        /// Whose.
+        whom: Whom,
+        /// How many thousandths of the true pace.
+        pace: u64,
+        /// How long.
+        for_ns: u64,
+    }
+    /// A node's clock leaps ahead, unless leases rest on it.
+    Leap {
+        /// Whose.
+        whom: Whom,
+        /// How far.
+        by_ns: u64,
+    }
+    /// A call to a disk fails. The process ends, as it must.
+    DiskFails {
+        /// Whose.
+        whom: Whom,
+        /// Which of the next calls (from one).
+        nth: u64,
+        /// How long the node stays down.
+        down_ns: u64,
+    }
+    /// A disk has only so much room for a while. The process ends when that is used up.
+    DiskFull {
+        /// Whose.
+        whom: Whom,
+        /// How much, in bytes.
+        room: u64,
+        /// How long.
+        for_ns: u64,
+    }
+    /// A disk answers nothing any more, until the process on it dies.
+    DiskHangs {
+        /// Whose.
+        whom: Whom,
+        /// How long that takes.
+        for_ns: u64,
+        /// How long the node stays down then.
+        down_ns: u64,
+    }
+    /// Something is damaged on the disk of a node that is down, if enough other disks are whole.
+    Rot {
+        /// Whose.
+        whom: Whom,
+        /// How.
+        kind: Rot,
+        /// How long it stays down.
+        down_ns: u64,
+    }
+    /// A partial partition.
+    Partial {
+        /// Who still talks with whom.
+        shape: Shape,
+        /// How long.
+        for_ns: u64,
+        /// Whether the connections break, or merely fall silent.
+        resets: bool,
+    }
+    /// One direction between two nodes has little bandwidth.
+    SlowLink {
+        /// From whom.
+        a: usize,
+        /// To whom.
+        b: usize,
+        /// Bytes in a millisecond.
+        pace: u64,
+        /// How long.
+        for_ns: u64,
+    }
     /// A connection breaks and comes back.
     Reset {
         /// One end.
@@ -266,6 +527,50 @@ pub(crate) struct Draw<'a> {
 impl Draw<'_> {
     fn node(&mut self) -> usize {
         self.dice.below(self.knobs.nodes) as usize
+    }
+
+    /// Any machine, member or not.
+    fn machine(&mut self) -> usize {
+        let all = self.knobs.nodes + self.knobs.reserves;
+        self.dice.below(all) as usize
+    }
+
+    fn change(&mut self) -> Fault {
+        let ask = if self.dice.chance(3, 4) {
+            Whom::Leader
+        } else {
+            Whom::Node(self.machine())
+        };
+        let gone = if self.dice.chance(1, 3) {
+            Whom::Leader
+        } else {
+            Whom::Node(self.machine())
+        };
+        let what = match self.dice.below(16) {
+            0..4 => Change::Join(self.machine()),
+            4..6 => Change::Vote(self.machine()),
+            6..8 => Change::Learn(self.machine()),
+            8..11 => Change::Remove(gone),
+            11..14 => Change::Replace(gone, self.machine()),
+            _ => self.roles(),
+        };
+        Fault::Change {
+            ask,
+            what,
+            force: self.dice.chance(1, 4),
+            times: self.dice.pick(&[1, 1, 1, 2]),
+        }
+    }
+
+    fn roles(&mut self) -> Change {
+        let mut roles = [0_u64; 3];
+        for node in 0..self.knobs.nodes + self.knobs.reserves {
+            if let Some(role) = roles.get_mut(self.dice.pick(&[0, 0, 0, 0, 1, 2, 3])) {
+                *role |= 1 << node;
+            }
+        }
+        let [voters, learners, joining] = roles.map(Nodes);
+        Change::Roles(voters, learners, joining)
     }
 
     fn crash(&mut self, power: bool) -> Fault {
@@ -323,6 +628,70 @@ pub(crate) const CLASSES: &[Class] = &[
         whom: draw.whom,
         nth: draw.dice.between(1, 6),
         down_ns: draw.for_ns,
+    }),
+    ("change", |draw| draw.change()),
+    ("transfer", |draw| Fault::Transfer {
+        ask: if draw.dice.chance(5, 6) {
+            Whom::Leader
+        } else {
+            draw.whom
+        },
+        to: if draw.dice.chance(1, 2) {
+            Heir::Best
+        } else {
+            Heir::Node(draw.machine())
+        },
+    }),
+    ("wipe", |draw| Fault::Wipe {
+        whom: draw.whom,
+        down_ns: draw.for_ns,
+        founds: draw.dice.chance(1, 2),
+        at_once: draw.dice.chance(1, 2),
+    }),
+    ("pace", |draw| Fault::Pace {
+        whom: draw.whom,
+        pace: draw.dice.pick(&[100, 500, 800, 980, 1020, 1200, 3000]),
+        for_ns: draw.for_ns,
+    }),
+    ("leap", |draw| Fault::Leap {
+        whom: draw.whom,
+        by_ns: draw.for_ns,
+    }),
+    ("disk-fails", |draw| Fault::DiskFails {
+        whom: draw.whom,
+        nth: draw.dice.between(1, 12),
+        down_ns: draw.for_ns,
+    }),
+    ("disk-full", |draw| Fault::DiskFull {
+        whom: draw.whom,
+        room: draw.dice.pick(&[0, 100, 3000, 20_000]),
+        for_ns: draw.for_ns,
+    }),
+    ("disk-hangs", |draw| Fault::DiskHangs {
+        whom: draw.whom,
+        for_ns: draw.for_ns,
+        down_ns: draw.knobs.election_ns / draw.dice.between(1, 20),
+    }),
+    ("rot", |draw| Fault::Rot {
+        whom: draw.whom,
+        kind: draw.dice.pick(ROTS),
+        down_ns: draw.for_ns,
+    }),
+    ("partial", |draw| Fault::Partial {
+        shape: match draw.dice.below(4) {
+            0 => Shape::Ring,
+            1 => Shape::MajorityRing,
+            2 => Shape::Bridge(draw.node()),
+            _ => Shape::Star(draw.node()),
+        },
+        for_ns: draw.for_ns,
+        resets: draw.dice.chance(1, 2),
+    }),
+    ("slow-link", |draw| Fault::SlowLink {
+        a: draw.machine(),
+        b: draw.machine(),
+        pace: draw.dice.pick(&[1, 10, 100, 1000]),
+        for_ns: draw.for_ns,
     }),
     ("reset", |draw| Fault::Reset {
         a: draw.node(),

@@ -5,7 +5,8 @@
 //! # Source
 //! Raft paper, Figure 2, persistent state.
 
-use headwater_raft::{HardState, Index, LogId, Term, WriteId};
+use headwater_raft::{Config, HardState, Index, LogId, Term, WriteId};
+use headwater_replica::config_record::decode_config;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::{Entry, EntryKind, LogOrder};
 
@@ -29,6 +30,15 @@ impl Ident {
     }
 }
 
+/// The configuration that an entry is, if it is one.
+pub(crate) fn config_of(entry: &Entry) -> Option<(Index, Config)> {
+    if entry.kind != EntryKind::Config {
+        return None;
+    }
+    let config = decode_config(&entry.body).expect("the core has read it");
+    Some((entry.id.index, config))
+}
+
 /// A log after some orders.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LogImage {
@@ -36,10 +46,17 @@ pub(crate) struct LogImage {
     base: LogId,
     /// The entries after `base`.
     idents: Vec<Ident>,
+    /// The configurations among them.
+    pub(crate) configs: Vec<(Index, Config)>,
     pub(crate) last_write: WriteId,
 }
 
 impl LogImage {
+    /// The entry before the first.
+    pub(crate) fn base(&self) -> LogId {
+        self.base
+    }
+
     /// The last entry, or the base.
     pub(crate) fn last(&self) -> LogId {
         let term = self
@@ -63,6 +80,16 @@ impl LogImage {
         self.get(index).map(|ident| ident.term)
     }
 
+    /// The configurations before `index`, in an otherwise empty log.
+    pub(crate) fn before(&self, index: Index) -> Self {
+        let upto = self.configs.partition_point(|&(at, _)| at < index);
+        Self {
+            base: self.base,
+            configs: self.configs[..upto].to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// Obeys an order.
     pub(crate) fn obey(&mut self, order: &LogOrder) {
         match order {
@@ -72,14 +99,18 @@ impl LogImage {
                 if let Some(from) = write.truncate_from {
                     let kept = from.0.saturating_sub(self.base.index.0 + 1);
                     self.idents.truncate(kept as usize);
+                    self.configs.retain(|&(at, _)| at < from);
                 }
                 self.idents.extend(write.entries.iter().map(Ident::of));
+                self.configs
+                    .extend(write.entries.iter().filter_map(config_of));
             }
             LogOrder::Reset { id, base, hard } => {
                 self.hard = *hard;
                 self.last_write = *id;
                 self.base = *base;
                 self.idents.clear();
+                self.configs.clear();
             }
             // What may be forgotten may also be kept.
             LogOrder::Release { .. } => {}
@@ -92,6 +123,7 @@ impl LogImage {
             hard: self.hard,
             base,
             idents: Vec::new(),
+            configs: Vec::new(),
             last_write,
         }
     }

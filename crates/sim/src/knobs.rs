@@ -68,6 +68,8 @@ macro_rules! knobs {
 knobs! {
     /// How many nodes.
     nodes: u64 = 3;
+    /// How many more that are no members at first.
+    reserves: u64 = 0;
     /// How long faults go on.
     faults_ns: u64 = 3000 * MS;
     /// The replica's numbers of the same names.
@@ -114,6 +116,12 @@ knobs! {
     witnesses: bool = true;
     /// How far clocks may run apart, of a thousand.
     drift: u64 = 0;
+    /// Whether reads may rest on leases; clocks then stay within the drift.
+    leases: bool = false;
+    /// How old a read that need not be linearizable may be; zero: as old as it likes.
+    lag_ns: u64 = 0;
+    /// Whether nodes differ in how early they stand for election.
+    priorities: bool = false;
     /// Starts that are interrupted in the middle of recovery, of a thousand.
     broken_starts: u64 = 0;
     /// How many clients.

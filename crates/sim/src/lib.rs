@@ -14,6 +14,8 @@
 //! | [`disk`] | the page cache, and what a power cut leaves |
 //! | `storage` | workers, crashes, starts |
 //! | `chaos` | faults, and the calm after them |
+//! | `errands` | what operators ask for: other members, another leader |
+//! | `rot` | damage to disks at rest, and what recovery makes of it |
 //! | `workload` | clients |
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
@@ -25,6 +27,7 @@ mod chaos;
 mod check;
 pub mod dice;
 pub mod disk;
+mod errands;
 pub mod fault;
 mod image;
 pub mod knobs;
@@ -32,8 +35,10 @@ mod network;
 mod node;
 pub mod plan;
 pub mod recipe;
+mod rot;
 pub mod run;
 mod schedule;
+mod stats;
 mod storage;
 pub mod text;
 pub mod trace;

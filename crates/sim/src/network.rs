@@ -18,6 +18,8 @@ const CONNECTION_KINDS: u8 = 16;
 #[derive(Clone, Copy, Debug, Default)]
 struct Pair {
     epoch: u64,
+    /// Frames of earlier connections are of a disk that is gone.
+    oldest: u64,
     open: bool,
     /// Whether an attempt to connect is under way.
     trying: bool,
@@ -31,6 +33,8 @@ struct Lane {
     /// When the last frame in order arrives.
     last_at: u64,
     held: Vec<(u64, Bytes)>,
+    /// Until when it has little bandwidth, how much, and when what was sent has passed.
+    narrow: (u64, u64, u64),
     dice: Dice,
 }
 
@@ -50,11 +54,12 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(seed: u64, knobs: &Knobs) -> Self {
-        let nodes = knobs.nodes as usize;
+        let nodes = (knobs.nodes + knobs.reserves) as usize;
         let lanes = (0..nodes * nodes).map(|lane| Lane {
             blocked: 0,
             last_at: 0,
             held: Vec::new(),
+            narrow: (0, 1, 0),
             dice: Dice::of(
                 seed,
                 "lane",
@@ -79,6 +84,9 @@ impl Network {
     /// election timeout.
     pub(crate) fn calm(&mut self, knobs: &Knobs) {
         (self.loss, self.double, self.shuffle, self.outlive) = (0, 0, 0, 0);
+        for lane in &mut self.lanes {
+            lane.narrow = (0, 1, 0);
+        }
         self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
         self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
     }
@@ -149,6 +157,12 @@ impl Network {
         overtaken: bool,
     ) {
         let mut at = schedule.now() + self.delay(from, to);
+        let (until, pace, free_at) = &mut self.lane(from, to).narrow;
+        if *until > schedule.now() {
+            let passed = (*free_at).max(schedule.now()) + frame.len() as u64 * MS / *pace;
+            *free_at = passed.min(*until);
+            at = at.max(*free_at);
+        }
         if overtaken {
             let times = self.lane(from, to).dice.between(1, 8);
             at += self.delay(from, to) * times;
@@ -242,6 +256,20 @@ impl Network {
         }
     }
 
+    /// Whether a frame is of a connection of two disks of which one is gone.
+    pub(crate) fn is_buried(&mut self, (from, to): (usize, usize), epoch: u64) -> bool {
+        epoch < self.pair(from, to).oldest
+    }
+
+    /// A node's disk is gone: what was sent to or by the life it held reaches nobody. A connection
+    /// is between two disks, and its handshake says which.
+    pub(crate) fn forget(&mut self, node: usize) {
+        for other in (0..self.nodes).filter(|&other| other != node) {
+            let pair = self.pair(node, other);
+            pair.oldest = pair.epoch + 1;
+        }
+    }
+
     /// Whether this is the connection that two nodes have now.
     pub(crate) fn is_current(&mut self, (a, b): (usize, usize), epoch: u64) -> bool {
         let pair = self.pair(a, b);
@@ -251,6 +279,11 @@ impl Network {
     /// Whether a node can make itself heard by another.
     pub(crate) fn is_blocked(&mut self, from: usize, to: usize) -> bool {
         self.lane(from, to).blocked > 0
+    }
+
+    /// One direction has little bandwidth until then: so many bytes in a millisecond.
+    pub(crate) fn narrow(&mut self, (from, to): (usize, usize), until: u64, pace: u64) {
+        self.lane(from, to).narrow = (until, pace.max(1), 0);
     }
 
     /// Blocks these directions.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use headwater_raft::{Index, LogId, NodeId, WriteId};
+use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, WriteId};
 use headwater_replica::LogOrder;
 use headwater_replica::interface::Input;
 use headwater_replica::recovery::Recovered;
@@ -24,6 +24,14 @@ use crate::witness::Witness;
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) disk: SimDisk,
+    /// The name of that disk, once it is formatted and until it is lost.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The configuration that an empty disk begins with.
+    pub(crate) first_config: Config,
+    /// What the disks held that this node has lost.
+    pub(crate) lost: Vec<LostDisk>,
+    /// When its present life began.
+    pub(crate) born_at: u64,
     /// How often it has been started.
     pub(crate) life: u64,
     pub(crate) live: Option<Live>,
@@ -40,10 +48,24 @@ pub(crate) struct Node {
     pub(crate) disk_dice: Dice,
     pub(crate) paused_until: u64,
     pub(crate) slow: Slow,
+    /// Until when its disk answers nothing.
+    pub(crate) hung_until: u64,
+    /// The last write that was durable before the last batch: damage to that batch may pass for a
+    /// crash.
+    pub(crate) before_last: WriteId,
+    /// Whether its disk was damaged while it was down.
+    pub(crate) is_rotten: bool,
     /// What kind of crash comes when the disk gives out.
     pub(crate) armed: Option<Crash>,
     /// How long the node stays down when a sync fails, if one is to.
     pub(crate) sync_armed: Option<u64>,
+}
+
+/// A disk that is gone, and what it held.
+pub(crate) struct LostDisk {
+    incarnation: Incarnation,
+    log: LogImage,
+    snapshot: LogId,
 }
 
 /// A running process.
@@ -70,8 +92,12 @@ pub(crate) struct Live {
     /// overtaken by the end of that turn.
     pub(crate) told_image: LogImage,
     pub(crate) commit_seen: Index,
+    /// The configuration in force at the end of its last turn.
+    pub(crate) config_seen: Config,
     /// Requests without an outcome.
     pub(crate) pending: BTreeSet<u64>,
+    /// Changes of members and transfers without an outcome.
+    pub(crate) errands: BTreeSet<u64>,
     /// The highest revision shown to a client.
     pub(crate) revision_seen: i64,
     /// After how many outputs of the next turn it dies.
@@ -107,27 +133,63 @@ pub(crate) struct Slow {
 /// A clock of its own pace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    pub(crate) rate: u64,
-    pub(crate) offset: u64,
+    /// Thousandths of the true pace.
+    pub(crate) pace: u64,
+    /// The pace it has when nothing is wrong with it.
+    pub(crate) usual: u64,
+    offset: i128,
+    /// Since when it has kept this pace.
+    since: u64,
 }
 
 impl Clock {
     fn draw(dice: &mut Dice, drift: u64) -> Self {
+        let pace = 1000 - drift + dice.below(2 * drift + 1);
         Self {
-            rate: 1000 - drift + dice.below(2 * drift + 1),
-            offset: dice.below(1 << 40),
+            pace,
+            usual: pace,
+            offset: i128::from(dice.below(1 << 40)),
+            since: 0,
         }
     }
 
     /// What the clock shows at a time of the world.
     pub(crate) fn at(&self, now: u64) -> headwater_raft::Instant {
-        headwater_raft::Instant(now * self.rate / 1000 + self.offset)
+        let shown = i128::from(now) * i128::from(self.pace) / 1000 + self.offset;
+        headwater_raft::Instant(u64::try_from(shown).expect("clocks show no less than nothing"))
     }
 
-    /// When the clock will show an instant.
+    /// When the clock will show an instant, at its present pace.
     pub(crate) fn when(&self, instant: headwater_raft::Instant) -> u64 {
-        let since = instant.0.saturating_sub(self.offset);
-        u64::try_from(u128::from(since) * 1000 / u128::from(self.rate)).unwrap_or(u64::MAX - 1) + 1
+        let since = (i128::from(instant.0) - self.offset).max(0);
+        let at = since * 1000 / i128::from(self.pace);
+        u64::try_from(at).unwrap_or(u64::MAX - 1).min(u64::MAX - 1) + 1
+    }
+
+    /// When it showed so much less than now, if it has kept its pace since then.
+    pub(crate) fn before(&self, now: u64, ns: u64) -> Option<u64> {
+        let then = now.checked_sub(ns * 1000 / self.pace + 1)?;
+        (then >= self.since).then_some(then)
+    }
+
+    /// From now on it runs at this pace; it goes on from where it is.
+    pub(crate) fn run_at(&mut self, now: u64, pace: u64) {
+        let shown = i128::from(self.at(now).0);
+        self.pace = pace;
+        self.offset = shown - i128::from(now) * i128::from(pace) / 1000;
+        self.since = now;
+    }
+
+    /// It leaps ahead.
+    pub(crate) fn leap(&mut self, now: u64, by_ns: u64) {
+        self.since = now;
+        self.offset += i128::from(by_ns);
+    }
+
+    /// Another life of its machine: it shows anything.
+    pub(crate) fn begin_anew(&mut self, now: u64, dice: &mut Dice) {
+        let shown = dice.below(1 << 40);
+        self.offset = i128::from(shown) - i128::from(now) * i128::from(self.pace) / 1000;
     }
 }
 
@@ -138,6 +200,7 @@ impl Live {
         log_image: LogImage,
     ) -> Self {
         Self {
+            config_seen: replica.raft().config().clone(),
             replica,
             wal,
             store,
@@ -156,6 +219,7 @@ impl Live {
             log_image,
             commit_seen: Index(0),
             pending: BTreeSet::new(),
+            errands: BTreeSet::new(),
             revision_seen: 0,
             crash_in_turn: None,
         }
@@ -163,11 +227,15 @@ impl Live {
 }
 
 impl Node {
-    pub(crate) fn new(seed: u64, at: usize, drift: u64) -> Self {
+    pub(crate) fn new(seed: u64, at: usize, drift: u64, first_config: Config) -> Self {
         let dice = |concern| Dice::of(seed, concern, &[at as u64]);
         Self {
             id: NodeId(at as u64 + 1),
             disk: SimDisk::new(),
+            incarnation: None,
+            first_config,
+            lost: Vec::new(),
+            born_at: 0,
             life: 0,
             live: None,
             durable: LogImage::default(),
@@ -178,6 +246,9 @@ impl Node {
             disk_dice: dice("disk"),
             paused_until: 0,
             slow: Slow::default(),
+            hung_until: 0,
+            before_last: WriteId(0),
+            is_rotten: false,
             armed: None,
             sync_armed: None,
         }
@@ -188,13 +259,53 @@ impl Node {
         self.live.as_mut().filter(|_| self.life == life)
     }
 
-    /// Whether a committed entry is durable here, in the log or in a snapshot.
-    pub(crate) fn holds(&self, id: LogId) -> bool {
-        id.index <= self.snapshot.index || self.durable.term_at(id.index) == Some(id.term)
+    /// Whether the member of `config` that this node is, or was before it lost its disk, has a
+    /// committed entry durably, in the log or in a snapshot. What a lost disk held still counts: its
+    /// member votes for nobody any more, so whoever is elected is elected by others.
+    pub(crate) fn holds(&self, config: &Config, id: LogId) -> bool {
+        let member = config.disk_of(self.id);
+        let (log, snapshot) = match member {
+            Some(disk) if self.incarnation != member => {
+                let lost = self.lost.iter().find(|lost| lost.incarnation == disk);
+                let Some(lost) = lost else { return false };
+                (&lost.log, lost.snapshot)
+            }
+            _ => (&self.durable, self.snapshot),
+        };
+        id.index <= snapshot.index || log.term_at(id.index) == Some(id.term)
+    }
+
+    /// Whether this node has another disk than the member of that name in `config`.
+    pub(crate) fn is_impostor(&self, config: &Config) -> bool {
+        let member = config.disk_of(self.id);
+        member.is_some() && member != self.incarnation
+    }
+
+    /// What the node's disk holds is lost.
+    pub(crate) fn lose_content(&mut self) {
+        if let Some(incarnation) = self.incarnation.take() {
+            self.lost.push(LostDisk {
+                incarnation,
+                log: std::mem::take(&mut self.durable),
+                snapshot: std::mem::take(&mut self.snapshot),
+            });
+        }
+        self.durable = LogImage::default();
+        self.snapshot = LogId::default();
+        self.issued.clear();
+        self.is_rotten = false;
+    }
+
+    /// The node gets a blank disk.
+    pub(crate) fn lose_disk(&mut self, first_config: Config) {
+        self.lose_content();
+        self.disk = SimDisk::new();
+        self.first_config = first_config;
     }
 
     /// The log worker says that these orders are carried out.
     pub(crate) fn on_durable(&mut self, orders: &[LogOrder]) {
+        self.before_last = self.durable.last_write;
         for order in orders {
             self.durable.obey(order);
             self.issued.pop_front();
@@ -202,9 +313,14 @@ impl Node {
     }
 
     /// Whether recovery found what was acknowledged, and nothing that was never ordered: the log
-    /// must be that after all acknowledged orders and some of the others, in order.
-    pub(crate) fn check_recovered(&mut self, found: &Recovered<Witness>) -> Result<(), Violation> {
-        ensure(found.base >= self.snapshot, "recovery", || {
+    /// must be that after all acknowledged orders and some of the others, in order. What it is then.
+    /// `is_rotten`: a snapshot may be lost, if an older one and the log make up for it.
+    pub(crate) fn recovers(
+        &self,
+        found: &Recovered<Witness>,
+        is_rotten: bool,
+    ) -> Result<LogImage, Violation> {
+        ensure(is_rotten || found.base >= self.snapshot, "recovery", || {
             format!(
                 "the snapshot {} was durable, and {} is found",
                 self.snapshot, found.base
@@ -222,15 +338,15 @@ impl Node {
         let mut rest = self.issued.iter();
         loop {
             let void = image.term_at(found.base.index) != Some(found.base.term);
-            let expected = if void {
+            let mut expected = if void {
                 image.voided(found.base, last_write)
             } else {
                 image.clone()
             };
             match expected.differs(found) {
                 None => {
-                    self.durable = expected;
-                    break;
+                    expected.last_write = last_write;
+                    return Ok(expected);
                 }
                 Some(difference) => why.push(difference),
             }
@@ -239,7 +355,15 @@ impl Node {
                 None => return Err(Violation::new("recovery", why.join("; or "))),
             }
         }
-        self.durable.last_write = last_write;
+    }
+
+    /// Checks what recovery found, and goes on from there.
+    pub(crate) fn check_recovered(
+        &mut self,
+        found: &Recovered<Witness>,
+        is_rotten: bool,
+    ) -> Result<(), Violation> {
+        self.durable = self.recovers(found, is_rotten)?;
         self.snapshot = found.base;
         self.issued.clear();
         Ok(())

@@ -51,6 +51,18 @@ pub(crate) enum Event {
     Fault { fault: usize },
     /// A partition ends.
     Heal { blocked: Vec<(usize, usize)> },
+    /// A clock runs at its usual pace again.
+    Pace { node: usize },
+    /// A disk has room again.
+    Room { node: usize },
+    /// A process that has hung is killed.
+    Die {
+        node: usize,
+        life: u64,
+        down_ns: u64,
+    },
+    /// An operator looks after what is lost.
+    Operator,
     /// The calm begins: no more faults, and the cluster must serve.
     Calm,
     /// A look at whether the cluster has recovered.

@@ -5,13 +5,13 @@
 //! # Source
 //! Pillai et al., OSDI'14 (what a crash leaves); ARCHITECTURE.md, "Durability".
 
-use headwater_raft::{Config, NodeId};
-use headwater_replica::Disk;
+use headwater_raft::{Config, Incarnation};
 use headwater_replica::interface::{Input, Options};
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
-use headwater_replica::snapshot_file::{FileDone, SnapshotStore};
+use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_replica::wal::{Wal, WalOptions};
+use headwater_replica::{Disk, DiskErrorKind};
 
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
@@ -153,11 +153,13 @@ impl World {
                 node.snapshot = node.snapshot.max(meta.base);
                 self.stats.taken += 1;
                 mark = Some(Mark::SnapshotTaken);
+                self.cluster.check_snapshot(meta)?;
             }
             Some(FileDone::Loaded { meta, machine }) => {
                 node.snapshot = node.snapshot.max(meta.base);
                 self.stats.loaded += 1;
                 mark = Some(Mark::SnapshotLoaded);
+                self.cluster.check_snapshot(meta)?;
                 self.cluster.check_content(meta.base.index, machine)?;
             }
             Some(FileDone::Refused { base, why }) => {
@@ -187,6 +189,11 @@ impl World {
     ) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
         let sync_armed = node.sync_armed.take();
+        if !node.disk.is_down() && error.kind == DiskErrorKind::Full {
+            self.stats.full += 1;
+            let crash = Crash::new(false, 5 * MS, &mut node.disk_dice);
+            return self.crash(at, crash);
+        }
         if !node.disk.is_down()
             && let Some(down_ns) = sync_armed
         {
@@ -198,6 +205,7 @@ impl World {
         ensure(node.disk.is_down(), "disk", || {
             format!("n{}: {error} on a healthy disk", at + 1)
         })?;
+        self.stats.crashes_in_disk += 1;
         let crash = node.armed.take();
         let crash = crash.unwrap_or_else(|| Crash::new(true, MS, &mut node.disk_dice));
         self.crash(at, crash)
@@ -220,6 +228,8 @@ impl World {
             node.disk.crash_after(dice.between(1, 12));
             if files && live.file_busy {
                 if let Some(order) = live.file_queue.pop_front() {
+                    let installs = matches!(order, FileOrder::Receive { .. });
+                    self.stats.crashes_in_install += u64::from(installs);
                     // Whatever it was, nobody is told.
                     let _ = live.store.run::<Witness>(&mut node.disk, order);
                 }
@@ -242,6 +252,7 @@ impl World {
             "is killed"
         };
         self.trace.note(now, Some(at), || word.to_string());
+        self.lose_errands(&live.errands);
         for op in std::mem::take(&mut live.pending) {
             self.history.lose(op);
             self.on_outcome(op, None);
@@ -267,17 +278,22 @@ impl World {
         if self.nodes[at].live.is_some() {
             return Ok(());
         }
+        let now = self.schedule.now();
+        let mut dice = Dice::of(self.plan.seed, "clock", &[at as u64, self.nodes[at].life]);
+        self.nodes[at].clock.begin_anew(now, &mut dice);
+        self.nodes[at].born_at = now;
         let Some((found, wal, store)) = self.open(at)? else {
             self.stats.broken_starts += 1;
             self.schedule.after(MS, Event::Start { node: at });
             return Ok(());
         };
         self.stats.torn += u64::from(found.torn_bytes > 0);
-        ensure(store.mended().is_empty(), "recovery", || {
+        let is_rotten = std::mem::take(&mut self.nodes[at].is_rotten);
+        ensure(is_rotten || store.mended().is_empty(), "recovery", || {
             format!("a whole snapshot is damaged: {:?}", store.mended())
         })?;
         let node = &mut self.nodes[at];
-        node.check_recovered(&found)?;
+        node.check_recovered(&found, is_rotten)?;
         ensure(found.commit <= self.cluster.commit(), "recovery", || {
             format!("the commit hint {} is ahead of the truth", found.commit)
         })?;
@@ -285,7 +301,11 @@ impl World {
             .check_content(found.base.index, &found.machine)?;
         let now = self.schedule.now();
         self.trace.note(now, Some(at), || {
-            format!("starts: {:?} snapshot {}", found.hard, found.base)
+            let disk = found.identity.incarnation;
+            format!(
+                "starts: {:?} snapshot {} disk {disk:x}",
+                found.hard, found.base
+            )
         });
         let seed = Dice::of(self.plan.seed, "election", &[at as u64, node.life]).next();
         let options = replica_options(&self.plan.knobs, node.life, seed);
@@ -307,35 +327,62 @@ impl World {
         Ok(())
     }
 
-    /// Opens a node's disk; nothing if it dies once more in the middle of that.
-    fn open(&mut self, at: usize) -> Result<Option<Opened>, Violation> {
-        let knobs = &self.plan.knobs;
-        let voters = (1..=self.nodes.len() as u64).map(NodeId);
-        let node = &mut self.nodes[at];
-        node.life += 1;
-        node.disk.restart();
-        let mut dice = Dice::of(self.plan.seed, "start", &[at as u64, node.life]);
-        if self.calm_at.is_none() && dice.chance(knobs.broken_starts, 1000) {
-            node.disk.crash_after(dice.between(1, 30));
-        }
-        let expect = Expect {
+    /// Who the node is that is about to be opened.
+    pub(crate) fn expect(&self, at: usize) -> Expect {
+        let node = &self.nodes[at];
+        let mut dice = Dice::of(self.plan.seed, "incarnation", &[at as u64, node.life]);
+        Expect {
             cluster: CLUSTER,
             node: node.id,
             fresh_incarnation: u128::from(dice.next()) << 64 | u128::from(dice.next()),
-            first_config: Config::of_voters(voters),
-        };
+            first_config: node.first_config.clone(),
+        }
+    }
+
+    /// Opens a node's disk; nothing if it dies once more in the middle of that.
+    fn open(&mut self, at: usize) -> Result<Option<Opened>, Violation> {
+        let knobs = &self.plan.knobs;
+        self.nodes[at].life += 1;
+        let expect = self.expect(at);
+        let node = &mut self.nodes[at];
+        node.disk.restart();
+        let mut dice = Dice::of(self.plan.seed, "start", &[at as u64, node.life]);
+        let mut fails = false;
+        if self.calm_at.is_none() && dice.chance(knobs.broken_starts, 1000) {
+            fails = dice.chance(1, 3);
+            if fails {
+                node.disk.fail_call(dice.between(1, 30));
+            } else {
+                node.disk.crash_after(dice.between(1, 30));
+            }
+        }
         let wal_options = WalOptions {
             segment_bytes: knobs.segment_bytes << dice.below(2),
         };
         match recovery::open::<Witness>(&mut node.disk, &wal_options, expect) {
             Ok(opened) => {
                 node.disk.restart();
+                node.incarnation = Some(Incarnation(opened.0.identity.incarnation));
                 Ok(Some(opened))
             }
             Err(OpenError::Disk(_)) if node.disk.is_down() => {
                 if dice.chance(1, 2) {
                     node.disk.power_cut(&mut dice);
                 }
+                Ok(None)
+            }
+            Err(OpenError::Disk(error)) if fails || error.kind == DiskErrorKind::Full => {
+                self.stats.full += u64::from(error.kind == DiskErrorKind::Full);
+                self.stats.failed_calls += u64::from(fails);
+                node.disk.kill();
+                Ok(None)
+            }
+            Err(why) if self.errands.losses.contains(&at) => {
+                self.stats.rot_refused += 1;
+                let now = self.schedule.now();
+                self.trace
+                    .note(now, Some(at), || format!("does not start: {why}"));
+                self.nodes[at].lose_disk(Config::default());
                 Ok(None)
             }
             Err(error) => {
@@ -357,6 +404,13 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
             heartbeat_ns: knobs.heartbeat_ns,
             election_ns: knobs.election_ns,
             disk_slow_ns: knobs.election_ns / 2,
+            priority: if knobs.priorities {
+                [u8::MAX, 128, 0][seed as usize % 3]
+            } else {
+                u8::MAX
+            },
+            // The slowest clock beside the fastest.
+            lease_drift_ppm: knobs.leases.then_some(2000 * knobs.drift as u32),
             ..headwater_raft::Options::default()
         },
         request_timeout_ns: knobs.request_timeout_ns,

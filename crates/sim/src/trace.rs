@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+pub use crate::stats::Stats;
+
 /// Lines kept for the report of a violation.
 const LINES_KEPT: usize = 60;
 
@@ -70,67 +72,5 @@ impl Trace {
 
     pub(crate) fn last_lines(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
-    }
-}
-
-/// What a run was made of; tells whether a plan did what it was meant to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Events.
-    pub events: u64,
-    /// Turns of nodes.
-    pub turns: u64,
-    /// Frames taken in.
-    pub frames: u64,
-    /// Batches of the log made durable.
-    pub syncs: u64,
-    /// Faults that struck.
-    pub faults: u64,
-    /// Nodes that died.
-    pub crashes: u64,
-    /// Syncs that failed.
-    pub failed_syncs: u64,
-    /// Starts that were interrupted.
-    pub broken_starts: u64,
-    /// Starts that found a torn tail.
-    pub torn: u64,
-    /// Leaders that came to be.
-    pub elections: u64,
-    /// Own snapshots finished.
-    pub taken: u64,
-    /// Snapshots of others loaded.
-    pub loaded: u64,
-    /// Requests that reached a node.
-    pub requests: u64,
-    /// Requests with an answer.
-    pub answered: u64,
-    /// Entries committed.
-    pub committed: u64,
-    /// How long after the faults all was well.
-    pub calm_ns: u64,
-    /// Simulated time.
-    pub simulated_ns: u64,
-}
-
-impl Stats {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.turns += other.turns;
-        self.frames += other.frames;
-        self.syncs += other.syncs;
-        self.faults += other.faults;
-        self.crashes += other.crashes;
-        self.failed_syncs += other.failed_syncs;
-        self.broken_starts += other.broken_starts;
-        self.torn += other.torn;
-        self.elections += other.elections;
-        self.taken += other.taken;
-        self.loaded += other.loaded;
-        self.requests += other.requests;
-        self.answered += other.answered;
-        self.committed += other.committed;
-        self.calm_ns += other.calm_ns;
-        self.simulated_ns += other.simulated_ns;
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) fn new(seed: u64, knobs: &Knobs) -> Self {
-        let nodes = knobs.nodes;
+        let nodes = knobs.nodes + knobs.reserves;
         let clients = (0..knobs.clients).map(|client| {
             let mut dice = Dice::of(seed, "client", &[client]);
             Client {
@@ -74,7 +74,7 @@ impl Workload {
         Self {
             clients: clients.collect(),
             waiting: BTreeMap::new(),
-            probes: vec![Probe::Write; knobs.nodes as usize],
+            probes: vec![Probe::Write; nodes as usize],
             probing: BTreeMap::new(),
             next_value: 0,
             think_ns: knobs.think_ns,
@@ -261,7 +261,7 @@ impl World {
             (Want::Read(range, linearizable), _) => Input::Query {
                 request,
                 query: Query::Range(range),
-                level: linearizable.then_some(ReadLevel::Linearizable),
+                level: self.level(op, node, linearizable),
             },
             (Want::Write(_), command) => Input::Propose {
                 request,
@@ -272,6 +272,33 @@ impl World {
             live.pending.insert(op);
         }
         self.give(node, input);
+    }
+
+    /// How a read is asked for: every other one the cheaper way, where the plan has that.
+    fn level(&mut self, op: u64, node: usize, linearizable: bool) -> Option<ReadLevel> {
+        let (leases, max_lag_ns) = (self.plan.knobs.leases, self.plan.knobs.lag_ns);
+        if linearizable {
+            let lease = leases && op % 2 == 0;
+            self.stats.lease_reads += u64::from(lease && self.has_lease(node));
+            let level = if lease {
+                ReadLevel::Lease
+            } else {
+                ReadLevel::Linearizable
+            };
+            return Some(level);
+        }
+        if max_lag_ns == 0 || op % 2 == 0 {
+            return None;
+        }
+        self.bound_read(op, node, max_lag_ns);
+        Some(ReadLevel::Bounded { max_lag_ns })
+    }
+
+    fn has_lease(&self, node: usize) -> bool {
+        let now = self.nodes[node].clock.at(self.schedule.now());
+        let live = self.nodes[node].live.as_ref();
+        let until = live.and_then(|live| live.replica.raft().lease_until());
+        until.is_some_and(|until| now < until)
     }
 
     /// A request has ended, with an answer or without.

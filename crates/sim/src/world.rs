@@ -9,15 +9,17 @@
 
 use std::collections::BTreeMap;
 
-use headwater_raft::{NodeId, RoleName};
-use headwater_replica::interface::{Input, Output, TransferFate};
+use headwater_raft::{Config, NodeId, RoleName};
+use headwater_replica::interface::{Input, Output};
 use headwater_replica::snapshot_file::FileOrder;
 use headwater_replica::{LogOrder, message_of};
 
+use crate::check::bounded::Bounds;
 use crate::check::history::History;
 use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure, promise};
 use crate::dice::Dice;
+use crate::errands::Errands;
 use crate::network::Network;
 use crate::node::Node;
 use crate::plan::{Mark, Plan};
@@ -38,6 +40,8 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) history: History,
     pub(crate) workload: Workload,
+    pub(crate) errands: Errands,
+    pub(crate) bounds: Bounds,
     pub(crate) marks: BTreeMap<Mark, u64>,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
@@ -52,12 +56,24 @@ impl World {
         let (seed, drift) = (plan.seed, plan.knobs.drift);
         let network = Network::new(seed, &plan.knobs);
         let workload = Workload::new(seed, &plan.knobs);
-        let nodes = (0..plan.knobs.nodes as usize).map(|at| Node::new(seed, at, drift));
+        let first = Config::of_voters((1..=plan.knobs.nodes).map(NodeId));
+        let machines = plan.knobs.nodes + plan.knobs.reserves;
+        let nodes = (0..machines).map(|at| {
+            let founds = at < plan.knobs.nodes;
+            let config = if founds {
+                first.clone()
+            } else {
+                Config::default()
+            };
+            Node::new(seed, at as usize, drift, config)
+        });
         let mut world = Self {
             schedule: Schedule::default(),
             network,
             nodes: nodes.collect(),
-            cluster: Cluster::new(plan.knobs.nodes as usize),
+            cluster: Cluster::new(first),
+            errands: Errands::default(),
+            bounds: Bounds::default(),
             history: History::default(),
             workload,
             marks: BTreeMap::new(),
@@ -129,6 +145,14 @@ impl World {
                     self.wake(node);
                 }
             }
+            Event::Log { node, .. }
+            | Event::Idle { node, .. }
+            | Event::Spare { node, .. }
+            | Event::File { node, .. }
+                if self.nodes[node].hung_until > self.schedule.now() =>
+            {
+                self.schedule.at(self.nodes[node].hung_until, event);
+            }
             Event::Log { node, life } => return self.on_log(node, life),
             Event::Idle { node, life } => return self.on_idle(node, life),
             Event::Spare { node, life } => return self.on_spare(node, life),
@@ -138,7 +162,15 @@ impl World {
             Event::Ask { op, node } => self.on_ask(op, node),
             Event::Fault { fault } => return self.strike(fault, None),
             Event::Heal { blocked } => self.network.unblock(&mut self.schedule, &blocked),
-            Event::Calm => self.on_calm(),
+            Event::Pace { node } => self.set_pace(node, None),
+            Event::Room { node } => self.nodes[node].disk.set_quota(None),
+            Event::Die {
+                node,
+                life,
+                down_ns,
+            } => return self.on_die(node, life, down_ns),
+            Event::Operator => self.on_operator(),
+            Event::Calm => return self.on_calm(),
             Event::Probe => return self.on_probe(),
         }
         Ok(())
@@ -150,10 +182,14 @@ impl World {
         let Some(live) = &mut self.nodes[to].live else {
             return;
         };
+        let lane = (from, to);
+        if self.network.is_buried(lane, epoch) {
+            return;
+        }
         if live.links.get(&from) != Some(&epoch) {
             // No frame comes before its connection, but some outlive it.
             let met = live.met.get(&from).is_some_and(|&newest| epoch <= newest);
-            if !met || !self.network.outlives((from, to), &frame) {
+            if !met || !self.network.outlives(lane, &frame) {
                 return;
             }
         }
@@ -243,43 +279,65 @@ impl World {
         self.stats.turns += 1;
         live.turn_due = false;
         let instant = clock.at(now);
-        let mut outputs = Vec::new();
+        let (mut outputs, mut changes) = (Vec::new(), Vec::new());
         for input in std::mem::take(&mut live.inbox) {
+            match &input {
+                Input::Reconfigure { request, .. } => changes.push(request.0),
+                Input::Transfer { request, .. } => self.errands.on_taken(request.0, instant),
+                _ => {}
+            }
             live.replica.step(instant, input, &mut outputs);
         }
         live.replica.end_turn(instant, &mut outputs);
         let mut marks = Vec::new();
         for output in &outputs {
             if let Output::Log(order) = output {
-                live.log_image.obey(order);
-                self.cluster.on_order(&live.log_image, order)?;
-                if matches!(order, LogOrder::Write(write) if write.truncate_from.is_some()) {
-                    marks.push(Mark::Truncation);
-                }
+                self.on_order(node, order, &mut marks)?;
             }
             if let Output::File(FileOrder::Receive { .. }) = output {
                 marks.push(Mark::SnapshotPiece);
             }
         }
+        self.after_changes(&changes, &outputs)?;
         self.look(node, &mut marks)?;
         self.carry_out(node, outputs)?;
         for mark in marks {
             self.mark(mark, node)?;
         }
         self.set_timer(node);
-        Ok(())
+        self.check_transfers(node, instant)
+    }
+
+    /// What the core has just ordered of its log.
+    fn on_order(
+        &mut self,
+        node: usize,
+        order: &LogOrder,
+        marks: &mut Vec<Mark>,
+    ) -> Result<(), Violation> {
+        if let Some(live) = &mut self.nodes[node].live {
+            live.log_image.obey(order);
+        }
+        if matches!(order, LogOrder::Write(write) if write.truncate_from.is_some()) {
+            marks.push(Mark::Truncation);
+        }
+        self.cluster.on_order(&self.nodes[node], order)
     }
 
     /// The oracles look at a node whose turn has ended, before anyone hears of it.
     fn look(&mut self, node: usize, marks: &mut Vec<Mark>) -> Result<(), Violation> {
         let is_new = self.cluster.after_turn(&self.nodes, node)?;
         self.history.on_committed(&self.cluster)?;
+        self.note_commit();
         let now = self.schedule.now();
         let Some(live) = &mut self.nodes[node].live else {
             return Ok(());
         };
         let raft = live.replica.raft();
         live.commit_seen = raft.commit();
+        if live.config_seen != *raft.config() {
+            live.config_seen = raft.config().clone();
+        }
         let (term, role, commit, last) = (raft.term(), raft.role(), raft.commit(), raft.last());
         if is_new {
             self.stats.elections += 1;
@@ -315,6 +373,7 @@ impl World {
         self.start_log(node);
         self.start_file(node);
         if let Some((_, crash)) = crash {
+            self.stats.crashes_in_turn += 1;
             return self.crash(node, crash);
         }
         Ok(())
@@ -326,6 +385,7 @@ impl World {
             Output::Frame { to, frame } => {
                 if let Some(message) = message_of(&frame) {
                     promise::check(&self.nodes[node], to, &message)?;
+                    self.cluster.on_message(&self.nodes[node], to, &message);
                 }
                 self.trace.note(now, Some(node), || {
                     format!("-> {to:?} {}", describe(&frame))
@@ -375,16 +435,19 @@ impl World {
                 let seen = &mut live.expect("it has just answered").revision_seen;
                 self.history
                     .on_answered(&self.cluster, request.0, seen, &result)?;
+                if let Ok(outcome) = &result {
+                    self.check_bound(request.0, outcome.revision)?;
+                }
                 self.on_outcome(request.0, result.ok());
             }
             Output::Config { .. } => {}
-            Output::Reconfigured { request, .. } => self.settle(node, request.0)?,
-            Output::Transferred { result, .. } => self.note_transfer(node, result),
-            // All nodes here are of one make, and no byte is changed on its way.
-            Output::Refused { from, why } => {
-                let text = format!("n{} did not hear {from:?}: {why}", node + 1);
-                return Err(Violation::new("refused", text));
+            Output::Reconfigured { request, result } => {
+                self.on_reconfigured(node, request.0, &result)?;
             }
+            Output::Transferred { request, result } => {
+                self.on_transferred(node, request, result)?;
+            }
+            Output::Refused { from, why } => self.on_refused(node, from, &why)?,
             Output::Halt(why) => {
                 return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
             }
@@ -392,10 +455,15 @@ impl World {
         Ok(())
     }
 
-    /// No client here asks for a transfer; a node with a slow disk begins it by itself.
-    fn note_transfer(&mut self, node: usize, result: Result<NodeId, TransferFate>) {
-        let what = || format!("hands over: {result:?}");
-        self.trace.note(self.schedule.now(), Some(node), what);
+    /// A node does not hear another: all are of one make, so only a blank disk can be the reason.
+    fn on_refused(&mut self, node: usize, from: NodeId, why: &str) -> Result<(), Violation> {
+        let config = self.nodes[node].live.as_ref();
+        let config = config.expect("it has just spoken").replica.raft().config();
+        self.stats.impostors += 1;
+        let is_impostor = self.nodes[from.0 as usize - 1].is_impostor(config);
+        ensure(is_impostor, "refused", || {
+            format!("n{} did not hear {from:?}: {why}", node + 1)
+        })
     }
 
     /// Every request ends once (rule R11).

@@ -4,18 +4,19 @@
 //! # Source
 //! Raft paper, Figure 3; dissertation §3.6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_kv::request::{Command, Outcome};
-use headwater_raft::{Index, LogId, NodeId, RoleName, Term};
+use headwater_raft::{Config, Incarnation, Index, LogId, Message, NodeId, RoleName, Term};
 use headwater_replica::machine::StateMachine;
-use headwater_replica::{Entry, EntryKind, LogOrder};
+use headwater_replica::{Entry, EntryKind, LogOrder, SnapshotMeta};
 
+use super::members::{Members, is_quorum};
 use super::model::{Model, all_keys};
 use super::{Violation, ensure};
-use crate::image::{Ident, LogImage};
-use crate::node::Node;
+use crate::image::{Ident, LogImage, config_of};
+use crate::node::{Live, Node};
 use crate::witness::{Witness, digest_after};
 use headwater_kv::request::{Query, Response};
 
@@ -26,6 +27,7 @@ struct Known {
     prev: Term,
     kind: EntryKind,
     body: Bytes,
+    config: Option<Config>,
 }
 
 /// A committed entry and what it did.
@@ -45,7 +47,9 @@ pub(crate) struct Committed {
 
 /// The cluster's one history, as far as anyone has seen it committed.
 pub(crate) struct Cluster {
-    voters: usize,
+    pub(crate) members: Members,
+    /// Votes that have left their voter: term, voter, the voter's disk, candidate.
+    votes: BTreeSet<(Term, NodeId, Option<Incarnation>, NodeId)>,
     leaders: BTreeMap<Term, NodeId>,
     entries: BTreeMap<(Index, Term), Known>,
     /// By index, from one.
@@ -54,9 +58,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(voters: usize) -> Self {
+    pub(crate) fn new(first: Config) -> Self {
         Self {
-            voters,
+            members: Members::new(first),
+            votes: BTreeSet::new(),
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
             committed: Vec::new(),
@@ -88,7 +93,7 @@ impl Cluster {
     }
 
     /// The store's revision once everything up to `index` is applied.
-    fn revision_at(&self, index: Index) -> i64 {
+    pub(crate) fn revision_at(&self, index: Index) -> i64 {
         self.at(index).map_or(1, |committed| committed.revision)
     }
 
@@ -97,7 +102,10 @@ impl Cluster {
     }
 
     /// Log Matching: entries of one index and term are the same, and so are those before them.
-    pub(crate) fn on_order(&mut self, log: &LogImage, order: &LogOrder) -> Result<(), Violation> {
+    pub(crate) fn on_order(&mut self, node: &Node, order: &LogOrder) -> Result<(), Violation> {
+        let Some(Live { log_image: log, .. }) = &node.live else {
+            return Ok(());
+        };
         let LogOrder::Write(write) = order else {
             return Ok(());
         };
@@ -121,12 +129,24 @@ impl Cluster {
             let prev = prev.ok_or_else(|| {
                 Violation::new("order", format!("{} continues no entry", entry.id))
             })?;
-            self.know(entry, prev)?;
+            if self.know(entry, prev)? && entry.kind == EntryKind::Config {
+                self.on_config_made(node, log, entry.id)?;
+            }
         }
         Ok(())
     }
 
-    fn know(&mut self, entry: &Entry, prev: Term) -> Result<(), Violation> {
+    /// A leader has appended a configuration: `log` holds it.
+    fn on_config_made(&mut self, node: &Node, log: &LogImage, id: LogId) -> Result<(), Violation> {
+        let place = log.configs.partition_point(|&(at, _)| at < id.index);
+        let before = log.before(id.index);
+        let before = self.members.in_force(node, &before).clone();
+        let (_, config) = &log.configs[place];
+        self.members.on_made(id, &before, config)
+    }
+
+    /// Takes note of an entry; whether it was unknown.
+    fn know(&mut self, entry: &Entry, prev: Term) -> Result<bool, Violation> {
         let key = (entry.id.index, entry.id.term);
         let ident = Ident::of(entry);
         if let Some(known) = self.entries.get(&key) {
@@ -134,16 +154,18 @@ impl Cluster {
                 known.ident == ident && known.prev == prev,
                 "log matching",
                 || format!("{} is two different entries", entry.id),
-            );
+            )
+            .map(|()| false);
         }
         let known = Known {
             ident,
             prev,
             kind: entry.kind,
             body: entry.body.clone(),
+            config: config_of(entry).map(|(_, config)| config),
         };
         self.entries.insert(key, known);
-        Ok(())
+        Ok(true)
     }
 
     /// Looks at the node that has just ended a turn. Its orders have been heard.
@@ -167,9 +189,18 @@ impl Cluster {
                 )
             },
         )?;
+        let config = self.members.in_force(&nodes[at], log);
+        ensure(raft.config() == config, "configuration chain", || {
+            format!(
+                "{:?} goes by {:?} instead of {config:?}",
+                raft.me(),
+                raft.config()
+            )
+        })?;
         let mut is_new = false;
         if raft.role() == RoleName::Leader {
-            is_new = self.on_leader(raft.me(), raft.term(), log, raft.base())?;
+            let config = config.clone();
+            is_new = self.on_leader((raft.me(), &config), raft.term(), log, raft.base())?;
         }
         self.on_commit(nodes, at)?;
         self.on_applied(&live.replica)?;
@@ -179,7 +210,7 @@ impl Cluster {
     /// Election Safety, and Leader Completeness when a leader is new.
     fn on_leader(
         &mut self,
-        node: NodeId,
+        (node, config): (NodeId, &Config),
         term: Term,
         log: &LogImage,
         base: LogId,
@@ -191,6 +222,13 @@ impl Cluster {
             .map(|()| false);
         }
         self.leaders.insert(term, node);
+        ensure(
+            is_quorum(config, |id| {
+                id == node || self.has_voted(term, id, config, node)
+            }),
+            "election quorum",
+            || format!("{node:?} leads in {term:?} without a majority of {config:?}"),
+        )?;
         for committed in &self.committed {
             let (index, id) = (committed.id.index, committed.id);
             let forgotten = index <= base.index;
@@ -201,6 +239,27 @@ impl Cluster {
             )?;
         }
         Ok(true)
+    }
+
+    /// A message leaves a node: it may be a vote.
+    pub(crate) fn on_message(&mut self, from: &Node, to: NodeId, message: &Message) {
+        if let Message::VoteReply {
+            term,
+            pre: false,
+            granted: true,
+        } = *message
+        {
+            self.votes.insert((term, from.id, from.incarnation, to));
+        }
+    }
+
+    /// Whether the member of that name, and not a blank disk in its place, has voted so.
+    fn has_voted(&self, term: Term, id: NodeId, config: &Config, candidate: NodeId) -> bool {
+        let votes = (term, id, None, NodeId(0))
+            ..=(term, id, Some(Incarnation(u128::MAX)), NodeId(u64::MAX));
+        let mut votes = self.votes.range(votes);
+        let member = config.disk_of(id);
+        votes.any(|&(.., disk, chosen)| chosen == candidate && (member.is_none() || disk == member))
     }
 
     /// State Machine Safety at commitment; and whoever commits first has a durable quorum.
@@ -246,14 +305,23 @@ impl Cluster {
                 "state machine safety",
                 || format!("{id} is committed before {} is", self.commit().next()),
             )?;
-            let holders = nodes.iter().filter(|node| node.holds(id)).count();
-            ensure(holders * 2 > self.voters, "durable quorum", || {
-                format!(
-                    "{:?} commits {id} with {holders} durable copies of {}",
-                    raft.me(),
-                    self.voters
-                )
-            })?;
+            // A turn may commit by one configuration and append the next.
+            let config = self.members.in_force(&nodes[at], log);
+            let holds = |config: &Config| {
+                is_quorum(config, |member| {
+                    nodes[member.0 as usize - 1].holds(config, id)
+                })
+            };
+            ensure(
+                holds(config) || holds(&live.config_seen),
+                "durable quorum",
+                || {
+                    format!(
+                        "{:?} commits {id} without a durable quorum of {config:?}",
+                        raft.me()
+                    )
+                },
+            )?;
             self.commit_entry(id, raft.term())?;
         }
         Ok(())
@@ -270,6 +338,7 @@ impl Cluster {
                 .map_err(|_| Violation::new("commit", format!("{id} is no command")))?;
             reply = Some(self.model.apply(&command));
         }
+        self.members.on_committed(id.index, known.config.clone());
         let body = known.body.clone();
         let revision = self.model.revision();
         self.committed.push(Committed {
@@ -306,6 +375,17 @@ impl Cluster {
             format!(
                 "{:?} has applied other commands up to {}",
                 status.node, status.applied
+            )
+        })
+    }
+
+    /// Whether a snapshot names the members as of the entry it ends with.
+    pub(crate) fn check_snapshot(&self, meta: &SnapshotMeta) -> Result<(), Violation> {
+        let config = self.members.at(meta.base.index);
+        ensure(meta.config == *config, "configuration chain", || {
+            format!(
+                "the snapshot {} names {:?} instead of {config:?}",
+                meta.base, meta.config
             )
         })
     }

@@ -1,0 +1,113 @@
+//! What runs were made of: counts that tell whether a plan did what it was meant to.
+//! Never influences a run.
+//!
+//! # Source
+//! TigerBeetle's VOPR (a fault that never struck proves nothing).
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a run was made of; tells whether a plan did what it was meant to.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+stats! {
+    /// Events.
+    events,
+    /// Turns of nodes.
+    turns,
+    /// Frames taken in.
+    frames,
+    /// Batches of the log made durable.
+    syncs,
+    /// Faults that struck.
+    faults,
+    /// Nodes that died.
+    crashes,
+    /// Syncs that failed.
+    failed_syncs,
+    /// Starts that were interrupted.
+    broken_starts,
+    /// Starts that found a torn tail.
+    torn,
+    /// Leaders that came to be.
+    elections,
+    /// Own snapshots finished.
+    taken,
+    /// Snapshots of others loaded.
+    loaded,
+    /// Requests that reached a node.
+    requests,
+    /// Requests with an answer.
+    answered,
+    /// Entries committed.
+    committed,
+    /// How long after the faults all was well.
+    calm_ns,
+    /// Simulated time.
+    simulated_ns,
+    /// Changes of members that somebody asked for.
+    changes_asked,
+    /// Of these, begun.
+    changes_begun,
+    /// Of these, complete.
+    changes_done,
+    /// Changes of members that surely never happened.
+    changes_lost,
+    /// Changes of members refused because others were expected.
+    changes_stale,
+    /// Transfers of leadership that somebody asked for.
+    transfers_asked,
+    /// Of these, those that ended in a newer term.
+    transfers_done,
+    /// Transfers that a leader began because of its disk.
+    transfers_for_disk,
+    /// Nodes that lost their disks.
+    lost_disks,
+    /// Words of a blank disk in a member's place that were not heard.
+    impostors,
+    /// Clocks that changed their pace.
+    paces,
+    /// Clocks that leapt ahead.
+    leaps,
+    /// Processes killed because their disk hung.
+    hangs,
+    /// Processes and starts that ended because the disk was full.
+    full,
+    /// Calls to a disk that failed.
+    failed_calls,
+    /// Partial partitions.
+    partials,
+    /// Links with little bandwidth.
+    slow_links,
+    /// Crashes between two outputs of a turn.
+    crashes_in_turn,
+    /// Crashes in the middle of a call to the disk.
+    crashes_in_disk,
+    /// Crashes while a snapshot was being received.
+    crashes_in_install,
+    /// Damage to the disk of a node that was down.
+    rotten,
+    /// Of these: recovery refused to start.
+    rot_refused,
+    /// Of these: recovery went on with an older snapshot.
+    rot_mended,
+    /// Of these: what was damaged was of no use any more.
+    rot_harmless,
+    /// Damage to the last sync, which nothing can tell from a crash, and which was not done.
+    rot_last_sync,
+    /// Reads answered that may rest on a lease, at a leader that had one.
+    lease_reads,
+    /// Reads of a bounded age answered.
+    bounded_reads,
+}
