@@ -45,6 +45,11 @@ struct Transfer {
 }
 
 impl Errands {
+    /// Whether a node ever lost its disk.
+    pub(crate) fn has_lost_disk(&self, node: NodeId) -> bool {
+        self.ever_lost.contains(&(node.0 as usize - 1))
+    }
+
     /// A node takes a request to hand over in, at this moment of its clock.
     pub(crate) fn on_taken(&mut self, name: u64, at: Instant) {
         if let Some(transfer) = self.transfers.get_mut(&name) {

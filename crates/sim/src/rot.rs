@@ -1,6 +1,7 @@
 //! Damage to the disk of a node that is down, and what recovery makes of it.
 //! Never damages what no cluster survives the loss of; nor the last sync before it has a witness,
-//! which docs/format.md names as the one damage that passes for a crash.
+//! which docs/format.md names as the one damage that passes for a crash; nor the end of the log
+//! together with all that would tell of it.
 //!
 //! # Source
 //! Alagappan et al., "Protocol-Aware Recovery", FAST'18; docs/format.md, "Recovery".
@@ -32,7 +33,7 @@ impl World {
         self.crash(at, crash)?;
         let mut damaged = self.nodes[at].disk.clone();
         damaged.restart();
-        let Some(place) = damage(&mut damaged, kind, dice) else {
+        let Some(Damage { place, takes_end }) = damage(&mut damaged, kind, dice) else {
             return Ok(());
         };
         let now = self.schedule.now();
@@ -57,9 +58,11 @@ impl World {
                     // The last write that is found: with all that came before the last sync?
                     let last = found.next_write.0.saturating_sub(1);
                     self.stats.rot_last_sync += 1;
-                    return ensure(last >= self.nodes[at].before_last.0, "rot", || {
-                        format!("n{} goes on after {kind:?} in {place}: {why}", at + 1)
-                    });
+                    return ensure(
+                        takes_end || last >= self.nodes[at].before_last.0,
+                        "rot",
+                        || format!("n{} goes on after {kind:?} in {place}: {why}", at + 1),
+                    );
                 }
                 self.stats.rotten += 1;
                 self.stats.rot_mended += u64::from(mended);
@@ -83,8 +86,19 @@ fn open_copy(
     Ok((found, !store.mended().is_empty()))
 }
 
+/// More than most frames take.
+const FRAME_BYTES: usize = 4096;
+
+/// What was damaged.
+struct Damage {
+    place: String,
+    /// Whether everything behind it is gone as well, and with it what would tell that something
+    /// was there.
+    takes_end: bool,
+}
+
 /// Damages a file where it holds something; the place, if there is any.
-fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<String> {
+fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<Damage> {
     let used = |content: &Vec<u8>| content.iter().rposition(|&byte| byte != 0).map(|at| at + 1);
     let files = disk.contents();
     let files = files.into_iter().filter_map(|(name, content)| {
@@ -101,9 +115,9 @@ fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<String> {
     let end = (sector + SECTOR_BYTES).min(content.len());
     match kind {
         Rot::Bits => {
+            // In one place: two could damage a frame and the only one that knows of it.
             for _ in 0..dice.between(1, 3) {
-                let offset = dice.below(*used as u64);
-                disk.flip_bit(name, offset, dice.below(8) as u8);
+                disk.flip_bit(name, offset as u64, dice.below(8) as u8);
             }
         }
         Rot::Zeros => disk.damage(name, sector as u64, &vec![0; end - sector]),
@@ -115,5 +129,9 @@ fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<String> {
         }
         Rot::Cut => disk.cut(name, offset as u64),
     }
-    Some(format!("{name} at {offset}"))
+    // A frame that begins in the sector may end behind it.
+    let is_sector = matches!(kind, Rot::Zeros | Rot::Astray);
+    let takes_end = is_sector && end + FRAME_BYTES >= *used;
+    let place = format!("{name} at {offset}");
+    Some(Damage { place, takes_end })
 }

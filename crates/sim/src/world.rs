@@ -457,11 +457,8 @@ impl World {
 
     /// A node does not hear another: all are of one make, so only a blank disk can be the reason.
     fn on_refused(&mut self, node: usize, from: NodeId, why: &str) -> Result<(), Violation> {
-        let config = self.nodes[node].live.as_ref();
-        let config = config.expect("it has just spoken").replica.raft().config();
         self.stats.impostors += 1;
-        let is_impostor = self.nodes[from.0 as usize - 1].is_impostor(config);
-        ensure(is_impostor, "refused", || {
+        ensure(self.errands.has_lost_disk(from), "refused", || {
             format!("n{} did not hear {from:?}: {why}", node + 1)
         })
     }

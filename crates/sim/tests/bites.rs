@@ -1,0 +1,47 @@
+//! Every class of fault strikes, and matters: what a plan never brings about, it does not test.
+
+use headwater_sim::plan::Plan;
+use headwater_sim::run::run;
+use headwater_sim::trace::{Stats, Verbosity};
+
+/// A world of each of these seeds.
+const SEEDS: std::ops::Range<u64> = 1000..1300;
+
+#[test]
+fn every_fault_strikes_and_matters() {
+    let mut all = Stats::default();
+    for seed in SEEDS {
+        let report = run(Plan::draw(seed), Verbosity::Silent);
+        assert_eq!(report.violation, None, "seed {seed}");
+        all.add(&report.stats);
+    }
+    let struck = [
+        ("changes begun", all.changes_begun),
+        ("changes complete", all.changes_done),
+        ("transfers complete", all.transfers_done),
+        ("transfers because of a disk", all.transfers_for_disk),
+        ("blank disks refused", all.impostors),
+        ("clocks at another pace", all.paces),
+        ("clocks that leap", all.leaps),
+        ("hung disks", all.hangs),
+        ("full disks", all.full),
+        ("failed calls", all.failed_calls),
+        ("failed syncs", all.failed_syncs),
+        ("partial partitions", all.partials),
+        ("slow links", all.slow_links),
+        ("crashes in a turn", all.crashes_in_turn),
+        ("crashes in a call to the disk", all.crashes_in_disk),
+        ("crashes in an install", all.crashes_in_install),
+        ("crashes in recovery", all.broken_starts),
+        ("torn logs", all.torn),
+        ("rotten disks refused", all.rot_refused),
+        ("rotten snapshots replaced", all.rot_mended),
+        ("reads by lease", all.lease_reads),
+        ("reads of a bounded age", all.bounded_reads),
+        ("snapshots of others", all.loaded),
+    ];
+    let missing: Vec<_> = struck.iter().filter(|(_, count)| *count == 0).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}\n{all:?}");
+    assert!(all.changes_lost + all.changes_begun > all.changes_done);
+    assert!(all.lost_disks > 20, "{all:?}");
+}
