@@ -318,11 +318,8 @@ impl Raft {
     /// The disk of a member of which none is known yet, once it has answered as that member: a
     /// connection that merely stands may still be that of the disk which was lost.
     fn newcomer_disk(&self, id: NodeId) -> Option<Incarnation> {
-        let Role::Leader(leadership) = &self.role else {
-            return None;
-        };
         let patience_ns = self.options.election_ns;
-        let peer = leadership.peers.get(&id);
+        let peer = self.role.leadership()?.peers.get(&id);
         let answers = peer.is_some_and(|peer| peer.answers(self.now, patience_ns));
         let disk = self.membership.disk_here(self.me, id);
         disk.filter(|_| id == self.me || answers)
@@ -404,7 +401,8 @@ impl Raft {
     }
 
     /// Whether `peer` is connected with another disk than the member of that name has: whatever
-    /// that member promised, this one has forgotten (rule R13). It is neither heard nor served.
+    /// that member promised, this one has forgotten (rule R13). It is neither heard nor served, unless
+    /// it leads: then those who elected it know it for a member.
     pub(crate) fn is_impostor(&self, peer: NodeId) -> bool {
         self.membership.is_impostor(peer)
     }

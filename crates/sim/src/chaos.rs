@@ -85,38 +85,6 @@ impl World {
                 let node = self.whom(whom, marked);
                 self.nodes[node].paused_until = now + for_ns;
             }
-            Fault::SlowDisk {
-                whom,
-                factor,
-                for_ns,
-            } => {
-                let node = self.whom(whom, marked);
-                let until = now + for_ns;
-                self.nodes[node].slow = Slow { factor, until };
-            }
-            Fault::Split {
-                side,
-                for_ns,
-                resets,
-            } => {
-                let cut = self.directions(|from, to| side.has(from) != side.has(to));
-                self.part(cut, for_ns, resets);
-            }
-            Fault::Isolate {
-                whom,
-                inbound,
-                outbound,
-                for_ns,
-                resets,
-            } => {
-                let node = self.whom(whom, marked);
-                let cut = self
-                    .directions(|from, to| (inbound && to == node) || (outbound && from == node));
-                self.part(cut, for_ns, resets);
-            }
-            Fault::SyncFails { whom, nth, down_ns } => {
-                self.strike_sync(self.whom(whom, marked), (nth, dice), down_ns);
-            }
             Fault::Change {
                 ask,
                 what,
@@ -129,29 +97,6 @@ impl World {
                 }
             }
             Fault::Transfer { ask, to } => self.ask_transfer(self.whom(ask, marked), to),
-            Fault::Wipe {
-                whom,
-                down_ns,
-                founds,
-                at_once,
-            } => {
-                let crash = Crash::new(true, down_ns, &mut dice);
-                return self.strike_wipe(self.whom(whom, marked), crash, (founds, at_once));
-            }
-            fault => return self.strike_more(fault, marked, &mut dice),
-        }
-        Ok(())
-    }
-
-    /// What strikes clocks, disks and links.
-    fn strike_more(
-        &mut self,
-        fault: Fault,
-        marked: Option<usize>,
-        dice: &mut Dice,
-    ) -> Result<(), Violation> {
-        let now = self.schedule.now();
-        match fault {
             Fault::Pace { whom, pace, for_ns } => {
                 let node = self.whom(whom, marked);
                 self.set_pace(node, Some(pace));
@@ -164,6 +109,37 @@ impl World {
                     self.nodes[node].clock.leap(now, by_ns);
                     self.wake(node);
                 }
+            }
+            Fault::Split { .. }
+            | Fault::Isolate { .. }
+            | Fault::Partial { .. }
+            | Fault::SlowLink { .. }
+            | Fault::Reset { .. } => self.strike_link(&fault, marked, &mut dice),
+            fault => return self.strike_disk(fault, marked, &mut dice),
+        }
+        Ok(())
+    }
+
+    /// What strikes disks.
+    fn strike_disk(
+        &mut self,
+        fault: Fault,
+        marked: Option<usize>,
+        dice: &mut Dice,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        match fault {
+            Fault::SlowDisk {
+                whom,
+                factor,
+                for_ns,
+            } => {
+                let node = self.whom(whom, marked);
+                let until = now + for_ns;
+                self.nodes[node].slow = Slow { factor, until };
+            }
+            Fault::SyncFails { whom, nth, down_ns } => {
+                self.strike_sync(self.whom(whom, marked), (nth, dice.clone()), down_ns);
             }
             Fault::DiskFails { whom, nth, down_ns } => {
                 let struck = self.whom(whom, marked);
@@ -184,17 +160,7 @@ impl World {
                 for_ns,
                 down_ns,
             } => {
-                let node = self.whom(whom, marked);
-                let life = self.nodes[node].life;
-                if self.nodes[node].live.is_some() {
-                    self.nodes[node].hung_until = now + for_ns;
-                    let die = Event::Die {
-                        node,
-                        life,
-                        down_ns,
-                    };
-                    self.schedule.after(for_ns, die);
-                }
+                self.strike_hang(self.whom(whom, marked), for_ns, down_ns);
             }
             Fault::Rot {
                 whom,
@@ -204,6 +170,58 @@ impl World {
                 let node = self.whom(whom, marked);
                 let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
                 return self.strike_rot(node, kind, crash, dice);
+            }
+            Fault::Wipe {
+                whom,
+                down_ns,
+                founds,
+                at_once,
+            } => {
+                let crash = Crash::new(true, down_ns, dice);
+                return self.strike_wipe(self.whom(whom, marked), crash, (founds, at_once));
+            }
+            _ => unreachable!("carried out elsewhere"),
+        }
+        Ok(())
+    }
+
+    /// A disk answers nothing, until the process on it is killed.
+    fn strike_hang(&mut self, node: usize, for_ns: u64, down_ns: u64) {
+        let struck = &mut self.nodes[node];
+        if struck.live.is_some() {
+            struck.hung_until = self.schedule.now() + for_ns;
+            let die = Event::Die {
+                node,
+                life: struck.life,
+                down_ns,
+            };
+            self.schedule.after(for_ns, die);
+        }
+    }
+
+    /// What strikes links.
+    fn strike_link(&mut self, fault: &Fault, marked: Option<usize>, dice: &mut Dice) {
+        let now = self.schedule.now();
+        match *fault {
+            Fault::Split {
+                side,
+                for_ns,
+                resets,
+            } => {
+                let cut = self.directions(|from, to| side.has(from) != side.has(to));
+                self.part(cut, for_ns, resets);
+            }
+            Fault::Isolate {
+                whom,
+                inbound,
+                outbound,
+                for_ns,
+                resets,
+            } => {
+                let node = self.whom(whom, marked);
+                let cut = self
+                    .directions(|from, to| (inbound && to == node) || (outbound && from == node));
+                self.part(cut, for_ns, resets);
             }
             Fault::Partial {
                 shape,
@@ -228,9 +246,8 @@ impl World {
                     self.network.close(&mut self.schedule, pair, tells);
                 }
             }
-            _ => unreachable!("carried out above"),
+            _ => unreachable!("carried out elsewhere"),
         }
-        Ok(())
     }
 
     /// A node's clock runs at this pace from now on, or at its usual one: within the drift if

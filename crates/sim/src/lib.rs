@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plan`] | one world as data: the sizes of things and what goes wrong |
 //! | [`knobs`], [`fault`] | the two halves of a plan |
+//! | `classes` | faults by class, and how one is drawn |
 //! | [`recipe`] | a plan file: what seeds may draw |
 //! | [`text`] | how plans are written |
 //! | [`dice`] | all chance, from one seed |
@@ -25,6 +26,7 @@
 
 mod chaos;
 mod check;
+mod classes;
 pub mod dice;
 pub mod disk;
 mod errands;

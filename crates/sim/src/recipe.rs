@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::classes::{CLASSES, Draw};
 use crate::dice::Dice;
-use crate::fault::{CLASSES, Draw, Fault, MARKS, Whom};
+use crate::fault::{Fault, MARKS, Whom};
 use crate::knobs::{KNOBS, Knob, Knobs};
 use crate::plan::{Plan, Planned, When};
 use crate::text::{Line, Malformed, Word};

@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use headwater_raft::{Config, NodeId, RoleName};
-use headwater_replica::interface::{Input, Output};
+use headwater_kv::request::Outcome;
+use headwater_raft::{Config, LogId, NodeId, RoleName};
+use headwater_replica::interface::{Input, Output, ProposeFate, ReadFate};
 use headwater_replica::snapshot_file::FileOrder;
 use headwater_replica::{LogOrder, message_of};
 
@@ -413,32 +414,10 @@ impl World {
                 }
             }
             Output::Proposed { request, result } => {
-                self.trace.note(now, Some(node), || {
-                    format!(
-                        "write {} ends: {:?}",
-                        request.0,
-                        result.as_ref().map(|r| r.0)
-                    )
-                });
-                self.settle(node, request.0)?;
-                self.history
-                    .on_proposed(&self.cluster, request.0, &result)?;
-                self.on_outcome(request.0, result.map(|(_, outcome)| outcome).ok());
+                self.on_proposed(node, request.0, result)?;
             }
             Output::Answered { request, result } => {
-                self.trace.note(now, Some(node), || {
-                    let revision = result.as_ref().map(|r| r.revision);
-                    format!("read {} ends: {revision:?}", request.0)
-                });
-                self.settle(node, request.0)?;
-                let live = self.nodes[node].live.as_mut();
-                let seen = &mut live.expect("it has just answered").revision_seen;
-                self.history
-                    .on_answered(&self.cluster, request.0, seen, &result)?;
-                if let Ok(outcome) = &result {
-                    self.check_bound(request.0, outcome.revision)?;
-                }
-                self.on_outcome(request.0, result.ok());
+                self.on_answered(node, request.0, result)?;
             }
             Output::Config { .. } => {}
             Output::Reconfigured { request, result } => {
@@ -452,6 +431,45 @@ impl World {
                 return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
             }
         }
+        Ok(())
+    }
+
+    fn on_proposed(
+        &mut self,
+        node: usize,
+        name: u64,
+        result: Result<(LogId, Outcome), ProposeFate>,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        self.trace.note(now, Some(node), || {
+            format!("write {name} ends: {:?}", result.as_ref().map(|r| r.0))
+        });
+        self.settle(node, name)?;
+        self.history.on_proposed(&self.cluster, name, &result)?;
+        self.on_outcome(name, result.map(|(_, outcome)| outcome).ok());
+        Ok(())
+    }
+
+    fn on_answered(
+        &mut self,
+        node: usize,
+        name: u64,
+        result: Result<Outcome, ReadFate>,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        self.trace.note(now, Some(node), || {
+            let revision = result.as_ref().map(|r| r.revision);
+            format!("read {name} ends: {revision:?}")
+        });
+        self.settle(node, name)?;
+        let live = self.nodes[node].live.as_mut();
+        let seen = &mut live.expect("it has just answered").revision_seen;
+        self.history
+            .on_answered(&self.cluster, name, seen, &result)?;
+        if let Ok(outcome) = &result {
+            self.check_bound(name, outcome.revision)?;
+        }
+        self.on_outcome(name, result.ok());
         Ok(())
     }
 
