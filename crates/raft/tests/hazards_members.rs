@@ -68,6 +68,9 @@ fn a_learner_that_comes_back_with_another_disk_has_not_caught_up() {
     commit_all(&mut solo, &[2, 3]);
     // It catches up while the entry that names its disk is not committed: no change can begin.
     meet(&mut solo, 4, 4);
+    solo.hear(4, beat_reply(2, 0));
+    solo.deadline();
+    assert_eq!(solo.raft.config().disk_of(n(4)), Some(Incarnation(4)));
     solo.holds_all(4);
     assert_eq!(solo.raft.config().joining(), nodes(&[4]));
     // That disk is lost, and another is in its place.

@@ -53,7 +53,7 @@ pub(crate) struct Node {
     /// The last write that was durable before the last batch: damage to that batch may pass for a
     /// crash.
     pub(crate) before_last: WriteId,
-    /// Whether its disk was damaged while it was down.
+    /// Whether its disk was ever damaged.
     pub(crate) is_rotten: bool,
     /// What kind of crash comes when the disk gives out.
     pub(crate) armed: Option<Crash>,

@@ -81,6 +81,7 @@ fn open_copy(
     expect: Expect,
     segment_bytes: u64,
 ) -> Result<(Recovered<Witness>, bool), OpenError> {
+    disk.set_quota(None);
     let options = WalOptions { segment_bytes };
     let (found, _, store) = recovery::open::<Witness>(&mut disk, &options, expect)?;
     Ok((found, !store.mended().is_empty()))

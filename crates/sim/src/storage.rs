@@ -288,7 +288,7 @@ impl World {
             return Ok(());
         };
         self.stats.torn += u64::from(found.torn_bytes > 0);
-        let is_rotten = std::mem::take(&mut self.nodes[at].is_rotten);
+        let is_rotten = self.nodes[at].is_rotten;
         ensure(is_rotten || store.mended().is_empty(), "recovery", || {
             format!("a whole snapshot is damaged: {:?}", store.mended())
         })?;
