@@ -278,7 +278,7 @@ impl World {
     fn level(&mut self, op: u64, node: usize, linearizable: bool) -> Option<ReadLevel> {
         let (leases, max_lag_ns) = (self.plan.knobs.leases, self.plan.knobs.lag_ns);
         if linearizable {
-            let lease = leases && op % 2 == 0;
+            let lease = leases && op.is_multiple_of(2);
             self.stats.lease_reads += u64::from(lease && self.has_lease(node));
             let level = if lease {
                 ReadLevel::Lease
@@ -287,7 +287,7 @@ impl World {
             };
             return Some(level);
         }
-        if max_lag_ns == 0 || op % 2 == 0 {
+        if max_lag_ns == 0 || op.is_multiple_of(2) {
             return None;
         }
         self.bound_read(op, node, max_lag_ns);
