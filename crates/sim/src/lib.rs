@@ -18,15 +18,24 @@
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles |
+//! | `telling`, `json` | the same for programs |
+//! | [`cover`] | which abstract states a run went through |
 //! | [`trace`] | what happened: a hash, a table for people, counts |
-//! | [`run`] | from a seed to a verdict |
+//! | [`run`] | from a plan to a verdict |
+//! | [`campaign`] | many seeds on several threads |
+//! | [`shrink`] | from a plan that fails to a smaller one |
+//! | [`cli`] | the command line |
 
+pub mod campaign;
 mod chaos;
 mod check;
+pub mod cli;
+pub mod cover;
 pub mod dice;
 pub mod disk;
 pub mod fault;
 mod image;
+mod json;
 pub mod knobs;
 mod network;
 mod node;
@@ -34,7 +43,9 @@ pub mod plan;
 pub mod recipe;
 pub mod run;
 mod schedule;
+pub mod shrink;
 mod storage;
+mod telling;
 pub mod text;
 pub mod trace;
 mod witness;

@@ -9,9 +9,9 @@ const KEPT: &str = include_str!("../seeds.txt");
 
 /// Runs a seed, and if it fails once more with its last events in words.
 fn must_hold(seed: u64) -> Report {
-    let report = run(Plan::draw(seed), Verbosity::Silent);
+    let report = run(Plan::draw(seed), Verbosity::Silent.into());
     if report.violation.is_some() {
-        let report = run(Plan::draw(seed), Verbosity::Last);
+        let report = run(Plan::draw(seed), Verbosity::Last.into());
         for line in &report.last_lines {
             eprintln!("{line}");
         }
@@ -51,7 +51,7 @@ fn every_seed_that_ever_failed_holds() {
 fn a_seed_repeats_exactly() {
     for seed in 0..20 {
         let [first, second] = [Verbosity::Silent, Verbosity::Last].map(|verbosity| {
-            let report = run(Plan::draw(seed), verbosity);
+            let report = run(Plan::draw(seed), verbosity.into());
             (report.hash, report.stats, report.violation)
         });
         assert_eq!(first, second, "seed {seed}");
@@ -60,6 +60,6 @@ fn a_seed_repeats_exactly() {
 
 #[test]
 fn different_seeds_are_different_worlds() {
-    let hash = |seed| run(Plan::draw(seed), Verbosity::Silent).hash;
+    let hash = |seed| run(Plan::draw(seed), Verbosity::Silent.into()).hash;
     assert_ne!(hash(0), hash(1));
 }
