@@ -63,6 +63,9 @@ impl Plan {
         if !(1..=16).contains(&self.knobs.nodes) {
             return Some(format!("{} nodes, of 1 to 16", self.knobs.nodes));
         }
+        if self.knobs.election_ns < 3 * self.knobs.heartbeat_ns {
+            return Some("election is less than three times heartbeat".into());
+        }
         let mut faults = self.faults.iter();
         faults.find_map(|planned| self.knobs.mistake(&planned.fault))
     }
