@@ -99,10 +99,12 @@ fn beside(told: &Message) -> Object {
         Message::Beat {
             term,
             commit,
+            durable,
             round,
         } => kind("beat")
             .number("term", term.0)
             .number("commit", commit.0)
+            .number("durable", durable.0)
             .number("round", *round),
         Message::BeatReply {
             term,
@@ -114,6 +116,9 @@ fn beside(told: &Message) -> Object {
             .number("round", *round)
             .number("pace", *disk as u64)
             .number("promise_ns", *promise_ns),
+        Message::Heard { term, durable, .. } => kind("heard")
+            .number("term", term.0)
+            .number("durable", durable.0),
         Message::TimeoutNow { term } => kind("timeout-now").number("term", term.0),
         Message::Rest { term, last } => id(
             kind("rest").number("term", term.0),
@@ -121,9 +126,14 @@ fn beside(told: &Message) -> Object {
             "last_term",
             *last,
         ),
-        Message::Commit { term, commit } => kind("commit")
+        Message::Commit {
+            term,
+            commit,
+            durable,
+        } => kind("commit")
             .number("term", term.0)
-            .number("commit", commit.0),
+            .number("commit", commit.0)
+            .number("durable", durable.0),
         Message::Snapshot { term, base } => id(
             kind("snapshot").number("term", term.0),
             "base",
