@@ -61,6 +61,7 @@ all)
   step "clippy on the fuzz targets" \
     cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
   step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
+  step "the simulator's hashes, debug and release" bash scripts/sim-hash.sh 0..40
   step "the server's build" cargo build --locked
   ;;
 black-box)

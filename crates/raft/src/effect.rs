@@ -42,7 +42,8 @@ pub enum Input {
         config: Box<Config>,
     },
     /// The peer at the other end of a connection that is about to come up has this disk. It comes
-    /// before every message of that connection. Only for drivers that tell disks apart (rule R13).
+    /// before every message of that connection, and after it none comes that another disk of the
+    /// peer has sent. Only for drivers that tell disks apart (rule R13).
     Met {
         /// The peer.
         peer: NodeId,

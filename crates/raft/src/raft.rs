@@ -165,6 +165,9 @@ impl Raft {
 
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Instant {
+        if self.halted {
+            return Instant::NEVER;
+        }
         let Some(leadership) = self.role.leadership() else {
             return self.election.deadline();
         };
@@ -206,7 +209,9 @@ impl Raft {
                 why: "sent a malformed message",
             });
         }
-        self.remember(from, &message);
+        if !self.is_impostor(from) {
+            self.remember(from, &message);
+        }
         if !self.settle_term(from, &message, fx) {
             return;
         }

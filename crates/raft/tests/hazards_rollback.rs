@@ -115,6 +115,8 @@ fn a_life_that_began_with_less_than_an_earlier_one_said_takes_no_part() {
             .any(|effect| matches!(effect, Effect::Halt { .. }));
         assert_eq!(halts, is_set_back, "{life} {term} {durable}: {fx:?}");
         assert_eq!(solo.raft.is_halted(), is_set_back);
+        let never = solo.raft.next_deadline() == Instant::NEVER;
+        assert_eq!(never, is_set_back, "what has halted waits for nothing");
     }
 }
 

@@ -27,7 +27,8 @@ const PEACE_ELECTIONS: u64 = 20;
 /// What comes at a moment.
 #[derive(Clone, Debug)]
 enum Event {
-    Arrive(Parcel),
+    /// A message, and the disk that sent it.
+    Arrive(Parcel, Incarnation),
     /// A sync that began when `upto` was the newest write is done; the life that began it.
     Synced {
         at: u64,
@@ -352,9 +353,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrive(parcel) => {
+            Event::Arrive(parcel, disk) => {
                 let cut = self.cluster.cut.contains(&(parcel.from, parcel.to));
-                if !cut {
+                // A connection belongs to one disk.
+                if !cut && self.cluster.node(parcel.from.0).incarnation == disk {
                     self.cluster
                         .receive(parcel.from.0, parcel.to.0, parcel.message);
                 }
@@ -411,7 +413,9 @@ impl World {
             *last = at;
         }
         self.order += 1;
-        self.agenda.insert((at, self.order), Event::Arrive(parcel));
+        let disk = self.cluster.node(parcel.from.0).incarnation;
+        self.agenda
+            .insert((at, self.order), Event::Arrive(parcel, disk));
     }
 
     /// Starts syncs and snapshot transfers that are due.

@@ -77,6 +77,8 @@ pub enum Command {
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = DEV_EXAMPLES, max_term_width = 100)]
     Dev(DevArgs),
+    /// Run whole clusters in worlds made of dice; any failure repeats from its seed
+    Sim(headwater_sim::cli::Arguments),
     /// Print the version
     Version,
 }

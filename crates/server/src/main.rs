@@ -56,6 +56,9 @@ fn main() -> ExitCode {
             Err(error) => return complain(&format!("{error:#}\n"), MISUSE),
         },
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
+        Command::Sim(arguments) => {
+            return headwater_sim::cli::main(&arguments, "headwater sim", headwater_sim::run::run);
+        }
         Command::Version => {
             println!("{}", cli::version());
             Ok(())

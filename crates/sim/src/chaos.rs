@@ -70,6 +70,9 @@ impl World {
         let mut dice = Dice::of(self.plan.seed, &planned.to_string(), &[]);
         let fault = planned.fault.clone();
         self.trace.note(now, marked, || format!("FAULT {fault}"));
+        self.trace.tell(now, marked, "fault", |object| {
+            object.text("fault", &fault.to_string())
+        });
         match fault {
             Fault::Crash {
                 whom,
@@ -338,6 +341,7 @@ impl World {
         let now = self.schedule.now();
         self.calm_at = Some(now);
         self.trace.note(now, None, || "CALM".to_string());
+        self.trace.tell(now, None, "calm", |object| object);
         self.network.calm(&self.plan.knobs);
         let cut = self.directions(|_, _| true);
         self.network.unblock_all(&mut self.schedule, &cut);

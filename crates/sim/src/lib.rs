@@ -21,17 +21,26 @@
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles |
+//! | `telling`, `json` | the same for programs |
+//! | [`cover`] | which abstract states a run went through |
 //! | [`trace`] | what happened: a hash, a table for people, counts |
-//! | [`run`] | from a seed to a verdict |
+//! | [`run`] | from a plan to a verdict |
+//! | [`campaign`] | many seeds on several threads |
+//! | [`shrink`] | from a plan that fails to a smaller one |
+//! | [`cli`] | the command line |
 
+pub mod campaign;
 mod chaos;
 mod check;
 mod classes;
+pub mod cli;
+pub mod cover;
 pub mod dice;
 pub mod disk;
 mod errands;
 pub mod fault;
 mod image;
+mod json;
 pub mod knobs;
 mod network;
 mod node;
@@ -40,8 +49,10 @@ pub mod recipe;
 mod rot;
 pub mod run;
 mod schedule;
+pub mod shrink;
 mod stats;
 mod storage;
+mod telling;
 pub mod text;
 pub mod trace;
 mod witness;

@@ -25,6 +25,26 @@ struct Pair {
     trying: bool,
 }
 
+/// A frame on its way.
+#[derive(Clone, Debug)]
+struct Sent {
+    epoch: u64,
+    sending: u64,
+    frame: Bytes,
+}
+
+impl Sent {
+    fn arrival(self, from: usize, to: usize) -> Event {
+        Event::Frame {
+            from,
+            to,
+            epoch: self.epoch,
+            sending: self.sending,
+            frame: self.frame,
+        }
+    }
+}
+
 /// One direction between two nodes.
 #[derive(Clone, Debug)]
 struct Lane {
@@ -32,7 +52,7 @@ struct Lane {
     blocked: u32,
     /// When the last frame in order arrives.
     last_at: u64,
-    held: Vec<(u64, Bytes)>,
+    held: Vec<Sent>,
     /// Until when it has little bandwidth, how much, and when what was sent has passed.
     narrow: (u64, u64, u64),
     dice: Dice,
@@ -43,6 +63,8 @@ pub(crate) struct Network {
     nodes: usize,
     pairs: Vec<Pair>,
     lanes: Vec<Lane>,
+    /// How many frames have been sent.
+    sendings: u64,
     delay_ns: u64,
     delay_spread_ns: u64,
     loss: u64,
@@ -70,6 +92,7 @@ impl Network {
             nodes,
             pairs: vec![Pair::default(); nodes * nodes],
             lanes: lanes.collect(),
+            sendings: 0,
             delay_ns: knobs.delay_ns,
             delay_spread_ns: knobs.delay_spread_ns,
             loss: knobs.loss,
@@ -108,58 +131,59 @@ impl Network {
         self.lane(from, to).dice.chance(of_1000, 1000)
     }
 
-    /// Sends a frame over the connection that the sender knows as `epoch`.
+    /// Sends a frame over the connection that the sender knows as `epoch`; the sending's number.
     pub(crate) fn send(
         &mut self,
         schedule: &mut Schedule,
         (from, to): (usize, usize),
         epoch: u64,
         frame: Bytes,
-    ) {
+    ) -> u64 {
+        self.sendings += 1;
+        let sending = self.sendings;
         let pair = *self.pair(from, to);
         if !pair.open || pair.epoch != epoch {
-            return;
+            return sending;
         }
+        let sent = Sent {
+            epoch,
+            sending,
+            frame,
+        };
         if self.lane(from, to).blocked > 0 {
             if self.holds {
-                self.lane(from, to).held.push((epoch, frame));
+                self.lane(from, to).held.push(sent);
             }
-            return;
+            return sending;
         }
         if self.chance((from, to), self.loss) {
-            return;
+            return sending;
         }
-        let loose = frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS);
+        let loose = sent
+            .frame
+            .first()
+            .is_some_and(|kind| *kind < CONNECTION_KINDS);
         if loose && self.chance((from, to), self.double) {
             let times = self.lane(from, to).dice.below(4);
             let after = self.delay(from, to) + self.delay(from, to) * times;
-            let frame = frame.clone();
-            schedule.after(
-                after,
-                Event::Frame {
-                    from,
-                    to,
-                    epoch,
-                    frame,
-                },
-            );
+            schedule.after(after, sent.clone().arrival(from, to));
         }
         let overtaken = loose && self.chance((from, to), self.shuffle);
-        self.deliver(schedule, (from, to), epoch, frame, overtaken);
+        self.deliver(schedule, (from, to), sent, overtaken);
+        sending
     }
 
     fn deliver(
         &mut self,
         schedule: &mut Schedule,
         (from, to): (usize, usize),
-        epoch: u64,
-        frame: Bytes,
+        sent: Sent,
         overtaken: bool,
     ) {
         let mut at = schedule.now() + self.delay(from, to);
         let (until, pace, free_at) = &mut self.lane(from, to).narrow;
         if *until > schedule.now() {
-            let passed = (*free_at).max(schedule.now()) + frame.len() as u64 * MS / *pace;
+            let passed = (*free_at).max(schedule.now()) + sent.frame.len() as u64 * MS / *pace;
             *free_at = passed.min(*until);
             at = at.max(*free_at);
         }
@@ -171,15 +195,7 @@ impl Network {
             at = at.max(lane.last_at + 1);
             lane.last_at = at;
         }
-        schedule.at(
-            at,
-            Event::Frame {
-                from,
-                to,
-                epoch,
-                frame,
-            },
-        );
+        schedule.at(at, sent.arrival(from, to));
     }
 
     /// Whether a frame of another connection than the present one is taken in nevertheless.
@@ -303,8 +319,8 @@ impl Network {
             if !is_last {
                 continue;
             }
-            for (epoch, frame) in std::mem::take(&mut lane.held) {
-                self.deliver(schedule, (from, to), epoch, frame, false);
+            for sent in std::mem::take(&mut lane.held) {
+                self.deliver(schedule, (from, to), sent, false);
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
+use crate::json::Object;
+use crate::telling;
 use crate::witness::Witness;
 
 /// A machine.
@@ -74,6 +76,8 @@ pub(crate) struct Live {
     pub(crate) wal: Wal,
     pub(crate) store: SnapshotStore,
     pub(crate) inbox: Vec<Input<Witness>>,
+    /// The sendings that the frames in the inbox come from.
+    pub(crate) sendings: VecDeque<u64>,
     pub(crate) turn_due: bool,
     pub(crate) timer_at: u64,
     pub(crate) log_queue: Vec<LogOrder>,
@@ -194,6 +198,19 @@ impl Clock {
 }
 
 impl Live {
+    /// The state of the node, as a trace file has it.
+    pub(crate) fn state(&self) -> Object {
+        let raft = self.replica.raft();
+        let object = Object::new().text("role", raft.role().as_str());
+        let object = telling::hard(object, raft.hard_state());
+        let object = telling::id(object, "last", "last_term", raft.last());
+        telling::id(object, "base", "base_term", raft.base())
+            .number("durable", raft.durable().0)
+            .number("commit", raft.commit().0)
+            .number("applied", self.replica.status().applied.0)
+            .object("config", telling::config(raft.config()))
+    }
+
     pub(crate) fn new(
         replica: Replica<Witness>,
         (wal, store): (Wal, SnapshotStore),
@@ -205,6 +222,7 @@ impl Live {
             wal,
             store,
             inbox: Vec::new(),
+            sendings: VecDeque::new(),
             turn_due: false,
             timer_at: u64::MAX,
             log_queue: Vec::new(),

@@ -57,6 +57,32 @@ impl Plan {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         Recipe::parse(text)?.fixed()
     }
+
+    /// Why no world can run this plan, if that is so.
+    pub fn mistake(&self) -> Option<String> {
+        if !(1..=16).contains(&self.knobs.nodes) {
+            return Some(format!("{} nodes, of 1 to 16", self.knobs.nodes));
+        }
+        if self.knobs.election_ns < 3 * self.knobs.heartbeat_ns {
+            return Some("election is less than three times heartbeat".into());
+        }
+        let mut faults = self.faults.iter();
+        faults.find_map(|planned| self.knobs.mistake(&planned.fault))
+    }
+}
+
+impl Knobs {
+    /// The node that a fault names although there is none of that name.
+    pub(crate) fn mistake(&self, fault: &Fault) -> Option<String> {
+        let text = fault.to_string();
+        let mut words = text.split([' ', '=', '+']);
+        let is_beyond = |word: &&str| {
+            let node = usize::read(word, false);
+            node.is_ok_and(|node| node as u64 >= self.nodes)
+        };
+        let node = words.find(is_beyond)?;
+        Some(format!("\"{fault}\" names {node}, of {} nodes", self.nodes))
+    }
 }
 
 impl fmt::Display for Planned {

@@ -7,8 +7,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::check::Violation;
+use crate::cover::Cover;
 use crate::plan::Plan;
-use crate::trace::{Stats, Trace, Verbosity};
+use crate::trace::{Stats, Trace, Watch};
 use crate::world::World;
 
 /// What a run came to.
@@ -22,20 +23,32 @@ pub struct Report {
     pub stats: Stats,
     /// What is wrong, if anything.
     pub violation: Option<Violation>,
+    /// The abstract states it went through.
+    pub cover: Cover,
+    /// What kept the trace file from being written.
+    pub trace_error: Option<String>,
     /// The last that happened.
     pub last_lines: Vec<String>,
 }
 
 /// Runs a plan to its end, or to the first violation; a panic of the code under test is one.
-pub fn run(plan: Plan, verbosity: Verbosity) -> Report {
+pub fn run(plan: Plan, watch: Watch) -> Report {
     let seed = plan.seed;
-    let mut world = World::new(plan, Trace::new(verbosity));
+    let mut world = World::new(plan, Trace::new(watch));
     let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match verdict {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
         Err(panic) => Some(Violation::new("panic", panic_text(&*panic))),
     };
+    if let Some(violation) = &violation {
+        let now = world.schedule.now();
+        world.trace.tell(now, None, "violation", |object| {
+            let object = object.text("oracle", violation.oracle);
+            object.text("what", &violation.what)
+        });
+    }
+    let trace_error = world.trace.finish().map(|error| error.to_string());
     let mut stats = world.stats;
     stats.committed = world.cluster.commit().0;
     stats.simulated_ns = world.schedule.now();
@@ -44,6 +57,8 @@ pub fn run(plan: Plan, verbosity: Verbosity) -> Report {
         hash: world.trace.hash(),
         stats,
         violation,
+        cover: std::mem::take(&mut world.cover),
+        trace_error,
         last_lines: world.trace.last_lines(),
     }
 }

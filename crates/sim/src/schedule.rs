@@ -18,6 +18,8 @@ pub(crate) enum Event {
         from: usize,
         to: usize,
         epoch: u64,
+        /// The sending it comes from; doubles have the same.
+        sending: u64,
         frame: Bytes,
     },
     /// One end of a connection learns that it is there, or that it is gone.

@@ -75,6 +75,10 @@ impl World {
             Err(error) => return self.on_disk_error(at, &error),
         };
         self.stats.syncs += 1;
+        let now = self.schedule.now();
+        self.trace.tell(now, Some(at), "durable", |object| {
+            object.maybe("write", upto.map(|upto| upto.0))
+        });
         let (wants_spare, is_idle) = (live.wal.spare_wanted().is_some(), live.log_queue.is_empty());
         let (spare_due, idle_due) = (live.spare_due, live.idle_due);
         node.on_durable(&batch);
@@ -253,6 +257,9 @@ impl World {
         };
         self.trace.note(now, Some(at), || word.to_string());
         self.lose_errands(&live.errands);
+        self.trace.tell(now, Some(at), "crash", |object| {
+            object.flag("power", crash.power)
+        });
         for op in std::mem::take(&mut live.pending) {
             self.history.lose(op);
             self.on_outcome(op, None);
@@ -322,7 +329,13 @@ impl World {
             )
         })?;
         image.hard = hard;
-        node.live = Some(Live::new(replica, (wal, store), image));
+        let live = Live::new(replica, (wal, store), image);
+        self.trace.tell(now, Some(at), "start", |object| {
+            object
+                .number("life", node.life)
+                .object("state", live.state())
+        });
+        node.live = Some(live);
         self.wake(at);
         Ok(())
     }

@@ -1,10 +1,14 @@
-//! What happened: a hash that tells two runs apart, a table for people, and counts.
+//! What happened: a hash that tells two runs apart, a table for people, JSON lines for programs,
+//! and counts.
 //! Never influences a run.
 //!
 //! # Source
 //! TigerBeetle's VOPR (one line an event).
 
 use std::collections::VecDeque;
+use std::io::Write;
+
+use crate::json::Object;
 
 pub use crate::stats::Stats;
 
@@ -22,20 +26,74 @@ pub enum Verbosity {
     All,
 }
 
+/// How a run is watched.
+pub struct Watch {
+    /// In words, for people.
+    pub words: Verbosity,
+    /// As JSON lines, for programs (docs/trace.md).
+    pub lines: Option<Box<dyn Write + Send>>,
+}
+
+impl From<Verbosity> for Watch {
+    fn from(words: Verbosity) -> Self {
+        let lines = None;
+        Self { words, lines }
+    }
+}
+
 /// The record of a run.
 pub(crate) struct Trace {
     hash: u64,
     verbosity: Verbosity,
     lines: VecDeque<String>,
+    /// Where JSON lines go, and what kept one from going there.
+    file: Option<Box<dyn Write + Send>>,
+    error: Option<std::io::Error>,
 }
 
 impl Trace {
-    pub(crate) fn new(verbosity: Verbosity) -> Self {
+    pub(crate) fn new(watch: Watch) -> Self {
         Self {
             hash: 0,
-            verbosity,
+            verbosity: watch.words,
             lines: VecDeque::new(),
+            file: watch.lines,
+            error: None,
         }
+    }
+
+    /// Whether anyone wants JSON lines.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Adds a JSON line, if anyone wants one.
+    pub(crate) fn tell(
+        &mut self,
+        now: u64,
+        node: Option<usize>,
+        kind: &str,
+        fill: impl FnOnce(Object) -> Object,
+    ) {
+        let Some(file) = &mut self.file else {
+            return;
+        };
+        let object = Object::new().number("t", now);
+        let object = match node {
+            Some(node) => object.number("node", node as u64 + 1),
+            None => object,
+        };
+        let line = fill(object.text("kind", kind)).end();
+        if let Err(error) = writeln!(file, "{line}") {
+            self.error = Some(error);
+            self.file = None;
+        }
+    }
+
+    /// The file is complete, or it could not be written.
+    pub(crate) fn finish(&mut self) -> Option<std::io::Error> {
+        let flushed = self.file.take().map(|mut file| file.flush());
+        self.error.take().or_else(|| flushed?.err())
     }
 
     /// Adds a number to the hash.

@@ -19,12 +19,14 @@ use crate::check::bounded::Bounds;
 use crate::check::history::History;
 use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure, promise};
+use crate::cover::Cover;
 use crate::dice::Dice;
 use crate::errands::Errands;
 use crate::network::Network;
 use crate::node::Node;
 use crate::plan::{Mark, Plan};
 use crate::schedule::{Event, Schedule};
+use crate::telling;
 use crate::trace::{Stats, Trace};
 use crate::witness::Witness;
 use crate::workload::Workload;
@@ -45,6 +47,7 @@ pub(crate) struct World {
     pub(crate) bounds: Bounds,
     pub(crate) marks: BTreeMap<Mark, u64>,
     pub(crate) trace: Trace,
+    pub(crate) cover: Cover,
     pub(crate) stats: Stats,
     /// When the faults ended.
     pub(crate) calm_at: Option<u64>,
@@ -79,6 +82,7 @@ impl World {
             workload,
             marks: BTreeMap::new(),
             trace,
+            cover: Cover::default(),
             stats: Stats::default(),
             calm_at: None,
             done: false,
@@ -89,6 +93,10 @@ impl World {
     }
 
     fn begin(&mut self) {
+        let (plan, trace) = (&self.plan, &mut self.trace);
+        trace.tell(0, None, "plan", |object| {
+            object.text("plan", &plan.to_string())
+        });
         for node in 0..self.nodes.len() {
             let after = Dice::of(self.plan.seed, "boot", &[node as u64]).below(20_000_000);
             self.schedule.after(after, Event::Start { node });
@@ -124,8 +132,9 @@ impl World {
                 from,
                 to,
                 epoch,
+                sending,
                 frame,
-            } => self.on_frame(from, to, epoch, frame),
+            } => self.on_frame((from, to), epoch, sending, frame),
             Event::Link {
                 node,
                 peer,
@@ -177,7 +186,13 @@ impl World {
         Ok(())
     }
 
-    fn on_frame(&mut self, from: usize, to: usize, epoch: u64, frame: bytes::Bytes) {
+    fn on_frame(
+        &mut self,
+        (from, to): (usize, usize),
+        epoch: u64,
+        sending: u64,
+        frame: bytes::Bytes,
+    ) {
         self.trace
             .mix(u64::from(headwater_replica::checksum::crc32c(&frame)));
         let Some(live) = &mut self.nodes[to].live else {
@@ -194,10 +209,11 @@ impl World {
                 return;
             }
         }
+        live.sendings.push_back(sending);
         self.stats.frames += 1;
         let now = self.schedule.now();
         self.trace.note(now, Some(to), || {
-            format!("<- n{} {}", from + 1, describe(&frame))
+            format!("<- n{} {}", from + 1, telling::frame_in_words(&frame))
         });
         let from = self.nodes[from].id;
         self.give(to, Input::Frame { from, frame });
@@ -281,15 +297,26 @@ impl World {
         live.turn_due = false;
         let instant = clock.at(now);
         let (mut outputs, mut changes) = (Vec::new(), Vec::new());
+        let trace = &mut self.trace;
         for input in std::mem::take(&mut live.inbox) {
+            let told = trace.has_file().then(|| telling::input(live, &input));
             match &input {
+                Input::Frame { .. } => drop(live.sendings.pop_front()),
                 Input::Reconfigure { request, .. } => changes.push(request.0),
                 Input::Transfer { request, .. } => self.errands.on_taken(request.0, instant),
                 _ => {}
             }
             live.replica.step(instant, input, &mut outputs);
+            if let Some(told) = told {
+                trace.tell(now, Some(node), "step", |object| {
+                    object.object("input", told).object("state", live.state())
+                });
+            }
         }
         live.replica.end_turn(instant, &mut outputs);
+        trace.tell(now, Some(node), "turn", |object| {
+            object.object("state", live.state())
+        });
         let mut marks = Vec::new();
         for output in &outputs {
             if let Output::Log(order) = output {
@@ -328,6 +355,7 @@ impl World {
     /// The oracles look at a node whose turn has ended, before anyone hears of it.
     fn look(&mut self, node: usize, marks: &mut Vec<Mark>) -> Result<(), Violation> {
         let is_new = self.cluster.after_turn(&self.nodes, node)?;
+        self.cover.see(&self.nodes);
         self.history.on_committed(&self.cluster)?;
         self.note_commit();
         let now = self.schedule.now();
@@ -389,18 +417,16 @@ impl World {
                     self.cluster.on_message(&self.nodes[node], to, &message);
                 }
                 self.trace.note(now, Some(node), || {
-                    format!("-> {to:?} {}", describe(&frame))
+                    format!("-> {to:?} {}", telling::frame_in_words(&frame))
                 });
-                let to = to.0 as usize - 1;
-                let link = self.nodes[node].live.as_ref();
-                if let Some(&epoch) = link.and_then(|live| live.links.get(&to)) {
-                    self.network
-                        .send(&mut self.schedule, (node, to), epoch, frame);
-                }
+                self.send(node, to.0 as usize - 1, frame);
             }
             Output::Log(order) => {
                 self.trace.note(now, Some(node), || {
-                    format!("log {}", describe_order(&order))
+                    format!("log {}", telling::order_in_words(&order))
+                });
+                self.trace.tell(now, Some(node), "order", |object| {
+                    object.object("order", telling::order(&order))
                 });
                 self.nodes[node].issued.push_back(order.clone());
                 if let Some(live) = &mut self.nodes[node].live {
@@ -413,12 +439,8 @@ impl World {
                     live.file_queue.push_back(order);
                 }
             }
-            Output::Proposed { request, result } => {
-                self.on_proposed(node, request.0, result)?;
-            }
-            Output::Answered { request, result } => {
-                self.on_answered(node, request.0, result)?;
-            }
+            Output::Proposed { request, result } => self.on_written(node, request.0, result)?,
+            Output::Answered { request, result } => self.on_read(node, request.0, result)?,
             Output::Config { .. } => {}
             Output::Reconfigured { request, result } => {
                 self.on_reconfigured(node, request.0, &result)?;
@@ -434,43 +456,66 @@ impl World {
         Ok(())
     }
 
-    fn on_proposed(
+    fn on_written(
         &mut self,
         node: usize,
-        name: u64,
+        op: u64,
         result: Result<(LogId, Outcome), ProposeFate>,
     ) -> Result<(), Violation> {
         let now = self.schedule.now();
-        self.trace.note(now, Some(node), || {
-            format!("write {name} ends: {:?}", result.as_ref().map(|r| r.0))
+        let at = result.as_ref().map(|(at, _)| at.index.0);
+        self.trace
+            .note(now, Some(node), || format!("write {op} ends: {at:?}"));
+        self.trace.tell(now, Some(node), "written", |object| {
+            object.number("request", op).maybe("at", at.ok())
         });
-        self.settle(node, name)?;
-        self.history.on_proposed(&self.cluster, name, &result)?;
-        self.on_outcome(name, result.map(|(_, outcome)| outcome).ok());
+        self.settle(node, op)?;
+        self.history.on_proposed(&self.cluster, op, &result)?;
+        self.on_outcome(op, result.map(|(_, outcome)| outcome).ok());
         Ok(())
     }
 
-    fn on_answered(
+    fn on_read(
         &mut self,
         node: usize,
-        name: u64,
+        op: u64,
         result: Result<Outcome, ReadFate>,
     ) -> Result<(), Violation> {
         let now = self.schedule.now();
-        self.trace.note(now, Some(node), || {
-            let revision = result.as_ref().map(|r| r.revision);
-            format!("read {name} ends: {revision:?}")
+        let revision = result.as_ref().map(|answer| answer.revision as u64);
+        self.trace
+            .note(now, Some(node), || format!("read {op} ends: {revision:?}"));
+        self.trace.tell(now, Some(node), "read", |object| {
+            object
+                .number("request", op)
+                .maybe("revision", revision.ok())
         });
-        self.settle(node, name)?;
+        self.settle(node, op)?;
         let live = self.nodes[node].live.as_mut();
         let seen = &mut live.expect("it has just answered").revision_seen;
-        self.history
-            .on_answered(&self.cluster, name, seen, &result)?;
+        self.history.on_answered(&self.cluster, op, seen, &result)?;
         if let Ok(outcome) = &result {
-            self.check_bound(name, outcome.revision)?;
+            self.check_bound(op, outcome.revision)?;
         }
-        self.on_outcome(name, result.ok());
+        self.on_outcome(op, result.ok());
         Ok(())
+    }
+
+    fn send(&mut self, node: usize, to: usize, frame: bytes::Bytes) {
+        let link = self.nodes[node].live.as_ref();
+        let epoch = link.and_then(|live| live.links.get(&to)).copied();
+        let told = self.trace.has_file().then(|| telling::frame(&frame));
+        let sending = epoch.map(|epoch| {
+            let pair = (node, to);
+            self.network.send(&mut self.schedule, pair, epoch, frame)
+        });
+        if let Some(told) = told {
+            let now = self.schedule.now();
+            self.trace.tell(now, Some(node), "send", |object| {
+                let object = object.number("to", to as u64 + 1).maybe("sending", sending);
+                object.object("message", told)
+            });
+        }
     }
 
     /// A node does not hear another: all are of one make, so only a blank disk can be the reason.
@@ -500,31 +545,5 @@ impl World {
             live.timer_at = at;
             self.schedule.at(at, Event::Timer { node, life });
         }
-    }
-}
-
-/// A frame in words.
-fn describe(frame: &bytes::Bytes) -> String {
-    match message_of(frame) {
-        Some(message) => format!("{message:?}"),
-        None => format!(
-            "kind {} of {} bytes",
-            frame.first().copied().unwrap_or_default(),
-            frame.len()
-        ),
-    }
-}
-
-fn describe_order(order: &LogOrder) -> String {
-    match order {
-        LogOrder::Write(write) => {
-            let ends = write.entries.first().zip(write.entries.last());
-            let entries = ends.map(|(first, last)| (first.id, last.id));
-            format!(
-                "{:?} {:?} truncate {:?} entries {entries:?}",
-                write.id, write.hard, write.truncate_from
-            )
-        }
-        order => format!("{order:?}"),
     }
 }

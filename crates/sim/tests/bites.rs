@@ -11,7 +11,7 @@ const SEEDS: std::ops::Range<u64> = 1000..1300;
 fn every_fault_strikes_and_matters() {
     let mut all = Stats::default();
     for seed in SEEDS {
-        let report = run(Plan::draw(seed), Verbosity::Silent);
+        let report = run(Plan::draw(seed), Verbosity::Silent.into());
         assert_eq!(report.violation, None, "seed {seed}");
         all.add(&report.stats);
     }

@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("replica", &["raft"]),
     ("kv", &["replica"]),
     ("runtime", &["replica", "raft"]),
-    ("server", &["runtime", "replica", "raft", "kv"]),
+    ("server", &["runtime", "replica", "raft", "kv", "sim"]),
     ("sim", &["replica", "raft", "kv"]),
 ];
 

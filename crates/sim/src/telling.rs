@@ -1,0 +1,246 @@
+//! How messages, orders and states of nodes look in a trace: for programs every field is a JSON
+//! number, for people there are words.
+//! Never tells what a program could not check: docs/trace.md names all of it.
+//!
+//! # Source
+//! Raft paper, Figure 2, for the words.
+
+use headwater_raft::{AppendResult, Config, Entries, HardState, LogId, Message, NodeId};
+use headwater_replica::interface::Input;
+use headwater_replica::snapshot_file::FileDone;
+use headwater_replica::{LogOrder, message_of};
+
+use crate::json::Object;
+use crate::node::Live;
+use crate::witness::Witness;
+
+/// The identity of an entry.
+pub(crate) fn id(object: Object, index: &str, term: &str, id: LogId) -> Object {
+    object.number(index, id.index.0).number(term, id.term.0)
+}
+
+fn nodes(of: &[NodeId]) -> impl Iterator<Item = u64> {
+    of.iter().map(|node| node.0)
+}
+
+/// A configuration.
+pub(crate) fn config(config: &Config) -> Object {
+    Object::new()
+        .numbers("voters", nodes(config.voters()))
+        .numbers("outgoing", nodes(config.outgoing()))
+        .numbers("learners", nodes(config.learners()))
+        .numbers("joining", nodes(config.joining()))
+}
+
+/// What Figure 2 keeps on stable storage beside the log.
+pub(crate) fn hard(object: Object, hard: HardState) -> Object {
+    let vote = hard.voted_for.map_or(0, |node| node.0);
+    object.number("term", hard.term.0).number("vote", vote)
+}
+
+fn terms(entries: &Entries) -> impl Iterator<Item = u64> {
+    let indices = entries.prev.index.0 + 1..=entries.last.0;
+    indices.map(|index| {
+        let term = entries.term_at(headwater_raft::Index(index));
+        term.map_or(0, |term| term.0)
+    })
+}
+
+/// A message of the core.
+pub(crate) fn message(told: &Message) -> Object {
+    let kind = |kind| Object::new().text("type", kind);
+    match told {
+        Message::Vote {
+            term,
+            pre,
+            transfer,
+            last,
+        } => {
+            let object = kind("vote").number("term", term.0).flag("pre", *pre);
+            id(
+                object.flag("transfer", *transfer),
+                "last",
+                "last_term",
+                *last,
+            )
+        }
+        Message::VoteReply { term, pre, granted } => kind("vote-reply")
+            .number("term", term.0)
+            .flag("pre", *pre)
+            .flag("granted", *granted),
+        Message::Append {
+            term,
+            entries,
+            commit,
+        } => {
+            let object = kind("append").number("term", term.0);
+            id(object, "prev", "prev_term", entries.prev)
+                .numbers("terms", terms(entries))
+                .number("commit", commit.0)
+        }
+        Message::AppendReply { term, result } => {
+            let object = kind("append-reply").number("term", term.0);
+            match result {
+                AppendResult::Durable(upto) => object.flag("ok", true).number("match", upto.0),
+                AppendResult::Conflict { prev, hint } => {
+                    let object = object.flag("ok", false).number("prev", prev.0);
+                    id(object, "hint", "hint_term", *hint)
+                }
+            }
+        }
+        _ => beside(told),
+    }
+}
+
+/// A message that moves no entries and no votes.
+fn beside(told: &Message) -> Object {
+    let kind = |kind| Object::new().text("type", kind);
+    match told {
+        Message::Beat {
+            term,
+            commit,
+            durable,
+            round,
+        } => kind("beat")
+            .number("term", term.0)
+            .number("commit", commit.0)
+            .number("durable", durable.0)
+            .number("round", *round),
+        Message::BeatReply {
+            term,
+            round,
+            disk,
+            promise_ns,
+        } => kind("beat-reply")
+            .number("term", term.0)
+            .number("round", *round)
+            .number("pace", *disk as u64)
+            .number("promise_ns", *promise_ns),
+        Message::Heard { term, durable, .. } => kind("heard")
+            .number("term", term.0)
+            .number("durable", durable.0),
+        Message::TimeoutNow { term } => kind("timeout-now").number("term", term.0),
+        Message::Rest { term, last } => id(
+            kind("rest").number("term", term.0),
+            "last",
+            "last_term",
+            *last,
+        ),
+        Message::Commit {
+            term,
+            commit,
+            durable,
+        } => kind("commit")
+            .number("term", term.0)
+            .number("commit", commit.0)
+            .number("durable", durable.0),
+        Message::Snapshot { term, base } => id(
+            kind("snapshot").number("term", term.0),
+            "base",
+            "base_term",
+            *base,
+        ),
+        Message::ReadAsk { id, life, lease } => kind("read-ask")
+            .number("read", id.0)
+            .number("life", *life)
+            .flag("lease", *lease),
+        Message::ReadTell { id, life, at } => kind("read-tell")
+            .number("read", id.0)
+            .number("life", *life)
+            .maybe("at", at.ok().map(|at| at.0)),
+        Message::Vote { .. }
+        | Message::VoteReply { .. }
+        | Message::Append { .. }
+        | Message::AppendReply { .. } => unreachable!("these are told above"),
+    }
+}
+
+/// A frame: a message of the core, or what a driver says to another.
+pub(crate) fn frame(frame: &bytes::Bytes) -> Object {
+    match message_of(frame) {
+        Some(told) => message(&told),
+        None => Object::new()
+            .text("type", "driver")
+            .number("kind", frame.first().copied().unwrap_or_default().into())
+            .number("bytes", frame.len() as u64),
+    }
+}
+
+/// An order to the log.
+pub(crate) fn order(order: &LogOrder) -> Object {
+    match order {
+        LogOrder::Write(write) => {
+            let object = Object::new()
+                .text("type", "write")
+                .number("write", write.id.0);
+            hard(object, write.hard)
+                .maybe("truncate", write.truncate_from.map(|index| index.0))
+                .maybe("first", write.entries.first().map(|entry| entry.id.index.0))
+                .numbers("terms", write.entries.iter().map(|entry| entry.id.term.0))
+        }
+        LogOrder::Reset {
+            id: write,
+            base,
+            hard: state,
+        } => {
+            let object = Object::new().text("type", "reset").number("write", write.0);
+            id(hard(object, *state), "base", "base_term", *base)
+        }
+        LogOrder::Release { .. } => Object::new().text("type", "release"),
+    }
+}
+
+/// What a node takes in, for a trace file.
+pub(crate) fn input(live: &Live, input: &Input<Witness>) -> Object {
+    let kind = |kind| Object::new().text("type", kind);
+    match input {
+        Input::Frame { from, frame } => kind("frame")
+            .number("from", from.0)
+            .maybe("sending", live.sendings.front().copied())
+            .object("message", self::frame(frame)),
+        Input::Propose { request, .. } => kind("propose").number("request", request.0),
+        Input::Query { request, level, .. } => kind("query")
+            .number("request", request.0)
+            .flag("linearizable", level.is_some()),
+        Input::Transfer { request, to } => kind("transfer")
+            .number("request", request.0)
+            .maybe("to", to.map(|to| to.0)),
+        Input::Met { peer, .. } => kind("met").number("peer", peer.0),
+        Input::Reconfigure { request, change } => kind("reconfigure")
+            .number("request", request.0)
+            .object("target", config(&change.target)),
+        Input::Link { peer, up } => kind("link").number("peer", peer.0).flag("up", *up),
+        Input::LogDone { upto } => kind("log-done").number("write", upto.0),
+        Input::FileDone(done) => match done {
+            FileDone::Taken(meta) => id(kind("taken"), "base", "base_term", meta.base),
+            FileDone::Loaded { meta, .. } => id(kind("loaded"), "base", "base_term", meta.base),
+            _ => kind("file-done"),
+        },
+    }
+}
+
+/// A frame in words.
+pub(crate) fn frame_in_words(frame: &bytes::Bytes) -> String {
+    match message_of(frame) {
+        Some(message) => format!("{message:?}"),
+        None => format!(
+            "kind {} of {} bytes",
+            frame.first().copied().unwrap_or_default(),
+            frame.len()
+        ),
+    }
+}
+
+pub(crate) fn order_in_words(order: &LogOrder) -> String {
+    match order {
+        LogOrder::Write(write) => {
+            let ends = write.entries.first().zip(write.entries.last());
+            let entries = ends.map(|(first, last)| (first.id, last.id));
+            format!(
+                "{:?} {:?} truncate {:?} entries {entries:?}",
+                write.id, write.hard, write.truncate_from
+            )
+        }
+        order => format!("{order:?}"),
+    }
+}
