@@ -281,11 +281,11 @@ impl World {
     }
 
     fn check_all_content(&self) -> Result<(), Violation> {
-        for node in &self.nodes {
-            let live = node.live.as_ref().expect("all nodes are up");
-            self.cluster
-                .check_content(self.cluster.commit(), live.replica.machine())?;
+        let live = self.nodes.iter().filter_map(|node| node.live.as_ref());
+        let machines = live.map(|live| live.replica.machine());
+        for machine in machines.clone() {
+            self.cluster.check_content(self.cluster.commit(), machine)?;
         }
-        Ok(())
+        self.cluster.check_counts(machines)
     }
 }

@@ -279,6 +279,8 @@ impl World {
             return Ok(());
         };
         let raft = live.replica.raft();
+        let election_ns = self.plan.knobs.election_ns;
+        self.cluster.check_office(raft, now, election_ns)?;
         live.commit_seen = raft.commit();
         let (term, role, commit, last) = (raft.term(), raft.role(), raft.commit(), raft.last());
         if is_new {
