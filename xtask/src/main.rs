@@ -5,18 +5,21 @@
 //! Matklad's `cargo xtask` convention.
 
 mod ci;
+mod mutants;
 mod proto;
 mod tidy;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 const USAGE: &str = "\
 usage: cargo xtask CHORE
 
   ci              what must pass before a commit: tidy, fmt, clippy, tests
+  mutants         how many of the bugs in crates/sim/mutants the simulator finds
+                  [--list] [--only NAME]... [--seconds S, of each] [--jobs N]
   tidy            the rules of the house that the compiler does not know
   proto           write crates/server/src/generated from crates/server/proto
   proto --check   say whether that would change anything";
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match words {
         ["ci"] => ci::run(&root()),
+        ["mutants", options @ ..] => mutants::run(&root(), options),
         ["tidy"] => tidy_up(&root()),
         ["proto"] => proto::write(&root()),
         ["proto", "--check"] => proto::check(&root()),
@@ -65,4 +69,31 @@ fn tidy_up(root: &Path) -> Result<()> {
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// All files that git knows or would add, by path from the root.
+fn git_files(root: &Path) -> Result<Vec<String>> {
+    let output = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root)
+        .output()
+        .context("asking git for the files")?;
+    ensure!(
+        output.status.success(),
+        "git ls-files failed; this needs a git checkout"
+    );
+    let mut paths: Vec<String> = String::from_utf8(output.stdout)?
+        .split('\0')
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths)
 }

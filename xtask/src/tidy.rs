@@ -15,11 +15,10 @@ mod words;
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use crate::proto;
+use crate::{git_files, proto};
 
 /// The files of the repository that are text, by path from the root.
 #[derive(Default)]
@@ -30,35 +29,13 @@ pub struct Tree {
 impl Tree {
     /// All files that git knows or would add, as they are on disk.
     pub fn read(root: &Path) -> Result<Self> {
-        let output = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root)
-            .output()
-            .context("asking git for the files")?;
-        ensure!(
-            output.status.success(),
-            "git ls-files failed; tidy needs a git checkout"
-        );
-        let mut paths: Vec<String> = String::from_utf8(output.stdout)?
-            .split('\0')
-            .filter(|path| !path.is_empty())
-            .map(str::to_owned)
-            .collect();
-        paths.sort_unstable();
-        paths.dedup();
         // What is not text has no words to judge; what git lists but is gone will be committed so.
         let read = |path: String| {
             let text = fs::read_to_string(root.join(&path)).ok()?;
             Some((path, text))
         };
         Ok(Self {
-            files: paths.into_iter().filter_map(read).collect(),
+            files: git_files(root)?.into_iter().filter_map(read).collect(),
         })
     }
 

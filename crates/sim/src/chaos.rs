@@ -464,11 +464,12 @@ impl World {
     }
 
     fn check_all_content(&self) -> Result<(), Violation> {
-        for at in self.present_members() {
-            let live = self.nodes[at].live.as_ref().expect("all members are up");
-            self.cluster
-                .check_content(self.cluster.commit(), live.replica.machine())?;
+        let members = self.present_members();
+        let live = members.iter().map(|&at| self.nodes[at].live.as_ref());
+        let machines = live.map(|live| live.expect("all members are up").replica.machine());
+        for machine in machines.clone() {
+            self.cluster.check_content(self.cluster.commit(), machine)?;
         }
-        Ok(())
+        self.cluster.check_counts(machines)
     }
 }

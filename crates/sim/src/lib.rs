@@ -10,6 +10,7 @@
 //! | [`dice`] | all chance, from one seed |
 //! | `world` | nodes, network and clients, one queue of events |
 //! | `schedule` | that queue |
+//! | `outputs` | what nodes want done, carried out |
 //! | `node` | one machine: its disk, and the process on it while it runs |
 //! | `network` | connections that break, frames that are late, lost or doubled |
 //! | [`disk`] | the page cache, and what a power cut leaves |
@@ -44,6 +45,7 @@ mod json;
 pub mod knobs;
 mod network;
 mod node;
+mod outputs;
 pub mod plan;
 pub mod recipe;
 mod rot;

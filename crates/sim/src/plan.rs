@@ -74,14 +74,15 @@ impl Plan {
 impl Knobs {
     /// The node that a fault names although there is none of that name.
     pub(crate) fn mistake(&self, fault: &Fault) -> Option<String> {
+        let all = self.nodes + self.reserves;
         let text = fault.to_string();
         let mut words = text.split([' ', '=', '+']);
         let is_beyond = |word: &&str| {
             let node = usize::read(word, false);
-            node.is_ok_and(|node| node as u64 >= self.nodes)
+            node.is_ok_and(|node| node as u64 >= all)
         };
         let node = words.find(is_beyond)?;
-        Some(format!("\"{fault}\" names {node}, of {} nodes", self.nodes))
+        Some(format!("\"{fault}\" names {node}, of {all} nodes"))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headwater_kv::request::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Outcome,
-    PutRequest, Query, RangeRequest, RequestOp, Response, ResponseOp, TxnRequest,
+    PutRequest, Query, RangeRequest, RequestOp, Response, ResponseOp, SortOrder, TxnRequest,
 };
 use headwater_raft::ReadLevel;
 use headwater_replica::interface::{Input, RequestId};
@@ -115,13 +115,20 @@ impl Workload {
         match dice.below(100) {
             0..25 => Want::Write(put(key, value)),
             25..33 => Want::Write(put(format!("u{unique}").into(), value)),
-            33..50 => {
+            33..45 => {
                 let expected = known.get(&key).copied().unwrap_or(0);
                 Want::Write(swap(key, expected, value))
             }
-            50..56 => Want::Write(delete(key, value)),
+            45..50 => {
+                let expected = known.get(&key).copied().unwrap_or(0);
+                let version = (dice.chance(1, 2), dice.below(3) as i64);
+                Want::Write(swap_two(key, expected, version, value))
+            }
+            50..54 => Want::Write(delete(one_key(key), value)),
+            54..56 => Want::Write(delete(neighbours(key), value)),
             56..80 => Want::Read(one_key(key), true),
-            80..85 => Want::Read(all_keys(), true),
+            80..83 => Want::Read(all_keys(), true),
+            83..85 => Want::Read(first_or_last(dice), true),
             85..93 => Want::Read(one_key(key), false),
             93..97 => Want::Read(
                 RangeRequest {
@@ -201,9 +208,59 @@ fn swap(key: Bytes, expected: i64, value: Bytes) -> Command {
     })
 }
 
-/// Deletes the key unless it has a value that nothing has: this one, which makes the command one
-/// of its kind.
-fn delete(key: Bytes, unless: Bytes) -> Command {
+/// Puts a key and its twin if the one was last changed at `expected` and the other's version is
+/// greater, or less, than a number; else puts the twin alone.
+fn swap_two(key: Bytes, expected: i64, (greater, version): (bool, i64), value: Bytes) -> Command {
+    let twin = Bytes::from([&key[..], b"+"].concat());
+    let compare = |key: &Bytes, result, target| Compare {
+        result,
+        target,
+        key: key.clone(),
+        range_end: Bytes::new(),
+    };
+    let result = if greater {
+        CompareResult::Greater
+    } else {
+        CompareResult::Less
+    };
+    Command::Txn(TxnRequest {
+        compare: vec![
+            compare(&key, CompareResult::Equal, CompareTarget::Mod(expected)),
+            compare(&twin, result, CompareTarget::Version(version)),
+        ],
+        success: vec![
+            RequestOp::Put(put_request(key.clone(), value.clone())),
+            RequestOp::Put(put_request(twin.clone(), value.clone())),
+            RequestOp::Range(neighbours(key.clone())),
+        ],
+        failure: vec![
+            RequestOp::Put(put_request(twin, value)),
+            RequestOp::Range(one_key(key)),
+        ],
+    })
+}
+
+/// A key, its twin and what else lies between it and the next number.
+fn neighbours(key: Bytes) -> RangeRequest {
+    RangeRequest {
+        range_end: Bytes::from([&key[..], b"~"].concat()),
+        ..one_key(key)
+    }
+}
+
+/// The first few keys, or the last.
+fn first_or_last(dice: &mut Dice) -> RangeRequest {
+    let orders = [SortOrder::None, SortOrder::Descend];
+    RangeRequest {
+        limit: 1 + dice.below(4) as i64,
+        sort_order: orders[dice.below(2) as usize],
+        ..all_keys()
+    }
+}
+
+/// Deletes what is asked for unless its first key has a value that nothing has: this one, which
+/// makes the command one of its kind.
+fn delete(RangeRequest { key, range_end, .. }: RangeRequest, unless: Bytes) -> Command {
     Command::Txn(TxnRequest {
         compare: vec![Compare {
             result: CompareResult::NotEqual,
@@ -213,7 +270,7 @@ fn delete(key: Bytes, unless: Bytes) -> Command {
         }],
         success: vec![RequestOp::DeleteRange(DeleteRangeRequest {
             key,
-            range_end: Bytes::new(),
+            range_end,
             prev_kv: true,
         })],
         failure: Vec::new(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater_kv::request::{
     Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
     KeyValue, KvError, Outcome, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
-    Response, ResponseOp, TxnRequest, TxnResponse,
+    Response, ResponseOp, SortOrder, TxnRequest, TxnResponse,
 };
 
 /// The end of a range that means: all keys.
@@ -97,17 +97,20 @@ impl Model {
         }
     }
 
-    /// Deletes one key.
+    /// Deletes the keys of a range.
     fn delete(&mut self, delete: &DeleteRangeRequest, revision: i64) -> DeleteRangeResponse {
-        assert!(delete.range_end.is_empty(), "the workload deletes one key");
-        let Some(old) = self.current(&delete.key) else {
-            return DeleteRangeResponse::default();
-        };
-        let versions = self.keys.entry(delete.key.clone()).or_default();
-        versions.push((revision, None));
+        let mut prev_kvs = Vec::new();
+        let asked = |key: &Bytes| is_in(key, &delete.key, &delete.range_end);
+        let found = self.keys.range_mut(delete.key.clone()..);
+        for (_, versions) in found.take_while(|(key, _)| asked(key)) {
+            if let Some(old) = versions.last().and_then(|(_, kv)| kv.clone()) {
+                versions.push((revision, None));
+                prev_kvs.push(old);
+            }
+        }
         DeleteRangeResponse {
-            deleted: 1,
-            prev_kvs: if delete.prev_kv { vec![old] } else { vec![] },
+            deleted: prev_kvs.len() as i64,
+            prev_kvs: prev_kvs.into_iter().filter(|_| delete.prev_kv).collect(),
         }
     }
 
@@ -144,18 +147,23 @@ impl Model {
 
     fn holds(&self, compare: &Compare) -> bool {
         let kv = self.current(&compare.key);
-        let equal = match &compare.target {
-            CompareTarget::Mod(operand) => kv.map_or(0, |kv| kv.mod_revision) == *operand,
-            CompareTarget::Value(operand) => kv.is_some_and(|kv| kv.value == *operand),
+        let number = |of: fn(&KeyValue) -> i64| kv.as_ref().map_or(0, of);
+        let order = match &compare.target {
+            CompareTarget::Mod(operand) => number(|kv| kv.mod_revision).cmp(operand),
+            CompareTarget::Version(operand) => number(|kv| kv.version).cmp(operand),
+            // Nothing has no value that could be compared.
+            CompareTarget::Value(operand) => match &kv {
+                Some(kv) => kv.value.cmp(operand),
+                None => return false,
+            },
             _ => unreachable!("the workload makes no such comparison"),
         };
         match compare.result {
-            CompareResult::Equal => equal,
-            CompareResult::NotEqual => {
-                let has_value = self.current(&compare.key).is_some();
-                !equal && (has_value || !matches!(compare.target, CompareTarget::Value(_)))
-            }
-            _ => unreachable!("the workload makes no such comparison"),
+            CompareResult::Equal => order.is_eq(),
+            CompareResult::NotEqual => order.is_ne(),
+            CompareResult::Greater => order.is_gt(),
+            CompareResult::Less => order.is_lt(),
+            CompareResult::Unknown => unreachable!("the workload makes no such comparison"),
         }
     }
 
@@ -165,26 +173,33 @@ impl Model {
 
     /// The keys that `request` asks for, as of `revision`.
     pub(crate) fn range(&self, request: &RangeRequest, revision: i64) -> RangeResponse {
-        let all = request.range_end == ALL;
-        assert!(
-            all || request.range_end.is_empty(),
-            "the workload reads one key or all"
-        );
-        let versions = self
-            .keys
-            .iter()
-            .filter(|(key, _)| all || **key == request.key);
-        let kvs: Vec<KeyValue> = versions
+        let asked = |key: &Bytes| is_in(key, &request.key, &request.range_end);
+        let found = self.keys.range(request.key.clone()..);
+        let mut kvs: Vec<KeyValue> = found
+            .take_while(|(key, _)| asked(key))
             .filter_map(|(_, versions)| {
                 let upto = versions.partition_point(|&(at, _)| at <= revision);
                 versions[..upto].last()?.1.clone()
             })
             .collect();
-        RangeResponse {
-            count: kvs.len() as i64,
-            kvs,
-            more: false,
+        let count = kvs.len() as i64;
+        if request.sort_order == SortOrder::Descend {
+            kvs.reverse();
         }
+        let more = request.limit > 0 && count > request.limit;
+        if more {
+            kvs.truncate(request.limit as usize);
+        }
+        RangeResponse { kvs, more, count }
+    }
+}
+
+/// Whether a key, which is not before the start, is in the range that a request names.
+fn is_in(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
+    match &**end {
+        [] => key == start,
+        ALL => true,
+        _ => key < end,
     }
 }
 

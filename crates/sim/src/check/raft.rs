@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_kv::request::{Command, Outcome};
-use headwater_raft::{Config, Incarnation, Index, LogId, Message, NodeId, RoleName, Term};
+use headwater_raft::{Config, Incarnation, Index, LogId, Message, NodeId, Raft, RoleName, Term};
 use headwater_replica::machine::StateMachine;
 use headwater_replica::{Entry, EntryKind, LogOrder, SnapshotMeta};
 
@@ -18,7 +18,7 @@ use super::{Violation, ensure};
 use crate::image::{Ident, LogImage, config_of};
 use crate::node::{Live, Node};
 use crate::witness::{Witness, digest_after};
-use headwater_kv::request::{Query, Response};
+use headwater_kv::request::{Query, Response, StoreStatus};
 
 /// What is known of an entry that any log ever held.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub(crate) struct Cluster {
     /// Votes that have left their voter: term, voter, the voter's disk, candidate.
     votes: BTreeSet<(Term, NodeId, Option<Incarnation>, NodeId)>,
     leaders: BTreeMap<Term, NodeId>,
+    /// Leaders of terms that others have followed: since when, and when each was last seen.
+    outdated: BTreeMap<NodeId, (u64, u64)>,
     entries: BTreeMap<(Index, Term), Known>,
     /// By index, from one.
     pub(crate) committed: Vec<Committed>,
@@ -63,6 +65,7 @@ impl Cluster {
             members: Members::new(first),
             votes: BTreeSet::new(),
             leaders: BTreeMap::new(),
+            outdated: BTreeMap::new(),
             entries: BTreeMap::new(),
             committed: Vec::new(),
             model: Model::new(),
@@ -262,6 +265,33 @@ impl Cluster {
         votes.any(|&(.., disk, chosen)| chosen == candidate && (member.is_none() || disk == member))
     }
 
+    /// A leader whose quorum has gone over to another notices, unless it was paused (rule R10).
+    pub(crate) fn check_office(
+        &mut self,
+        raft: &Raft,
+        now: u64,
+        election_ns: u64,
+    ) -> Result<(), Violation> {
+        let newest = self.leaders.last_key_value().map(|(&term, _)| term);
+        if raft.role() != RoleName::Leader || Some(raft.term()) >= newest {
+            self.outdated.remove(&raft.me());
+            return Ok(());
+        }
+        let (since, seen) = self.outdated.entry(raft.me()).or_insert((now, now));
+        if now - *seen > election_ns {
+            *since = now;
+        }
+        *seen = now;
+        // Answers from before may come late once, and be believed for a timeout.
+        ensure(now - *since <= 4 * election_ns, "stale leader", || {
+            format!(
+                "{:?} still leads in {:?}, and another long since in {newest:?}",
+                raft.me(),
+                raft.term()
+            )
+        })
+    }
+
     /// State Machine Safety at commitment; and whoever commits first has a durable quorum.
     fn on_commit(&mut self, nodes: &[Node], at: usize) -> Result<(), Violation> {
         let Some(live) = &nodes[at].live else {
@@ -388,6 +418,30 @@ impl Cluster {
                 meta.base, meta.config
             )
         })
+    }
+
+    /// Whether all machines, to which the same commands were given, count alike.
+    pub(crate) fn check_counts<'a>(
+        &self,
+        machines: impl Iterator<Item = &'a Witness>,
+    ) -> Result<(), Violation> {
+        let mut first = None;
+        for machine in machines {
+            let Outcome { revision, result } = machine.query(Query::Status);
+            let Ok(Response::Status(has)) = result else {
+                return Err(Violation::new("counts", "a store does not tell its status"));
+            };
+            let expected = *first.get_or_insert(StoreStatus {
+                revision,
+                compact_revision: self.model.compacted(),
+                keys: self.model.range(&all_keys(), revision).count as u64,
+                ..has
+            });
+            ensure(has == expected, "counts", || {
+                format!("a machine counts {has:?} instead of {expected:?}")
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a machine holds what all commands up to `base` made.

@@ -1,0 +1,169 @@
+//! What a node wants done, carried out: frames leave, disks get orders, clients get answers.
+//! Never reorders it: what comes first in a turn is done first (rule R2).
+//!
+//! # Source
+//! ARCHITECTURE.md, "The driver and its three doors".
+
+use headwater_kv::request::Outcome;
+use headwater_raft::{LogId, NodeId};
+use headwater_replica::interface::{Output, ProposeFate, ReadFate};
+use headwater_replica::message_of;
+
+use crate::check::{Violation, ensure, promise};
+use crate::telling;
+use crate::witness::Witness;
+use crate::world::World;
+
+impl World {
+    pub(crate) fn carry_out(
+        &mut self,
+        node: usize,
+        outputs: Vec<Output<Witness>>,
+    ) -> Result<(), Violation> {
+        let Some(live) = &mut self.nodes[node].live else {
+            return Ok(());
+        };
+        let crash = live.crash_in_turn.take();
+        let kept = crash.map_or(u64::MAX, |(kept, _)| kept);
+        for (place, output) in outputs.into_iter().enumerate() {
+            if place as u64 >= kept {
+                break;
+            }
+            self.carry_out_one(node, output)?;
+        }
+        self.start_log(node);
+        self.start_file(node);
+        if let Some((_, crash)) = crash {
+            self.stats.crashes_in_turn += 1;
+            return self.crash(node, crash);
+        }
+        Ok(())
+    }
+
+    fn carry_out_one(&mut self, node: usize, output: Output<Witness>) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        match output {
+            Output::Frame { to, frame } => {
+                if let Some(message) = message_of(&frame) {
+                    promise::check(&self.nodes[node], to, &message)?;
+                    self.cluster.on_message(&self.nodes[node], to, &message);
+                }
+                self.trace.note(now, Some(node), || {
+                    format!("-> {to:?} {}", telling::frame_in_words(&frame))
+                });
+                self.send(node, to.0 as usize - 1, frame);
+            }
+            Output::Log(order) => {
+                self.trace.note(now, Some(node), || {
+                    format!("log {}", telling::order_in_words(&order))
+                });
+                self.trace.tell(now, Some(node), "order", |object| {
+                    object.object("order", telling::order(&order))
+                });
+                self.nodes[node].issued.push_back(order.clone());
+                if let Some(live) = &mut self.nodes[node].live {
+                    live.told_image.obey(&order);
+                    live.log_queue.push(order);
+                }
+            }
+            Output::File(order) => {
+                if let Some(live) = &mut self.nodes[node].live {
+                    live.file_queue.push_back(order);
+                }
+            }
+            Output::Proposed { request, result } => self.on_written(node, request.0, result)?,
+            Output::Answered { request, result } => self.on_read(node, request.0, result)?,
+            Output::Config { .. } => {}
+            Output::Reconfigured { request, result } => {
+                self.on_reconfigured(node, request.0, &result)?;
+            }
+            Output::Transferred { request, result } => {
+                self.on_transferred(node, request, result)?;
+            }
+            Output::Refused { from, why } => self.on_refused(node, from, &why)?,
+            Output::Halt(why) => {
+                return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_written(
+        &mut self,
+        node: usize,
+        op: u64,
+        result: Result<(LogId, Outcome), ProposeFate>,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        let at = result.as_ref().map(|(at, _)| at.index.0);
+        self.trace
+            .note(now, Some(node), || format!("write {op} ends: {at:?}"));
+        self.trace.tell(now, Some(node), "written", |object| {
+            object.number("request", op).maybe("at", at.ok())
+        });
+        self.settle(node, op)?;
+        self.history.on_proposed(&self.cluster, op, &result)?;
+        self.on_outcome(op, result.map(|(_, outcome)| outcome).ok());
+        Ok(())
+    }
+
+    fn on_read(
+        &mut self,
+        node: usize,
+        op: u64,
+        result: Result<Outcome, ReadFate>,
+    ) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        let revision = result.as_ref().map(|answer| answer.revision as u64);
+        self.trace
+            .note(now, Some(node), || format!("read {op} ends: {revision:?}"));
+        self.trace.tell(now, Some(node), "read", |object| {
+            object
+                .number("request", op)
+                .maybe("revision", revision.ok())
+        });
+        self.settle(node, op)?;
+        let live = self.nodes[node].live.as_mut();
+        let seen = &mut live.expect("it has just answered").revision_seen;
+        self.history.on_answered(&self.cluster, op, seen, &result)?;
+        if let Ok(outcome) = &result {
+            self.check_bound(op, outcome.revision)?;
+        }
+        self.on_outcome(op, result.ok());
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, to: usize, frame: bytes::Bytes) {
+        let link = self.nodes[node].live.as_ref();
+        let epoch = link.and_then(|live| live.links.get(&to)).copied();
+        let told = self.trace.has_file().then(|| telling::frame(&frame));
+        let sending = epoch.map(|epoch| {
+            let pair = (node, to);
+            self.network.send(&mut self.schedule, pair, epoch, frame)
+        });
+        if let Some(told) = told {
+            let now = self.schedule.now();
+            self.trace.tell(now, Some(node), "send", |object| {
+                let object = object.number("to", to as u64 + 1).maybe("sending", sending);
+                object.object("message", told)
+            });
+        }
+    }
+
+    /// A node does not hear another: all are of one make, so only a blank disk can be the reason.
+    fn on_refused(&mut self, node: usize, from: NodeId, why: &str) -> Result<(), Violation> {
+        self.stats.impostors += 1;
+        ensure(self.errands.has_lost_disk(from), "refused", || {
+            format!("n{} did not hear {from:?}: {why}", node + 1)
+        })
+    }
+
+    /// Every request ends once (rule R11).
+    fn settle(&mut self, node: usize, op: u64) -> Result<(), Violation> {
+        let live = self.nodes[node].live.as_mut();
+        let waited = live.is_some_and(|live| live.pending.remove(&op));
+        ensure(waited, "outcome", || {
+            format!("n{} ends request {op} twice, or one never made", node + 1)
+        })
+    }
+}

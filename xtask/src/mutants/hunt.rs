@@ -1,0 +1,215 @@
+//! The simulator as a program: built, run with a bug switched on, and understood.
+//! Never lets it run on: the processor time of each run is counted, and has an end.
+//!
+//! # Source
+//! docs/testing.md, "Mutation score".
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::copy::SWITCH;
+use super::schemata::Numbered;
+
+/// The seeds that are looked through: more than time allows.
+const SEEDS: &str = "0..1000000000";
+
+/// The seeds that must be the same without a bug.
+const SAME_SEEDS: &str = "0..400";
+
+/// What is known to be missed is given one of so many parts of the time.
+const KNOWN_SHARE: u64 = 10;
+
+/// A simulator that has been built.
+#[derive(Debug)]
+pub struct Simulator {
+    program: PathBuf,
+}
+
+/// What a hunt came to.
+#[derive(Debug)]
+pub struct Hunt {
+    /// Who saw the bug, if anyone did.
+    pub found: Option<Found>,
+    /// Processor time, of all seeds tried.
+    pub cpu_seconds: f64,
+}
+
+/// A bug seen.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// By which oracle.
+    pub oracle: String,
+    /// In which seed's run.
+    pub seed: String,
+}
+
+impl Simulator {
+    /// Builds the simulator of a workspace as for a release.
+    pub fn build(root: &Path, target: &Path) -> Result<Self> {
+        println!("building the simulator in {}", target.display());
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--release"])
+            .args(["--package", "headwater-sim"])
+            // What bugs leave unused is no news.
+            .env("RUSTFLAGS", "-Awarnings")
+            .env("CARGO_TARGET_DIR", target)
+            .current_dir(root)
+            .output()
+            .context("starting cargo")?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "the simulator does not build:\n{text}"
+        );
+        let program = target.join("release/headwater-sim");
+        Ok(Self { program })
+    }
+
+    /// The one place that knows the simulator's command line.
+    fn command(&self, seeds: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["--seeds", seeds]);
+        command.env_remove(SWITCH);
+        command
+    }
+
+    /// Whether without a bug all is as in the ordinary build.
+    pub fn check_same(&self, ordinary: &Self) -> Result<()> {
+        let (has, wanted) = (self.hash(SAME_SEEDS)?, ordinary.hash(SAME_SEEDS)?);
+        ensure!(
+            has == wanted,
+            "with no bug on, seeds {SAME_SEEDS} come to {has} instead of {wanted}"
+        );
+        println!("no mutant: seeds {SAME_SEEDS} pass, {has} as in the ordinary build");
+        Ok(())
+    }
+
+    fn hash(&self, seeds: &str) -> Result<String> {
+        let output = self.command(seeds).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "seeds {seeds} fail:\n{text}");
+        let hash = text.lines().find(|line| line.starts_with("hash "));
+        Ok(hash.context("the simulator tells no hash")?.to_owned())
+    }
+
+    /// Looks for a bug until an oracle sees it or the time is up: first in the seeds it names.
+    /// What is known to be missed is looked for as well, but not for long.
+    pub fn look_for(&self, (number, mutant): Numbered<'_>, seconds: u64) -> Result<Hunt> {
+        let seconds = if mutant.missed.is_some() {
+            seconds / KNOWN_SHARE
+        } else {
+            seconds
+        };
+        let mut hunt = Hunt {
+            found: None,
+            cpu_seconds: 0.0,
+        };
+        for seeds in mutant.seeds.as_deref().into_iter().chain([SEEDS]) {
+            let left = seconds as f64 - hunt.cpu_seconds;
+            if hunt.found.is_none() && left > 0.0 {
+                let (found, cpu_seconds) = self.try_seeds(number, seeds, left)?;
+                hunt.found = found;
+                hunt.cpu_seconds += cpu_seconds;
+            }
+        }
+        Ok(hunt)
+    }
+
+    fn try_seeds(&self, number: usize, seeds: &str, seconds: f64) -> Result<(Option<Found>, f64)> {
+        let mut child = self
+            .command(seeds)
+            .env(SWITCH, number.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting the simulator")?;
+        let (mut out, mut errors) = (child.stdout.take(), child.stderr.take());
+        let text = thread::spawn(move || read_all(&mut out));
+        let complaints = thread::spawn(move || read_all(&mut errors));
+        let cpu_seconds = wait(&mut child, seconds)?;
+        let status = child.wait()?;
+        let text = text.join().unwrap_or_default();
+        let complaints = complaints.join().unwrap_or_default();
+        let found = match status.code() {
+            Some(0) => None,
+            Some(1) => text.lines().find_map(found_in),
+            Some(_) => bail!("the simulator refuses its arguments: {complaints}"),
+            // It was stopped here, or it broke down so badly that it could not say why.
+            None if cpu_seconds >= seconds => None,
+            None => Some(Found {
+                oracle: "abort".to_owned(),
+                seed: String::new(),
+            }),
+        };
+        Ok((found, cpu_seconds))
+    }
+}
+
+/// The finding in a line of the simulator: `seed SEED: ORACLE: WHAT`.
+pub fn found_in(line: &str) -> Option<Found> {
+    let (seed, rest) = line.strip_prefix("seed ")?.split_once(": ")?;
+    let (oracle, _) = rest.split_once(": ")?;
+    Some(Found {
+        oracle: oracle.to_owned(),
+        seed: seed.to_owned(),
+    })
+}
+
+fn read_all(from: &mut Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // What could be read is all there is to judge by.
+        let _ = from.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits until the child has ended or used up its time, then ends it; the time it used.
+fn wait(child: &mut Child, seconds: f64) -> Result<f64> {
+    let began = Instant::now();
+    let mut used = 0.0;
+    loop {
+        // Before the child is reaped, which makes its account go away.
+        let account = Account::of(child.id());
+        used = account.as_ref().map_or_else(
+            || began.elapsed().as_secs_f64(),
+            |account| account.cpu_seconds.max(used),
+        );
+        if account.is_some_and(|account| account.has_ended) || child.try_wait()?.is_some() {
+            return Ok(used);
+        }
+        if used >= seconds {
+            child.kill()?;
+            return Ok(used);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What the kernel says of a process, where it says so in Linux's way.
+struct Account {
+    cpu_seconds: f64,
+    has_ended: bool,
+}
+
+impl Account {
+    fn of(process: u32) -> Option<Self> {
+        /// What Linux counts in for programs to read, on every machine.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name, in parentheses, may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+        Some(Self {
+            cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
+            has_ended: fields.first() == Some(&"Z"),
+        })
+    }
+}
