@@ -285,7 +285,10 @@ impl Outcome {
             Step::Install => {
                 let base = node.arrived.take().expect("a snapshot is durable");
                 let config = config();
-                self.step(Input::Installed { base, config: config.into() });
+                self.step(Input::Installed {
+                    base,
+                    config: config.into(),
+                });
             }
         }
     }
@@ -393,7 +396,7 @@ impl Outcome {
                     }
                 }
                 // The members stay the same; what comes of a transfer is seen in who leads.
-                Effect::Config { .. } | Effect::Transferred { .. } => {}
+                Effect::Config { .. } | Effect::Transferred { .. } | Effect::Disowned { .. } => {}
                 Effect::Refused { from, why } => {
                     let why = format!("refuses {from:?}, who {why}");
                     self.told.push(Told::Breaks(why));
@@ -461,7 +464,8 @@ fn lie(node: &Node, to: NodeId, message: &Message) -> Option<String> {
         }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
-        | Message::Heard { .. } => return None,
+        | Message::Heard { .. }
+        | Message::Disowned { .. } => return None,
         Message::Vote { term, .. } => (term, hard.voted_for == Some(node.raft.me())),
         Message::VoteReply {
             term,

@@ -134,6 +134,7 @@ impl<'a> Draw<'a> {
                 pre: self.coin(),
                 transfer: self.coin(),
                 last: self.place(),
+                admitted: self.coin(),
             },
             1 => Message::VoteReply {
                 term,
@@ -188,7 +189,7 @@ impl<'a> Draw<'a> {
 
     /// Any message that does not bear its sender's term.
     fn termless_message(&mut self) -> Message {
-        match self.below(3) {
+        match self.below(4) {
             0 => Message::ReadAsk {
                 id: ReadId(self.number()),
                 life: self.number(),
@@ -202,6 +203,9 @@ impl<'a> Draw<'a> {
                     1 => Err(ReadLost::Busy),
                     _ => Ok(Index(self.number())),
                 },
+            },
+            2 => Message::Disowned {
+                disk: Incarnation(self.below(2).into()),
             },
             _ => Message::Heard {
                 disk: Incarnation(self.below(2).into()),

@@ -138,7 +138,10 @@ impl Node {
             9 => {
                 if let Some(base) = self.offered.pop() {
                     let config = self.raft.config().clone();
-                    self.step(Input::Installed { base, config: config.into() });
+                    self.step(Input::Installed {
+                        base,
+                        config: config.into(),
+                    });
                 }
             }
             10 => {

@@ -101,6 +101,12 @@ pub enum Effect {
         /// Whether it is committed; before, it can still give way to the one before it.
         committed: bool,
     },
+    /// A peer does not hear this node, whose disk is not that of the member of its name (rule R13):
+    /// it lost that one. It takes part again once it was removed and added again.
+    Disowned {
+        /// The peer.
+        by: NodeId,
+    },
     /// Role, term or known leader changed.
     Role {
         /// The term.

@@ -211,6 +211,7 @@ impl Raft {
         };
         let (last, transfer) = (self.log.last_id(), tally.transfer);
         let config = self.membership.current();
+        let admitted = self.membership.is_admitted(self.me);
         for to in config.peers_of(self.me) {
             let asked = only.is_none_or(|id| id == to);
             if asked && config.is_voter(to) && !tally.votes.contains_key(&to) {
@@ -221,6 +222,7 @@ impl Raft {
                         pre,
                         transfer,
                         last,
+                        admitted,
                     },
                 });
             }

@@ -64,6 +64,11 @@ impl Membership {
             .map_or(&self.base, |(_, config)| config)
     }
 
+    /// Whether the configuration in force names the disk of this node, `me`.
+    pub(crate) fn is_admitted(&self, me: NodeId) -> bool {
+        self.own_disk.is_some() && self.current().disk_of(me) == self.own_disk
+    }
+
     /// The configurations among the entries `first..=last`.
     fn between(&self, first: Index, last: Index) -> impl Iterator<Item = &(Index, Config)> {
         let inside = move |(at, _): &&(Index, Config)| *at >= first && *at <= last;
@@ -391,6 +396,8 @@ impl Raft {
         if self.membership.is_impostor(peer) {
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });
+            let message = Message::Disowned { disk };
+            fx.push(Effect::Send { to: peer, message });
             let last = self.log.last_id().index;
             if let Some(progress) = self.progress_mut(peer) {
                 // What the member held is gone, and it has not been heard since.
@@ -400,9 +407,17 @@ impl Raft {
         self.advance_membership(fx);
     }
 
+    /// A peer says that this node's disk is not that of the member of its name. Who was added again
+    /// knows better than a peer that has missed it.
+    pub(crate) fn on_disowned(&self, by: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
+        if self.disk() == Some(disk) && !self.membership.is_admitted(self.me) {
+            fx.push(Effect::Disowned { by });
+        }
+    }
+
     /// Whether `peer` is connected with another disk than the member of that name has: whatever
-    /// that member promised, this one has forgotten (rule R13). It is neither heard nor served, unless
-    /// it leads: then those who elected it know it for a member.
+    /// that member promised, this one has forgotten (rule R13). It is neither heard nor served,
+    /// until it leads or shows that it was added again.
     pub(crate) fn is_impostor(&self, peer: NodeId) -> bool {
         self.membership.is_impostor(peer)
     }

@@ -7,8 +7,8 @@
 use crate::effect::ReadLost;
 use crate::types::{Entries, Incarnation, Index, LogId, ReadId, Term};
 
-/// One message between two nodes. Each carries the sender's term but for the read pair and
-/// [`Message::Heard`].
+/// One message between two nodes. Each carries the sender's term but for the read pair,
+/// [`Message::Heard`] and [`Message::Disowned`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// RequestVote, or with `pre` the question whether such a request could succeed.
@@ -22,6 +22,9 @@ pub enum Message {
         transfer: bool,
         /// The identity of the candidate's last entry.
         last: LogId,
+        /// The configuration in force at the candidate names its disk: whoever knows another disk for
+        /// it has missed that it was added again (rule R13).
+        admitted: bool,
     },
     /// The answer to [`Message::Vote`].
     VoteReply {
@@ -112,6 +115,12 @@ pub enum Message {
         term: Term,
         /// The end of the log.
         durable: Index,
+    },
+    /// The receiver's disk is not that of the member of its name (rule R13): it is not heard. Not
+    /// answered.
+    Disowned {
+        /// The disk that it has.
+        disk: Incarnation,
     },
     /// A follower asks where a read may be served.
     ReadAsk {

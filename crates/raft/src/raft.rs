@@ -200,14 +200,12 @@ impl Raft {
             let why = "is this node itself";
             return fx.push(Effect::Refused { from, why });
         }
-        if self.is_impostor(from) && !is_leaders(&message) {
+        if self.is_impostor(from) && !is_heard_from_anyone(&message) {
             return;
         }
         if is_malformed(&message) {
-            return fx.push(Effect::Refused {
-                from,
-                why: "sent a malformed message",
-            });
+            let why = "sent a malformed message";
+            return fx.push(Effect::Refused { from, why });
         }
         if !self.is_impostor(from) {
             self.remember(from, &message);
@@ -215,11 +213,11 @@ impl Raft {
         if !self.settle_term(from, &message, fx) {
             return;
         }
-        if answers_leader(&message) {
-            let now = self.now;
-            if let Some(progress) = self.progress_mut(from) {
-                progress.heard(now);
-            }
+        let now = self.now;
+        if answers_leader(&message)
+            && let Some(progress) = self.progress_mut(from)
+        {
+            progress.heard(now);
         }
         match message {
             Message::Vote {
@@ -227,6 +225,7 @@ impl Raft {
                 pre,
                 last,
                 transfer,
+                ..
             } => self.on_vote(from, (term, pre, transfer), last, fx),
             Message::VoteReply { term, pre, granted } => {
                 self.on_vote_reply(from, (term, pre), granted, fx);
@@ -262,6 +261,7 @@ impl Raft {
                 term,
                 durable,
             } => self.on_heard(from, (disk, life), (term, durable), fx),
+            Message::Disowned { disk } => self.on_disowned(from, disk, fx),
         }
     }
 
@@ -275,9 +275,10 @@ impl Raft {
                 granted: true,
                 ..
             } => return true,
-            Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Heard { .. } => {
-                return true;
-            }
+            Message::ReadAsk { .. }
+            | Message::ReadTell { .. }
+            | Message::Heard { .. }
+            | Message::Disowned { .. } => return true,
             Message::Vote { term, transfer, .. } => {
                 if term > self.hard.term && self.is_content() && !transfer {
                     // A leader is heard: the candidate is disturbed, not the cluster (§4.2.3).
@@ -423,9 +424,10 @@ impl Raft {
     }
 }
 
-/// Whether a message is a leader's. A leader is heard whatever its disk: those who elected it know
-/// it, and who was away while it lost a disk and was added again can learn of that from nobody else.
-fn is_leaders(message: &Message) -> bool {
+/// Whether a message is heard whatever the disk of its sender. A leader is: those who elected it
+/// know it. So is a candidate that was added again, and by its word: a blank disk names nobody. Who
+/// was away meanwhile can learn of it from nobody else.
+fn is_heard_from_anyone(message: &Message) -> bool {
     matches!(
         message,
         Message::Append { .. }
@@ -434,6 +436,8 @@ fn is_leaders(message: &Message) -> bool {
             | Message::Rest { .. }
             | Message::TimeoutNow { .. }
             | Message::Snapshot { .. }
+            | Message::Vote { admitted: true, .. }
+            | Message::Disowned { .. }
     )
 }
 
@@ -478,7 +482,7 @@ fn is_malformed(message: &Message) -> bool {
         Message::Beat { term, durable, .. }
         | Message::Commit { term, durable, .. }
         | Message::Heard { term, durable, .. } => highest(term, LogId::new(term, durable)),
-        Message::ReadAsk { .. } | Message::ReadTell { .. } => 0,
+        Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Disowned { .. } => 0,
     };
     number >= NUMBER_MAX
 }

@@ -62,7 +62,8 @@ fn word_of(message: &Message) -> Option<Word> {
         | Message::VoteReply { pre: true, .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
-        | Message::Heard { .. } => None,
+        | Message::Heard { .. }
+        | Message::Disowned { .. } => None,
         Message::AppendReply {
             term,
             result: AppendResult::Durable(upto),

@@ -123,10 +123,64 @@ fn who_was_away_while_its_leader_lost_a_disk_and_came_back_hears_it() {
     let answers = solo.answer(3, append(term, last, &[term], 0));
     assert_eq!(solo.raft.leader(), Some(n(3)), "{answers:?}");
     assert_eq!(solo.raft.last(), id(term, last.index.0 + 1));
-    // It has no vote to give or to ask for here all the same.
+    // It has no vote to ask for here all the same, unless it shows that it was added again.
+    solo.now = solo.now.after(10_000 * MS);
     let later = term + 1;
-    let answers = solo.hear(3, vote(later, id(later, 99)));
+    let last = id(term, 99);
+    let answers = solo.hear(3, vote(later, last));
     assert!(sent_to(&answers, 3).is_empty(), "{answers:?}");
+    let admitted = Message::Vote {
+        term: Term(later),
+        pre: false,
+        transfer: false,
+        last,
+        admitted: true,
+    };
+    let answers = solo.answer(3, admitted);
+    assert_eq!(answers, [vote_reply(Term(later), false, true)]);
+}
+
+#[test]
+fn who_was_disowned_hears_of_it_unless_it_was_added_again() {
+    let mut solo = Solo::recovered(Options::default(), disk_of_three(7, None));
+    let told = solo.hear(
+        2,
+        Message::Disowned {
+            disk: Incarnation(7),
+        },
+    );
+    assert_eq!(told, [Effect::Disowned { by: n(2) }]);
+    // Of another disk, and by who has missed that this one was added again.
+    let none = solo.hear(
+        2,
+        Message::Disowned {
+            disk: Incarnation(6),
+        },
+    );
+    assert_eq!(none, []);
+    let mut solo = Solo::recovered(Options::default(), disk_of_three(7, Some(7)));
+    let none = solo.hear(
+        2,
+        Message::Disowned {
+            disk: Incarnation(7),
+        },
+    );
+    assert_eq!(none, []);
+}
+
+/// An empty disk of node 1 of three, with this incarnation, and the one that its members name.
+fn disk_of_three(disk: u128, named: Option<u128>) -> Recovered {
+    let named = named.map(|disk| (n(1), Incarnation(disk)));
+    Recovered {
+        me: n(1),
+        hard: HardState::default(),
+        log: Entries::default(),
+        applied: LogId::default(),
+        config: Config::of_voters(nodes(&[1, 2, 3])).with_disks(named),
+        disk: Some(Incarnation(disk)),
+        commit_hint: Index(0),
+        next_write: WriteId(1),
+    }
 }
 
 #[test]

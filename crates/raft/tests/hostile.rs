@@ -77,6 +77,7 @@ fn message(dice: &mut Dice) -> Message {
             pre,
             transfer: granted,
             last: place(dice),
+            admitted: pre,
         },
         1 => Message::VoteReply { term, pre, granted },
         2..=4 => Message::Append {

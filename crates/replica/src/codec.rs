@@ -77,6 +77,7 @@ mod kind {
     pub(super) const TIMEOUT_NOW: u8 = 10;
     pub(super) const REST: u8 = 11;
     pub(super) const HEARD: u8 = 12;
+    pub(super) const DISOWNED: u8 = 13;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -95,9 +96,10 @@ pub(crate) fn encode_message<'a>(
             pre,
             transfer,
             last,
+            admitted,
         } => {
             put_head(&mut out, kind::VOTE, term.0);
-            out.extend([pre, transfer].map(u8::from));
+            out.extend([pre, transfer, admitted].map(u8::from));
             put_log_id(&mut out, last);
         }
         Message::VoteReply { term, pre, granted } => {
@@ -146,9 +148,10 @@ pub(crate) fn encode_message<'a>(
             put_log_id(&mut out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
-        Message::Heard { .. } | Message::ReadAsk { .. } | Message::ReadTell { .. } => {
-            put_termless(&mut out, message);
-        }
+        Message::Heard { .. }
+        | Message::Disowned { .. }
+        | Message::ReadAsk { .. }
+        | Message::ReadTell { .. } => put_termless(&mut out, message),
     }
     out.into()
 }
@@ -163,6 +166,10 @@ fn put_termless(out: &mut Vec<u8>, message: &Message) {
             durable,
         } => {
             put_numbers(out, kind::HEARD, [term.0, life, durable.0]);
+            out.extend(disk.0.to_le_bytes());
+        }
+        Message::Disowned { disk } => {
+            put_head(out, kind::DISOWNED, 0);
             out.extend(disk.0.to_le_bytes());
         }
         Message::ReadAsk { id, life, lease } => {
@@ -285,12 +292,17 @@ impl Frame {
 fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
     let term = Term(first);
     Ok(match kind {
-        kind::VOTE => Message::Vote {
-            term,
-            pre: flag(reader)?,
-            transfer: flag(reader)?,
-            last: reader.log_id()?,
-        },
+        kind::VOTE => {
+            let (pre, transfer, admitted) = (flag(reader)?, flag(reader)?, flag(reader)?);
+            let last = reader.log_id()?;
+            Message::Vote {
+                term,
+                pre,
+                transfer,
+                last,
+                admitted,
+            }
+        }
         kind::VOTE_REPLY => Message::VoteReply {
             term,
             pre: flag(reader)?,
@@ -341,6 +353,9 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
 
 fn decode_read(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
     Ok(match kind {
+        kind::DISOWNED => Message::Disowned {
+            disk: Incarnation(reader.u128()?),
+        },
         kind::READ_ASK => Message::ReadAsk {
             id,
             life: reader.u64()?,

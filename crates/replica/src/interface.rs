@@ -153,6 +153,11 @@ pub enum Output<M: StateMachine> {
         /// What was wrong, for the operator.
         why: String,
     },
+    /// A peer does not hear this node, whose disk is not that of the member of its name (rule R13).
+    Disowned {
+        /// The peer.
+        by: NodeId,
+    },
     /// The node can no longer take part safely: stop it and tell the operator.
     Halt(String),
 }

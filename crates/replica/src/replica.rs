@@ -211,6 +211,7 @@ impl<M: StateMachine> Replica<M> {
                 }
                 Effect::Role { leader, .. } => self.on_role(leader),
                 Effect::Transferred { to, result } => self.on_transferred(to, result, out),
+                Effect::Disowned { by } => out.push(Output::Disowned { by }),
                 Effect::Refused { from, why } => {
                     let why = why.into();
                     out.push(Output::Refused { from, why });

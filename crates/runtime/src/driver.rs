@@ -153,14 +153,14 @@ pub struct Driver<M: StateMachine> {
     leadership: Leadership,
     /// The last refusal that was logged: a peer of another make repeats itself.
     refused: Option<(NodeId, String)>,
+    /// Whether a peer has said that this node's disk is not that of the member of its name.
+    is_disowned: bool,
 }
 
 impl<M: StateMachine> Driver<M> {
     /// A loop that has not begun.
     pub fn new(parts: Parts<M>) -> Self {
         let raft = parts.replica.raft();
-        let disks = raft.config().disks().iter().copied();
-        parts.network.know_disks(disks);
         Self {
             members: raft.config().peers_of(raft.me()),
             leadership: Leadership::new(parts.names.clone()),
@@ -173,6 +173,7 @@ impl<M: StateMachine> Driver<M> {
             stop_by: None,
             halted: None,
             refused: None,
+            is_disowned: false,
         }
     }
 
@@ -400,6 +401,7 @@ impl<M: StateMachine> Driver<M> {
                 Output::Reconfigured { request, result } => self.on_reconfigured(request, result),
                 Output::Transferred { request, result } => self.on_transferred(request, result),
                 Output::Refused { from, why } => self.on_refused(from, why),
+                Output::Disowned { by } => self.on_disowned(by),
                 Output::Halt(text) => self.halt(text),
             }
         }
@@ -420,7 +422,6 @@ impl<M: StateMachine> Driver<M> {
     /// nothing to say here.
     fn on_config(&mut self, config: Config, committed: bool) {
         let network = &mut self.parts.network;
-        network.know_disks(config.disks().iter().copied());
         if committed {
             let me = self.parts.replica.raft().me();
             let was = std::mem::take(&mut self.members);
@@ -458,6 +459,20 @@ impl<M: StateMachine> Driver<M> {
             tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
             link.close();
+        }
+    }
+
+    /// This node's data directory was lost; told once, although every connection tells of it.
+    fn on_disowned(&mut self, by: NodeId) {
+        if !self.is_disowned {
+            self.is_disowned = true;
+            let peer = self.parts.names.of(by);
+            tracing::error!(
+                %peer,
+                "not heard: this data directory is not that of the member of this node's name. If \
+                 that one was lost, remove the member and add it again as a new one; if this was \
+                 done just now, it passes"
+            );
         }
     }
 

@@ -77,8 +77,6 @@ pub enum Refusal {
     Direction = 5,
     /// This node is stopping.
     Stopping = 6,
-    /// The caller has another disk than the member of that name: it was wiped.
-    OtherDisk = 7,
 }
 
 impl Refusal {
@@ -90,7 +88,6 @@ impl Refusal {
             Self::Stranger,
             Self::Direction,
             Self::Stopping,
-            Self::OtherDisk,
         ]
         .into_iter()
         .find(|&refusal| refusal as u8 == code)

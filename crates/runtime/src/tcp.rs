@@ -100,8 +100,6 @@ impl std::fmt::Debug for Shared {
 struct Known {
     /// Who may connect.
     peers: BTreeSet<NodeId>,
-    /// Which disk is the member of that name; another one was wiped since (rule R13).
-    disks: BTreeMap<NodeId, Incarnation>,
 }
 
 impl Network {
@@ -161,11 +159,6 @@ impl Network {
         }
     }
 
-    /// Which disks the members have: connections to others are refused, by both sides.
-    pub fn know_disks(&self, disks: impl IntoIterator<Item = (NodeId, Incarnation)>) {
-        self.shared.known().disks = disks.into_iter().collect();
-    }
-
     /// Takes no new connections from now on.
     pub fn stop_accepting(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
@@ -185,18 +178,6 @@ impl Shared {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Why `peer`, which has this disk, is not the member of that name; `None` if it may be.
-    fn disk_fault(&self, peer: NodeId, disk: Incarnation) -> Option<String> {
-        let known = self.known().disks.get(&peer).copied()?;
-        (known != disk).then(|| {
-            let (peer, disk, known) = (self.name_of(peer), hex(disk.0), hex(known.0));
-            format!(
-                "node {peer} has lost its data directory: it has {disk}, the member of that name \
-                 has {known}. It cannot take part: remove the member, and add it again as a new one"
-            )
-        })
     }
 
     /// Reports the link, carries its frames, reports its end.
@@ -316,9 +297,6 @@ async fn dial(
         return Err(DialError::Refused(Refusal::Version, text));
     }
     let disk = Incarnation(answer.incarnation);
-    if let Some(text) = shared.disk_fault(peer, disk) {
-        return Err(DialError::Refused(Refusal::OtherDisk, text));
-    }
     tracing::info!(
         node = %shared.name(), peer = %shared.name_of(peer), address,
         incarnation = %hex(answer.incarnation),
@@ -445,9 +423,6 @@ fn judge(shared: &Shared, hello: &Hello, stopping: bool) -> Result<u16, (Refusal
     if !shared.known().peers.contains(&hello.from) {
         let text = format!("node {from} is not a member that node {here} knows");
         return Err((Refusal::Stranger, text));
-    }
-    if let Some(text) = shared.disk_fault(hello.from, Incarnation(hello.incarnation)) {
-        return Err((Refusal::OtherDisk, text));
     }
     if hello.from > me.node {
         let text = format!("node {from} dialled node {here}: the lower id dials");

@@ -81,6 +81,12 @@ impl World {
                 self.on_transferred(node, request, result)?;
             }
             Output::Refused { from, why } => self.on_refused(node, from, &why)?,
+            Output::Disowned { by } => {
+                let me = self.nodes[node].id;
+                ensure(self.errands.has_lost_disk(me), "disowned", || {
+                    format!("{by:?} does not hear {me:?}")
+                })?;
+            }
             Output::Halt(why) => {
                 return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
             }

@@ -55,10 +55,13 @@ pub(crate) fn message(told: &Message) -> Object {
             pre,
             transfer,
             last,
+            admitted,
         } => {
             let object = kind("vote").number("term", term.0).flag("pre", *pre);
             id(
-                object.flag("transfer", *transfer),
+                object
+                    .flag("transfer", *transfer)
+                    .flag("admitted", *admitted),
                 "last",
                 "last_term",
                 *last,
@@ -140,6 +143,7 @@ fn beside(told: &Message) -> Object {
             "base_term",
             *base,
         ),
+        Message::Disowned { .. } => kind("disowned"),
         Message::ReadAsk { id, life, lease } => kind("read-ask")
             .number("read", id.0)
             .number("life", *life)

@@ -303,7 +303,8 @@ impl Node {
                 | Effect::Role { .. }
                 | Effect::Read { .. }
                 | Effect::Config { .. }
-                | Effect::Transferred { .. } => {}
+                | Effect::Transferred { .. }
+                | Effect::Disowned { .. } => {}
                 Effect::Install { .. } => self.failed = Some("needs a snapshot".into()),
                 Effect::Refused { why, .. } => self.failed = Some(why.into()),
                 Effect::Halt { why } => self.failed = Some(why),

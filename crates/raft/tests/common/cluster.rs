@@ -292,6 +292,7 @@ impl Cluster {
                 Effect::Role { .. }
                 | Effect::Transferred { .. }
                 | Effect::Refused { .. }
+                | Effect::Disowned { .. }
                 | Effect::Halt { .. } => {}
             }
         }

@@ -194,6 +194,7 @@ fn asks_vote(term: u64, (pre, transfer): (bool, bool), last: LogId) -> Message {
         pre,
         transfer,
         last,
+        admitted: false,
     }
 }
 

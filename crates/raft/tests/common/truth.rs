@@ -93,6 +93,11 @@ impl Truth {
             }
             Effect::Install { .. } | Effect::Config { .. } => {}
             Effect::Transferred { to, result } => self.see_transferred(me, *to, result.is_ok()),
+            Effect::Disowned { by } => {
+                // Perhaps it was added again since, and `by` or the node itself has yet to learn it.
+                let is_first = nodes[&me].incarnation.0 % 1000 == 0;
+                assert!(!is_first, "{by:?} disowns {me:?}");
+            }
             Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
             // Whoever lost its disk, or a part of what it held, is right to take no part.
             Effect::Halt { .. } if self.wiped.contains_key(&me) => {}
@@ -222,7 +227,10 @@ impl Truth {
                 granted: true,
                 ..
             } => return,
-            Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Heard { .. } => return,
+            Message::ReadAsk { .. }
+            | Message::ReadTell { .. }
+            | Message::Heard { .. }
+            | Message::Disowned { .. } => return,
             Message::Vote { term, .. }
             | Message::VoteReply { term, .. }
             | Message::Append { term, .. }

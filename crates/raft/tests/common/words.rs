@@ -55,6 +55,7 @@ pub fn effect(me: u64, effect: &Effect) -> String {
             };
             format!("transfer to n{} is {how}", to.0).replace("is failed", "failed")
         }
+        Effect::Disowned { by } => format!("is told by n{} that its disk is another", by.0),
         Effect::Refused { from, why } => format!("refuses n{}: {why}", from.0),
         Effect::Halt { why } => format!("halts: {why}"),
     };
@@ -115,9 +116,11 @@ pub fn message(message: &Message) -> String {
             pre,
             transfer,
             last,
+            admitted,
         } => {
             let asked = if *transfer { " transfer" } else { "" };
-            format!("{} term={term} last={last}{asked}", vote(*pre))
+            let named = if *admitted { " admitted" } else { "" };
+            format!("{} term={term} last={last}{asked}{named}", vote(*pre))
         }
         Message::VoteReply { term, pre, granted } => {
             format!("{}-reply term={term} granted={granted}", vote(*pre))
@@ -171,6 +174,7 @@ pub fn message(message: &Message) -> String {
             let durable = safe(*durable, *commit);
             format!("commit term={term} commit={commit}{durable}")
         }
+        Message::Disowned { disk } => format!("disowned d{}", disk.0),
         Message::Heard {
             disk,
             life,

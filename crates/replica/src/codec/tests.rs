@@ -30,12 +30,14 @@ fn samples() -> Vec<Frame> {
             pre: true,
             transfer: false,
             last: id(3, 4),
+            admitted: true,
         },
         Message::Vote {
             term,
             pre: false,
             transfer: true,
             last: id(3, 4),
+            admitted: false,
         },
         Message::VoteReply {
             term,
@@ -78,6 +80,9 @@ fn samples() -> Vec<Frame> {
             life: 7,
             term,
             durable: Index(8),
+        },
+        Message::Disowned {
+            disk: Incarnation(5 << 64 | 6),
         },
         Message::ReadAsk {
             id: ReadId(1),

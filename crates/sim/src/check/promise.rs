@@ -16,7 +16,10 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
     match *message {
         // A pre-vote is about a term that nobody is in.
         Message::Vote { pre: true, .. } | Message::VoteReply { pre: true, .. } => Ok(()),
-        Message::ReadAsk { .. } | Message::ReadTell { .. } | Message::Heard { .. } => Ok(()),
+        Message::ReadAsk { .. }
+        | Message::ReadTell { .. }
+        | Message::Heard { .. }
+        | Message::Disowned { .. } => Ok(()),
         Message::Vote { term, .. } => {
             let (has, me) = (durable.hard, node.id);
             ensure(
