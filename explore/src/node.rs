@@ -373,6 +373,7 @@ impl Outcome {
                     if let Some(lie) = lie(node, to, &message) {
                         self.told.push(Told::Lies(lie));
                     }
+                    let message = without_unread(message);
                     self.said.push(Parcel { from, to, message });
                 }
                 Effect::Persist(write) => {
@@ -434,6 +435,15 @@ pub fn place(id: NodeId) -> usize {
 /// Whether a message asks for a read: each one that arrives begins a round of its own.
 pub fn is_question(parcel: &Parcel) -> bool {
     matches!(parcel.message, Message::ReadAsk { .. })
+}
+
+/// A leader tells what its own disk holds for those only who tell disks apart, which no driver does
+/// here: nobody reads it, and worlds that differ in it alone are one.
+fn without_unread(mut message: Message) -> Message {
+    if let Message::Beat { durable, .. } | Message::Commit { durable, .. } = &mut message {
+        *durable = Index(0);
+    }
+    message
 }
 
 /// The vote that a message casts: who votes, in which term, for whom.
