@@ -10,7 +10,8 @@
 //! | [`check`] | what is refused before it is proposed |
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
-//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`) and by revision (`changes`) |
+//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
+//! | [`lease`] | which leases there are, and what goes with one |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
@@ -20,6 +21,7 @@
 extern crate alloc;
 
 mod apply;
+mod attached;
 mod changes;
 pub mod check;
 pub mod command;
@@ -27,6 +29,7 @@ mod compaction;
 mod history;
 mod index;
 mod leaf;
+pub mod lease;
 pub mod members;
 mod mvcc;
 mod range;

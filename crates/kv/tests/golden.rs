@@ -117,3 +117,8 @@ fn requests_are_refused_as_etcd_refuses_them() {
 fn compaction_answers_as_etcd_does() {
     check_room("compaction");
 }
+
+#[test]
+fn leases_answer_as_etcd_does() {
+    check_room("lease");
+}

@@ -94,6 +94,8 @@ fn kv_error(error: KvError) -> (Code, String) {
             "mvcc: required revision is a future revision",
         ),
         KvError::LeaseNotFound => (Code::NotFound, "requested lease not found"),
+        KvError::LeaseExists => (Code::FailedPrecondition, "lease already exists"),
+        KvError::LeaseTtlTooLarge => (Code::OutOfRange, "too large lease TTL"),
         KvError::AttributesTooLarge => (
             Code::InvalidArgument,
             "the member's name or client URLs are too long or too many",

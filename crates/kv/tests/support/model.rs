@@ -16,6 +16,9 @@ pub struct Model {
     compacted: i64,
     versions: Vec<Version>,
     members: BTreeMap<u64, Attributes>,
+    /// By id, the time to live and what a checkpoint left of it.
+    leases: BTreeMap<i64, (i64, i64)>,
+    checkpoint: u64,
 }
 
 /// One version of one key, for the sizes.
@@ -40,6 +43,8 @@ impl Default for Model {
             compacted: -1,
             versions: Vec::new(),
             members: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            checkpoint: 0,
         }
     }
 }
@@ -69,6 +74,8 @@ impl Model {
                 .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
             Query::Status => Ok(Response::Status(self.status())),
             Query::Members => Ok(Response::Members(self.members.values().cloned().collect())),
+            Query::LeaseTimeToLive(request) => self.time_to_live(request),
+            Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
         };
         Outcome {
             revision: self.revision(),
@@ -88,9 +95,7 @@ impl Model {
         let response = match command {
             Command::Put(request) => {
                 check_put(request)?;
-                if request.lease != 0 {
-                    return Err(KvError::LeaseNotFound);
-                }
+                self.check_lease(request.lease)?;
                 Response::Put(self.put(&mut open, request)?)
             }
             Command::DeleteRange(request) => {
@@ -115,6 +120,9 @@ impl Model {
                 self.publish(attributes)?;
                 Response::Publish
             }
+            Command::LeaseGrant(request) => self.grant(request)?,
+            Command::LeaseRevoke(request) => self.revoke(&mut open, request)?,
+            Command::LeaseCheckpoint(request) => self.take_checkpoint(request)?,
         };
         if !open.written.is_empty() {
             self.maps.push(open.map);
@@ -133,6 +141,88 @@ impl Model {
         }
         self.members.insert(attributes.member, attributes.clone());
         Ok(())
+    }
+
+    fn check_lease(&self, lease: i64) -> Result<(), KvError> {
+        if lease != 0 && !self.leases.contains_key(&lease) {
+            return Err(KvError::LeaseNotFound);
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, request: &LeaseGrantRequest) -> Result<Response, KvError> {
+        if request.id == 0 {
+            return Err(KvError::LeaseNotFound);
+        }
+        if request.ttl > 9_000_000_000 {
+            return Err(KvError::LeaseTtlTooLarge);
+        }
+        if self.leases.contains_key(&request.id) {
+            return Err(KvError::LeaseExists);
+        }
+        let (id, ttl) = (request.id, request.ttl.max(1));
+        self.leases.insert(id, (ttl, ttl));
+        Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
+    }
+
+    /// All commands here are of term 0.
+    fn revoke(
+        &mut self,
+        open: &mut Open,
+        request: &LeaseRevokeRequest,
+    ) -> Result<Response, KvError> {
+        if request.term != 0 {
+            return Err(KvError::LeaseDecisionVoid);
+        }
+        self.check_lease(if request.id == 0 {
+            i64::MAX
+        } else {
+            request.id
+        })?;
+        self.leases.remove(&request.id);
+        for key in self.keys_of(request.id) {
+            let (range_end, prev_kv) = (Bytes::new(), false);
+            let delete = DeleteRangeRequest {
+                key,
+                range_end,
+                prev_kv,
+            };
+            self.delete(open, &delete);
+        }
+        Ok(Response::LeaseRevoke)
+    }
+
+    fn take_checkpoint(&mut self, request: &LeaseCheckpointRequest) -> Result<Response, KvError> {
+        if request.term != 0 || request.number <= self.checkpoint {
+            return Err(KvError::LeaseDecisionVoid);
+        }
+        self.checkpoint = request.number;
+        for (id, left) in &request.remaining {
+            if let Some((ttl, remaining)) = self.leases.get_mut(id) {
+                *remaining = if *left <= 0 { *ttl } else { *left.min(ttl) };
+            }
+        }
+        Ok(Response::LeaseCheckpoint)
+    }
+
+    fn keys_of(&self, lease: i64) -> Vec<Bytes> {
+        let keys = self.maps.last().unwrap().values();
+        keys.filter(|kv| kv.lease == lease)
+            .map(|kv| kv.key.clone())
+            .collect()
+    }
+
+    fn time_to_live(&self, request: &LeaseTimeToLiveRequest) -> Result<Response, KvError> {
+        let lease = self.leases.get(&request.id);
+        let (granted_ttl, remaining_ttl) = *lease.ok_or(KvError::LeaseNotFound)?;
+        let mut keys = self.keys_of(request.id);
+        keys.retain(|_| request.keys);
+        Ok(Response::LeaseTimeToLive(LeaseTimeToLiveResponse {
+            id: request.id,
+            granted_ttl,
+            remaining_ttl,
+            keys,
+        }))
     }
 
     fn range(&self, open: &Open, request: &RangeRequest) -> Result<RangeResponse, KvError> {
@@ -263,9 +353,7 @@ impl Model {
                 if (request.ignore_value || request.ignore_lease) && !is_there {
                     return Err(KvError::KeyNotFound);
                 }
-                if request.lease != 0 {
-                    return Err(KvError::LeaseNotFound);
-                }
+                self.check_lease(request.lease)?;
             }
         }
         for op in &ops {
@@ -336,8 +424,8 @@ impl Model {
             revision: self.revision(),
             compact_revision: self.compacted,
             keys: self.maps.last().unwrap().len() as u64,
-            size_bytes: self.size_after(self.compacted),
-            size_in_use_bytes: self.size_after(self.revision()),
+            size_bytes: self.size_after(self.compacted) + 64 * self.leases.len() as u64,
+            size_in_use_bytes: self.size_after(self.revision()) + 64 * self.leases.len() as u64,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Requests and answers as lines a person can read and write.
 //!
 //! A script is words. `put KEY VALUE`, `del KEY`, `get KEY`, `compact REVISION`, each followed by
-//! options, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
+//! options, `grant ID TTL`, `revoke ID`, `ttl ID`, `leases`, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
 //! `3*get KEY` stands for three of them. In a key or value, `""`
 //! is the empty one and `\xNN` a byte.
 
@@ -31,6 +31,21 @@ pub fn parse(script: &str) -> Vec<Request> {
                 let physical = words.option("physical").is_some();
                 Request::Command(Command::Compact(CompactionRequest { revision, physical }))
             }
+            "grant" => {
+                let (id, ttl) = (number(words.next()), number(words.next()));
+                Request::Command(Command::LeaseGrant(LeaseGrantRequest { id, ttl }))
+            }
+            "revoke" => {
+                let (id, term) = (number(words.next()), 0);
+                Request::Command(Command::LeaseRevoke(LeaseRevokeRequest { id, term }))
+            }
+            "ttl" => {
+                let id = number(words.next());
+                let keys = words.option("keys").is_some();
+                let request = LeaseTimeToLiveRequest { id, keys };
+                Request::Query(Query::LeaseTimeToLive(request))
+            }
+            "leases" => Request::Query(Query::LeaseLeases),
             "read-txn" => Request::Query(Query::Txn(words.txn())),
             word => match words.op(word) {
                 RequestOp::Range(request) => Request::Query(Query::Range(request)),
@@ -248,6 +263,18 @@ pub fn print(outcome: &Outcome) -> String {
         Ok(Response::Txn(response)) => txn(&mut text, response, 1),
         Ok(Response::Compact) => text.push_str("compacted\n"),
         Ok(Response::Publish) => text.push_str("published\n"),
+        Ok(Response::LeaseGrant(granted)) => {
+            writeln!(text, "granted {} ttl {}", granted.id, granted.ttl).unwrap();
+        }
+        Ok(Response::LeaseRevoke) => text.push_str("revoked\n"),
+        Ok(Response::LeaseCheckpoint) => text.push_str("checkpointed\n"),
+        Ok(Response::LeaseTimeToLive(lease)) => {
+            writeln!(text, "lease {} ttl {}", lease.id, lease.granted_ttl).unwrap();
+            for key in &lease.keys {
+                writeln!(text, "  {}", key.escape_ascii()).unwrap();
+            }
+        }
+        Ok(Response::LeaseLeases(ids)) => writeln!(text, "leases {ids:?}").unwrap(),
         Ok(Response::Members(members)) => writeln!(text, "{members:?}").unwrap(),
         Ok(Response::Status(status)) => writeln!(text, "{status:?}").unwrap(),
     }

@@ -61,6 +61,9 @@ impl Model {
             Command::Compact(request) => self.compact(request.revision),
             // Beside the keys; only servers publish, and there are none here.
             Command::Publish(_) => Ok(Response::Publish),
+            Command::LeaseGrant(_) | Command::LeaseRevoke(_) | Command::LeaseCheckpoint(_) => {
+                unreachable!("the workload makes no such command")
+            }
         };
         self.revision += i64::from(wrote);
         Outcome {
