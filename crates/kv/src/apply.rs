@@ -110,12 +110,12 @@ impl Store {
             Command::Publish(attributes) => {
                 self.members.publish(attributes).map(|()| Response::Publish)
             }
-            Command::LeaseGrant(request) => leases.grant(request).map(Response::LeaseGrant),
+            Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
             Command::LeaseRevoke(request) => leases
-                .revoke(mvcc, request, at.term.0)
+                .revoke(mvcc, at, request)
                 .map(|()| Response::LeaseRevoke),
             Command::LeaseCheckpoint(request) => leases
-                .take_checkpoint(request, at.term.0)
+                .take_checkpoint(at, request)
                 .map(|()| Response::LeaseCheckpoint),
         };
         match &result {

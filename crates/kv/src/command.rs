@@ -15,9 +15,9 @@ use bytes::Bytes;
 use crate::check::NESTED_TXNS_MAX;
 use crate::members::{put_attributes, read_attributes};
 use crate::request::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, KvError,
-    LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
-    RequestOp, SortOrder, SortTarget, TxnRequest,
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Ended,
+    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, PutRequest,
+    RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
 };
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
@@ -60,8 +60,12 @@ impl Command {
             }
             Command::LeaseRevoke(request) => {
                 out.push(LEASE_REVOKE);
+                out.push(flags([request.ended.is_some(), false, false]));
                 put_int(&mut out, request.id);
-                put_uint(&mut out, request.term);
+                if let Some(ended) = request.ended {
+                    put_uint(&mut out, ended.term);
+                    put_uint(&mut out, ended.granted);
+                }
             }
             Command::LeaseCheckpoint(request) => put_checkpoint(&mut out, request),
         }
@@ -82,7 +86,7 @@ impl Command {
             Command::DeleteRange(request) => 16 + request.key.len() + request.range_end.len(),
             Command::Txn(_) => 512,
             Command::Publish(_) => 128,
-            Command::LeaseCheckpoint(request) => 32 + 16 * request.remaining.len(),
+            Command::LeaseCheckpoint(request) => 32 + 16 * request.leases.len(),
             Command::Compact(_) | Command::LeaseGrant(_) | Command::LeaseRevoke(_) => 32,
         }
     }
@@ -150,10 +154,11 @@ fn put_checkpoint(out: &mut Vec<u8>, request: &LeaseCheckpointRequest) {
     out.push(LEASE_CHECKPOINT);
     put_uint(out, request.term);
     put_uint(out, request.number);
-    put_uint(out, request.remaining.len() as u64);
-    for (id, remaining) in &request.remaining {
-        put_int(out, *id);
-        put_int(out, *remaining);
+    put_uint(out, request.leases.len() as u64);
+    for left in &request.leases {
+        put_int(out, left.id);
+        put_uint(out, left.granted);
+        put_int(out, left.seconds);
     }
 }
 
@@ -203,10 +208,7 @@ fn decode(bytes: &Bytes) -> Option<Command> {
             id: decoder.reader.int()?,
             ttl: decoder.reader.int()?,
         }),
-        LEASE_REVOKE => Command::LeaseRevoke(LeaseRevokeRequest {
-            id: decoder.reader.int()?,
-            term: decoder.reader.uint()?,
-        }),
+        LEASE_REVOKE => Command::LeaseRevoke(decoder.revoke()?),
         LEASE_CHECKPOINT => Command::LeaseCheckpoint(decoder.checkpoint()?),
         _ => return None,
     };
@@ -273,17 +275,33 @@ impl Decoder<'_> {
         })
     }
 
+    fn revoke(&mut self) -> Option<LeaseRevokeRequest> {
+        let [has_ended] = self.flags()?;
+        let id = self.reader.int()?;
+        let ended = if has_ended {
+            let (term, granted) = (self.reader.uint()?, self.reader.uint()?);
+            Some(Ended { term, granted })
+        } else {
+            None
+        };
+        Some(LeaseRevokeRequest { id, ended })
+    }
+
     fn checkpoint(&mut self) -> Option<LeaseCheckpointRequest> {
         let (term, number) = (self.reader.uint()?, self.reader.uint()?);
         // No count is believed before its elements are there: no capacity is reserved for it.
-        let mut remaining = Vec::new();
+        let mut leases = Vec::new();
         for _ in 0..self.reader.uint()? {
-            remaining.push((self.reader.int()?, self.reader.int()?));
+            leases.push(LeaseLeft {
+                id: self.reader.int()?,
+                granted: self.reader.uint()?,
+                seconds: self.reader.int()?,
+            });
         }
         Some(LeaseCheckpointRequest {
             term,
             number,
-            remaining,
+            leases,
         })
     }
 

@@ -7,18 +7,22 @@
 //! What a leader decides can be committed when it leads no more: it was passed on, or waited. By
 //! then the next leader may have promised a client more. So expiry and checkpoints bear the term
 //! of the leader that decided, and count only in an entry of that term. Checkpoints of one leader
-//! bear numbers as well: one that comes late does not undo what a later one said.
+//! bear numbers as well: one that comes late does not undo what a later one said. And both say
+//! which log index granted the lease they mean, which its id alone does not: a client may choose
+//! the id of a lease that is gone.
 //!
 //! # Source
 //! etcd v3 API, service `Lease`; fencing by term, Raft paper §5.1.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use headwater_replica::LogId;
 
 use crate::apply::delete_found;
 use crate::mvcc::Mvcc;
 use crate::request::{
-    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest,
+    Ended, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeRequest,
 };
 
 /// The longest time to live, in seconds: etcd's.
@@ -35,6 +39,8 @@ const RECENT_MAX: usize = 1 << 16;
 pub(crate) struct Lease {
     /// The time to live it was granted, in seconds.
     pub(crate) ttl: i64,
+    /// The log index that granted it.
+    pub(crate) granted: u64,
     /// What the last checkpoint left of it; `None`: all.
     pub(crate) remaining: Option<i64>,
 }
@@ -86,6 +92,7 @@ impl Leases {
 
     pub(crate) fn grant(
         &mut self,
+        at: LogId,
         request: &LeaseGrantRequest,
     ) -> Result<LeaseGrantResponse, KvError> {
         let id = request.id;
@@ -93,8 +100,12 @@ impl Leases {
             return Err(KvError::LeaseExists);
         }
         let ttl = request.ttl.max(1);
-        let remaining = None;
-        self.granted.insert(id, Lease { ttl, remaining });
+        let lease = Lease {
+            ttl,
+            granted: at.index.0,
+            remaining: None,
+        };
+        self.granted.insert(id, lease);
         self.remember(id);
         Ok(LeaseGrantResponse { id, ttl })
     }
@@ -103,14 +114,15 @@ impl Leases {
     pub(crate) fn revoke(
         &mut self,
         mvcc: &mut Mvcc,
+        at: LogId,
         request: &LeaseRevokeRequest,
-        term: u64,
     ) -> Result<(), KvError> {
-        if request.term != 0 && request.term != term {
+        let lease = self.get(request.id).ok_or(KvError::LeaseNotFound)?;
+        let is_void = |ended: Ended| ended.term != at.term.0 || ended.granted != lease.granted;
+        if request.ended.is_some_and(is_void) {
             return Err(KvError::LeaseDecisionVoid);
         }
-        let lease = self.granted.remove(&request.id);
-        lease.ok_or(KvError::LeaseNotFound)?;
+        self.granted.remove(&request.id);
         let attached = mvcc.attached(request.id);
         let found: Vec<_> = attached
             .filter_map(|key| mvcc.current(key).cloned())
@@ -123,17 +135,19 @@ impl Leases {
     /// Takes in how much time leases have left.
     pub(crate) fn take_checkpoint(
         &mut self,
+        at: LogId,
         request: &LeaseCheckpointRequest,
-        term: u64,
     ) -> Result<(), KvError> {
         let named = (request.term, request.number);
-        if request.term != term || named <= self.checkpoint {
+        if request.term != at.term.0 || named <= self.checkpoint {
             return Err(KvError::LeaseDecisionVoid);
         }
         self.checkpoint = named;
-        for (id, remaining) in &request.remaining {
-            if let Some(lease) = self.granted.get_mut(id) {
-                lease.remaining = Some(*remaining).filter(|left| (1..lease.ttl).contains(left));
+        for left in &request.leases {
+            let lease = self.granted.get_mut(&left.id);
+            if let Some(lease) = lease.filter(|lease| lease.granted == left.granted) {
+                let is_less = (1..lease.ttl).contains(&left.seconds);
+                lease.remaining = is_less.then_some(left.seconds);
             }
         }
         Ok(())

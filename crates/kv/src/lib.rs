@@ -12,6 +12,7 @@
 //! | `range`, [`txn`], `compaction` | the commands' rules |
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
+//! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
@@ -30,6 +31,7 @@ mod history;
 mod index;
 mod leaf;
 pub mod lease;
+pub mod lessor;
 pub mod members;
 mod mvcc;
 mod range;

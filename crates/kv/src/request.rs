@@ -273,9 +273,18 @@ pub struct LeaseGrantResponse {
 pub struct LeaseRevokeRequest {
     /// The lease.
     pub id: i64,
-    /// Zero when a client wants it gone. Else the term of the leader that found it expired: a
-    /// finding that is committed in another term is void, for another leader has renewed since.
+    /// The finding that it has ended; `None` when a client wants it gone.
+    pub ended: Option<Ended>,
+}
+
+/// A leader found that a lease has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ended {
+    /// That leader's term: in an entry of another term the finding is void, for another leader may
+    /// have renewed the lease since.
     pub term: u64,
+    /// The log index that granted the lease: one granted anew under the same id is spared.
+    pub granted: u64,
 }
 
 /// Note how much time leases have left, for the leaders to come.
@@ -285,9 +294,19 @@ pub struct LeaseCheckpointRequest {
     pub term: u64,
     /// Counts that leader's checkpoints: one that comes after a later one is void.
     pub number: u64,
-    /// Of each lease, the seconds it has left; zero for all that was granted. One that does not
-    /// exist is passed over.
-    pub remaining: Vec<(i64, i64)>,
+    /// What each has left. A lease that does not exist is passed over.
+    pub leases: Vec<LeaseLeft>,
+}
+
+/// What one lease has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaseLeft {
+    /// The lease.
+    pub id: i64,
+    /// The log index that granted it: one granted anew under the same id is passed over.
+    pub granted: u64,
+    /// So many seconds; zero for all that was granted.
+    pub seconds: i64,
 }
 
 /// Ask for a lease.
@@ -300,7 +319,7 @@ pub struct LeaseTimeToLiveRequest {
 }
 
 /// What the store knows of a lease. When it ends only the leader's
-/// lessor knows.
+/// [`Lessor`](crate::lessor::Lessor) knows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LeaseTimeToLiveResponse {
     /// The lease.

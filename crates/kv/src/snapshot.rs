@@ -49,7 +49,8 @@ const END: u8 = 4;
 const NOTHING: u8 = 5;
 /// What a member says of itself; in the order of their ids.
 const MEMBER: u8 = 6;
-/// A lease: its id, its time to live, what is left of it or zero for all; in the order of their ids.
+/// A lease: its id, its time to live, the index that granted it, what is left of it or zero for
+/// all; in the order of their ids.
 const LEASE: u8 = 7;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
@@ -163,6 +164,7 @@ impl Walk {
             chunk.out.push(LEASE);
             put_int(&mut chunk.out, id);
             put_int(&mut chunk.out, lease.ttl);
+            put_uint(&mut chunk.out, lease.granted);
             put_int(&mut chunk.out, lease.remaining.unwrap_or(0));
             self.leases += 1;
         }
@@ -328,8 +330,14 @@ impl Loading {
                 }
                 let id = reader.int().ok_or(CUT)?;
                 let ttl = reader.int().ok_or(CUT)?;
+                let granted = reader.uint().ok_or(CUT)?;
                 let remaining = Some(reader.int().ok_or(CUT)?).filter(|&left| left != 0);
-                leases.restore(id, Lease { ttl, remaining })
+                let lease = Lease {
+                    ttl,
+                    granted,
+                    remaining,
+                };
+                leases.restore(id, lease)
             }
             END => self.take_end(leases, members, reader),
             NOTHING => Ok(()),

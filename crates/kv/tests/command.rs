@@ -5,8 +5,8 @@ use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::check::NESTED_TXNS_MAX;
 use headwater_kv::request::{
-    Command, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
-    RequestOp, Response, TxnRequest,
+    Command, Ended, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft,
+    LeaseRevokeRequest, PutRequest, RequestOp, Response, TxnRequest,
 };
 use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
@@ -38,21 +38,30 @@ fn the_extremes_of_numbers_survive() {
 #[test]
 fn commands_about_leases_are_drawn_so() {
     let grant = Command::LeaseGrant(LeaseGrantRequest { id: -3, ttl: 60 });
-    let revoke = |term| Command::LeaseRevoke(LeaseRevokeRequest { id: 7, term });
+    let revoke = |ended| Command::LeaseRevoke(LeaseRevokeRequest { id: 7, ended });
+    let ended = Ended {
+        term: 200,
+        granted: 3,
+    };
+    let left = |id, seconds| LeaseLeft {
+        id,
+        granted: 9,
+        seconds,
+    };
     let checkpoint = Command::LeaseCheckpoint(LeaseCheckpointRequest {
         term: 5,
         number: 300,
-        remaining: vec![(7, 100), (-1, 0)],
+        leases: vec![left(7, 100), left(-1, 0)],
     });
     let drawn: [(Command, &[u8]); 4] = [
         // Version, kind, then zigzag: the id, seconds.
         (grant, &[1, 8, 5, 120]),
-        // The id, no term: a client asked.
-        (revoke(0), &[1, 9, 14, 0]),
-        // The id, the leader's term.
-        (revoke(200), &[1, 9, 14, 0xc8, 1]),
-        // Term, number, how many; of each the id and the seconds left.
-        (checkpoint, &[1, 10, 5, 0xac, 2, 2, 14, 0xc8, 1, 1, 0]),
+        // No finding, the id.
+        (revoke(None), &[1, 9, 0, 14]),
+        // A finding, the id, the leader's term, the index that granted it.
+        (revoke(Some(ended)), &[1, 9, 1, 14, 0xc8, 1, 3]),
+        // Term, number, how many; of each the id, the index that granted it, and the seconds left.
+        (checkpoint, &[1, 10, 5, 0xac, 2, 2, 14, 9, 0xc8, 1, 1, 9, 0]),
     ];
     for (command, bytes) in drawn {
         assert_eq!(command.encode(), bytes, "{command:?}");

@@ -4,11 +4,11 @@ mod support;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, PutRequest, Query, Response,
+    Command, Ended, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, Query, Response,
 };
 use headwater_replica::machine::StateMachine;
-use support::{apply_in, assert_equal_reads, b, reload, status};
+use support::{apply_at, assert_equal_reads, b, reload, status};
 
 fn grant(id: i64, ttl: i64) -> Command {
     Command::LeaseGrant(LeaseGrantRequest { id, ttl })
@@ -22,15 +22,26 @@ fn put(key: &str, lease: i64) -> Command {
     })
 }
 
-fn revoke(id: i64, term: u64) -> Command {
-    Command::LeaseRevoke(LeaseRevokeRequest { id, term })
+fn revoke(id: i64) -> Command {
+    Command::LeaseRevoke(LeaseRevokeRequest { id, ended: None })
 }
 
-fn checkpoint(term: u64, number: u64, remaining: &[(i64, i64)]) -> Command {
+fn end(id: i64, term: u64, granted: u64) -> Command {
+    let ended = Some(Ended { term, granted });
+    Command::LeaseRevoke(LeaseRevokeRequest { id, ended })
+}
+
+/// All leases here were granted at index 1, unless said otherwise.
+fn checkpoint(term: u64, number: u64, left: &[(i64, i64)]) -> Command {
+    let left = left.iter().map(|&(id, seconds)| LeaseLeft {
+        id,
+        granted: 1,
+        seconds,
+    });
     Command::LeaseCheckpoint(LeaseCheckpointRequest {
         term,
         number,
-        remaining: remaining.to_vec(),
+        leases: left.collect(),
     })
 }
 
@@ -43,7 +54,7 @@ fn remaining(store: &Store, id: i64) -> i64 {
 }
 
 fn run(term: u64, store: &mut Store, command: &Command) -> Result<Response, KvError> {
-    apply_in(term, store, command).result
+    apply_at(term, 1, store, command).result
 }
 
 fn store_of(leases: &[(i64, i64)]) -> Store {
@@ -55,24 +66,24 @@ fn store_of(leases: &[(i64, i64)]) -> Store {
 }
 
 #[test]
-fn an_expiry_that_another_leader_committed_is_void() {
+fn an_expiry_of_another_term_or_of_another_lease_is_void() {
     let mut store = store_of(&[(1, 60)]);
     run(3, &mut store, &put("a", 1)).expect("the lease exists");
     let revision = status(&store).revision;
-    for term in [2, 4] {
-        let void = run(3, &mut store, &revoke(1, term));
+    for (term, granted) in [(2, 1), (4, 1), (3, 2)] {
+        let void = run(3, &mut store, &end(1, term, granted));
         assert_eq!(void, Err(KvError::LeaseDecisionVoid));
     }
     assert_eq!(status(&store).revision, revision);
     assert_eq!(remaining(&store, 1), 60);
-    assert_eq!(run(3, &mut store, &revoke(1, 3)), Ok(Response::LeaseRevoke));
+    assert_eq!(run(3, &mut store, &end(1, 3, 1)), Ok(Response::LeaseRevoke));
     assert_eq!(status(&store).revision, revision + 1, "its key is deleted");
 }
 
 #[test]
 fn a_client_may_revoke_in_any_term() {
     let mut store = store_of(&[(1, 60)]);
-    assert_eq!(run(9, &mut store, &revoke(1, 0)), Ok(Response::LeaseRevoke));
+    assert_eq!(run(9, &mut store, &revoke(1)), Ok(Response::LeaseRevoke));
 }
 
 #[test]
@@ -90,6 +101,14 @@ fn checkpoints_count_in_their_term_and_in_their_order() {
     assert_eq!((remaining(&store, 1), remaining(&store, 2)), (60, 60));
     assert_eq!(run(4, &mut store, &checkpoint(4, 1, &[(2, 1)])), done);
     assert_eq!(remaining(&store, 2), 1, "the next leader counts anew");
+    apply_at(4, 9, &mut store, &revoke(1))
+        .result
+        .expect("it exists");
+    apply_at(4, 10, &mut store, &grant(1, 60))
+        .result
+        .expect("the id is free again");
+    assert_eq!(run(4, &mut store, &checkpoint(4, 2, &[(1, 5)])), done);
+    assert_eq!(remaining(&store, 1), 60, "another lease of that id");
 }
 
 #[test]
@@ -103,7 +122,7 @@ fn a_snapshot_carries_leases_what_is_left_of_them_and_whose_word_counts() {
         assert_equal_reads(&loaded, &store, "loaded");
         let void = run(3, &mut loaded, &checkpoint(3, 7, &[(1, 10)]));
         assert_eq!(void, Err(KvError::LeaseDecisionVoid));
-        run(3, &mut loaded, &revoke(1, 0)).expect("it was loaded");
+        run(3, &mut loaded, &revoke(1)).expect("it was loaded");
         assert_eq!(status(&loaded).keys, 1);
     }
 }
@@ -115,7 +134,7 @@ fn a_snapshot_shows_the_leases_as_they_were_when_it_began() {
     let expected = reload(&mut store, 1 << 20);
     let mut walk = store.begin_snapshot();
     let mut loaded = Store::default();
-    run(1, &mut store, &revoke(1, 0)).expect("it exists");
+    run(1, &mut store, &revoke(1)).expect("it exists");
     run(1, &mut store, &grant(3, 60)).expect("it is new");
     while let Some(chunk) = store.next_chunk(&mut walk, 1) {
         loaded.load_chunk(chunk).expect("a chunk just written");
@@ -149,7 +168,7 @@ fn a_snapshot_that_lacks_or_repeats_a_lease_is_refused() {
     }
     // The counts fit, but a key names a lease that is not there.
     let mut chunks = whole.clone();
-    chunks[2] = Bytes::from_static(&[7, 5, 120, 0]);
+    chunks[2] = Bytes::from_static(&[7, 5, 120, 1, 0]);
     chunks.swap(1, 2);
     assert!(load(&chunks).is_err(), "another lease instead");
 }
@@ -173,7 +192,7 @@ fn a_snapshot_from_before_there_were_leases_is_read() {
     };
     let loaded = load(old).expect("an older version");
     assert_equal_reads(&loaded, &store, "from an older version");
-    let has_lease = [&old[..4], &[7, 2, 120, 0], &old[4..]].concat();
+    let has_lease = [&old[..4], &[7, 2, 120, 1, 0], &old[4..]].concat();
     let refusal = load(&has_lease).expect_err("it had no such item");
     assert!(refusal.0.contains("an unknown item"), "{refusal}");
 }

@@ -90,7 +90,10 @@ impl Generator {
         let is_decided = !self.spares_etcd && self.dice.once_in(4);
         LeaseRevokeRequest {
             id: self.lease_id(),
-            term: u64::from(is_decided),
+            ended: is_decided.then(|| Ended {
+                term: self.dice.below(2),
+                granted: u64::from(self.dice.once_in(5)),
+            }),
         }
     }
 
@@ -99,8 +102,12 @@ impl Generator {
         LeaseCheckpointRequest {
             term: u64::from(self.dice.once_in(5)),
             number: self.revision.unsigned_abs() + self.dice.below(3),
-            remaining: (0..leases)
-                .map(|_| (self.lease_id(), self.dice.below(15_000) as i64 - 1))
+            leases: (0..leases)
+                .map(|_| LeaseLeft {
+                    id: self.lease_id(),
+                    granted: u64::from(self.dice.once_in(5)),
+                    seconds: self.dice.below(15_000) as i64 - 1,
+                })
                 .collect(),
         }
     }

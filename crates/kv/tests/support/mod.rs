@@ -83,10 +83,10 @@ pub fn apply(store: &mut Store, command: &Command) -> Outcome {
     store.apply(LogId::default(), &command.encode())
 }
 
-/// A command in an entry of a leader of `term`.
-pub fn apply_in(term: u64, store: &mut Store, command: &Command) -> Outcome {
+/// A command in an entry of a leader.
+pub fn apply_at(term: u64, index: u64, store: &mut Store, command: &Command) -> Outcome {
     let mut at = LogId::default();
-    at.term.0 = term;
+    (at.term.0, at.index.0) = (term, index);
     store.apply(at, &command.encode())
 }
 

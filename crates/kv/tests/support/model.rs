@@ -165,20 +165,18 @@ impl Model {
         Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
     }
 
-    /// All commands here are of term 0.
+    /// All commands here are of term 0 and index 0.
     fn revoke(
         &mut self,
         open: &mut Open,
         request: &LeaseRevokeRequest,
     ) -> Result<Response, KvError> {
-        if request.term != 0 {
+        if !self.leases.contains_key(&request.id) {
+            return Err(KvError::LeaseNotFound);
+        }
+        if request.ended.is_some_and(|ended| ended != Ended::default()) {
             return Err(KvError::LeaseDecisionVoid);
         }
-        self.check_lease(if request.id == 0 {
-            i64::MAX
-        } else {
-            request.id
-        })?;
         self.leases.remove(&request.id);
         for key in self.keys_of(request.id) {
             let (range_end, prev_kv) = (Bytes::new(), false);
@@ -197,9 +195,14 @@ impl Model {
             return Err(KvError::LeaseDecisionVoid);
         }
         self.checkpoint = request.number;
-        for (id, left) in &request.remaining {
-            if let Some((ttl, remaining)) = self.leases.get_mut(id) {
-                *remaining = if *left <= 0 { *ttl } else { *left.min(ttl) };
+        for left in request.leases.iter().filter(|left| left.granted == 0) {
+            if let Some((ttl, remaining)) = self.leases.get_mut(&left.id) {
+                let is_given_back = left.seconds <= 0;
+                *remaining = if is_given_back {
+                    *ttl
+                } else {
+                    left.seconds.min(*ttl)
+                };
             }
         }
         Ok(Response::LeaseCheckpoint)

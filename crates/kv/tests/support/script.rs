@@ -36,8 +36,8 @@ pub fn parse(script: &str) -> Vec<Request> {
                 Request::Command(Command::LeaseGrant(LeaseGrantRequest { id, ttl }))
             }
             "revoke" => {
-                let (id, term) = (number(words.next()), 0);
-                Request::Command(Command::LeaseRevoke(LeaseRevokeRequest { id, term }))
+                let (id, ended) = (number(words.next()), None);
+                Request::Command(Command::LeaseRevoke(LeaseRevokeRequest { id, ended }))
             }
             "ttl" => {
                 let id = number(words.next());
