@@ -13,6 +13,7 @@
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
+//! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
@@ -39,6 +40,7 @@ mod record;
 pub mod request;
 mod snapshot;
 pub mod txn;
+pub mod watch;
 mod wire;
 
 pub use apply::Store;

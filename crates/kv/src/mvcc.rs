@@ -107,6 +107,11 @@ impl Mvcc {
         self.index.find(key)?.live_at(self.read_revision())
     }
 
+    /// The key as it was at `revision`, if it existed then.
+    pub(crate) fn live_at(&self, key: &[u8], revision: i64) -> Option<&Record> {
+        self.index.find(key)?.live_at(revision)
+    }
+
     /// The keys of a range that existed at `revision`, in order, as they were.
     pub(crate) fn visible(
         &self,
