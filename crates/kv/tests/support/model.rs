@@ -21,13 +21,13 @@ pub struct Model {
     checkpoint: u64,
 }
 
-/// One version of one key, for the sizes.
+/// One version of one key, in the order of writing.
 #[derive(Clone)]
-struct Version {
-    key: Bytes,
-    main: i64,
+pub struct Version {
+    /// As it was written; of a tombstone the key and the revision.
+    pub kv: KeyValue,
     cost: u64,
-    is_tombstone: bool,
+    pub is_tombstone: bool,
 }
 
 /// A transaction under way.
@@ -56,6 +56,16 @@ impl Model {
 
     pub fn compacted(&self) -> i64 {
         self.compacted
+    }
+
+    /// Everything ever written, in order.
+    pub fn versions(&self) -> &[Version] {
+        &self.versions
+    }
+
+    /// A key as it was at a revision.
+    pub fn at(&self, key: &Bytes, revision: i64) -> Option<&KeyValue> {
+        self.maps[revision as usize].get(key)
     }
 
     pub fn command(&mut self, command: &Command) -> Outcome {
@@ -316,8 +326,7 @@ impl Model {
             }
         }
         open.written.push(Version {
-            key: kv.key.clone(),
-            main,
+            kv: kv.clone(),
             cost: OVERHEAD_BYTES + (kv.key.len() + kv.value.len()) as u64,
             is_tombstone: false,
         });
@@ -334,8 +343,11 @@ impl Model {
             .partition(|(key, _)| contains(&request.key, &request.range_end, key));
         open.map = left;
         open.written.extend(gone.keys().map(|key| Version {
-            key: key.clone(),
-            main,
+            kv: KeyValue {
+                key: key.clone(),
+                mod_revision: main,
+                ..Default::default()
+            },
             cost: OVERHEAD_BYTES + key.len() as u64,
             is_tombstone: true,
         }));
@@ -437,10 +449,10 @@ impl Model {
         let mut newest = BTreeMap::new();
         let mut size = 0;
         for version in &self.versions {
-            if version.main > compacted {
+            if version.kv.mod_revision > compacted {
                 size += version.cost;
             } else {
-                newest.insert(&version.key, version);
+                newest.insert(&version.kv.key, version);
             }
         }
         size + newest
@@ -469,7 +481,7 @@ fn compares(compare: &Compare, kv: &KeyValue) -> bool {
     }
 }
 
-fn contains(start: &Bytes, end: &Bytes, key: &Bytes) -> bool {
+pub fn contains(start: &Bytes, end: &Bytes, key: &Bytes) -> bool {
     match &end[..] {
         b"" => key == start,
         b"\0" => key >= start,
