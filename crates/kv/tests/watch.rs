@@ -625,3 +625,54 @@ fn what_can_never_be_told_is_refused() {
     pair.apply(&put_of("a", "1"));
     assert_eq!(pair.told(lowest), ["\\x00=1@2"]);
 }
+
+#[test]
+fn a_revision_larger_than_a_look_comes_whole() {
+    let mut pair = Pair::default();
+    for number in 0..5_000 {
+        apply(&mut pair.store, &put_of(&format!("k{number}"), "v"));
+    }
+    apply(&mut pair.store, &delete_of("\0", "\0"));
+    apply(&mut pair.store, &put_of("a", "1"));
+    let id = pair.create(WatchRequest {
+        no_put: true,
+        ..all_from(4_900)
+    });
+    let fragments = pair.create(WatchRequest {
+        fragment: true,
+        ..all_from(5_002)
+    });
+    let told = pair.told(id);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].split(' ').count(), 5_000);
+    let (mut batches, mut events_told) = (0, 0);
+    while let Some(Told::Events {
+        events, fragment, ..
+    }) = pair.watches.take(fragments, &pair.store, 4_000)
+    {
+        assert_eq!(fragment, events_told + events.len() < 5_000);
+        batches += 1;
+        events_told += events.len();
+    }
+    assert_eq!(events_told, 5_001);
+    assert!(batches > 20, "{batches} batches of 4000 bytes at most");
+}
+
+#[test]
+fn a_watcher_of_the_future_waits_through_a_restore() {
+    let mut pair = Pair::default();
+    let (early, late) = (pair.create(all_from(20)), pair.create(all_from(70)));
+    let mut other = Store::default();
+    for number in 2..=60 {
+        apply(&mut other, &put_of("a", &number.to_string()));
+    }
+    apply(&mut other, &compact_to(50));
+    pair.store = reload(&mut other, 1 << 20);
+    pair.watches.advance(&pair.store);
+    assert_eq!(pair.told(early), ["compacted at 50"]);
+    assert_eq!(pair.told(late), [""; 0]);
+    for number in 61..=70 {
+        pair.apply(&put_of("a", &number.to_string()));
+    }
+    assert_eq!(pair.told(late), ["a=70@70"]);
+}

@@ -323,7 +323,7 @@ fn txn_of(reply: &Value) -> TxnResponse {
     }
 }
 
-fn kv_of(kv: &Value) -> KeyValue {
+pub fn kv_of(kv: &Value) -> KeyValue {
     KeyValue {
         key: decode(kv, "key"),
         create_revision: int(kv, "create_revision"),
@@ -334,7 +334,7 @@ fn kv_of(kv: &Value) -> KeyValue {
     }
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value
         .get(name)
         .and_then(Value::as_array)
@@ -342,7 +342,7 @@ fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 }
 
 /// An integer, which the gateway writes as a string and leaves out if zero.
-fn int(value: &Value, name: &str) -> i64 {
+pub fn int(value: &Value, name: &str) -> i64 {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
     fields
@@ -353,7 +353,7 @@ fn int(value: &Value, name: &str) -> i64 {
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Base64.
-fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
@@ -371,7 +371,7 @@ fn encode(bytes: &[u8]) -> String {
     text
 }
 
-fn decode(value: &Value, name: &str) -> Bytes {
+pub fn decode(value: &Value, name: &str) -> Bytes {
     decode_text(value.get(name).and_then(Value::as_str).unwrap_or(""))
 }
 

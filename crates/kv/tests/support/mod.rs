@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod generator;
 pub mod model;
 pub mod script;
+pub mod watching;
 
 use bytes::Bytes;
 use headwater_kv::Store;

@@ -1,12 +1,14 @@
 //! Requests and answers as lines a person can read and write.
 //!
 //! A script is words. `put KEY VALUE`, `del KEY`, `get KEY`, `compact REVISION`, each followed by
-//! options, `grant ID TTL`, `revoke ID`, `ttl ID`, `leases`, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
+//! options, `grant ID TTL`, `revoke ID`, `ttl ID`, `leases`,
+//! `watch NAME KEY`, `told NAME`, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
 //! `3*get KEY` stands for three of them. In a key or value, `""`
 //! is the empty one and `\xNN` a byte.
 
 use bytes::Bytes;
 use headwater_kv::request::*;
+use headwater_kv::watch::WatchRequest;
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -16,6 +18,10 @@ use std::str::SplitWhitespace;
 pub enum Request {
     Command(Command),
     Query(Query),
+    /// A watcher begins, under a name.
+    Watch(i64, WatchRequest),
+    /// What it was told since the last time.
+    Told(i64),
 }
 
 /// The requests of a script; lines that begin with `#` say what it is about.
@@ -45,6 +51,8 @@ pub fn parse(script: &str) -> Vec<Request> {
                 let request = LeaseTimeToLiveRequest { id, keys };
                 Request::Query(Query::LeaseTimeToLive(request))
             }
+            "watch" => Request::Watch(number(words.next()), words.watch()),
+            "told" => Request::Told(number(words.next())),
             "leases" => Request::Query(Query::LeaseLeases),
             "read-txn" => Request::Query(Query::Txn(words.txn())),
             word => match words.op(word) {
@@ -177,6 +185,28 @@ impl<'a> Words<'a> {
             }
         }
         false
+    }
+
+    fn watch(&mut self) -> WatchRequest {
+        let mut request = WatchRequest {
+            key: bytes(self.next()),
+            ..Default::default()
+        };
+        loop {
+            if let Some(end) = self.option("end") {
+                request.range_end = bytes(end);
+            } else if let Some(start) = self.option("start") {
+                request.start_revision = number(start);
+            } else if self.option("prev_kv").is_some() {
+                request.prev_kv = true;
+            } else if self.option("no_put").is_some() {
+                request.no_put = true;
+            } else if self.option("no_delete").is_some() {
+                request.no_delete = true;
+            } else {
+                return request;
+            }
+        }
     }
 
     fn txn(&mut self) -> TxnRequest {
@@ -317,7 +347,7 @@ fn txn(text: &mut String, response: &TxnResponse, depth: usize) {
     }
 }
 
-fn key_value(text: &mut String, kv: &KeyValue, depth: usize) {
+pub fn key_value(text: &mut String, kv: &KeyValue, depth: usize) {
     let indent = "  ".repeat(depth);
     let (key, value) = (kv.key.escape_ascii(), kv.value.escape_ascii());
     let (create, change, version) = (kv.create_revision, kv.mod_revision, kv.version);
