@@ -173,6 +173,46 @@ fn a_snapshot_that_lacks_or_repeats_a_lease_is_refused() {
     assert!(load(&chunks).is_err(), "another lease instead");
 }
 
+#[test]
+fn a_snapshot_with_leases_is_drawn_so() {
+    let mut store = Store::default();
+    let grants = [grant(-1, 60), grant(7, 100)];
+    for (index, command) in (4..).zip(&grants) {
+        apply_at(2, index, &mut store, command)
+            .result
+            .expect("it is new");
+    }
+    run(2, &mut store, &put("k", 7)).expect("the lease exists");
+    let left = LeaseLeft {
+        id: 7,
+        granted: 5,
+        seconds: 30,
+    };
+    let checkpoint = Command::LeaseCheckpoint(LeaseCheckpointRequest {
+        term: 2,
+        number: 9,
+        leases: vec![left],
+    });
+    run(2, &mut store, &checkpoint).expect("it is the first");
+    let mut walk = store.begin_snapshot();
+    let whole = store.next_chunk(&mut walk, 1 << 20).expect("the only one");
+    let drawn = [
+        // The head: version, revision 2, never compacted, term and number of the last checkpoint.
+        &[1, 3, 4, 1, 2, 9][..],
+        // Each lease: id, seconds granted, at which index, seconds left if not all.
+        &[7, 1, 120, 4, 0],
+        &[7, 14, 200, 1, 5, 60],
+        // The one record, with its lease, and the end: one record, no changes, no members, two leases.
+        &[2, 7, 1, b'k', 2, 0, 1, 14, 0],
+        &[4, 1, 0, 0, 2],
+    ];
+    assert_eq!(whole[..], drawn.concat()[..]);
+    let mut loaded = Store::default();
+    loaded.load_chunk(whole).expect("a chunk just written");
+    loaded.finish_load().expect("a snapshot just written");
+    assert_equal_reads(&loaded, &store, "loaded");
+}
+
 /// Bytes that the version before leases wrote, for a store of one put.
 #[test]
 fn a_snapshot_from_before_there_were_leases_is_read() {

@@ -43,6 +43,8 @@ pub enum Code {
     NotFound = 5,
     /// Something is used up.
     ResourceExhausted = 8,
+    /// The state of things forbids it.
+    FailedPrecondition = 9,
     /// The request lies outside what there is.
     OutOfRange = 11,
     /// The server does not do that.
