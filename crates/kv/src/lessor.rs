@@ -9,8 +9,9 @@
 //! - A renewal is answered by a leader that a quorum has confirmed after the client asked. So the
 //!   next leader begins after that, and what it gives reaches at least as far.
 //! - A checkpoint takes from what the next leader gives, and a renewal gives it back: before a
-//!   lease with a checkpoint is renewed, another one that takes nothing must be applied. Those
-//!   under way count as well, and they are applied in their order or not at all (see `lease`).
+//!   lease with a checkpoint is renewed, another one that takes nothing must be applied, in the
+//!   reign that renews. Those under way count as well, and they are applied in their order or not
+//!   at all (see `lease`).
 //! - Once a lease was said to have ended, this reign renews it no more.
 //!
 //! A call costs O(log n) in the number of leases for each lease it touches; beginning to lead looks
@@ -137,15 +138,18 @@ impl Lessor {
     pub fn renew(&mut self, now_ns: u64, term: u64, id: i64, store: &Store) -> Renewal {
         self.observe(now_ns, store);
         let every_ns = self.checkpoint_every_ns;
-        let Some(reign) = self.reign.as_mut().filter(|reign| reign.term == term) else {
+        let checkpoint = store.leases().checkpoint();
+        let reign = self.reign.as_mut().filter(|reign| reign.term == term);
+        // Who sees the word of a later leader leads no more: what that one gave back was given to
+        // those who come after it, not to itself.
+        let Some(reign) = reign.filter(|_| checkpoint.0 <= term) else {
             return Renewal::NotLeading;
         };
         let known = reign.clocks.get(&id).copied().zip(store.leases().get(id));
         let Some((clock, lease)) = known.filter(|(clock, _)| !clock.has_ended) else {
             return Renewal::Gone;
         };
-        let is_under_way =
-            clock.taken_by > 0 && store.leases().checkpoint() < (term, clock.taken_by);
+        let is_under_way = clock.taken_by > 0 && checkpoint < (term, clock.taken_by);
         if lease.remaining.is_some() || is_under_way {
             return Renewal::First(reign.checkpoint(vec![clock.left(id, 0)]));
         }
