@@ -6,7 +6,9 @@
 mod support;
 
 use headwater_kv::Store;
-use headwater_kv::request::{KeyValue, Outcome, Query, RangeRequest, Response, SortTarget};
+use headwater_kv::request::{
+    KeyValue, LeaseTimeToLiveRequest, Outcome, Query, RangeRequest, Response, SortTarget,
+};
 use headwater_kv::txn::is_read_only;
 use headwater_replica::machine::StateMachine;
 use support::etcd::Etcd;
@@ -35,6 +37,15 @@ fn main() {
         );
         succeeded += u64::from(ours.result.is_ok());
         compare_range(&store, &mut etcd, generator.range());
+        let (id, keys) = (generator.lease_id(), true);
+        let about_leases = [
+            Query::LeaseLeases,
+            Query::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys }),
+        ];
+        for query in about_leases {
+            let (ours, theirs) = (store.query(query.clone()), etcd.query(&query));
+            assert_eq!(ours, theirs, "ours and theirs, seed {seed}, step {step}");
+        }
         let txn = generator.txn(1, true);
         if is_read_only(&txn) {
             let query = Query::Txn(txn);
@@ -45,7 +56,9 @@ fn main() {
             );
         }
     }
-    println!("{count} commands ({succeeded} succeeded), as many ranges: no difference");
+    println!(
+        "{count} commands ({succeeded} succeeded), as many ranges and looks at leases: no difference"
+    );
 }
 
 /// Compares a range; where equals may stand in any order, only what they are ordered by.

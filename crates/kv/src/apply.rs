@@ -2,7 +2,7 @@
 //! Never fails and never depends on anything but the commands before.
 //!
 //! # Source
-//! etcd v3 API, service `KV`; Raft paper §2 (replicated state machines).
+//! etcd v3 API, services `KV` and `Lease`; Raft paper §2 (replicated state machines).
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -12,12 +12,14 @@ use headwater_replica::machine::{Malformed, StateMachine};
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
 use crate::index::KeyRange;
+use crate::lease::Leases;
 use crate::members::Members;
 use crate::mvcc::{Mvcc, Put};
 use crate::range::range;
+use crate::record::Record;
 use crate::request::{
-    Command, DeleteRangeRequest, DeleteRangeResponse, KvError, Outcome, PutRequest, PutResponse,
-    Query, Response,
+    Command, DeleteRangeRequest, DeleteRangeResponse, KvError, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse, Outcome, PutRequest, PutResponse, Query, Response, StoreStatus,
 };
 use crate::snapshot::{Loading, Walk};
 use crate::txn;
@@ -26,6 +28,7 @@ use crate::txn;
 #[derive(Debug, Default)]
 pub struct Store {
     mvcc: Mvcc,
+    leases: Leases,
     members: Members,
     hold: Hold,
     loading: Loading,
@@ -37,8 +40,8 @@ impl StateMachine for Store {
     type Answer = Outcome;
     type Walk = Walk;
 
-    fn apply(&mut self, _at: LogId, command: &Bytes) -> Outcome {
-        let result = Command::decode(command).and_then(|command| self.execute(&command));
+    fn apply(&mut self, at: LogId, command: &Bytes) -> Outcome {
+        let result = Command::decode(command).and_then(|command| self.execute(at, &command));
         purge_some(&mut self.mvcc, &self.hold);
         Outcome {
             revision: self.mvcc.revision(),
@@ -54,7 +57,7 @@ impl StateMachine for Store {
     }
 
     fn begin_snapshot(&mut self) -> Walk {
-        Walk::begin(&self.mvcc, &self.members, &mut self.hold)
+        Walk::begin(&self.mvcc, &self.leases, &self.members, &mut self.hold)
     }
 
     fn next_chunk(&mut self, walk: &mut Walk, max_bytes: usize) -> Option<Bytes> {
@@ -62,35 +65,58 @@ impl StateMachine for Store {
     }
 
     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
-        self.loading.take(&mut self.mvcc, &mut self.members, &chunk)
+        let Store {
+            mvcc,
+            leases,
+            members,
+            ..
+        } = self;
+        self.loading.take(mvcc, leases, members, &chunk)
     }
 
     fn finish_load(&mut self) -> Result<(), Malformed> {
-        self.loading.finish(&mut self.mvcc)
+        self.loading.finish(&mut self.mvcc, &self.leases)
     }
 
     fn size_bytes(&self) -> u64 {
         // What the members say of themselves is bounded and small, and no part of the database.
-        self.mvcc.status().size_bytes
+        self.status().size_bytes
     }
 }
 
 impl Store {
-    fn execute(&mut self, command: &Command) -> Result<Response, KvError> {
+    /// All versions of all keys, for those who watch.
+    pub(crate) fn mvcc(&self) -> &Mvcc {
+        &self.mvcc
+    }
+
+    /// All leases, for who watches over them.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    fn execute(&mut self, at: LogId, command: &Command) -> Result<Response, KvError> {
         // A server checks before it proposes. Checking again here keeps the store sound whoever
         // proposed; the limit on operations is that server's own setting, so it plays no part.
         check(command, usize::MAX)?;
-        let mvcc = &mut self.mvcc;
+        let (mvcc, leases) = (&mut self.mvcc, &mut self.leases);
         let result = match command {
-            Command::Put(request) => put(mvcc, request).map(Response::Put),
+            Command::Put(request) => put(mvcc, leases, request).map(Response::Put),
             Command::DeleteRange(request) => Ok(Response::DeleteRange(delete_range(mvcc, request))),
-            Command::Txn(request) => txn::apply(mvcc, request).map(Response::Txn),
+            Command::Txn(request) => txn::apply(mvcc, leases, request).map(Response::Txn),
             Command::Compact(request) => {
                 compact(mvcc, &self.hold, request).map(|()| Response::Compact)
             }
             Command::Publish(attributes) => {
                 self.members.publish(attributes).map(|()| Response::Publish)
             }
+            Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
+            Command::LeaseRevoke(request) => leases
+                .revoke(mvcc, at, request)
+                .map(|()| Response::LeaseRevoke),
+            Command::LeaseCheckpoint(request) => leases
+                .take_checkpoint(at, request)
+                .map(|()| Response::LeaseCheckpoint),
         };
         match &result {
             Ok(_) => mvcc.commit(),
@@ -103,16 +129,48 @@ impl Store {
         check_query(query, usize::MAX)?;
         match query {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
-            Query::Txn(request) => txn::read(&self.mvcc, request).map(Response::Txn),
-            Query::Status => Ok(Response::Status(self.mvcc.status())),
+            Query::Txn(request) => txn::read(&self.mvcc, &self.leases, request).map(Response::Txn),
+            Query::Status => Ok(Response::Status(self.status())),
             Query::Members => Ok(Response::Members(self.members.to_vec())),
+            Query::LeaseTimeToLive(request) => {
+                self.time_to_live(request).map(Response::LeaseTimeToLive)
+            }
+            Query::LeaseLeases => {
+                let ids = self.leases.iter().map(|(id, _)| id);
+                Ok(Response::LeaseLeases(ids.collect()))
+            }
         }
+    }
+
+    fn status(&self) -> StoreStatus {
+        let mut status = self.mvcc.status();
+        status.size_bytes += self.leases.cost_bytes();
+        status.size_in_use_bytes += self.leases.cost_bytes();
+        status
+    }
+
+    fn time_to_live(
+        &self,
+        request: &LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, KvError> {
+        let lease = self.leases.get(request.id).ok_or(KvError::LeaseNotFound)?;
+        let keys = self.mvcc.attached(request.id).filter(|_| request.keys);
+        Ok(LeaseTimeToLiveResponse {
+            id: request.id,
+            granted_ttl: lease.ttl,
+            remaining_ttl: lease.remaining.unwrap_or(lease.ttl),
+            keys: keys.map(Bytes::copy_from_slice).collect(),
+        })
     }
 }
 
 /// Writes a key in the open transaction.
-pub(crate) fn put(mvcc: &mut Mvcc, request: &PutRequest) -> Result<PutResponse, KvError> {
-    check_lease(request.lease)?;
+pub(crate) fn put(
+    mvcc: &mut Mvcc,
+    leases: &Leases,
+    request: &PutRequest,
+) -> Result<PutResponse, KvError> {
+    leases.check(request.lease)?;
     let kept = if request.ignore_value || request.ignore_lease {
         Some(
             mvcc.current(&request.key)
@@ -140,26 +198,22 @@ pub(crate) fn put(mvcc: &mut Mvcc, request: &PutRequest) -> Result<PutResponse, 
     Ok(PutResponse { prev_kv })
 }
 
-/// Whether a put may attach its key to `lease`. No command grants a lease yet, so none exists.
-pub(crate) fn check_lease(lease: i64) -> Result<(), KvError> {
-    if lease == 0 {
-        Ok(())
-    } else {
-        Err(KvError::LeaseNotFound)
-    }
-}
-
 /// Deletes the keys of a range, in key order, in the open transaction.
 pub(crate) fn delete_range(mvcc: &mut Mvcc, request: &DeleteRangeRequest) -> DeleteRangeResponse {
     let keys = KeyRange::new(&request.key, &request.range_end);
     let found: Vec<_> = mvcc.visible(keys, mvcc.read_revision()).cloned().collect();
-    for record in &found {
-        mvcc.delete(record.key());
-    }
+    delete_found(mvcc, &found);
     let deleted = found.len() as i64;
     let asked = if request.prev_kv { found } else { Vec::new() };
     let prev_kvs = asked.iter().map(|record| record.to_kv(false)).collect();
     DeleteRangeResponse { deleted, prev_kvs }
+}
+
+/// Deletes keys that exist, in the open transaction.
+pub(crate) fn delete_found(mvcc: &mut Mvcc, found: &[Record]) {
+    for record in found {
+        mvcc.delete(record.key());
+    }
 }
 
 #[cfg(test)]

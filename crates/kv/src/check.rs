@@ -9,6 +9,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::index::{End, KeyRange, up_to};
+use crate::lease;
 use crate::members;
 use crate::request::{
     Command, DeleteRangeRequest, KvError, PutRequest, Query, RangeRequest, RequestOp, SortOrder,
@@ -32,8 +33,9 @@ pub fn check(command: &Command, max_txn_ops: usize) -> Result<(), KvError> {
         Command::Put(request) => check_put(request),
         Command::DeleteRange(request) => check_delete(request),
         Command::Txn(request) => check_txn(request, max_txn_ops),
-        Command::Compact(_) => Ok(()),
+        Command::Compact(_) | Command::LeaseRevoke(_) | Command::LeaseCheckpoint(_) => Ok(()),
         Command::Publish(attributes) => members::check(attributes),
+        Command::LeaseGrant(request) => lease::check_grant(request),
     }
 }
 
@@ -45,7 +47,7 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
     match query {
         Query::Range(request) => check_range(request),
         Query::Txn(request) => check_txn(request, max_txn_ops),
-        Query::Status | Query::Members => Ok(()),
+        Query::Status | Query::Members | Query::LeaseTimeToLive(_) | Query::LeaseLeases => Ok(()),
     }
 }
 

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use crate::check::NESTED_TXNS_MAX;
 use crate::members::{put_attributes, read_attributes};
 use crate::request::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, KvError,
-    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Ended,
+    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, PutRequest,
+    RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
 };
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
@@ -30,6 +31,9 @@ const COMPACT: u8 = 4;
 const RANGE: u8 = 5;
 const MISSING: u8 = 6;
 const PUBLISH: u8 = 7;
+const LEASE_GRANT: u8 = 8;
+const LEASE_REVOKE: u8 = 9;
+const LEASE_CHECKPOINT: u8 = 10;
 
 impl Command {
     /// The command as the log holds it.
@@ -49,6 +53,21 @@ impl Command {
                 out.push(PUBLISH);
                 put_attributes(&mut out, attributes);
             }
+            Command::LeaseGrant(request) => {
+                out.push(LEASE_GRANT);
+                put_int(&mut out, request.id);
+                put_int(&mut out, request.ttl);
+            }
+            Command::LeaseRevoke(request) => {
+                out.push(LEASE_REVOKE);
+                out.push(flags([request.ended.is_some(), false, false]));
+                put_int(&mut out, request.id);
+                if let Some(ended) = request.ended {
+                    put_uint(&mut out, ended.term);
+                    put_uint(&mut out, ended.granted);
+                }
+            }
+            Command::LeaseCheckpoint(request) => put_checkpoint(&mut out, request),
         }
         Bytes::from(out)
     }
@@ -67,7 +86,8 @@ impl Command {
             Command::DeleteRange(request) => 16 + request.key.len() + request.range_end.len(),
             Command::Txn(_) => 512,
             Command::Publish(_) => 128,
-            Command::Compact(_) => 16,
+            Command::LeaseCheckpoint(request) => 32 + 16 * request.leases.len(),
+            Command::Compact(_) | Command::LeaseGrant(_) | Command::LeaseRevoke(_) => 32,
         }
     }
 }
@@ -130,6 +150,18 @@ fn put_txn(out: &mut Vec<u8>, request: &TxnRequest) {
     }
 }
 
+fn put_checkpoint(out: &mut Vec<u8>, request: &LeaseCheckpointRequest) {
+    out.push(LEASE_CHECKPOINT);
+    put_uint(out, request.term);
+    put_uint(out, request.number);
+    put_uint(out, request.leases.len() as u64);
+    for left in &request.leases {
+        put_int(out, left.id);
+        put_uint(out, left.granted);
+        put_int(out, left.seconds);
+    }
+}
+
 fn put_compare(out: &mut Vec<u8>, compare: &Compare) {
     out.push(compare.result as u8);
     match &compare.target {
@@ -172,6 +204,12 @@ fn decode(bytes: &Bytes) -> Option<Command> {
             })
         }
         PUBLISH => Command::Publish(read_attributes(&mut decoder.reader)?),
+        LEASE_GRANT => Command::LeaseGrant(LeaseGrantRequest {
+            id: decoder.reader.int()?,
+            ttl: decoder.reader.int()?,
+        }),
+        LEASE_REVOKE => Command::LeaseRevoke(decoder.revoke()?),
+        LEASE_CHECKPOINT => Command::LeaseCheckpoint(decoder.checkpoint()?),
         _ => return None,
     };
     decoder.reader.is_empty().then_some(command)
@@ -237,10 +275,40 @@ impl Decoder<'_> {
         })
     }
 
+    fn revoke(&mut self) -> Option<LeaseRevokeRequest> {
+        let [has_ended] = self.flags()?;
+        let id = self.reader.int()?;
+        let ended = if has_ended {
+            let (term, granted) = (self.reader.uint()?, self.reader.uint()?);
+            Some(Ended { term, granted })
+        } else {
+            None
+        };
+        Some(LeaseRevokeRequest { id, ended })
+    }
+
+    fn checkpoint(&mut self) -> Option<LeaseCheckpointRequest> {
+        let (term, number) = (self.reader.uint()?, self.reader.uint()?);
+        // No count is believed before its elements are there: no capacity is reserved for it.
+        let mut leases = Vec::new();
+        for _ in 0..self.reader.uint()? {
+            leases.push(LeaseLeft {
+                id: self.reader.int()?,
+                granted: self.reader.uint()?,
+                seconds: self.reader.int()?,
+            });
+        }
+        Some(LeaseCheckpointRequest {
+            term,
+            number,
+            leases,
+        })
+    }
+
     /// `txns_max`: how many more transactions may stand within each other, this one included.
     fn txn(&mut self, txns_max: usize) -> Option<TxnRequest> {
         let below = txns_max.checked_sub(1)?;
-        // No count is believed before its elements are there: no capacity is reserved for it.
+        // No count is believed here either.
         let mut compare = Vec::new();
         for _ in 0..self.reader.uint()? {
             compare.push(self.compare()?);

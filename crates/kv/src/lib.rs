@@ -10,7 +10,10 @@
 //! | [`check`] | what is refused before it is proposed |
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
-//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`) and by revision (`changes`) |
+//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
+//! | [`lease`] | which leases there are, and what goes with one |
+//! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
+//! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
@@ -20,6 +23,7 @@
 extern crate alloc;
 
 mod apply;
+mod attached;
 mod changes;
 pub mod check;
 pub mod command;
@@ -27,6 +31,8 @@ mod compaction;
 mod history;
 mod index;
 mod leaf;
+pub mod lease;
+pub mod lessor;
 pub mod members;
 mod mvcc;
 mod range;
@@ -34,6 +40,7 @@ mod record;
 pub mod request;
 mod snapshot;
 pub mod txn;
+pub mod watch;
 mod wire;
 
 pub use apply::Store;

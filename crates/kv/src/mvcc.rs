@@ -1,4 +1,4 @@
-//! All versions of all keys, by key and by revision, and the store's arithmetic.
+//! All versions of all keys, by key, by revision and by lease, and the store's arithmetic.
 //! Never judges a request: the rooms above do, before they write.
 //!
 //! A transaction writes at the revision after the current one, one sub revision per change, and
@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 
 pub(crate) use restore::Restore;
 
+use crate::attached::Attached;
 use crate::changes::{Change, Changes};
 use crate::history::History;
 use crate::index::{End, Index, KeyRange};
@@ -32,6 +33,7 @@ const NEVER_COMPACTED: i64 = -1;
 pub(crate) struct Mvcc {
     index: Index,
     changes: Changes,
+    attached: Attached,
     /// The last committed revision.
     revision: i64,
     compact_revision: i64,
@@ -62,6 +64,7 @@ impl Default for Mvcc {
         Mvcc {
             index: Index::default(),
             changes: Changes::default(),
+            attached: Attached::default(),
             revision: 1,
             compact_revision: NEVER_COMPACTED,
             open: 0,
@@ -104,6 +107,11 @@ impl Mvcc {
         self.index.find(key)?.live_at(self.read_revision())
     }
 
+    /// The key as it was at `revision`, if it existed then.
+    pub(crate) fn live_at(&self, key: &[u8], revision: i64) -> Option<&Record> {
+        self.index.find(key)?.live_at(revision)
+    }
+
     /// The keys of a range that existed at `revision`, in order, as they were.
     pub(crate) fn visible(
         &self,
@@ -134,6 +142,16 @@ impl Mvcc {
     /// The newest version of `key` no later than `revision`.
     pub(crate) fn version_at(&self, key: &[u8], revision: i64) -> Option<&Record> {
         self.index.find(key)?.at(revision)
+    }
+
+    /// The keys attached to a lease, in order; within a transaction as that has left them.
+    pub(crate) fn attached(&self, lease: i64) -> impl Iterator<Item = &[u8]> {
+        self.attached.keys(lease)
+    }
+
+    /// The leases that keys are attached to.
+    pub(crate) fn attached_leases(&self) -> impl Iterator<Item = i64> {
+        self.attached.leases()
     }
 
     /// Writes a key in the open transaction; returns it as it was.
@@ -201,7 +219,10 @@ impl Mvcc {
                 "only open changes are taken back"
             );
             self.index.pop(record.key());
-            let has_previous = self.current(record.key()).is_some();
+            let previous = self.current(record.key());
+            let (has_previous, lease) = (previous.is_some(), lease_of(previous));
+            self.attached
+                .move_key(record.key(), record.parts().lease, lease);
             self.size_bytes -= record.cost_bytes();
             self.freed_bytes = change.freed_before_bytes;
             self.open -= 1;
@@ -255,6 +276,8 @@ impl Mvcc {
     fn enter(&mut self, record: Record, previous: Option<&Record>) {
         let parts = record.parts();
         let cost_bytes = parts.cost_bytes();
+        self.attached
+            .move_key(parts.key, lease_of(previous), parts.lease);
         let freed_before_bytes = self.freed_bytes;
         self.freed_bytes += freed_by(&parts, previous);
         self.size_bytes += cost_bytes;
@@ -283,6 +306,11 @@ fn freed_by(change: &Parts<'_>, previous: Option<&Record>) -> u64 {
         0
     };
     own + previous.map_or(0, Record::cost_bytes)
+}
+
+/// The lease of a key; zero for none.
+fn lease_of(record: Option<&Record>) -> i64 {
+    record.map_or(0, |record| record.parts().lease)
 }
 
 fn tombstone(key: &[u8], main: i64, sub: u32) -> Parts<'_> {

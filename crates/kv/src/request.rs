@@ -249,6 +249,89 @@ pub struct CompactionRequest {
     pub physical: bool,
 }
 
+/// Grant a lease.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseGrantRequest {
+    /// Its id, chosen by the caller; not zero.
+    pub id: i64,
+    /// How long it lives without a renewal, in seconds. The caller has raised it to the least that
+    /// its cluster grants; what is below one second counts as one.
+    pub ttl: i64,
+}
+
+/// A lease was granted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseGrantResponse {
+    /// Its id.
+    pub id: i64,
+    /// Its time to live, in seconds.
+    pub ttl: i64,
+}
+
+/// Revoke a lease and delete the keys attached to it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseRevokeRequest {
+    /// The lease.
+    pub id: i64,
+    /// The finding that it has ended; `None` when a client wants it gone.
+    pub ended: Option<Ended>,
+}
+
+/// A leader found that a lease has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ended {
+    /// That leader's term: in an entry of another term the finding is void, for another leader may
+    /// have renewed the lease since.
+    pub term: u64,
+    /// The log index that granted the lease: one granted anew under the same id is spared.
+    pub granted: u64,
+}
+
+/// Note how much time leases have left, for the leaders to come.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseCheckpointRequest {
+    /// The term of the leader that says so; in an entry of another term it is void.
+    pub term: u64,
+    /// Counts that leader's checkpoints: one that comes after a later one is void.
+    pub number: u64,
+    /// What each has left. A lease that does not exist is passed over.
+    pub leases: Vec<LeaseLeft>,
+}
+
+/// What one lease has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaseLeft {
+    /// The lease.
+    pub id: i64,
+    /// The log index that granted it: one granted anew under the same id is passed over.
+    pub granted: u64,
+    /// So many seconds; zero for all that was granted.
+    pub seconds: i64,
+}
+
+/// Ask for a lease.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseTimeToLiveRequest {
+    /// The lease.
+    pub id: i64,
+    /// Return the keys attached to it.
+    pub keys: bool,
+}
+
+/// What the store knows of a lease. When it ends only the leader's
+/// [`Lessor`](crate::lessor::Lessor) knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeaseTimeToLiveResponse {
+    /// The lease.
+    pub id: i64,
+    /// The time to live it was granted, in seconds.
+    pub granted_ttl: i64,
+    /// How much of it a new leader would give it, in seconds: what the last checkpoint left.
+    pub remaining_ttl: i64,
+    /// The keys attached to it, in order, if asked for.
+    pub keys: Vec<Bytes>,
+}
+
 /// What a member says of itself; the part of `etcdserverpb.Member` that is its own to say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
@@ -273,6 +356,12 @@ pub enum Command {
     Compact(CompactionRequest),
     /// Record what a member says of itself; no revision moves.
     Publish(Attributes),
+    /// Grant a lease; no revision moves.
+    LeaseGrant(LeaseGrantRequest),
+    /// Revoke a lease; its keys go at one revision.
+    LeaseRevoke(LeaseRevokeRequest),
+    /// Note how much time leases have left; no revision moves.
+    LeaseCheckpoint(LeaseCheckpointRequest),
 }
 
 /// An answer to a command or a query.
@@ -290,6 +379,16 @@ pub enum Response {
     Compact,
     /// To a publication.
     Publish,
+    /// To a grant.
+    LeaseGrant(LeaseGrantResponse),
+    /// To a revocation.
+    LeaseRevoke,
+    /// To a checkpoint.
+    LeaseCheckpoint,
+    /// To [`Query::LeaseTimeToLive`].
+    LeaseTimeToLive(LeaseTimeToLiveResponse),
+    /// To [`Query::LeaseLeases`]: the ids of all leases, in order.
+    LeaseLeases(Vec<i64>),
     /// To [`Query::Status`].
     Status(StoreStatus),
     /// To [`Query::Members`]: of each member that published, by id.
@@ -322,6 +421,10 @@ pub enum Query {
     Status,
     /// What the members said of themselves.
     Members,
+    /// One lease.
+    LeaseTimeToLive(LeaseTimeToLiveRequest),
+    /// All leases.
+    LeaseLeases,
 }
 
 /// What the store replies, with the store's revision after it (the response header's).
@@ -357,6 +460,12 @@ pub enum KvError {
     FutureRevision,
     /// "requested lease not found"
     LeaseNotFound,
+    /// "lease already exists"
+    LeaseExists,
+    /// "too large lease TTL"
+    LeaseTtlTooLarge,
+    /// What a leader decided about leases was committed in the term of another, or too late.
+    LeaseDecisionVoid,
     /// A member's name or client URLs are longer or more than the store keeps.
     AttributesTooLarge,
     /// As many members as the store keeps have published their attributes already.

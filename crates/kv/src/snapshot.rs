@@ -7,7 +7,7 @@
 //! revision itself that no key shows any more (deletions), for watchers from that revision on.
 //!
 //! A chunk is a sequence of items: a tag byte, then the item. The head comes first, then what the
-//! members say of themselves, then the keys; the end comes last.
+//! members say of themselves, then the leases, then the keys; the end comes last.
 //!
 //! # Source
 //! Raft paper §7; the format is this project's own.
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use headwater_replica::machine::Malformed;
 
 use crate::compaction::Hold;
+use crate::lease::{Lease, Leases};
 use crate::members::{Members, put_attributes, read_attributes};
 use crate::mvcc::{Mvcc, Restore};
 use crate::record::Record;
@@ -27,24 +28,30 @@ use crate::request::Attributes;
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
 const VERSION_OF_MEMBERS: u8 = 2;
+/// From this version on there are leases; the head names their last checkpoint, the end counts
+/// them.
+const VERSION_OF_LEASES: u8 = 3;
 
-/// Version of the format, revision, compacted revision.
+/// Version of the format, revision, compacted revision, term and number of the last checkpoint.
 const HEAD: u8 = 1;
 /// A version of a key; keys in order, versions of a key in order.
 const RECORD: u8 = 2;
 /// A change of the compacted revision that no key shows; in order.
 const CHANGE: u8 = 3;
-/// How many records, changes and members there were.
+/// How many records, changes, members and leases there were.
 const END: u8 = 4;
 /// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
 const NOTHING: u8 = 5;
 /// What a member says of itself; in the order of their ids.
 const MEMBER: u8 = 6;
+/// A lease: its id, its time to live, the index that granted it, what is left of it or zero for
+/// all; in the order of their ids.
+const LEASE: u8 = 7;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
 /// on work as well.
@@ -61,6 +68,10 @@ pub struct Walk {
     members: u64,
     /// The members as they were when the walk began, those not shown yet.
     members_left: vec::IntoIter<Attributes>,
+    checkpoint: (u64, u64),
+    leases: u64,
+    /// The leases as they were when the walk began, those not shown yet.
+    leases_left: vec::IntoIter<(i64, Lease)>,
     /// Keeps what is to be shown in memory until the end.
     hold: Option<Arc<()>>,
 }
@@ -69,6 +80,7 @@ pub struct Walk {
 enum Next {
     Head,
     Members,
+    Leases,
     /// The versions after this one.
     Records(Option<Record>),
     /// The changes of the compacted revision from this sub revision on.
@@ -78,7 +90,7 @@ enum Next {
 }
 
 impl Walk {
-    pub(crate) fn begin(mvcc: &Mvcc, members: &Members, hold: &mut Hold) -> Walk {
+    pub(crate) fn begin(mvcc: &Mvcc, leases: &Leases, members: &Members, hold: &mut Hold) -> Walk {
         Walk {
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
@@ -87,6 +99,9 @@ impl Walk {
             changes: 0,
             members: 0,
             members_left: members.to_vec().into_iter(),
+            checkpoint: leases.checkpoint(),
+            leases: 0,
+            leases_left: leases.to_vec().into_iter(),
             hold: Some(hold.begin(mvcc.compact_revision())),
         }
     }
@@ -108,6 +123,7 @@ impl Walk {
             self.next = match core::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => self.show_head(&mut chunk),
                 Next::Members => self.show_members(&mut chunk),
+                Next::Leases => self.show_leases(&mut chunk),
                 Next::Records(last) => self.show_records(mvcc, &mut chunk, last),
                 Next::Changes(sub) => self.show_changes(mvcc, &mut chunk, sub),
                 Next::End | Next::Nothing => self.show_end(&mut chunk),
@@ -123,19 +139,36 @@ impl Walk {
         chunk.out.extend_from_slice(&[HEAD, VERSION]);
         put_int(&mut chunk.out, self.revision);
         put_int(&mut chunk.out, self.compact_revision);
+        put_uint(&mut chunk.out, self.checkpoint.0);
+        put_uint(&mut chunk.out, self.checkpoint.1);
         Next::Members
     }
 
     fn show_members(&mut self, chunk: &mut Chunk) -> Next {
         while !chunk.is_full() {
             let Some(attributes) = self.members_left.next() else {
-                return Next::Records(None);
+                return Next::Leases;
             };
             chunk.out.push(MEMBER);
             put_attributes(&mut chunk.out, &attributes);
             self.members += 1;
         }
         Next::Members
+    }
+
+    fn show_leases(&mut self, chunk: &mut Chunk) -> Next {
+        while !chunk.is_full() {
+            let Some((id, lease)) = self.leases_left.next() else {
+                return Next::Records(None);
+            };
+            chunk.out.push(LEASE);
+            put_int(&mut chunk.out, id);
+            put_int(&mut chunk.out, lease.ttl);
+            put_uint(&mut chunk.out, lease.granted);
+            put_int(&mut chunk.out, lease.remaining.unwrap_or(0));
+            self.leases += 1;
+        }
+        Next::Leases
     }
 
     fn show_records(&mut self, mvcc: &Mvcc, chunk: &mut Chunk, mut last: Option<Record>) -> Next {
@@ -190,6 +223,7 @@ impl Walk {
         put_uint(&mut chunk.out, self.records);
         put_uint(&mut chunk.out, self.changes);
         put_uint(&mut chunk.out, self.members);
+        put_uint(&mut chunk.out, self.leases);
         self.hold = None;
         Next::Nothing
     }
@@ -226,23 +260,27 @@ impl Loading {
     pub(crate) fn take(
         &mut self,
         mvcc: &mut Mvcc,
+        leases: &mut Leases,
         members: &mut Members,
         chunk: &[u8],
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(chunk);
         while !reader.is_empty() {
             let at = chunk.len() - reader.rest().len();
-            self.take_item(mvcc, members, &mut reader)
+            self.take_item(mvcc, leases, members, &mut reader)
                 .map_err(|what| Malformed(format!("snapshot chunk, byte {at}: {what}")))?;
         }
         Ok(())
     }
 
     /// Ends the load.
-    pub(crate) fn finish(&mut self, mvcc: &mut Mvcc) -> Result<(), Malformed> {
+    pub(crate) fn finish(&mut self, mvcc: &mut Mvcc, leases: &Leases) -> Result<(), Malformed> {
         let loading = core::mem::take(self);
         if !loading.has_ended {
             return Err(Malformed("the snapshot has no end".to_string()));
+        }
+        if mvcc.attached_leases().any(|id| leases.get(id).is_none()) {
+            return Err(Malformed("the snapshot lacks a lease".to_string()));
         }
         let restore = loading.restore.expect("the end comes after the head");
         restore
@@ -253,6 +291,7 @@ impl Loading {
     fn take_item(
         &mut self,
         mvcc: &mut Mvcc,
+        leases: &mut Leases,
         members: &mut Members,
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
@@ -261,7 +300,7 @@ impl Loading {
             return Err("there is more after the end");
         }
         if tag == HEAD {
-            return self.take_head(mvcc, members, reader);
+            return self.take_head(mvcc, leases, members, reader);
         }
         let restore = self.restore.as_mut().ok_or("no head")?;
         match tag {
@@ -279,13 +318,28 @@ impl Loading {
                 }
             }
             MEMBER if self.version >= VERSION_OF_MEMBERS => {
-                if self.records > 0 || self.changes > 0 {
-                    return Err("a member after the keys");
+                if self.records > 0 || self.changes > 0 || leases.len() > 0 {
+                    return Err("a member after leases or keys");
                 }
                 let attributes = read_attributes(reader).ok_or("a broken member")?;
                 members.restore(&attributes)
             }
-            END => self.take_end(members, reader),
+            LEASE if self.version >= VERSION_OF_LEASES => {
+                if self.records > 0 || self.changes > 0 {
+                    return Err("a lease after the keys");
+                }
+                let id = reader.int().ok_or(CUT)?;
+                let ttl = reader.int().ok_or(CUT)?;
+                let granted = reader.uint().ok_or(CUT)?;
+                let remaining = Some(reader.int().ok_or(CUT)?).filter(|&left| left != 0);
+                let lease = Lease {
+                    ttl,
+                    granted,
+                    remaining,
+                };
+                leases.restore(id, lease)
+            }
+            END => self.take_end(leases, members, reader),
             NOTHING => Ok(()),
             _ => Err("an unknown item"),
         }
@@ -294,13 +348,14 @@ impl Loading {
     fn take_head(
         &mut self,
         mvcc: &mut Mvcc,
+        leases: &mut Leases,
         members: &Members,
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         if self.restore.is_some() {
             return Err("a second head");
         }
-        if members.len() > 0 {
+        if members.len() > 0 || leases.len() > 0 {
             return Err("the store is not fresh");
         }
         self.version = reader.byte().ok_or(CUT)?;
@@ -309,21 +364,36 @@ impl Loading {
         }
         let revision = reader.int().ok_or(CUT)?;
         let compact_revision = reader.int().ok_or(CUT)?;
+        if self.version >= VERSION_OF_LEASES {
+            let term = reader.uint().ok_or(CUT)?;
+            leases.restore_checkpoint((term, reader.uint().ok_or(CUT)?));
+        }
         self.restore = Some(Restore::begin(mvcc, revision, compact_revision)?);
         Ok(())
     }
 
-    fn take_end(&mut self, members: &Members, reader: &mut Reader<'_>) -> Result<(), &'static str> {
-        let records = reader.uint().ok_or(CUT)?;
-        let changes = reader.uint().ok_or(CUT)?;
-        let shown = if self.version >= VERSION_OF_MEMBERS {
-            reader.uint().ok_or(CUT)?
-        } else {
-            0
+    fn take_end(
+        &mut self,
+        leases: &Leases,
+        members: &Members,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), &'static str> {
+        let mut count = |since| {
+            if self.version >= since {
+                reader.uint().ok_or(CUT)
+            } else {
+                Ok(0)
+            }
         };
+        let shown = [
+            count(VERSION_OLDEST)?,
+            count(VERSION_OLDEST)?,
+            count(VERSION_OF_MEMBERS)?,
+            count(VERSION_OF_LEASES)?,
+        ];
+        let (members, leases) = (members.len() as u64, leases.len() as u64);
         self.has_ended = true;
-        let taken = (self.records, self.changes, members.len() as u64);
-        if (records, changes, shown) == taken {
+        if shown == [self.records, self.changes, members, leases] {
             Ok(())
         } else {
             Err("chunks are missing")

@@ -9,8 +9,9 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::apply::{check_lease, delete_range, put};
+use crate::apply::{delete_range, put};
 use crate::index::KeyRange;
+use crate::lease::Leases;
 use crate::mvcc::Mvcc;
 use crate::range::range;
 use crate::record::Parts;
@@ -34,28 +35,32 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
 
 /// Carries out a transaction, in the open transaction of the store. If it is refused, the caller
 /// rolls back.
-pub(crate) fn apply(mvcc: &mut Mvcc, txn: &TxnRequest) -> Result<TxnResponse, KvError> {
-    let decided = decide_and_check(mvcc, txn)?;
-    execute(mvcc, txn, &mut decided.into_iter())
+pub(crate) fn apply(
+    mvcc: &mut Mvcc,
+    leases: &Leases,
+    txn: &TxnRequest,
+) -> Result<TxnResponse, KvError> {
+    let decided = decide_and_check(mvcc, leases, txn)?;
+    execute(mvcc, leases, txn, &mut decided.into_iter())
 }
 
 /// Carries out a transaction that only reads.
 ///
 /// # Panics
 /// If it does not: writes go through the log.
-pub(crate) fn read(mvcc: &Mvcc, txn: &TxnRequest) -> Result<TxnResponse, KvError> {
+pub(crate) fn read(mvcc: &Mvcc, leases: &Leases, txn: &TxnRequest) -> Result<TxnResponse, KvError> {
     assert!(is_read_only(txn), "a query that writes");
-    let decided = decide_and_check(mvcc, txn)?;
+    let decided = decide_and_check(mvcc, leases, txn)?;
     execute_reads(mvcc, txn, &mut decided.into_iter())
 }
 
 /// Decides all comparisons from the state before the transaction, and checks against that state
 /// what can be refused. Returns the decisions in the order in which execution meets them.
-fn decide_and_check(mvcc: &Mvcc, txn: &TxnRequest) -> Result<Vec<bool>, KvError> {
+fn decide_and_check(mvcc: &Mvcc, leases: &Leases, txn: &TxnRequest) -> Result<Vec<bool>, KvError> {
     let mut decided = Vec::new();
     decide(mvcc, txn, &mut decided);
     visit(txn, &mut decided.iter().copied(), &mut |op| match op {
-        RequestOp::Put(request) => check_put(mvcc, request),
+        RequestOp::Put(request) => check_put(mvcc, leases, request),
         _ => Ok(()),
     })?;
     visit(txn, &mut decided.iter().copied(), &mut |op| match op {
@@ -105,12 +110,12 @@ fn next(decided: &mut dyn Iterator<Item = bool>) -> bool {
 }
 
 /// A put alone is refused for its lease first; etcd has it the other way round in a transaction.
-fn check_put(mvcc: &Mvcc, request: &PutRequest) -> Result<(), KvError> {
+fn check_put(mvcc: &Mvcc, leases: &Leases, request: &PutRequest) -> Result<(), KvError> {
     let needs_key = request.ignore_value || request.ignore_lease;
     if needs_key && mvcc.current(&request.key).is_none() {
         return Err(KvError::KeyNotFound);
     }
-    check_lease(request.lease)
+    leases.check(request.lease)
 }
 
 /// Stricter than a range alone: there any revision below zero means the present, here it counts as
@@ -126,6 +131,7 @@ fn check_range(mvcc: &Mvcc, request: &RangeRequest) -> Result<(), KvError> {
 
 fn execute(
     mvcc: &mut Mvcc,
+    leases: &Leases,
     txn: &TxnRequest,
     decided: &mut dyn Iterator<Item = bool>,
 ) -> Result<TxnResponse, KvError> {
@@ -134,9 +140,9 @@ fn execute(
     for op in branch(txn, succeeded) {
         responses.push(match op {
             RequestOp::Range(request) => ResponseOp::Range(range(mvcc, request)?),
-            RequestOp::Put(request) => ResponseOp::Put(put(mvcc, request)?),
+            RequestOp::Put(request) => ResponseOp::Put(put(mvcc, leases, request)?),
             RequestOp::DeleteRange(request) => ResponseOp::DeleteRange(delete_range(mvcc, request)),
-            RequestOp::Txn(nested) => ResponseOp::Txn(execute(mvcc, nested, decided)?),
+            RequestOp::Txn(nested) => ResponseOp::Txn(execute(mvcc, leases, nested, decided)?),
             RequestOp::Missing => return Err(KvError::KeyNotFound),
         });
     }

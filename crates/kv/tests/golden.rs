@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use support::etcd::{Etcd, Process};
 use support::script::{Request, parse, print};
+use support::watching::{AtEtcd, AtStore};
 use support::{apply, status};
 
 /// All scripts of a room.
@@ -61,36 +62,41 @@ fn check_script(path: &Path) {
 fn ask_etcd(program: &str, requests: &[Request]) -> String {
     let process = Process::start(program);
     let mut etcd = Etcd::connect(&process.address);
+    let mut watchers = AtEtcd::default();
     let answers = requests.iter().map(|request| match request {
-        Request::Command(command) => etcd.command(command),
-        Request::Query(query) => etcd.query(query),
+        Request::Command(command) => print(&etcd.command(command)),
+        Request::Query(query) => print(&etcd.query(query)),
+        Request::Watch(name, request) => watchers.create(&process.address, *name, request),
+        Request::Told(name) => watchers.told(*name),
     });
-    answers.map(|outcome| print(&outcome)).collect()
+    answers.collect()
 }
 
 fn ask_store(requests: &[Request]) -> String {
     let mut store = Store::default();
+    let mut watchers = AtStore::default();
+    let refused = |store: &Store, error| Outcome {
+        revision: status(store).revision,
+        result: Err(error),
+    };
     // A server checks before it proposes or reads, with etcd's default limit.
     let mut answer = |request: &Request| match request {
-        Request::Command(command) => match check(command, 128) {
-            Ok(()) => apply(&mut store, command),
-            Err(error) => Outcome {
-                revision: status(&store).revision,
-                result: Err(error),
-            },
-        },
-        Request::Query(query) => match check_query(query, 128) {
+        Request::Command(command) => {
+            let outcome = match check(command, 128) {
+                Ok(()) => apply(&mut store, command),
+                Err(error) => refused(&store, error),
+            };
+            watchers.advance(&store);
+            print(&outcome)
+        }
+        Request::Query(query) => print(&match check_query(query, 128) {
             Ok(()) => store.query(query.clone()),
-            Err(error) => Outcome {
-                revision: status(&store).revision,
-                result: Err(error),
-            },
-        },
+            Err(error) => refused(&store, error),
+        }),
+        Request::Watch(name, request) => watchers.create(&store, *name, request),
+        Request::Told(name) => watchers.told(&store, *name),
     };
-    requests
-        .iter()
-        .map(|request| print(&answer(request)))
-        .collect()
+    requests.iter().map(&mut answer).collect()
 }
 
 #[test]
@@ -116,4 +122,14 @@ fn requests_are_refused_as_etcd_refuses_them() {
 #[test]
 fn compaction_answers_as_etcd_does() {
     check_room("compaction");
+}
+
+#[test]
+fn leases_answer_as_etcd_does() {
+    check_room("lease");
+}
+
+#[test]
+fn watchers_are_told_what_etcd_tells_them() {
+    check_room("watch");
 }

@@ -3,7 +3,7 @@ mod support;
 
 use headwater_kv::Store;
 use headwater_kv::check::check;
-use headwater_kv::request::{Command, Query};
+use headwater_kv::request::{Command, LeaseTimeToLiveRequest, Query};
 use headwater_kv::txn::is_read_only;
 use headwater_replica::machine::StateMachine;
 use support::generator::Generator;
@@ -28,6 +28,11 @@ fn compare_with_model(seed: u64, commands: usize) {
             Query::Range(generator.range()),
             Query::Status,
             Query::Members,
+            Query::LeaseLeases,
+            Query::LeaseTimeToLive(LeaseTimeToLiveRequest {
+                id: generator.lease_id(),
+                keys: generator.dice.once_in(2),
+            }),
         ];
         if is_read_only(&read_only) {
             queries.push(Query::Txn(read_only));

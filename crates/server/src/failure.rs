@@ -43,6 +43,8 @@ pub enum Code {
     NotFound = 5,
     /// Something is used up.
     ResourceExhausted = 8,
+    /// The state of things forbids it.
+    FailedPrecondition = 9,
     /// The request lies outside what there is.
     OutOfRange = 11,
     /// The server does not do that.
@@ -94,6 +96,8 @@ fn kv_error(error: KvError) -> (Code, String) {
             "mvcc: required revision is a future revision",
         ),
         KvError::LeaseNotFound => (Code::NotFound, "requested lease not found"),
+        KvError::LeaseExists => (Code::FailedPrecondition, "lease already exists"),
+        KvError::LeaseTtlTooLarge => (Code::OutOfRange, "too large lease TTL"),
         KvError::AttributesTooLarge => (
             Code::InvalidArgument,
             "the member's name or client URLs are too long or too many",

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headwater_kv::request::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Outcome,
-    PutRequest, Query, RangeRequest, RequestOp, Response, ResponseOp, SortOrder, TxnRequest,
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
+    LeaseGrantRequest, LeaseRevokeRequest, Outcome, PutRequest, Query, RangeRequest, RequestOp,
+    Response, ResponseOp, SortOrder, TxnRequest,
 };
 use headwater_raft::ReadLevel;
 use headwater_replica::interface::{Input, RequestId};
@@ -30,6 +31,8 @@ struct Client {
     known: BTreeMap<Bytes, i64>,
     /// The last revision it saw.
     revision: i64,
+    /// The last lease it was granted, which may be gone; zero for none.
+    lease: i64,
 }
 
 /// How far a node has shown after the calm that it serves.
@@ -69,6 +72,7 @@ impl Workload {
                 dice,
                 known: BTreeMap::new(),
                 revision: 1,
+                lease: 0,
             }
         });
         Self {
@@ -109,11 +113,24 @@ impl Workload {
             dice,
             known,
             revision,
+            lease,
             ..
         } = &mut self.clients[client];
         let key = key(dice.below(self.keys));
         match dice.below(100) {
-            0..25 => Want::Write(put(key, value)),
+            0..14 => Want::Write(put(key, value)),
+            14..20 => Want::Write(Command::Put(PutRequest {
+                lease: *lease,
+                ..put_request(key, value)
+            })),
+            20..23 => Want::Write(Command::LeaseGrant(LeaseGrantRequest {
+                id: unique as i64,
+                ttl: 60,
+            })),
+            23..25 => Want::Write(Command::LeaseRevoke(LeaseRevokeRequest {
+                id: *lease,
+                ended: None,
+            })),
             25..33 => Want::Write(put(format!("u{unique}").into(), value)),
             33..45 => {
                 let expected = known.get(&key).copied().unwrap_or(0);
@@ -155,6 +172,7 @@ impl Workload {
         };
         match &outcome.result {
             Ok(Response::Range(range)) => learn(&range.kvs),
+            Ok(Response::LeaseGrant(granted)) => client.lease = granted.id,
             Ok(Response::Txn(txn)) => {
                 for response in &txn.responses {
                     if let ResponseOp::Range(range) = response {

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Mvcc, freed_by};
+use super::{Mvcc, freed_by, lease_of};
 use crate::changes::Change;
 use crate::record::{Parts, Record};
 
@@ -66,6 +66,8 @@ impl Restore {
         }
         mvcc.size_bytes += parts.cost_bytes();
         mvcc.keys = mvcc.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
+        mvcc.attached
+            .move_key(parts.key, lease_of(previous), parts.lease);
         mvcc.index.push(parts.key, |_| (record.clone(), ()));
         self.last = Some(record);
         Ok(())

@@ -25,17 +25,26 @@ impl Etcd {
 
     pub fn command(&mut self, command: &Command) -> Outcome {
         let (path, body) = match command {
-            Command::Put(request) => ("put", put_json(request)),
-            Command::DeleteRange(request) => ("deleterange", delete_json(request)),
-            Command::Txn(request) => ("txn", txn_json(request)),
+            Command::Put(request) => ("kv/put", put_json(request)),
+            Command::DeleteRange(request) => ("kv/deleterange", delete_json(request)),
+            Command::Txn(request) => ("kv/txn", txn_json(request)),
             Command::Compact(request) => {
                 let revision = request.revision.to_string();
                 (
-                    "compaction",
+                    "kv/compaction",
                     json!({ "revision": revision, "physical": request.physical }),
                 )
             }
-            Command::Publish(_) => panic!("clients cannot publish in etcd"),
+            Command::LeaseGrant(request) => (
+                "lease/grant",
+                json!({ "ID": request.id.to_string(), "TTL": request.ttl.to_string() }),
+            ),
+            Command::LeaseRevoke(request) => {
+                ("lease/revoke", json!({ "ID": request.id.to_string() }))
+            }
+            Command::Publish(_) | Command::LeaseCheckpoint(_) => {
+                panic!("clients cannot do this in etcd")
+            }
         };
         let reply = self.post(path, &body);
         self.outcome(reply, |reply| match command {
@@ -43,19 +52,43 @@ impl Etcd {
             Command::DeleteRange(_) => Response::DeleteRange(delete_of(reply)),
             Command::Txn(_) => Response::Txn(txn_of(reply)),
             Command::Compact(_) => Response::Compact,
-            Command::Publish(_) => Response::Publish,
+            Command::LeaseGrant(_) => Response::LeaseGrant(LeaseGrantResponse {
+                id: int(reply, "ID"),
+                ttl: int(reply, "TTL"),
+            }),
+            Command::LeaseRevoke(_) => Response::LeaseRevoke,
+            Command::Publish(_) | Command::LeaseCheckpoint(_) => unreachable!("refused above"),
         })
     }
 
     pub fn query(&mut self, query: &Query) -> Outcome {
         match query {
             Query::Range(request) => {
-                let reply = self.post("range", &range_json(request));
+                let reply = self.post("kv/range", &range_json(request));
                 self.outcome(reply, |reply| Response::Range(range_of(reply)))
             }
             Query::Txn(request) => {
-                let reply = self.post("txn", &txn_json(request));
+                let reply = self.post("kv/txn", &txn_json(request));
                 self.outcome(reply, |reply| Response::Txn(txn_of(reply)))
+            }
+            Query::LeaseTimeToLive(request) => {
+                let body = json!({ "ID": request.id.to_string(), "keys": request.keys });
+                let reply = self.post("lease/timetolive", &body);
+                // An unknown lease is no error to etcd's clients but a time to live of -1.
+                let reply = reply.and_then(|reply| match int(&reply, "TTL") {
+                    -1 => Err(KvError::LeaseNotFound),
+                    _ => Ok(reply),
+                });
+                self.outcome(reply, |reply| Response::LeaseTimeToLive(lease_of(reply)))
+            }
+            Query::LeaseLeases => {
+                let reply = self.post("lease/leases", &json!({}));
+                self.outcome(reply, |reply| {
+                    let leases = list(reply, "leases").iter();
+                    let mut ids: Vec<i64> = leases.map(|lease| int(lease, "ID")).collect();
+                    ids.sort_unstable();
+                    Response::LeaseLeases(ids)
+                })
             }
             Query::Status => panic!("etcd's sizes are its own"),
             Query::Members => panic!("etcd's members are its own"),
@@ -78,7 +111,9 @@ impl Etcd {
             Err(error) => {
                 // An error carries no header, so its revision is asked for.
                 let body = json!({ "key": encode(b"\0"), "count_only": true });
-                let reply = self.post("range", &body).expect("a count is never refused");
+                let reply = self
+                    .post("kv/range", &body)
+                    .expect("a count is never refused");
                 Outcome {
                     revision: int(&reply["header"], "revision"),
                     result: Err(error),
@@ -90,7 +125,7 @@ impl Etcd {
     fn post(&mut self, path: &str, body: &Value) -> Result<Value, KvError> {
         let body = body.to_string();
         let head = format!(
-            "POST /v3/kv/{path} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n",
+            "POST /v3/{path} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let request = [head.as_bytes(), body.as_bytes()].concat();
@@ -154,6 +189,8 @@ fn error_of(message: &str) -> KvError {
         "mvcc: required revision has been compacted" => KvError::Compacted,
         "mvcc: required revision is a future revision" => KvError::FutureRevision,
         "requested lease not found" => KvError::LeaseNotFound,
+        "lease already exists" => KvError::LeaseExists,
+        "too large lease TTL" => KvError::LeaseTtlTooLarge,
         other => panic!("an error not in the list: {other}"),
     }
 }
@@ -255,6 +292,20 @@ fn delete_of(reply: &Value) -> DeleteRangeResponse {
     }
 }
 
+/// What is left of a lease is not compared: it depends on the time, and no checkpoint is made.
+fn lease_of(reply: &Value) -> LeaseTimeToLiveResponse {
+    let granted_ttl = int(reply, "grantedTTL");
+    let keys = list(reply, "keys").iter();
+    let mut keys: Vec<Bytes> = keys.map(|key| decode_text(key.as_str().unwrap())).collect();
+    keys.sort();
+    LeaseTimeToLiveResponse {
+        id: int(reply, "ID"),
+        granted_ttl,
+        remaining_ttl: granted_ttl,
+        keys,
+    }
+}
+
 fn txn_of(reply: &Value) -> TxnResponse {
     let response = |op: &Value| {
         let (name, reply) = op.as_object().and_then(|op| op.iter().next()).unwrap();
@@ -272,7 +323,7 @@ fn txn_of(reply: &Value) -> TxnResponse {
     }
 }
 
-fn kv_of(kv: &Value) -> KeyValue {
+pub fn kv_of(kv: &Value) -> KeyValue {
     KeyValue {
         key: decode(kv, "key"),
         create_revision: int(kv, "create_revision"),
@@ -283,7 +334,7 @@ fn kv_of(kv: &Value) -> KeyValue {
     }
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value
         .get(name)
         .and_then(Value::as_array)
@@ -291,7 +342,7 @@ fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 }
 
 /// An integer, which the gateway writes as a string and leaves out if zero.
-fn int(value: &Value, name: &str) -> i64 {
+pub fn int(value: &Value, name: &str) -> i64 {
     let empty = Map::new();
     let fields = value.as_object().unwrap_or(&empty);
     fields
@@ -302,7 +353,7 @@ fn int(value: &Value, name: &str) -> i64 {
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Base64.
-fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
@@ -320,8 +371,11 @@ fn encode(bytes: &[u8]) -> String {
     text
 }
 
-fn decode(value: &Value, name: &str) -> Bytes {
-    let text = value.get(name).and_then(Value::as_str).unwrap_or("");
+pub fn decode(value: &Value, name: &str) -> Bytes {
+    decode_text(value.get(name).and_then(Value::as_str).unwrap_or(""))
+}
+
+fn decode_text(text: &str) -> Bytes {
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
     for digit in text.bytes().filter(|&digit| digit != b'=') {
         let value = DIGITS

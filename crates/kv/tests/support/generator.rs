@@ -61,10 +61,54 @@ impl Generator {
     }
 
     fn lease(&mut self) -> i64 {
-        if self.dice.once_in(60) {
-            1 + self.dice.below(3) as i64
+        if self.dice.once_in(6) {
+            self.lease_id()
         } else {
             0
+        }
+    }
+
+    /// One of a few, so that most exist.
+    pub fn lease_id(&mut self) -> i64 {
+        self.dice.below(6) as i64 - 1
+    }
+
+    /// So long that a real etcd lets none end.
+    pub fn grant(&mut self) -> LeaseGrantRequest {
+        let id = self.lease_id();
+        let ttl = match self.dice.below(20) {
+            0 => 9_000_000_000 + self.dice.below(2) as i64,
+            1 if !self.spares_etcd => -(self.dice.below(3) as i64),
+            _ => 10_000 + self.dice.below(10_000) as i64,
+        };
+        let is_chosen_by_etcd = self.spares_etcd && id == 0;
+        let id = if is_chosen_by_etcd { 7 } else { id };
+        LeaseGrantRequest { id, ttl }
+    }
+
+    pub fn revoke(&mut self) -> LeaseRevokeRequest {
+        let is_decided = !self.spares_etcd && self.dice.once_in(4);
+        LeaseRevokeRequest {
+            id: self.lease_id(),
+            ended: is_decided.then(|| Ended {
+                term: self.dice.below(2),
+                granted: u64::from(self.dice.once_in(5)),
+            }),
+        }
+    }
+
+    pub fn checkpoint(&mut self) -> LeaseCheckpointRequest {
+        let leases = self.dice.below(4);
+        LeaseCheckpointRequest {
+            term: u64::from(self.dice.once_in(5)),
+            number: self.revision.unsigned_abs() + self.dice.below(3),
+            leases: (0..leases)
+                .map(|_| LeaseLeft {
+                    id: self.lease_id(),
+                    granted: u64::from(self.dice.once_in(5)),
+                    seconds: self.dice.below(15_000) as i64 - 1,
+                })
+                .collect(),
         }
     }
 
@@ -175,7 +219,7 @@ impl Generator {
             2..=4 => CompareTarget::Create(self.some_revision()),
             5..=7 => CompareTarget::Mod(self.some_revision()),
             8..=9 => CompareTarget::Value(self.value()),
-            10 => CompareTarget::Lease(self.dice.below(2) as i64),
+            10 => CompareTarget::Lease(self.dice.below(3) as i64),
             _ => CompareTarget::Unknown,
         };
         let single = self.dice.once_in(2);
@@ -265,6 +309,13 @@ impl Generator {
     pub fn command(&mut self) -> Command {
         if !self.spares_etcd && self.dice.once_in(40) {
             return Command::Publish(self.attributes());
+        }
+        if self.dice.once_in(12) {
+            return match self.dice.below(6) {
+                0..=2 => Command::LeaseGrant(self.grant()),
+                3 if !self.spares_etcd => Command::LeaseCheckpoint(self.checkpoint()),
+                _ => Command::LeaseRevoke(self.revoke()),
+            };
         }
         match self.dice.below(100) {
             0..=34 => Command::Put(self.put()),

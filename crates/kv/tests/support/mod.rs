@@ -9,11 +9,13 @@ pub mod etcd;
 pub mod generator;
 pub mod model;
 pub mod script;
+pub mod watching;
 
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, DeleteRangeRequest, Outcome, PutRequest, Query, RangeRequest, Response, StoreStatus,
+    Command, DeleteRangeRequest, LeaseTimeToLiveRequest, Outcome, PutRequest, Query, RangeRequest,
+    Response, StoreStatus,
 };
 use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
@@ -82,6 +84,13 @@ pub fn apply(store: &mut Store, command: &Command) -> Outcome {
     store.apply(LogId::default(), &command.encode())
 }
 
+/// A command in an entry of a leader.
+pub fn apply_at(term: u64, index: u64, store: &mut Store, command: &Command) -> Outcome {
+    let mut at = LogId::default();
+    (at.term.0, at.index.0) = (term, index);
+    store.apply(at, &command.encode())
+}
+
 pub fn status(store: &Store) -> StoreStatus {
     match store.query(Query::Status).result {
         Ok(Response::Status(status)) => status,
@@ -109,6 +118,7 @@ pub fn assert_equal_reads(left: &Store, right: &Store, context: &str) {
         right.query(members),
         "{context}"
     );
+    assert_equal_leases(left, right, context);
     let all = range_of("\0", "\0");
     for revision in 0..=status(left).revision + 1 {
         for count_only in [false, true] {
@@ -121,4 +131,17 @@ pub fn assert_equal_reads(left: &Store, right: &Store, context: &str) {
             assert_eq!(left, right, "{context}, revision {revision}");
         }
     }
+}
+
+/// Panics unless both stores have the same leases with the same keys.
+fn assert_equal_leases(left: &Store, right: &Store, context: &str) {
+    let leases = |store: &Store| {
+        let Ok(Response::LeaseLeases(ids)) = store.query(Query::LeaseLeases).result else {
+            panic!("leases are always told");
+        };
+        let request = |id| LeaseTimeToLiveRequest { id, keys: true };
+        let ask = |id| store.query(Query::LeaseTimeToLive(request(id)));
+        ids.into_iter().map(ask).collect::<Vec<_>>()
+    };
+    assert_eq!(leases(left), leases(right), "{context}");
 }

@@ -16,15 +16,18 @@ pub struct Model {
     compacted: i64,
     versions: Vec<Version>,
     members: BTreeMap<u64, Attributes>,
+    /// By id, the time to live and what a checkpoint left of it.
+    leases: BTreeMap<i64, (i64, i64)>,
+    checkpoint: u64,
 }
 
-/// One version of one key, for the sizes.
+/// One version of one key, in the order of writing.
 #[derive(Clone)]
-struct Version {
-    key: Bytes,
-    main: i64,
+pub struct Version {
+    /// As it was written; of a tombstone the key and the revision.
+    pub kv: KeyValue,
     cost: u64,
-    is_tombstone: bool,
+    pub is_tombstone: bool,
 }
 
 /// A transaction under way.
@@ -40,6 +43,8 @@ impl Default for Model {
             compacted: -1,
             versions: Vec::new(),
             members: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            checkpoint: 0,
         }
     }
 }
@@ -51,6 +56,16 @@ impl Model {
 
     pub fn compacted(&self) -> i64 {
         self.compacted
+    }
+
+    /// Everything ever written, in order.
+    pub fn versions(&self) -> &[Version] {
+        &self.versions
+    }
+
+    /// A key as it was at a revision.
+    pub fn at(&self, key: &Bytes, revision: i64) -> Option<&KeyValue> {
+        self.maps[revision as usize].get(key)
     }
 
     pub fn command(&mut self, command: &Command) -> Outcome {
@@ -69,6 +84,8 @@ impl Model {
                 .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
             Query::Status => Ok(Response::Status(self.status())),
             Query::Members => Ok(Response::Members(self.members.values().cloned().collect())),
+            Query::LeaseTimeToLive(request) => self.time_to_live(request),
+            Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
         };
         Outcome {
             revision: self.revision(),
@@ -88,9 +105,7 @@ impl Model {
         let response = match command {
             Command::Put(request) => {
                 check_put(request)?;
-                if request.lease != 0 {
-                    return Err(KvError::LeaseNotFound);
-                }
+                self.check_lease(request.lease)?;
                 Response::Put(self.put(&mut open, request)?)
             }
             Command::DeleteRange(request) => {
@@ -115,6 +130,9 @@ impl Model {
                 self.publish(attributes)?;
                 Response::Publish
             }
+            Command::LeaseGrant(request) => self.grant(request)?,
+            Command::LeaseRevoke(request) => self.revoke(&mut open, request)?,
+            Command::LeaseCheckpoint(request) => self.take_checkpoint(request)?,
         };
         if !open.written.is_empty() {
             self.maps.push(open.map);
@@ -133,6 +151,91 @@ impl Model {
         }
         self.members.insert(attributes.member, attributes.clone());
         Ok(())
+    }
+
+    fn check_lease(&self, lease: i64) -> Result<(), KvError> {
+        if lease != 0 && !self.leases.contains_key(&lease) {
+            return Err(KvError::LeaseNotFound);
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, request: &LeaseGrantRequest) -> Result<Response, KvError> {
+        if request.id == 0 {
+            return Err(KvError::LeaseNotFound);
+        }
+        if request.ttl > 9_000_000_000 {
+            return Err(KvError::LeaseTtlTooLarge);
+        }
+        if self.leases.contains_key(&request.id) {
+            return Err(KvError::LeaseExists);
+        }
+        let (id, ttl) = (request.id, request.ttl.max(1));
+        self.leases.insert(id, (ttl, ttl));
+        Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
+    }
+
+    /// All commands here are of term 0 and index 0.
+    fn revoke(
+        &mut self,
+        open: &mut Open,
+        request: &LeaseRevokeRequest,
+    ) -> Result<Response, KvError> {
+        if !self.leases.contains_key(&request.id) {
+            return Err(KvError::LeaseNotFound);
+        }
+        if request.ended.is_some_and(|ended| ended != Ended::default()) {
+            return Err(KvError::LeaseDecisionVoid);
+        }
+        self.leases.remove(&request.id);
+        for key in self.keys_of(request.id) {
+            let (range_end, prev_kv) = (Bytes::new(), false);
+            let delete = DeleteRangeRequest {
+                key,
+                range_end,
+                prev_kv,
+            };
+            self.delete(open, &delete);
+        }
+        Ok(Response::LeaseRevoke)
+    }
+
+    fn take_checkpoint(&mut self, request: &LeaseCheckpointRequest) -> Result<Response, KvError> {
+        if request.term != 0 || request.number <= self.checkpoint {
+            return Err(KvError::LeaseDecisionVoid);
+        }
+        self.checkpoint = request.number;
+        for left in request.leases.iter().filter(|left| left.granted == 0) {
+            if let Some((ttl, remaining)) = self.leases.get_mut(&left.id) {
+                let is_given_back = left.seconds <= 0;
+                *remaining = if is_given_back {
+                    *ttl
+                } else {
+                    left.seconds.min(*ttl)
+                };
+            }
+        }
+        Ok(Response::LeaseCheckpoint)
+    }
+
+    fn keys_of(&self, lease: i64) -> Vec<Bytes> {
+        let keys = self.maps.last().unwrap().values();
+        keys.filter(|kv| kv.lease == lease)
+            .map(|kv| kv.key.clone())
+            .collect()
+    }
+
+    fn time_to_live(&self, request: &LeaseTimeToLiveRequest) -> Result<Response, KvError> {
+        let lease = self.leases.get(&request.id);
+        let (granted_ttl, remaining_ttl) = *lease.ok_or(KvError::LeaseNotFound)?;
+        let mut keys = self.keys_of(request.id);
+        keys.retain(|_| request.keys);
+        Ok(Response::LeaseTimeToLive(LeaseTimeToLiveResponse {
+            id: request.id,
+            granted_ttl,
+            remaining_ttl,
+            keys,
+        }))
     }
 
     fn range(&self, open: &Open, request: &RangeRequest) -> Result<RangeResponse, KvError> {
@@ -223,8 +326,7 @@ impl Model {
             }
         }
         open.written.push(Version {
-            key: kv.key.clone(),
-            main,
+            kv: kv.clone(),
             cost: OVERHEAD_BYTES + (kv.key.len() + kv.value.len()) as u64,
             is_tombstone: false,
         });
@@ -241,8 +343,11 @@ impl Model {
             .partition(|(key, _)| contains(&request.key, &request.range_end, key));
         open.map = left;
         open.written.extend(gone.keys().map(|key| Version {
-            key: key.clone(),
-            main,
+            kv: KeyValue {
+                key: key.clone(),
+                mod_revision: main,
+                ..Default::default()
+            },
             cost: OVERHEAD_BYTES + key.len() as u64,
             is_tombstone: true,
         }));
@@ -263,9 +368,7 @@ impl Model {
                 if (request.ignore_value || request.ignore_lease) && !is_there {
                     return Err(KvError::KeyNotFound);
                 }
-                if request.lease != 0 {
-                    return Err(KvError::LeaseNotFound);
-                }
+                self.check_lease(request.lease)?;
             }
         }
         for op in &ops {
@@ -336,8 +439,8 @@ impl Model {
             revision: self.revision(),
             compact_revision: self.compacted,
             keys: self.maps.last().unwrap().len() as u64,
-            size_bytes: self.size_after(self.compacted),
-            size_in_use_bytes: self.size_after(self.revision()),
+            size_bytes: self.size_after(self.compacted) + 64 * self.leases.len() as u64,
+            size_in_use_bytes: self.size_after(self.revision()) + 64 * self.leases.len() as u64,
         }
     }
 
@@ -346,10 +449,10 @@ impl Model {
         let mut newest = BTreeMap::new();
         let mut size = 0;
         for version in &self.versions {
-            if version.main > compacted {
+            if version.kv.mod_revision > compacted {
                 size += version.cost;
             } else {
-                newest.insert(&version.key, version);
+                newest.insert(&version.kv.key, version);
             }
         }
         size + newest
@@ -378,7 +481,7 @@ fn compares(compare: &Compare, kv: &KeyValue) -> bool {
     }
 }
 
-fn contains(start: &Bytes, end: &Bytes, key: &Bytes) -> bool {
+pub fn contains(start: &Bytes, end: &Bytes, key: &Bytes) -> bool {
     match &end[..] {
         b"" => key == start,
         b"\0" => key >= start,

@@ -1,12 +1,14 @@
 //! Requests and answers as lines a person can read and write.
 //!
 //! A script is words. `put KEY VALUE`, `del KEY`, `get KEY`, `compact REVISION`, each followed by
-//! options, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
+//! options, `grant ID TTL`, `revoke ID`, `ttl ID`, `leases`,
+//! `watch NAME KEY`, `told NAME`, and `txn if TARGET KEY RELATION OPERAND .. then .. else .. fi`, in whose branches
 //! `3*get KEY` stands for three of them. In a key or value, `""`
 //! is the empty one and `\xNN` a byte.
 
 use bytes::Bytes;
 use headwater_kv::request::*;
+use headwater_kv::watch::WatchRequest;
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -16,6 +18,10 @@ use std::str::SplitWhitespace;
 pub enum Request {
     Command(Command),
     Query(Query),
+    /// A watcher begins, under a name.
+    Watch(i64, WatchRequest),
+    /// What it was told since the last time.
+    Told(i64),
 }
 
 /// The requests of a script; lines that begin with `#` say what it is about.
@@ -31,6 +37,23 @@ pub fn parse(script: &str) -> Vec<Request> {
                 let physical = words.option("physical").is_some();
                 Request::Command(Command::Compact(CompactionRequest { revision, physical }))
             }
+            "grant" => {
+                let (id, ttl) = (number(words.next()), number(words.next()));
+                Request::Command(Command::LeaseGrant(LeaseGrantRequest { id, ttl }))
+            }
+            "revoke" => {
+                let (id, ended) = (number(words.next()), None);
+                Request::Command(Command::LeaseRevoke(LeaseRevokeRequest { id, ended }))
+            }
+            "ttl" => {
+                let id = number(words.next());
+                let keys = words.option("keys").is_some();
+                let request = LeaseTimeToLiveRequest { id, keys };
+                Request::Query(Query::LeaseTimeToLive(request))
+            }
+            "watch" => Request::Watch(number(words.next()), words.watch()),
+            "told" => Request::Told(number(words.next())),
+            "leases" => Request::Query(Query::LeaseLeases),
             "read-txn" => Request::Query(Query::Txn(words.txn())),
             word => match words.op(word) {
                 RequestOp::Range(request) => Request::Query(Query::Range(request)),
@@ -164,6 +187,28 @@ impl<'a> Words<'a> {
         false
     }
 
+    fn watch(&mut self) -> WatchRequest {
+        let mut request = WatchRequest {
+            key: bytes(self.next()),
+            ..Default::default()
+        };
+        loop {
+            if let Some(end) = self.option("end") {
+                request.range_end = bytes(end);
+            } else if let Some(start) = self.option("start") {
+                request.start_revision = number(start);
+            } else if self.option("prev_kv").is_some() {
+                request.prev_kv = true;
+            } else if self.option("no_put").is_some() {
+                request.no_put = true;
+            } else if self.option("no_delete").is_some() {
+                request.no_delete = true;
+            } else {
+                return request;
+            }
+        }
+    }
+
     fn txn(&mut self) -> TxnRequest {
         let mut txn = TxnRequest::default();
         loop {
@@ -248,6 +293,18 @@ pub fn print(outcome: &Outcome) -> String {
         Ok(Response::Txn(response)) => txn(&mut text, response, 1),
         Ok(Response::Compact) => text.push_str("compacted\n"),
         Ok(Response::Publish) => text.push_str("published\n"),
+        Ok(Response::LeaseGrant(granted)) => {
+            writeln!(text, "granted {} ttl {}", granted.id, granted.ttl).unwrap();
+        }
+        Ok(Response::LeaseRevoke) => text.push_str("revoked\n"),
+        Ok(Response::LeaseCheckpoint) => text.push_str("checkpointed\n"),
+        Ok(Response::LeaseTimeToLive(lease)) => {
+            writeln!(text, "lease {} ttl {}", lease.id, lease.granted_ttl).unwrap();
+            for key in &lease.keys {
+                writeln!(text, "  {}", key.escape_ascii()).unwrap();
+            }
+        }
+        Ok(Response::LeaseLeases(ids)) => writeln!(text, "leases {ids:?}").unwrap(),
         Ok(Response::Members(members)) => writeln!(text, "{members:?}").unwrap(),
         Ok(Response::Status(status)) => writeln!(text, "{status:?}").unwrap(),
     }
@@ -290,7 +347,7 @@ fn txn(text: &mut String, response: &TxnResponse, depth: usize) {
     }
 }
 
-fn key_value(text: &mut String, kv: &KeyValue, depth: usize) {
+pub fn key_value(text: &mut String, kv: &KeyValue, depth: usize) {
     let indent = "  ".repeat(depth);
     let (key, value) = (kv.key.escape_ascii(), kv.value.escape_ascii());
     let (create, change, version) = (kv.create_revision, kv.mod_revision, kv.version);

@@ -77,7 +77,10 @@ impl History {
             Want::Write(command) => Some(command.encode()),
             Want::Read(..) => None,
         };
-        let is_unique = !matches!(want, Want::Write(Command::Compact(_)));
+        let is_unique = !matches!(
+            want,
+            Want::Write(Command::Compact(_) | Command::LeaseRevoke(_))
+        );
         if let Some(bytes) = command.clone().filter(|_| is_unique) {
             self.by_command.insert(bytes, name);
         }

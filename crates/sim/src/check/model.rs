@@ -5,13 +5,14 @@
 //! # Source
 //! The etcd v3 API, package `etcdserverpb`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_kv::request::{
     Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
-    KeyValue, KvError, Outcome, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
-    Response, ResponseOp, SortOrder, TxnRequest, TxnResponse,
+    KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Outcome,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
+    SortOrder, TxnRequest, TxnResponse,
 };
 
 /// The end of a range that means: all keys.
@@ -22,6 +23,7 @@ pub(crate) const ALL: &[u8] = b"\0";
 pub(crate) struct Model {
     /// Each key's versions: the revision, and the key then or nothing.
     keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
+    leases: BTreeSet<i64>,
     revision: i64,
     compacted: i64,
 }
@@ -30,6 +32,7 @@ impl Model {
     pub(crate) fn new() -> Self {
         Self {
             keys: BTreeMap::new(),
+            leases: BTreeSet::new(),
             revision: 1,
             compacted: -1,
         }
@@ -49,8 +52,12 @@ impl Model {
         let mut wrote = false;
         let result = match command {
             Command::Put(put) => {
-                wrote = true;
-                Ok(Response::Put(self.put(put, next)))
+                wrote = put.lease == 0 || self.leases.contains(&put.lease);
+                if wrote {
+                    Ok(Response::Put(self.put(put, next)))
+                } else {
+                    Err(KvError::LeaseNotFound)
+                }
             }
             Command::DeleteRange(delete) => {
                 let response = self.delete(delete, next);
@@ -61,6 +68,11 @@ impl Model {
             Command::Compact(request) => self.compact(request.revision),
             // Beside the keys; only servers publish, and there are none here.
             Command::Publish(_) => Ok(Response::Publish),
+            Command::LeaseGrant(request) => self.grant(request),
+            Command::LeaseRevoke(request) => self.revoke(request, next, &mut wrote),
+            Command::LeaseCheckpoint(_) => {
+                unreachable!("the workload makes no such command")
+            }
         };
         self.revision += i64::from(wrote);
         Outcome {
@@ -80,6 +92,34 @@ impl Model {
         Ok(Response::Compact)
     }
 
+    fn grant(&mut self, request: &LeaseGrantRequest) -> Result<Response, KvError> {
+        let (id, ttl) = (request.id, request.ttl);
+        if !self.leases.insert(id) {
+            return Err(KvError::LeaseExists);
+        }
+        Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
+    }
+
+    /// Deletes the keys that have the lease now.
+    fn revoke(
+        &mut self,
+        request: &LeaseRevokeRequest,
+        revision: i64,
+        wrote: &mut bool,
+    ) -> Result<Response, KvError> {
+        if !self.leases.remove(&request.id) {
+            return Err(KvError::LeaseNotFound);
+        }
+        for versions in self.keys.values_mut() {
+            let now = versions.last().and_then(|(_, kv)| kv.as_ref());
+            if now.is_some_and(|kv| kv.lease == request.id) {
+                versions.push((revision, None));
+                *wrote = true;
+            }
+        }
+        Ok(Response::LeaseRevoke)
+    }
+
     fn put(&mut self, put: &PutRequest, revision: i64) -> PutResponse {
         let old = self.current(&put.key);
         let fresh = KeyValue {
@@ -88,7 +128,7 @@ impl Model {
             mod_revision: revision,
             version: old.as_ref().map_or(1, |old| old.version + 1),
             value: put.value.clone(),
-            lease: 0,
+            lease: put.lease,
         };
         let versions = self.keys.entry(put.key.clone()).or_default();
         versions.push((revision, Some(fresh)));
