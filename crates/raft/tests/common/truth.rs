@@ -95,7 +95,7 @@ impl Truth {
             Effect::Transferred { to, result } => self.see_transferred(me, *to, result.is_ok()),
             Effect::Disowned { by } => {
                 // Perhaps it was added again since, and `by` or the node itself has yet to learn it.
-                let is_first = nodes[&me].incarnation.0 % 1000 == 0;
+                let is_first = nodes[&me].incarnation.0.is_multiple_of(1000);
                 assert!(!is_first, "{by:?} disowns {me:?}");
             }
             Effect::Refused { from, why } => panic!("{me:?} refuses {from:?}: {why}"),
