@@ -211,6 +211,7 @@ impl<'a> Draw<'a> {
                 disk: Incarnation(self.below(2).into()),
                 life: self.below(3),
                 term: Term(self.number()),
+                voted: self.coin(),
                 durable: Index(self.number()),
             },
         }

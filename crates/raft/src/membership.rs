@@ -320,14 +320,14 @@ impl Raft {
         (improved != *current).then_some(improved)
     }
 
-    /// The disk of a member of which none is known yet, once it has answered as that member: a
-    /// connection that merely stands may still be that of the disk which was lost.
+    /// The disk of a member of which none is known yet, once it has acknowledged the entry that made
+    /// it one: a connection that merely stands may still be that of the disk which was lost.
     fn newcomer_disk(&self, id: NodeId) -> Option<Incarnation> {
-        let patience_ns = self.options.election_ns;
-        let peer = self.role.leadership()?.peers.get(&id);
-        let answers = peer.is_some_and(|peer| peer.answers(self.now, patience_ns));
+        let leadership = self.role.leadership()?;
+        let since = self.membership.position().max(leadership.first);
+        let is_here = |peer: &Progress| peer.matched() >= since;
         let disk = self.membership.disk_here(self.me, id);
-        disk.filter(|_| id == self.me || answers)
+        disk.filter(|_| id == self.me || leadership.peers.get(&id).is_some_and(is_here))
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation
@@ -420,6 +420,32 @@ impl Raft {
     /// until it leads or shows that it was added again.
     pub(crate) fn is_impostor(&self, peer: NodeId) -> bool {
         self.membership.is_impostor(peer)
+    }
+
+    /// Whether a message is heard although its sender has another disk than the member of its name.
+    /// A leader is, and a candidate whose own configuration names its disk, for this node may have
+    /// missed that they were added again, and could learn of it from nobody else. Whoever was added
+    /// again did not lead or stand before a later term than that of the configuration known here:
+    /// who does is a stranger, elected by others that have lost their disks.
+    pub(crate) fn hears_impostor(&self, message: &Message) -> bool {
+        let term = match *message {
+            // True, whoever tells it.
+            Message::Heard { .. } | Message::Disowned { .. } => return true,
+            Message::Append { term, .. }
+            | Message::Beat { term, .. }
+            | Message::Commit { term, .. }
+            | Message::Rest { term, .. }
+            | Message::TimeoutNow { term }
+            | Message::Snapshot { term, .. }
+            | Message::Vote {
+                term,
+                admitted: true,
+                ..
+            } => term,
+            _ => return false,
+        };
+        let known = self.log.term_at(self.membership.position());
+        term > known.unwrap_or(self.log.base().term) && !self.role.is_leader()
     }
 
     /// This life of the node's disk, if the driver tells disks apart.

@@ -113,6 +113,8 @@ pub enum Message {
         life: u64,
         /// The term.
         term: Term,
+        /// Whether it voted in that term.
+        voted: bool,
         /// The end of the log.
         durable: Index,
     },

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
-use crate::rollback::Memory;
+use crate::rollback::{Memory, Word};
 use crate::types::{HardState, Index, Instant, LogId, NodeId, Term};
 
 /// One node. Feed it inputs, carry out its effects, in order.
@@ -92,7 +92,7 @@ impl Raft {
             reads: FollowerReads::default(),
             marks: Marks::default(),
             promise,
-            memory: Memory::new(hard.term, last.index),
+            memory: Memory::new(hard, last.index),
             told: (hard.term, RoleName::Follower, None),
             halted: false,
             log,
@@ -200,7 +200,7 @@ impl Raft {
             let why = "is this node itself";
             return fx.push(Effect::Refused { from, why });
         }
-        if self.is_impostor(from) && !is_heard_from_anyone(&message) {
+        if self.is_impostor(from) && !self.hears_impostor(&message) {
             return;
         }
         if is_malformed(&message) {
@@ -259,8 +259,16 @@ impl Raft {
                 disk,
                 life,
                 term,
+                voted,
                 durable,
-            } => self.on_heard(from, (disk, life), (term, durable), fx),
+            } => {
+                let said = Word {
+                    term,
+                    voted,
+                    durable,
+                };
+                self.on_heard(from, (disk, life), said, fx);
+            }
             Message::Disowned { disk } => self.on_disowned(from, disk, fx),
         }
     }
@@ -422,23 +430,6 @@ impl Raft {
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
         self.progress(peer).map(Progress::matched)
     }
-}
-
-/// Whether a message is heard whatever the disk of its sender. A leader is: those who elected it
-/// know it. So is a candidate that was added again, and by its word: a blank disk names nobody. Who
-/// was away meanwhile can learn of it from nobody else.
-fn is_heard_from_anyone(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::Append { .. }
-            | Message::Beat { .. }
-            | Message::Commit { .. }
-            | Message::Rest { .. }
-            | Message::TimeoutNow { .. }
-            | Message::Snapshot { .. }
-            | Message::Vote { admitted: true, .. }
-            | Message::Disowned { .. }
-    )
 }
 
 /// Whether a message is a follower's answer to its leader.

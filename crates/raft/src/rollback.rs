@@ -3,13 +3,14 @@
 //!
 //! A node says only what its disk holds (rules R1 and R3), and a disk forgets none of it. So a life
 //! of the process begins with at least what any earlier one said: in a term no lower and, if the
-//! term is the same, with a log no shorter. A disk that was set back to an older image, by a
+//! term is the same, with a log no shorter and the vote that it gave. A disk that was set back to an older image, by a
 //! backup or a machine's snapshot, begins with less, and may vote twice or lack what it has
 //! acknowledged. It keeps its incarnation, so only others can tell: to a peer that they meet in
 //! another life than they have heard, they repeat the furthest that they heard.
 //!
 //! They remember for as long as they live, and what was promised to nodes that are not reached
-//! remains unknown: this finds out an operator's mistake, it does not make rolled-back disks safe.
+//! remains unknown; and a node that goes on before it is reminded covers its traces by what it says
+//! then. This finds out an operator's mistake, it does not make rolled-back disks safe.
 //!
 //! # Source
 //! Rule R13 (identity is node and incarnation); Viewstamped Replication Revisited, §4.3 (a replica
@@ -21,21 +22,43 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::message::{AppendResult, Message};
 use crate::raft::Raft;
-use crate::types::{Incarnation, Index, NodeId, Term};
+use crate::types::{HardState, Incarnation, Index, NodeId, Term};
 
-/// The furthest that a node was heard to be: in this term, with its log durable up to here.
-type Word = (Term, Index);
+/// How far a node's disk is known to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Word {
+    pub(crate) term: Term,
+    /// Whether it has voted in that term.
+    pub(crate) voted: bool,
+    /// The end of the log that it has called safe in that term.
+    pub(crate) durable: Index,
+}
+
+impl Word {
+    /// Of two words of one disk, what both say.
+    fn and(self, other: Self) -> Self {
+        if self.term != other.term {
+            return if self.term > other.term { self } else { other };
+        }
+        Self {
+            term: self.term,
+            voted: self.voted || other.voted,
+            durable: self.durable.max(other.durable),
+        }
+    }
+}
 
 /// What this life began with, and what was heard of others in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     began: Word,
     /// Of those whom the driver has met; few, so a search finds one as fast as a map does.
-    heard: Vec<Heard>,
+    known: Vec<Known>,
 }
 
+/// What is known of a peer.
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct Known {
     peer: NodeId,
     disk: Incarnation,
     /// At the other end of the last connection.
@@ -46,51 +69,64 @@ struct Heard {
 }
 
 impl Memory {
-    pub(crate) fn new(term: Term, last: Index) -> Self {
+    pub(crate) fn new(hard: HardState, last: Index) -> Self {
         Self {
-            began: (term, last),
-            heard: Vec::new(),
+            began: Word {
+                term: hard.term,
+                voted: hard.voted_for.is_some(),
+                durable: last,
+            },
+            known: Vec::new(),
         }
     }
 }
 
 /// What a message says of the disk it comes from.
 fn word_of(message: &Message) -> Option<Word> {
-    match *message {
+    let (term, voted, durable) = match *message {
         // A pre-vote is about a term that nobody is in, and the others bear none of the sender's.
         Message::Vote { pre: true, .. }
         | Message::VoteReply { pre: true, .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
         | Message::Heard { .. }
-        | Message::Disowned { .. } => None,
+        | Message::Disowned { .. } => return None,
         Message::AppendReply {
             term,
             result: AppendResult::Durable(upto),
-        } => Some((term, upto)),
+        } => (term, false, upto),
+        Message::VoteReply { term, granted, .. } => (term, granted, Index(0)),
+        Message::AppendReply { term, .. } | Message::BeatReply { term, .. } => {
+            (term, false, Index(0))
+        }
+        // Candidates and leaders have voted for themselves.
         Message::Beat { term, durable, .. } | Message::Commit { term, durable, .. } => {
-            Some((term, durable))
+            (term, true, durable)
         }
         Message::Vote { term, .. }
-        | Message::VoteReply { term, .. }
         | Message::Append { term, .. }
-        | Message::AppendReply { term, .. }
-        | Message::BeatReply { term, .. }
         | Message::TimeoutNow { term }
         | Message::Rest { term, .. }
-        | Message::Snapshot { term, .. } => Some((term, Index(0))),
-    }
+        | Message::Snapshot { term, .. } => (term, true, Index(0)),
+    };
+    Some(Word {
+        term,
+        voted,
+        durable,
+    })
 }
 
 impl Raft {
     /// A peer spoke.
     pub(crate) fn remember(&mut self, from: NodeId, message: &Message) {
-        let mut heard = self.memory.heard.iter_mut();
-        if let Some(heard) = heard.find(|heard| heard.peer == from)
+        let mut known = self.memory.known.iter_mut();
+        if let Some(known) = known.find(|known| known.peer == from)
             && let Some(word) = word_of(message)
-            && word >= heard.word
         {
-            (heard.word, heard.said_in) = (word, heard.life);
+            let both = known.word.and(word);
+            if both != known.word {
+                (known.word, known.said_in) = (both, known.life);
+            }
         }
     }
 
@@ -102,31 +138,37 @@ impl Raft {
         (disk, life): (Incarnation, u64),
         fx: &mut Vec<Effect>,
     ) {
-        let known = self.memory.heard.iter().position(|h| h.peer == peer);
-        let earlier = known.map(|at| self.memory.heard.swap_remove(at));
+        let member = self.config().disk_of(peer);
+        if member.is_some_and(|member| member != disk) {
+            // The member's own disk may come back, and not as it was.
+            return;
+        }
+        let known = self.memory.known.iter().position(|k| k.peer == peer);
+        let earlier = known.map(|at| self.memory.known.swap_remove(at));
         // Of another disk nothing follows for this one.
-        let earlier = earlier.filter(|heard| heard.disk == disk);
-        if let Some(Heard { word, said_in, .. }) = earlier
+        let earlier = earlier.filter(|known| known.disk == disk);
+        if let Some(Known { word, said_in, .. }) = earlier
             && said_in != life
-            && word > Word::default()
+            && word != Word::default()
         {
             let message = Message::Heard {
                 disk,
                 life: said_in,
-                term: word.0,
-                durable: word.1,
+                term: word.term,
+                voted: word.voted,
+                durable: word.durable,
             };
             fx.push(Effect::Send { to: peer, message });
         }
-        let unheard = Heard {
+        let unheard = Known {
             peer,
             disk,
             life,
             word: Word::default(),
             said_in: life,
         };
-        let heard = earlier.map_or(unheard, |earlier| Heard { life, ..earlier });
-        self.memory.heard.push(heard);
+        let known = earlier.map_or(unheard, |earlier| Known { life, ..earlier });
+        self.memory.known.push(known);
     }
 
     /// A peer tells what an earlier life of this node said. Whenever the message comes, it is true.
@@ -138,12 +180,17 @@ impl Raft {
         fx: &mut Vec<Effect>,
     ) {
         let began = self.memory.began;
-        if self.disk() == Some(disk) && life != self.options.life && began < said {
+        let is_another_life = self.disk() == Some(disk) && life != self.options.life;
+        if is_another_life && began.and(said) != began {
+            let tell = |word: Word| {
+                let voted = if word.voted { ", a vote in it" } else { "" };
+                format!("term {}{voted} and a log up to {}", word.term, word.durable)
+            };
             let why = format!(
-                "this disk was set back to an older image: it began with term {} and a log up to \
-                 {}, and {from:?} has heard it in term {} with a log up to {}; remove the member, \
-                 and add it again with an empty one",
-                began.0, began.1, said.0, said.1
+                "this disk was set back to an older image: it began with {}, and {from:?} has heard \
+                 it speak of {}; remove the member, and add it again with an empty one",
+                tell(began),
+                tell(said)
             );
             self.halt(&why, fx);
         }

@@ -36,6 +36,10 @@ fn a_wiped_member_that_was_removed_and_added_again_is_taken_in() {
     commit_all(&mut solo, &[2, 3]);
     meet(&mut solo, 2, 2);
     meet(&mut solo, 3, 3);
+    for _ in 0..2 {
+        commit_all(&mut solo, &[2, 3]);
+        solo.deadline();
+    }
     commit_all(&mut solo, &[2, 3]);
     assert_eq!(solo.raft.config().disk_of(n(3)), Some(Incarnation(3)));
     // Node 3 dies, its disk is lost, and it is removed, and after a while added again.
@@ -67,8 +71,10 @@ fn a_learner_that_comes_back_with_another_disk_has_not_caught_up() {
         .expect("allowed");
     commit_all(&mut solo, &[2, 3]);
     // It catches up while the entry that names its disk is not committed: no change can begin.
+    let joined = solo.raft.last().index.0;
+    solo.propose(3);
     meet(&mut solo, 4, 4);
-    solo.hear(4, beat_reply(2, 0));
+    solo.hear(4, durable(2, joined));
     solo.deadline();
     assert_eq!(solo.raft.config().disk_of(n(4)), Some(Incarnation(4)));
     solo.holds_all(4);
@@ -313,4 +319,60 @@ fn a_configuration_that_a_snapshot_commits_is_told_as_committed() {
     });
     let (config, committed) = (config.into(), true);
     assert!(fx.contains(&Effect::Config { config, committed }), "{fx:?}");
+}
+
+/// Node 1, whose first entry names the disks of all three members.
+fn knows_all(term: u64, log: &[u64]) -> Solo {
+    let disks = [1, 2, 3].map(|id| (n(id), Incarnation(id.into())));
+    let members = Config::of_voters(nodes(&[1, 2, 3]));
+    let mut log = entries(LogId::default(), log);
+    log.configs
+        .push((Index(1), members.clone().with_disks(disks)));
+    let disk = Recovered {
+        hard: HardState {
+            term: Term(term),
+            voted_for: None,
+        },
+        log,
+        config: members,
+        ..disk_of_three(1, None)
+    };
+    Solo::recovered(Options::default(), disk)
+}
+
+#[test]
+fn a_stranger_whom_others_without_memory_elected_is_no_leader_here() {
+    // Nodes 2 and 3 were wiped, and started as if the cluster were new: node 3 leads in term 1.
+    let mut solo = knows_all(1, &[1, 1, 1]);
+    meet(&mut solo, 3, 33);
+    let answers = solo.answer(3, append(1, id(0, 0), &[1, 1, 1], 3));
+    assert_eq!((answers, solo.raft.leader()), (vec![], None));
+    // Nor does it unseat the rightful leader.
+    let mut solo = knows_all(1, &[1, 1, 1]).elected();
+    meet(&mut solo, 3, 33);
+    let term = solo.raft.term().0;
+    solo.hear(3, append(term, id(0, 0), &[term], 0));
+    assert_eq!(solo.raft.role(), RoleName::Leader);
+}
+
+#[test]
+fn a_late_answer_of_the_lost_disk_does_not_write_it_down() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    for peer in [2, 3] {
+        meet(&mut solo, peer, peer.into());
+    }
+    commit_all(&mut solo, &[2, 3]);
+    let two = Config::of_voters(nodes(&[1, 2]));
+    solo.change(&two).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    solo.change(&two.with_joining(nodes(&[3])))
+        .expect("allowed");
+    commit_all(&mut solo, &[2]);
+    solo.hear(3, beat_reply(2, 0));
+    for _ in 0..3 {
+        solo.deadline();
+        commit_all(&mut solo, &[2]);
+    }
+    assert_eq!(solo.raft.config().disk_of(n(3)), None);
 }

@@ -28,11 +28,12 @@ fn told(fx: &[Effect]) -> Vec<Message> {
         .collect()
 }
 
-fn heard(life: u64, term: u64, durable: u64) -> Message {
+fn heard(life: u64, term: u64, voted: bool, durable: u64) -> Message {
     Message::Heard {
         disk: DISK,
         life,
         term: Term(term),
+        voted,
         durable: Index(durable),
     }
 }
@@ -40,10 +41,10 @@ fn heard(life: u64, term: u64, durable: u64) -> Message {
 #[test]
 fn another_life_is_told_the_furthest_that_an_earlier_one_said() {
     let said = [
-        (durable(2, 2), heard(1, 2, 2)),
-        (conflict(2, 2, id(0, 0)), heard(1, 2, 0)),
-        (beat_reply(2, 0), heard(1, 2, 0)),
-        (vote_reply(Term(2), false, true), heard(1, 2, 0)),
+        (durable(2, 2), heard(1, 2, false, 2)),
+        (conflict(2, 2, id(0, 0)), heard(1, 2, false, 0)),
+        (beat_reply(2, 0), heard(1, 2, false, 0)),
+        (vote_reply(Term(2), false, true), heard(1, 2, true, 0)),
     ];
     for (word, told) in said {
         let mut solo = Solo::leading(3, 1, &[1]);
@@ -59,7 +60,7 @@ fn another_life_is_told_the_furthest_that_an_earlier_one_said() {
     let mut solo = Solo::new(3, 1, &[1]);
     meet(&mut solo, 2, 1);
     solo.hear(2, commit(4, 1));
-    assert_eq!(meet(&mut solo, 2, 2), [heard(1, 4, 1)]);
+    assert_eq!(meet(&mut solo, 2, 2), [heard(1, 4, true, 1)]);
     // A pre-vote is about a term that nobody is in.
     let mut solo = Solo::new(3, 1, &[1]);
     meet(&mut solo, 3, 1);
@@ -78,38 +79,22 @@ fn of_another_disk_nothing_is_told() {
 
 /// A node of life 5 that began in term 3 with a log of two entries.
 fn began() -> Solo {
-    let options = Options {
-        life: 5,
-        ..Options::default()
-    };
-    let disk = Recovered {
-        me: n(1),
-        hard: HardState {
-            term: Term(3),
-            voted_for: None,
-        },
-        log: entries(LogId::default(), &[1, 3]),
-        applied: LogId::default(),
-        config: Config::of_voters([n(1), n(2), n(3)]),
-        disk: Some(DISK),
-        commit_hint: Index(0),
-        next_write: WriteId(1),
-    };
-    Solo::recovered(options, disk)
+    Solo::recovered(life(5), disk_of((3, None), &[1, 3], &[]))
 }
 
 #[test]
 fn a_life_that_began_with_less_than_an_earlier_one_said_takes_no_part() {
-    for (life, term, durable, is_set_back) in [
-        (4, 3, 2, false),
-        (4, 2, 9, false),
-        (4, 3, 3, true),
-        (4, 4, 0, true),
+    for (life, term, voted, durable, is_set_back) in [
+        (4, 3, false, 2, false),
+        (4, 2, true, 9, false),
+        (4, 3, false, 3, true),
+        (4, 3, true, 0, true),
+        (4, 4, false, 0, true),
         // What this life has said it knows itself.
-        (5, 9, 9, false),
+        (5, 9, true, 9, false),
     ] {
         let mut solo = began();
-        let fx = solo.hear(2, heard(life, term, durable));
+        let fx = solo.hear(2, heard(life, term, voted, durable));
         let halts = fx
             .iter()
             .any(|effect| matches!(effect, Effect::Halt { .. }));
@@ -131,6 +116,7 @@ fn what_another_disk_had_said_does_not_bind_this_one() {
             disk,
             life,
             term,
+            voted: false,
             durable,
         },
     );
@@ -195,4 +181,66 @@ fn a_disk_that_lost_only_what_it_never_said_takes_part() {
     c.live(2000 * MS);
     assert!(!c.raft(3).is_halted());
     assert_eq!(c.raft(3).commit(), c.raft(1).commit());
+}
+
+#[test]
+fn a_vote_that_was_forgotten_is_found_out() {
+    let mut two = Solo::new(3, 4, &[1]);
+    meet(&mut two, 2, 4);
+    two.stand();
+    two.hear(2, vote_reply(Term(5), false, true));
+    let told = meet(&mut two, 2, 5);
+    assert_eq!(told, [heard(4, 5, true, 0)]);
+    let mut one = Solo::recovered(life(5), disk_of((5, None), &[1], &[]));
+    one.hear(2, told[0].clone());
+    assert!(one.raft.is_halted());
+}
+
+#[test]
+fn the_disk_of_a_member_is_remembered_whatever_is_put_in_its_place() {
+    let disk = disk_of((1, None), &[1], &[(2, DISK)]);
+    let mut solo = Solo::recovered(life(1), disk).elected();
+    meet(&mut solo, 2, 1);
+    solo.hear(2, durable(2, 2));
+    let (peer, disk, life) = (n(2), Incarnation(8), 2);
+    assert_eq!(told(&solo.step(Input::Met { peer, disk, life })), []);
+    assert_eq!(meet(&mut solo, 2, 3), [heard(1, 2, false, 2)]);
+}
+
+#[test]
+fn a_disk_set_back_hears_who_was_added_again_since() {
+    let mut solo = Solo::recovered(life(5), disk_of((3, None), &[1, 3], &[(2, DISK)]));
+    let (peer, disk, life) = (n(2), Incarnation(22), 1);
+    solo.step(Input::Met { peer, disk, life });
+    solo.hear(2, heard(4, 9, false, 9));
+    assert!(solo.raft.is_halted());
+}
+
+/// A disk of this node with this term and vote, whose members have these disks.
+fn disk_of(
+    (term, vote): (u64, Option<u64>),
+    log: &[u64],
+    named: &[(u64, Incarnation)],
+) -> Recovered {
+    let disks = named.iter().map(|&(id, disk)| (n(id), disk));
+    Recovered {
+        me: n(1),
+        hard: HardState {
+            term: Term(term),
+            voted_for: vote.map(NodeId),
+        },
+        log: entries(LogId::default(), log),
+        applied: LogId::default(),
+        config: Config::of_voters([n(1), n(2), n(3)]).with_disks(disks),
+        disk: Some(DISK),
+        commit_hint: Index(0),
+        next_write: WriteId(1),
+    }
+}
+
+fn life(life: u64) -> Options {
+    Options {
+        life,
+        ..Options::default()
+    }
 }

@@ -668,7 +668,18 @@ impl World {
             };
             safe == Some(&committed) && node.told_config == committed
         };
-        let knows = committed.disk_of(n(victim)).is_some();
+        // Whoever was removed may not know that, and counts on the members it knows.
+        let counts_on = |at: u64| {
+            let node = self.cluster.node(at);
+            let old = node.disk.safe.configs.last().map(|(_, config)| config);
+            let configs = [old.unwrap_or(&node.disk.config), &node.told_config];
+            let blind = |config: &&Config| {
+                config.is_voter(n(victim)) && config.disk_of(n(victim)).is_none()
+            };
+            configs.iter().any(blind)
+        };
+        let is_known = !self.cluster.ids().into_iter().any(counts_on);
+        let knows = committed.disk_of(n(victim)).is_some() && is_known;
         let spares_one = committed.voters().len() > 2 && truth.wiped.is_empty();
         let mut members = committed.members().into_iter().map(|id| id.0);
         if knows && spares_one && members.all(settled) {

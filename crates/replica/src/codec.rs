@@ -156,17 +156,19 @@ pub(crate) fn encode_message<'a>(
     out.into()
 }
 
-/// The messages that do not bear their sender's term.
+/// The messages that say nothing of the term their sender is in.
 fn put_termless(out: &mut Vec<u8>, message: &Message) {
     match *message {
         Message::Heard {
             disk,
             life,
             term,
+            voted,
             durable,
         } => {
             put_numbers(out, kind::HEARD, [term.0, life, durable.0]);
             out.extend(disk.0.to_le_bytes());
+            out.push(u8::from(voted));
         }
         Message::Disowned { disk } => {
             put_head(out, kind::DISOWNED, 0);
@@ -180,7 +182,7 @@ fn put_termless(out: &mut Vec<u8>, message: &Message) {
             put_numbers(out, kind::READ_TELL, [id.0, life]);
             put_read_result(out, at);
         }
-        _ => unreachable!("it bears a term"),
+        _ => unreachable!("these are encoded above"),
     }
 }
 
@@ -342,16 +344,17 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
             life: reader.u64()?,
             durable: Index(reader.u64()?),
             disk: Incarnation(reader.u128()?),
+            voted: flag(reader)?,
         },
         kind::REST => Message::Rest {
             term,
             last: reader.log_id()?,
         },
-        _ => return decode_read(kind, ReadId(first), reader),
+        _ => return decode_termless(kind, ReadId(first), reader),
     })
 }
 
-fn decode_read(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
+fn decode_termless(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Message, Malformed> {
     Ok(match kind {
         kind::DISOWNED => Message::Disowned {
             disk: Incarnation(reader.u128()?),

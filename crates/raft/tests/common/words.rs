@@ -179,11 +179,15 @@ pub fn message(message: &Message) -> String {
             disk,
             life,
             term,
+            voted,
             durable,
-        } => format!(
-            "heard d{} in life={life}: term={term} durable={durable}",
-            disk.0
-        ),
+        } => {
+            let voted = if *voted { " voted" } else { "" };
+            format!(
+                "heard d{} in life={life}: term={term}{voted} durable={durable}",
+                disk.0
+            )
+        }
         Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
         Message::ReadAsk { id, life, lease } => {

@@ -79,6 +79,7 @@ fn samples() -> Vec<Frame> {
             disk: Incarnation(5 << 64 | 6),
             life: 7,
             term,
+            voted: true,
             durable: Index(8),
         },
         Message::Disowned {
