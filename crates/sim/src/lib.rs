@@ -18,7 +18,10 @@
 //! | `chaos` | faults, and the calm after them |
 //! | `errands` | what operators ask for: other members, another leader |
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
-//! | `workload` | clients |
+//! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
+//! | [`kv`] | the application of this house: the key-value store |
+//! | [`replay`] | the model for whoever has none: a second machine |
+//! | `workload` | clients, of whatever application |
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles |
@@ -30,6 +33,7 @@
 //! | [`shrink`] | from a plan that fails to a smaller one |
 //! | [`cli`] | the command line |
 
+pub mod application;
 pub mod campaign;
 mod chaos;
 mod check;
@@ -43,11 +47,13 @@ pub mod fault;
 mod image;
 mod json;
 pub mod knobs;
+pub mod kv;
 mod network;
 mod node;
 mod outputs;
 pub mod plan;
 pub mod recipe;
+pub mod replay;
 mod rot;
 pub mod run;
 mod schedule;
