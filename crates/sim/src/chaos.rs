@@ -6,8 +6,8 @@
 
 use headwater_raft::RoleName;
 
+use crate::application::{Application, Model, Want};
 use crate::check::Violation;
-use crate::check::history::Want;
 use crate::dice::Dice;
 use crate::errands::unfinished;
 use crate::node::{Crash, Slow};
@@ -16,7 +16,7 @@ use crate::schedule::Event;
 use crate::workload::Probe;
 use crate::world::World;
 
-impl World {
+impl<A: Application> World<A> {
     pub(crate) fn schedule_faults(&mut self) {
         for (fault, planned) in self.plan.faults.iter().enumerate() {
             if let When::At(at) = planned.when {
@@ -395,14 +395,14 @@ impl World {
         for node in self.present_members() {
             let want = match self.workload.probes[node] {
                 Probe::Write => Want::Write(self.workload.probe_write()),
-                Probe::Read => self.workload.probe_read(),
+                Probe::Read => Want::Read(A::probe_read()),
                 Probe::Asked(_) | Probe::Done => continue,
             };
             let stage = self.workload.probes[node];
             let op = self.history.begin(want);
             self.workload.probing.insert(op, (node, stage));
             self.workload.probes[node] = Probe::Asked(op);
-            self.on_ask(op, node);
+            self.on_ask(op, node)?;
         }
         match self.unsettled() {
             None => {
@@ -470,6 +470,8 @@ impl World {
         for machine in machines.clone() {
             self.cluster.check_content(self.cluster.commit(), machine)?;
         }
-        self.cluster.check_counts(machines)
+        let machines: Vec<_> = machines.map(|witness| witness.machine()).collect();
+        let judged = self.cluster.model.judge_all(&machines);
+        judged.map_err(|why| Violation::new("all alike", why))
     }
 }

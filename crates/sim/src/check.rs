@@ -7,7 +7,6 @@
 pub(crate) mod bounded;
 pub(crate) mod history;
 pub(crate) mod members;
-pub(crate) mod model;
 pub(crate) mod promise;
 pub(crate) mod raft;
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use headwater_raft::Index;
 
+use crate::application::Application;
 use crate::node::Node;
 
 /// Sets of abstract states.
@@ -36,14 +37,14 @@ impl Cover {
     }
 
     /// The cluster is in this state.
-    pub(crate) fn see(&mut self, nodes: &[Node]) {
+    pub(crate) fn see<A: Application>(&mut self, nodes: &[Node<A>]) {
         self.states.insert(abstraction(nodes));
     }
 }
 
 /// What a cluster is like, whatever its nodes are called and however far it has come: of each node
 /// its role, and how its term, log, commitment and configuration stand to the most advanced.
-fn abstraction(nodes: &[Node]) -> u64 {
+fn abstraction<A: Application>(nodes: &[Node<A>]) -> u64 {
     let rafts = || {
         nodes
             .iter()
@@ -54,7 +55,7 @@ fn abstraction(nodes: &[Node]) -> u64 {
         .map(|raft| raft.last())
         .max_by_key(|last| (last.term, last.index));
     let commit = rafts().map(|raft| raft.commit()).max().unwrap_or_default();
-    let of_node = |node: &Node| {
+    let of_node = |node: &Node<A>| {
         let Some(live) = &node.live else {
             return 1;
         };

@@ -12,11 +12,12 @@ use headwater_replica::interface::{
     Input, MemberChange, Output, ReconfigureFate, RequestId, TransferFate,
 };
 
+use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::fault::{Change, Heir, Nodes, Whom};
 use crate::node::Crash;
 use crate::schedule::Event;
-use crate::witness::Witness;
+use crate::witness::Watched;
 use crate::world::World;
 
 /// Errands are named from here on, clients' requests from zero.
@@ -58,7 +59,7 @@ impl Errands {
     }
 }
 
-impl World {
+impl<A: Application> World<A> {
     fn errand(&mut self, node: usize) -> Option<u64> {
         let live = self.nodes[node].live.as_mut()?;
         let name = FIRST_ERRAND + self.errands.asked;
@@ -136,7 +137,7 @@ impl World {
     pub(crate) fn after_changes(
         &mut self,
         asked: &[u64],
-        outputs: &[Output<Witness>],
+        outputs: &[Output<Watched<A>>],
     ) -> Result<(), Violation> {
         let refused = |name: &&u64| {
             !outputs.iter().any(|output| {

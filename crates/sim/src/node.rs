@@ -14,16 +14,17 @@ use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileOrder, SnapshotStore};
 use headwater_replica::wal::Wal;
 
+use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
 use crate::json::Object;
 use crate::telling;
-use crate::witness::Witness;
+use crate::witness::Watched;
 
 /// A machine.
-pub(crate) struct Node {
+pub(crate) struct Node<A: Application> {
     pub(crate) id: NodeId,
     pub(crate) disk: SimDisk,
     /// The name of that disk, once it is formatted and until it is lost.
@@ -36,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) born_at: u64,
     /// How often it has been started.
     pub(crate) life: u64,
-    pub(crate) live: Option<Live>,
+    pub(crate) live: Option<Live<A>>,
     /// What the log must hold, by what has been said to be durable.
     pub(crate) durable: LogImage,
     /// Orders that the log worker has and has not acknowledged.
@@ -71,11 +72,11 @@ pub(crate) struct LostDisk {
 }
 
 /// A running process.
-pub(crate) struct Live {
-    pub(crate) replica: Replica<Witness>,
+pub(crate) struct Live<A: Application> {
+    pub(crate) replica: Replica<Watched<A>>,
     pub(crate) wal: Wal,
     pub(crate) store: SnapshotStore,
-    pub(crate) inbox: Vec<Input<Witness>>,
+    pub(crate) inbox: Vec<Input<Watched<A>>>,
     /// The sendings that the frames in the inbox come from.
     pub(crate) sendings: VecDeque<u64>,
     pub(crate) turn_due: bool,
@@ -102,8 +103,8 @@ pub(crate) struct Live {
     pub(crate) pending: BTreeSet<u64>,
     /// Changes of members and transfers without an outcome.
     pub(crate) errands: BTreeSet<u64>,
-    /// The highest revision shown to a client.
-    pub(crate) revision_seen: i64,
+    /// The last command whose effect was shown to a client.
+    pub(crate) command_seen: Index,
     /// After how many outputs of the next turn it dies.
     pub(crate) crash_in_turn: Option<(u64, Crash)>,
 }
@@ -197,7 +198,7 @@ impl Clock {
     }
 }
 
-impl Live {
+impl<A: Application> Live<A> {
     /// The state of the node, as a trace file has it.
     pub(crate) fn state(&self) -> Object {
         let raft = self.replica.raft();
@@ -212,7 +213,7 @@ impl Live {
     }
 
     pub(crate) fn new(
-        replica: Replica<Witness>,
+        replica: Replica<Watched<A>>,
         (wal, store): (Wal, SnapshotStore),
         log_image: LogImage,
     ) -> Self {
@@ -238,13 +239,13 @@ impl Live {
             commit_seen: Index(0),
             pending: BTreeSet::new(),
             errands: BTreeSet::new(),
-            revision_seen: 0,
+            command_seen: Index(0),
             crash_in_turn: None,
         }
     }
 }
 
-impl Node {
+impl<A: Application> Node<A> {
     pub(crate) fn new(seed: u64, at: usize, drift: u64, first_config: Config) -> Self {
         let dice = |concern| Dice::of(seed, concern, &[at as u64]);
         Self {
@@ -273,7 +274,7 @@ impl Node {
     }
 
     /// The process, if it is that of this life.
-    pub(crate) fn living(&mut self, life: u64) -> Option<&mut Live> {
+    pub(crate) fn living(&mut self, life: u64) -> Option<&mut Live<A>> {
         self.live.as_mut().filter(|_| self.life == life)
     }
 
@@ -335,7 +336,7 @@ impl Node {
     /// `is_rotten`: a snapshot may be lost, if an older one and the log make up for it.
     pub(crate) fn recovers(
         &self,
-        found: &Recovered<Witness>,
+        found: &Recovered<Watched<A>>,
         is_rotten: bool,
     ) -> Result<LogImage, Violation> {
         ensure(is_rotten || found.base >= self.snapshot, "recovery", || {
@@ -378,7 +379,7 @@ impl Node {
     /// Checks what recovery found, and goes on from there.
     pub(crate) fn check_recovered(
         &mut self,
-        found: &Recovered<Witness>,
+        found: &Recovered<Watched<A>>,
         is_rotten: bool,
     ) -> Result<(), Violation> {
         self.durable = self.recovers(found, is_rotten)?;

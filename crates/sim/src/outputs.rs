@@ -4,21 +4,22 @@
 //! # Source
 //! ARCHITECTURE.md, "The driver and its three doors".
 
-use headwater_kv::request::Outcome;
 use headwater_raft::{LogId, NodeId};
 use headwater_replica::interface::{Output, ProposeFate, ReadFate};
+use headwater_replica::machine::StateMachine;
 use headwater_replica::message_of;
 
+use crate::application::{Application, Told};
 use crate::check::{Violation, ensure, promise};
 use crate::telling;
-use crate::witness::Witness;
+use crate::witness::{Seen, Watched};
 use crate::world::World;
 
-impl World {
+impl<A: Application> World<A> {
     pub(crate) fn carry_out(
         &mut self,
         node: usize,
-        outputs: Vec<Output<Witness>>,
+        outputs: Vec<Output<Watched<A>>>,
     ) -> Result<(), Violation> {
         let Some(live) = &mut self.nodes[node].live else {
             return Ok(());
@@ -40,7 +41,7 @@ impl World {
         Ok(())
     }
 
-    fn carry_out_one(&mut self, node: usize, output: Output<Witness>) -> Result<(), Violation> {
+    fn carry_out_one(&mut self, node: usize, output: Output<Watched<A>>) -> Result<(), Violation> {
         let now = self.schedule.now();
         match output {
             Output::Frame { to, frame } => {
@@ -98,7 +99,7 @@ impl World {
         &mut self,
         node: usize,
         op: u64,
-        result: Result<(LogId, Outcome), ProposeFate>,
+        result: Result<(LogId, <A::Machine as StateMachine>::Reply), ProposeFate>,
     ) -> Result<(), Violation> {
         let now = self.schedule.now();
         let at = result.as_ref().map(|(at, _)| at.index.0);
@@ -109,7 +110,8 @@ impl World {
         });
         self.settle(node, op)?;
         self.history.on_proposed(&self.cluster, op, &result)?;
-        self.on_outcome(op, result.map(|(_, outcome)| outcome).ok());
+        let told = result.as_ref().ok().map(|(_, reply)| Told::Reply(reply));
+        self.on_outcome(op, told);
         Ok(())
     }
 
@@ -117,25 +119,25 @@ impl World {
         &mut self,
         node: usize,
         op: u64,
-        result: Result<Outcome, ReadFate>,
+        result: Result<Seen<<A::Machine as StateMachine>::Answer>, ReadFate>,
     ) -> Result<(), Violation> {
         let now = self.schedule.now();
-        let revision = result.as_ref().map(|answer| answer.revision as u64);
+        let seen = result.as_ref().ok();
+        let at = seen.and_then(|seen| self.cluster.command_of(seen.digest));
         self.trace
-            .note(now, Some(node), || format!("read {op} ends: {revision:?}"));
+            .note(now, Some(node), || format!("read {op} ends: {at:?}"));
         self.trace.tell(now, Some(node), "read", |object| {
-            object
-                .number("request", op)
-                .maybe("revision", revision.ok())
+            object.number("request", op).maybe("at", at.map(|at| at.0))
         });
         self.settle(node, op)?;
         let live = self.nodes[node].live.as_mut();
-        let seen = &mut live.expect("it has just answered").revision_seen;
-        self.history.on_answered(&self.cluster, op, seen, &result)?;
-        if let Ok(outcome) = &result {
-            self.check_bound(op, outcome.revision)?;
+        let last = &mut live.expect("it has just answered").command_seen;
+        if let Some(Seen { answer, .. }) = seen {
+            let history = &mut self.history;
+            let at = history.on_answered(&self.cluster, op, (at, last), answer)?;
+            self.check_bound(op, at)?;
         }
-        self.on_outcome(op, result.ok());
+        self.on_outcome(op, seen.map(|seen| Told::Answer(&seen.answer)));
         Ok(())
     }
 

@@ -9,15 +9,16 @@
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::wal::WalOptions;
 
+use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::{SECTOR_BYTES, SimDisk};
 use crate::fault::Rot;
 use crate::node::Crash;
-use crate::witness::Witness;
+use crate::witness::Watched;
 use crate::world::World;
 
-impl World {
+impl<A: Application> World<A> {
     /// A node dies, and while it is down its disk is damaged. What recovery will say is tried on a
     /// copy first.
     pub(crate) fn strike_rot(
@@ -39,7 +40,7 @@ impl World {
         let now = self.schedule.now();
         self.trace
             .note(now, Some(at), || format!("{kind:?} in {place}"));
-        match open_copy(
+        match open_copy::<A>(
             damaged.clone(),
             self.expect(at),
             self.plan.knobs.segment_bytes,
@@ -76,14 +77,14 @@ impl World {
 }
 
 /// What recovery makes of a copy of a disk, and whether it had to mend a snapshot.
-fn open_copy(
+fn open_copy<A: Application>(
     mut disk: SimDisk,
     expect: Expect,
     segment_bytes: u64,
-) -> Result<(Recovered<Witness>, bool), OpenError> {
+) -> Result<(Recovered<Watched<A>>, bool), OpenError> {
     disk.set_quota(None);
     let options = WalOptions { segment_bytes };
-    let (found, _, store) = recovery::open::<Witness>(&mut disk, &options, expect)?;
+    let (found, _, store) = recovery::open::<Watched<A>>(&mut disk, &options, expect)?;
     Ok((found, !store.mended().is_empty()))
 }
 

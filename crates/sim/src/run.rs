@@ -6,8 +6,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::application::Application;
 use crate::check::Violation;
 use crate::cover::Cover;
+use crate::kv::Kv;
 use crate::plan::Plan;
 use crate::trace::{Stats, Trace, Watch};
 use crate::world::World;
@@ -31,10 +33,16 @@ pub struct Report {
     pub last_lines: Vec<String>,
 }
 
-/// Runs a plan to its end, or to the first violation; a panic of the code under test is one.
+/// Runs a plan with the key-value store in it.
 pub fn run(plan: Plan, watch: Watch) -> Report {
+    simulate::<Kv>(plan, watch)
+}
+
+/// Runs a plan with an application in it to its end, or to the first violation; a panic of the code
+/// under test is one.
+pub fn simulate<A: Application>(plan: Plan, watch: Watch) -> Report {
     let seed = plan.seed;
-    let mut world = World::new(plan, Trace::new(watch));
+    let mut world = World::<A>::new(plan, Trace::new(watch));
     let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match verdict {
         Ok(Ok(())) => None,

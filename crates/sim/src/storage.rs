@@ -13,18 +13,19 @@ use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Disk, DiskErrorKind};
 
+use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
-use crate::witness::Witness;
+use crate::witness::Watched;
 use crate::world::World;
 
 /// The cluster's name in all worlds.
 const CLUSTER: u64 = 7;
 
-impl World {
+impl<A: Application> World<A> {
     fn disk_ns(&mut self, node: usize) -> u64 {
         let knobs = &self.plan.knobs;
         let spread_ns = self.nodes[node].disk_dice.below(knobs.disk_spread_ns + 1);
@@ -147,7 +148,7 @@ impl World {
         let Some(order) = live.file_queue.pop_front() else {
             return Ok(());
         };
-        let answer = match live.store.run::<Witness>(&mut node.disk, order) {
+        let answer = match live.store.run::<Watched<A>>(&mut node.disk, order) {
             Ok(answer) => answer,
             Err(error) => return self.on_disk_error(at, &error),
         };
@@ -235,7 +236,7 @@ impl World {
                     let installs = matches!(order, FileOrder::Receive { .. });
                     self.stats.crashes_in_install += u64::from(installs);
                     // Whatever it was, nobody is told.
-                    let _ = live.store.run::<Witness>(&mut node.disk, order);
+                    let _ = live.store.run::<Watched<A>>(&mut node.disk, order);
                 }
             } else if let Some(batch) = live.log_batch.take().filter(|_| !files)
                 && live.wal.run(&mut node.disk, &batch).is_ok()
@@ -261,7 +262,6 @@ impl World {
             object.flag("power", crash.power)
         });
         for op in std::mem::take(&mut live.pending) {
-            self.history.lose(op);
             self.on_outcome(op, None);
         }
         for peer in (0..self.nodes.len()).filter(|&peer| peer != at) {
@@ -353,7 +353,7 @@ impl World {
     }
 
     /// Opens a node's disk; nothing if it dies once more in the middle of that.
-    fn open(&mut self, at: usize) -> Result<Option<Opened>, Violation> {
+    fn open(&mut self, at: usize) -> Result<Option<Opened<A>>, Violation> {
         let knobs = &self.plan.knobs;
         self.nodes[at].life += 1;
         let expect = self.expect(at);
@@ -372,7 +372,7 @@ impl World {
         let wal_options = WalOptions {
             segment_bytes: knobs.segment_bytes << dice.below(2),
         };
-        match recovery::open::<Witness>(&mut node.disk, &wal_options, expect) {
+        match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
             Ok(opened) => {
                 node.disk.restart();
                 node.incarnation = Some(Incarnation(opened.0.identity.incarnation));
@@ -407,7 +407,7 @@ impl World {
 }
 
 /// What recovery gives.
-type Opened = (Recovered<Witness>, Wal, SnapshotStore);
+type Opened<A> = (Recovered<Watched<A>>, Wal, SnapshotStore);
 
 fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options {
     Options {

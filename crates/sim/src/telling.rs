@@ -10,9 +10,10 @@ use headwater_replica::interface::Input;
 use headwater_replica::snapshot_file::FileDone;
 use headwater_replica::{LogOrder, message_of};
 
+use crate::application::Application;
 use crate::json::Object;
 use crate::node::Live;
-use crate::witness::Witness;
+use crate::witness::Watched;
 
 /// The identity of an entry.
 pub(crate) fn id(object: Object, index: &str, term: &str, id: LogId) -> Object {
@@ -195,7 +196,7 @@ pub(crate) fn order(order: &LogOrder) -> Object {
 }
 
 /// What a node takes in, for a trace file.
-pub(crate) fn input(live: &Live, input: &Input<Witness>) -> Object {
+pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -> Object {
     let kind = |kind| Object::new().text("type", kind);
     match input {
         Input::Frame { from, frame } => kind("frame")

@@ -1,29 +1,39 @@
 //! The state machine under test, and what it was given: a digest of all commands applied, in
-//! order, that travels with its snapshots.
-//! Never changes what the store inside sees or answers.
+//! order, that travels with its snapshots and stands beside every answer. So each answer names the
+//! command after which it was given.
+//! Never changes what the machine inside sees or answers.
 //!
 //! # Source
 //! Raft paper, Figure 3 (State Machine Safety).
 
 use bytes::Bytes;
-use headwater_kv::Store;
-use headwater_kv::request::{Outcome, Query};
 use headwater_raft::LogId;
 use headwater_replica::checksum::crc32c;
 use headwater_replica::machine::{Malformed, StateMachine};
 
-/// The production store with a digest beside it.
+use crate::application::Application;
+
+/// The production machine with a digest beside it.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
-    store: Store,
+pub(crate) struct Witness<M> {
+    machine: M,
     digest: u64,
     loading: bool,
 }
 
-/// A snapshot's walk: the digest first, then the store.
-pub(crate) struct WitnessWalk {
+/// The machine of an application, watched.
+pub(crate) type Watched<A> = Witness<<A as Application>::Machine>;
+
+/// An answer, and the digest of the state it is of.
+pub(crate) struct Seen<Answer> {
+    pub(crate) digest: u64,
+    pub(crate) answer: Answer,
+}
+
+/// A snapshot's walk: the digest first, then the machine.
+pub(crate) struct WitnessWalk<Walk> {
     digest: Option<u64>,
-    walk: <Store as StateMachine>::Walk,
+    walk: Walk,
 }
 
 /// The digest after one more command.
@@ -36,45 +46,53 @@ pub(crate) fn digest_after(digest: u64, at: LogId, body: &[u8]) -> u64 {
     mixed
 }
 
-impl Witness {
+impl<M> Witness<M> {
     /// What all commands so far add up to.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
+
+    /// What is under test.
+    pub(crate) fn machine(&self) -> &M {
+        &self.machine
+    }
 }
 
-impl StateMachine for Witness {
-    type Reply = Outcome;
-    type Query = Query;
-    type Answer = Outcome;
-    type Walk = WitnessWalk;
+impl<M: StateMachine> StateMachine for Witness<M> {
+    type Reply = M::Reply;
+    type Query = M::Query;
+    type Answer = Seen<M::Answer>;
+    type Walk = WitnessWalk<M::Walk>;
 
-    fn apply(&mut self, at: LogId, command: &Bytes) -> Outcome {
+    fn apply(&mut self, at: LogId, command: &Bytes) -> M::Reply {
         self.digest = digest_after(self.digest, at, command);
-        self.store.apply(at, command)
+        self.machine.apply(at, command)
     }
 
-    fn query(&self, query: Query) -> Outcome {
-        self.store.query(query)
-    }
-
-    fn begin_snapshot(&mut self) -> WitnessWalk {
-        WitnessWalk {
-            digest: Some(self.digest),
-            walk: self.store.begin_snapshot(),
+    fn query(&self, query: M::Query) -> Seen<M::Answer> {
+        Seen {
+            digest: self.digest,
+            answer: self.machine.query(query),
         }
     }
 
-    fn next_chunk(&mut self, walk: &mut WitnessWalk, max_bytes: usize) -> Option<Bytes> {
+    fn begin_snapshot(&mut self) -> WitnessWalk<M::Walk> {
+        WitnessWalk {
+            digest: Some(self.digest),
+            walk: self.machine.begin_snapshot(),
+        }
+    }
+
+    fn next_chunk(&mut self, walk: &mut Self::Walk, max_bytes: usize) -> Option<Bytes> {
         match walk.digest.take() {
             Some(digest) => Some(Bytes::copy_from_slice(&digest.to_le_bytes())),
-            None => self.store.next_chunk(&mut walk.walk, max_bytes),
+            None => self.machine.next_chunk(&mut walk.walk, max_bytes),
         }
     }
 
     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
         if self.loading {
-            return self.store.load_chunk(chunk);
+            return self.machine.load_chunk(chunk);
         }
         self.loading = true;
         let digest: Result<[u8; 8], _> = chunk.as_ref().try_into();
@@ -84,10 +102,10 @@ impl StateMachine for Witness {
     }
 
     fn finish_load(&mut self) -> Result<(), Malformed> {
-        self.store.finish_load()
+        self.machine.finish_load()
     }
 
     fn size_bytes(&self) -> u64 {
-        self.store.size_bytes()
+        self.machine.size_bytes()
     }
 }

@@ -1,5 +1,5 @@
-//! Clients: what they ask of which node, one request each at a time.
-//! Never judges an answer: the history does.
+//! Clients: which node they ask, one request each at a time.
+//! Never decides what they want, nor judges an answer: the application and the history do.
 //!
 //! # Source
 //! etcd's robustness tests (traffic); verification of unknown outcomes after Jepsen.
@@ -7,32 +7,22 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headwater_kv::request::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
-    LeaseGrantRequest, LeaseRevokeRequest, Outcome, PutRequest, Query, RangeRequest, RequestOp,
-    Response, ResponseOp, SortOrder, TxnRequest,
-};
 use headwater_raft::ReadLevel;
 use headwater_replica::interface::{Input, RequestId};
 
-use crate::check::history::Want;
-use crate::check::model::all_keys;
+use crate::application::{Application, Told, Want};
+use crate::check::Violation;
 use crate::dice::Dice;
 use crate::plan::Knobs;
 use crate::schedule::Event;
 use crate::world::World;
 
 /// One client.
-struct Client {
+struct Client<A: Application> {
     dice: Dice,
     /// The node it prefers; the others it tries now and then.
     node: usize,
-    /// The last revision that it saw each key changed at.
-    known: BTreeMap<Bytes, i64>,
-    /// The last revision it saw.
-    revision: i64,
-    /// The last lease it was granted, which may be gone; zero for none.
-    lease: i64,
+    memory: A::Client,
 }
 
 /// How far a node has shown after the calm that it serves.
@@ -49,20 +39,19 @@ pub(crate) enum Probe {
 }
 
 /// All clients.
-pub(crate) struct Workload {
-    clients: Vec<Client>,
+pub(crate) struct Workload<A: Application> {
+    clients: Vec<Client<A>>,
     /// Which client waits for a request.
     waiting: BTreeMap<u64, usize>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) probing: BTreeMap<u64, (usize, Probe)>,
-    next_value: u64,
+    /// How many numbers have been given out that no request shares.
+    uniques: u64,
     think_ns: u64,
-    keys: u64,
-    value_bytes: u64,
     nodes: u64,
 }
 
-impl Workload {
+impl<A: Application> Workload<A> {
     pub(crate) fn new(seed: u64, knobs: &Knobs) -> Self {
         let nodes = knobs.nodes + knobs.reserves;
         let clients = (0..knobs.clients).map(|client| {
@@ -70,9 +59,7 @@ impl Workload {
             Client {
                 node: dice.below(nodes) as usize,
                 dice,
-                known: BTreeMap::new(),
-                revision: 1,
-                lease: 0,
+                memory: A::client(knobs),
             }
         });
         Self {
@@ -80,222 +67,24 @@ impl Workload {
             waiting: BTreeMap::new(),
             probes: vec![Probe::Write; nodes as usize],
             probing: BTreeMap::new(),
-            next_value: 0,
+            uniques: 0,
             think_ns: knobs.think_ns,
-            keys: knobs.keys,
-            value_bytes: knobs.value_bytes,
             nodes,
         }
     }
 
-    /// A value that no other request writes.
-    fn value(&mut self, bytes: u64) -> Bytes {
-        self.next_value += 1;
-        let text = format!("v{}", self.next_value);
-        format!("{text:.<width$}", width = bytes as usize).into()
+    /// A number that no other request has.
+    fn unique(&mut self) -> u64 {
+        self.uniques += 1;
+        self.uniques
     }
 
-    pub(crate) fn probe_write(&mut self) -> Command {
-        let value = self.value(0);
-        put(key(0), value)
-    }
-
-    pub(crate) fn probe_read(&mut self) -> Want {
-        Want::Read(one_key(key(0)), true)
-    }
-
-    /// What a client wants next.
-    fn draw(&mut self, client: usize) -> Want {
-        let bytes = self.clients[client].dice.below(self.value_bytes);
-        let value = self.value(bytes);
-        let unique = self.next_value;
-        let Client {
-            dice,
-            known,
-            revision,
-            lease,
-            ..
-        } = &mut self.clients[client];
-        let key = key(dice.below(self.keys));
-        match dice.below(100) {
-            0..14 => Want::Write(put(key, value)),
-            14..20 => Want::Write(Command::Put(PutRequest {
-                lease: *lease,
-                ..put_request(key, value)
-            })),
-            20..23 => Want::Write(Command::LeaseGrant(LeaseGrantRequest {
-                id: unique as i64,
-                ttl: 60,
-            })),
-            23..25 => Want::Write(Command::LeaseRevoke(LeaseRevokeRequest {
-                id: *lease,
-                ended: None,
-            })),
-            25..33 => Want::Write(put(format!("u{unique}").into(), value)),
-            33..45 => {
-                let expected = known.get(&key).copied().unwrap_or(0);
-                Want::Write(swap(key, expected, value))
-            }
-            45..50 => {
-                let expected = known.get(&key).copied().unwrap_or(0);
-                let version = (dice.chance(1, 2), dice.below(3) as i64);
-                Want::Write(swap_two(key, expected, version, value))
-            }
-            50..54 => Want::Write(delete(one_key(key), value)),
-            54..56 => Want::Write(delete(neighbours(key), value)),
-            56..80 => Want::Read(one_key(key), true),
-            80..83 => Want::Read(all_keys(), true),
-            83..85 => Want::Read(first_or_last(dice), true),
-            85..93 => Want::Read(one_key(key), false),
-            93..97 => Want::Read(
-                RangeRequest {
-                    revision: 1 + dice.below(*revision as u64 + 1) as i64,
-                    ..one_key(key)
-                },
-                dice.chance(1, 2),
-            ),
-            _ => Want::Write(Command::Compact(CompactionRequest {
-                revision: (*revision - dice.below(10) as i64).max(1),
-                physical: dice.chance(1, 2),
-            })),
-        }
-    }
-
-    /// Learns from an answer.
-    fn learn(&mut self, client: usize, outcome: &Outcome) {
-        let client = &mut self.clients[client];
-        client.revision = client.revision.max(outcome.revision);
-        let mut learn = |kvs: &[headwater_kv::request::KeyValue]| {
-            for kv in kvs {
-                client.known.insert(kv.key.clone(), kv.mod_revision);
-            }
-        };
-        match &outcome.result {
-            Ok(Response::Range(range)) => learn(&range.kvs),
-            Ok(Response::LeaseGrant(granted)) => client.lease = granted.id,
-            Ok(Response::Txn(txn)) => {
-                for response in &txn.responses {
-                    if let ResponseOp::Range(range) = response {
-                        learn(&range.kvs);
-                    }
-                }
-            }
-            _ => {}
-        }
+    pub(crate) fn probe_write(&mut self) -> Bytes {
+        A::probe_write(self.unique())
     }
 }
 
-fn key(number: u64) -> Bytes {
-    format!("k{number}").into()
-}
-
-fn one_key(key: Bytes) -> RangeRequest {
-    RangeRequest {
-        key,
-        ..RangeRequest::default()
-    }
-}
-
-fn put_request(key: Bytes, value: Bytes) -> PutRequest {
-    PutRequest {
-        key,
-        value,
-        prev_kv: true,
-        ..PutRequest::default()
-    }
-}
-
-fn put(key: Bytes, value: Bytes) -> Command {
-    Command::Put(put_request(key, value))
-}
-
-/// Puts if the key was last changed at `expected`; else reads it.
-fn swap(key: Bytes, expected: i64, value: Bytes) -> Command {
-    Command::Txn(TxnRequest {
-        compare: vec![Compare {
-            result: CompareResult::Equal,
-            target: CompareTarget::Mod(expected),
-            key: key.clone(),
-            range_end: Bytes::new(),
-        }],
-        success: vec![
-            RequestOp::Put(put_request(key.clone(), value)),
-            RequestOp::Range(one_key(key.clone())),
-        ],
-        failure: vec![RequestOp::Range(one_key(key))],
-    })
-}
-
-/// Puts a key and its twin if the one was last changed at `expected` and the other's version is
-/// greater, or less, than a number; else puts the twin alone.
-fn swap_two(key: Bytes, expected: i64, (greater, version): (bool, i64), value: Bytes) -> Command {
-    let twin = Bytes::from([&key[..], b"+"].concat());
-    let compare = |key: &Bytes, result, target| Compare {
-        result,
-        target,
-        key: key.clone(),
-        range_end: Bytes::new(),
-    };
-    let result = if greater {
-        CompareResult::Greater
-    } else {
-        CompareResult::Less
-    };
-    Command::Txn(TxnRequest {
-        compare: vec![
-            compare(&key, CompareResult::Equal, CompareTarget::Mod(expected)),
-            compare(&twin, result, CompareTarget::Version(version)),
-        ],
-        success: vec![
-            RequestOp::Put(put_request(key.clone(), value.clone())),
-            RequestOp::Put(put_request(twin.clone(), value.clone())),
-            RequestOp::Range(neighbours(key.clone())),
-        ],
-        failure: vec![
-            RequestOp::Put(put_request(twin, value)),
-            RequestOp::Range(one_key(key)),
-        ],
-    })
-}
-
-/// A key, its twin and what else lies between it and the next number.
-fn neighbours(key: Bytes) -> RangeRequest {
-    RangeRequest {
-        range_end: Bytes::from([&key[..], b"~"].concat()),
-        ..one_key(key)
-    }
-}
-
-/// The first few keys, or the last.
-fn first_or_last(dice: &mut Dice) -> RangeRequest {
-    let orders = [SortOrder::None, SortOrder::Descend];
-    RangeRequest {
-        limit: 1 + dice.below(4) as i64,
-        sort_order: orders[dice.below(2) as usize],
-        ..all_keys()
-    }
-}
-
-/// Deletes what is asked for unless its first key has a value that nothing has: this one, which
-/// makes the command one of its kind.
-fn delete(RangeRequest { key, range_end, .. }: RangeRequest, unless: Bytes) -> Command {
-    Command::Txn(TxnRequest {
-        compare: vec![Compare {
-            result: CompareResult::NotEqual,
-            target: CompareTarget::Value(unless),
-            key: key.clone(),
-            range_end: Bytes::new(),
-        }],
-        success: vec![RequestOp::DeleteRange(DeleteRangeRequest {
-            key,
-            range_end,
-            prev_kv: true,
-        })],
-        failure: Vec::new(),
-    })
-}
-
-impl World {
+impl<A: Application> World<A> {
     pub(crate) fn begin_workload(&mut self) {
         for client in 0..self.workload.clients.len() {
             self.schedule.after(1, Event::Client { client });
@@ -307,9 +96,9 @@ impl World {
         if self.calm_at.is_some() {
             return;
         }
-        let want = self.workload.draw(client);
-        let nodes = self.workload.nodes;
+        let (unique, nodes) = (self.workload.unique(), self.workload.nodes);
         let asker = &mut self.workload.clients[client];
+        let want = A::draw(&mut asker.memory, &mut asker.dice, unique);
         if asker.dice.chance(1, 4) {
             asker.node = asker.dice.below(nodes) as usize;
         }
@@ -320,48 +109,55 @@ impl World {
     }
 
     /// A request reaches a node.
-    pub(crate) fn on_ask(&mut self, op: u64, node: usize) {
+    pub(crate) fn on_ask(&mut self, op: u64, node: usize) -> Result<(), Violation> {
         let now = self.schedule.now();
         if self.nodes[node].live.is_none() {
-            self.history.refuse(op);
-            return self.on_outcome(op, None);
+            self.history.lose(op)?;
+            self.on_outcome(op, None);
+            return Ok(());
         }
         self.stats.requests += 1;
-        let asked = self.history.invoke(op).clone();
-        self.trace.note(now, Some(node), || {
-            format!("request {op}: {:?}", asked.want)
+        let want = self.history.invoke(op).clone();
+        self.trace.note(now, Some(node), || match &want {
+            Want::Write(command) => format!("request {op}: {}", A::words(command)),
+            read => format!("request {op}: {read:?}"),
         });
         let request = RequestId(op);
-        let input = match (asked.want, asked.command) {
-            (Want::Read(range, linearizable), _) => Input::Query {
+        let input = match want {
+            Want::Write(command) => Input::Propose { request, command },
+            Want::Read(query) => Input::Query {
                 request,
-                query: Query::Range(range),
-                level: self.level(op, node, linearizable),
+                query,
+                level: Some(self.level(op, node)),
             },
-            (Want::Write(_), command) => Input::Propose {
+            Want::ReadStale(query) => Input::Query {
                 request,
-                command: command.expect("a write has a command"),
+                query,
+                level: self.stale_level(op, node),
             },
         };
         if let Some(live) = &mut self.nodes[node].live {
             live.pending.insert(op);
         }
         self.give(node, input);
+        Ok(())
     }
 
-    /// How a read is asked for: every other one the cheaper way, where the plan has that.
-    fn level(&mut self, op: u64, node: usize, linearizable: bool) -> Option<ReadLevel> {
-        let (leases, max_lag_ns) = (self.plan.knobs.leases, self.plan.knobs.lag_ns);
-        if linearizable {
-            let lease = leases && op.is_multiple_of(2);
-            self.stats.lease_reads += u64::from(lease && self.has_lease(node));
-            let level = if lease {
-                ReadLevel::Lease
-            } else {
-                ReadLevel::Linearizable
-            };
-            return Some(level);
+    /// How a linearizable read is asked for: every other one the cheaper way, where the plan has
+    /// that.
+    fn level(&mut self, op: u64, node: usize) -> ReadLevel {
+        let lease = self.plan.knobs.leases && op.is_multiple_of(2);
+        self.stats.lease_reads += u64::from(lease && self.has_lease(node));
+        if lease {
+            ReadLevel::Lease
+        } else {
+            ReadLevel::Linearizable
         }
+    }
+
+    /// The same for a read that may be stale.
+    fn stale_level(&mut self, op: u64, node: usize) -> Option<ReadLevel> {
+        let max_lag_ns = self.plan.knobs.lag_ns;
         if max_lag_ns == 0 || op.is_multiple_of(2) {
             return None;
         }
@@ -377,10 +173,10 @@ impl World {
     }
 
     /// A request has ended, with an answer or without.
-    pub(crate) fn on_outcome(&mut self, op: u64, answer: Option<Outcome>) {
-        self.stats.answered += u64::from(answer.is_some());
+    pub(crate) fn on_outcome(&mut self, op: u64, told: Option<Told<'_, A::Machine>>) {
+        self.stats.answered += u64::from(told.is_some());
         if let Some((node, stage)) = self.workload.probing.remove(&op) {
-            self.workload.probes[node] = match (answer, stage) {
+            self.workload.probes[node] = match (told, stage) {
                 (Some(_), Probe::Write) => Probe::Read,
                 (Some(_), _) => Probe::Done,
                 (None, stage) => stage,
@@ -390,8 +186,8 @@ impl World {
         let Some(client) = self.workload.waiting.remove(&op) else {
             return;
         };
-        if let Some(outcome) = answer {
-            self.workload.learn(client, &outcome);
+        if let Some(told) = told {
+            A::learn(&mut self.workload.clients[client].memory, told);
         }
         let think_ns = self.workload.think_ns;
         let after = self.workload.clients[client].dice.below(think_ns);

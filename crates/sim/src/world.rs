@@ -14,6 +14,7 @@ use headwater_replica::LogOrder;
 use headwater_replica::interface::{Input, Output};
 use headwater_replica::snapshot_file::FileOrder;
 
+use crate::application::Application;
 use crate::check::bounded::Bounds;
 use crate::check::history::History;
 use crate::check::raft::Cluster;
@@ -27,21 +28,21 @@ use crate::plan::{Mark, Plan};
 use crate::schedule::{Event, Schedule};
 use crate::telling;
 use crate::trace::{Stats, Trace};
-use crate::witness::Witness;
+use crate::witness::Watched;
 use crate::workload::Workload;
 
 /// More events than any plan needs: a storm.
 const EVENTS_MAX: u64 = 5_000_000;
 
 /// A world in motion.
-pub(crate) struct World {
+pub(crate) struct World<A: Application> {
     pub(crate) plan: Plan,
     pub(crate) schedule: Schedule,
     pub(crate) network: Network,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) cluster: Cluster,
-    pub(crate) history: History,
-    pub(crate) workload: Workload,
+    pub(crate) nodes: Vec<Node<A>>,
+    pub(crate) cluster: Cluster<A>,
+    pub(crate) history: History<A>,
+    pub(crate) workload: Workload<A>,
     pub(crate) errands: Errands,
     pub(crate) bounds: Bounds,
     pub(crate) marks: BTreeMap<Mark, u64>,
@@ -53,7 +54,7 @@ pub(crate) struct World {
     pub(crate) done: bool,
 }
 
-impl World {
+impl<A: Application> World<A> {
     /// The world as `plan` has it, before the first event.
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let (seed, drift) = (plan.seed, plan.knobs.drift);
@@ -168,7 +169,7 @@ impl World {
             Event::File { node, life } => return self.on_file(node, life),
             Event::Start { node } => return self.on_start(node),
             Event::Client { client } => self.on_client(client),
-            Event::Ask { op, node } => self.on_ask(op, node),
+            Event::Ask { op, node } => return self.on_ask(op, node),
             Event::Fault { fault } => return self.strike(fault, None),
             Event::Heal { blocked } => self.network.unblock(&mut self.schedule, &blocked),
             Event::Pace { node } => self.set_pace(node, None),
@@ -262,7 +263,7 @@ impl World {
     }
 
     /// Puts something into a node's inbox.
-    pub(crate) fn give(&mut self, node: usize, input: Input<Witness>) {
+    pub(crate) fn give(&mut self, node: usize, input: Input<Watched<A>>) {
         if let Some(live) = &mut self.nodes[node].live {
             live.inbox.push(input);
             self.wake(node);

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use headwater_raft::Index;
 
 use super::{Violation, ensure};
+use crate::application::Application;
 use crate::world::World;
 
 /// What was committed when, and the reads that wait.
@@ -18,11 +19,11 @@ use crate::world::World;
 pub(crate) struct Bounds {
     /// Moments of the world and what was committed by then.
     commits: Vec<(u64, Index)>,
-    /// The least revision that each read must see.
-    floors: BTreeMap<u64, i64>,
+    /// The last command that each read must see.
+    floors: BTreeMap<u64, Index>,
 }
 
-impl World {
+impl<A: Application> World<A> {
     /// Takes note of what is committed now.
     pub(crate) fn note_commit(&mut self) {
         let (now, commit) = (self.schedule.now(), self.cluster.commit());
@@ -45,18 +46,18 @@ impl World {
         let index = commits[..place]
             .last()
             .map_or(Index(0), |&(_, commit)| commit);
-        let floor = self.cluster.revision_at(index);
+        let floor = self.cluster.command_at(index);
         self.bounds.floors.insert(op, floor);
     }
 
     /// A read has its answer.
-    pub(crate) fn check_bound(&mut self, op: u64, revision: i64) -> Result<(), Violation> {
+    pub(crate) fn check_bound(&mut self, op: u64, at: Index) -> Result<(), Violation> {
         let Some(floor) = self.bounds.floors.remove(&op) else {
             return Ok(());
         };
         self.stats.bounded_reads += 1;
-        ensure(revision >= floor, "bounded read", || {
-            format!("read {op} saw revision {revision}, older than the {floor} it must cover")
+        ensure(at >= floor, "bounded read", || {
+            format!("read {op} saw {at}, older than the {floor} it must cover")
         })
     }
 }

@@ -12,6 +12,7 @@ use headwater_raft::{Config, Index, LogId, NodeId};
 use headwater_replica::interface::ReconfigureFate;
 
 use super::{Violation, ensure};
+use crate::application::Application;
 use crate::image::LogImage;
 use crate::node::Node;
 
@@ -82,7 +83,11 @@ impl Members {
     }
 
     /// The configuration in force by a node's log.
-    pub(crate) fn in_force<'a>(&'a self, node: &'a Node, log: &'a LogImage) -> &'a Config {
+    pub(crate) fn in_force<'a, A: Application>(
+        &'a self,
+        node: &'a Node<A>,
+        log: &'a LogImage,
+    ) -> &'a Config {
         match log.configs.last() {
             Some((_, config)) => config,
             None if log.base().index == Index(0) => &node.first_config,

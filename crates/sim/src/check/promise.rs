@@ -7,11 +7,16 @@
 use headwater_raft::{AppendResult, Message, NodeId};
 
 use super::{Violation, ensure};
+use crate::application::Application;
 use crate::image::LogImage;
 use crate::node::Node;
 
 /// Looks at a message that leaves `node` for `to`.
-pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Violation> {
+pub(crate) fn check<A: Application>(
+    node: &Node<A>,
+    to: NodeId,
+    message: &Message,
+) -> Result<(), Violation> {
     let durable = &node.durable;
     match *message {
         // A pre-vote is about a term that nobody is in.
@@ -73,7 +78,7 @@ pub(crate) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
     }
 }
 
-fn check_term(node: &Node, term: headwater_raft::Term) -> Result<(), Violation> {
+fn check_term<A: Application>(node: &Node<A>, term: headwater_raft::Term) -> Result<(), Violation> {
     let (has, snapshot) = (node.durable.hard, node.snapshot);
     // A snapshot vouches for the term it ends in.
     ensure(has.term.max(snapshot.term) >= term, "promise", || {

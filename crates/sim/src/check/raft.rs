@@ -7,18 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use headwater_kv::request::{Command, Outcome};
 use headwater_raft::{Config, Incarnation, Index, LogId, Message, NodeId, Raft, RoleName, Term};
-use headwater_replica::machine::StateMachine;
 use headwater_replica::{Entry, EntryKind, LogOrder, SnapshotMeta};
 
 use super::members::{Members, is_quorum};
-use super::model::{Model, all_keys};
 use super::{Violation, ensure};
+use crate::application::{Application, Model};
 use crate::image::{Ident, LogImage, config_of};
 use crate::node::{Live, Node};
-use crate::witness::{Witness, digest_after};
-use headwater_kv::request::{Query, Response, StoreStatus};
+use crate::witness::{Watched, digest_after};
 
 /// What is known of an entry that any log ever held.
 #[derive(Clone, Debug)]
@@ -37,16 +34,13 @@ pub(crate) struct Committed {
     /// The term of the leader that committed it.
     by: Term,
     pub(crate) body: Bytes,
-    /// The digest of all commands up to here.
+    /// The last command up to here, and the digest of all.
+    command: Index,
     digest: u64,
-    /// The store's revision after it, and what was compacted.
-    pub(crate) revision: i64,
-    /// The reply of a command.
-    pub(crate) reply: Option<Outcome>,
 }
 
 /// The cluster's one history, as far as anyone has seen it committed.
-pub(crate) struct Cluster {
+pub(crate) struct Cluster<A: Application> {
     pub(crate) members: Members,
     /// Votes that have left their voter: term, voter, the voter's disk, candidate.
     votes: BTreeSet<(Term, NodeId, Option<Incarnation>, NodeId)>,
@@ -56,10 +50,12 @@ pub(crate) struct Cluster {
     entries: BTreeMap<(Index, Term), Known>,
     /// By index, from one.
     pub(crate) committed: Vec<Committed>,
-    pub(crate) model: Model,
+    /// The command after which all add up to a digest.
+    digests: BTreeMap<u64, Index>,
+    pub(crate) model: A::Model,
 }
 
-impl Cluster {
+impl<A: Application> Cluster<A> {
     pub(crate) fn new(first: Config) -> Self {
         Self {
             members: Members::new(first),
@@ -68,7 +64,8 @@ impl Cluster {
             outdated: BTreeMap::new(),
             entries: BTreeMap::new(),
             committed: Vec::new(),
-            model: Model::new(),
+            digests: BTreeMap::from([(0, Index(0))]),
+            model: A::Model::default(),
         }
     }
 
@@ -95,9 +92,15 @@ impl Cluster {
         self.at(index).map(|committed| committed.id)
     }
 
-    /// The store's revision once everything up to `index` is applied.
-    pub(crate) fn revision_at(&self, index: Index) -> i64 {
-        self.at(index).map_or(1, |committed| committed.revision)
+    /// The last command up to `index`.
+    pub(crate) fn command_at(&self, index: Index) -> Index {
+        self.at(index)
+            .map_or(Index(0), |committed| committed.command)
+    }
+
+    /// The command after which all commands add up to `digest`, if ever they did.
+    pub(crate) fn command_of(&self, digest: u64) -> Option<Index> {
+        self.digests.get(&digest).copied()
     }
 
     fn digest_at(&self, index: Index) -> u64 {
@@ -105,7 +108,7 @@ impl Cluster {
     }
 
     /// Log Matching: entries of one index and term are the same, and so are those before them.
-    pub(crate) fn on_order(&mut self, node: &Node, order: &LogOrder) -> Result<(), Violation> {
+    pub(crate) fn on_order(&mut self, node: &Node<A>, order: &LogOrder) -> Result<(), Violation> {
         let Some(Live { log_image: log, .. }) = &node.live else {
             return Ok(());
         };
@@ -140,7 +143,12 @@ impl Cluster {
     }
 
     /// A leader has appended a configuration: `log` holds it.
-    fn on_config_made(&mut self, node: &Node, log: &LogImage, id: LogId) -> Result<(), Violation> {
+    fn on_config_made(
+        &mut self,
+        node: &Node<A>,
+        log: &LogImage,
+        id: LogId,
+    ) -> Result<(), Violation> {
         let place = log.configs.partition_point(|&(at, _)| at < id.index);
         let before = log.before(id.index);
         let before = self.members.in_force(node, &before).clone();
@@ -172,7 +180,7 @@ impl Cluster {
     }
 
     /// Looks at the node that has just ended a turn. Its orders have been heard.
-    pub(crate) fn after_turn(&mut self, nodes: &[Node], at: usize) -> Result<bool, Violation> {
+    pub(crate) fn after_turn(&mut self, nodes: &[Node<A>], at: usize) -> Result<bool, Violation> {
         let Some(live) = &nodes[at].live else {
             return Ok(false);
         };
@@ -245,7 +253,7 @@ impl Cluster {
     }
 
     /// A message leaves a node: it may be a vote.
-    pub(crate) fn on_message(&mut self, from: &Node, to: NodeId, message: &Message) {
+    pub(crate) fn on_message(&mut self, from: &Node<A>, to: NodeId, message: &Message) {
         if let Message::VoteReply {
             term,
             pre: false,
@@ -293,7 +301,7 @@ impl Cluster {
     }
 
     /// State Machine Safety at commitment; and whoever commits first has a durable quorum.
-    fn on_commit(&mut self, nodes: &[Node], at: usize) -> Result<(), Violation> {
+    fn on_commit(&mut self, nodes: &[Node<A>], at: usize) -> Result<(), Violation> {
         let Some(live) = &nodes[at].live else {
             return Ok(());
         };
@@ -361,23 +369,22 @@ impl Cluster {
         let known = self.entries.get(&(id.index, id.term));
         let known = known.ok_or_else(|| Violation::new("commit", format!("{id} is no entry")))?;
         let mut digest = self.digest_at(id.index.prev());
-        let mut reply = None;
+        let mut command = self.command_at(id.index.prev());
         if known.kind == EntryKind::Command {
             digest = digest_after(digest, id, &known.body);
-            let command = Command::decode(&known.body)
-                .map_err(|_| Violation::new("commit", format!("{id} is no command")))?;
-            reply = Some(self.model.apply(&command));
+            command = id.index;
+            self.digests.insert(digest, command);
+            let applied = self.model.apply(id, &known.body);
+            applied.map_err(|why| Violation::new("commit", format!("{id}: {why}")))?;
         }
         self.members.on_committed(id.index, known.config.clone());
         let body = known.body.clone();
-        let revision = self.model.revision();
         self.committed.push(Committed {
             id,
             by,
             body,
+            command,
             digest,
-            revision,
-            reply,
         });
         Ok(())
     }
@@ -385,7 +392,7 @@ impl Cluster {
     /// State Machine Safety as applied: the digest stands for all commands and their order.
     fn on_applied(
         &self,
-        replica: &headwater_replica::replica::Replica<Witness>,
+        replica: &headwater_replica::replica::Replica<Watched<A>>,
     ) -> Result<(), Violation> {
         let status = replica.status();
         ensure(
@@ -420,32 +427,8 @@ impl Cluster {
         })
     }
 
-    /// Whether all machines, to which the same commands were given, count alike.
-    pub(crate) fn check_counts<'a>(
-        &self,
-        machines: impl Iterator<Item = &'a Witness>,
-    ) -> Result<(), Violation> {
-        let mut first = None;
-        for machine in machines {
-            let Outcome { revision, result } = machine.query(Query::Status);
-            let Ok(Response::Status(has)) = result else {
-                return Err(Violation::new("counts", "a store does not tell its status"));
-            };
-            let expected = *first.get_or_insert(StoreStatus {
-                revision,
-                compact_revision: self.model.compacted(),
-                keys: self.model.range(&all_keys(), revision).count as u64,
-                ..has
-            });
-            ensure(has == expected, "counts", || {
-                format!("a machine counts {has:?} instead of {expected:?}")
-            })?;
-        }
-        Ok(())
-    }
-
     /// Whether a machine holds what all commands up to `base` made.
-    pub(crate) fn check_content(&self, base: Index, machine: &Witness) -> Result<(), Violation> {
+    pub(crate) fn check_content(&self, base: Index, machine: &Watched<A>) -> Result<(), Violation> {
         ensure(base <= self.commit(), "content", || {
             format!("{base} is not committed")
         })?;
@@ -453,14 +436,8 @@ impl Cluster {
         ensure(machine.digest() == digest, "content", || {
             format!("a machine at {base} was given other commands")
         })?;
-        let revision = self.revision_at(base);
-        let expected = Outcome {
-            revision,
-            result: Ok(Response::Range(self.model.range(&all_keys(), revision))),
-        };
-        let has = machine.query(Query::Range(all_keys()));
-        ensure(has == expected, "content", || {
-            format!("a machine at {base} holds {has:?} instead of {expected:?}")
-        })
+        let at = self.command_at(base);
+        let judged = self.model.judge_machine(at, machine.machine());
+        judged.map_err(|why| Violation::new("content", format!("a machine at {base}: {why}")))
     }
 }

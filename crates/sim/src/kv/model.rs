@@ -1,53 +1,135 @@
-//! The store as one would explain it: every version of every key, and which revision each log
-//! index led to. Knows only the commands that the workload makes.
+//! The store as one would explain it: every version of every key, and which revision each command
+//! led to. Knows only the commands that its clients make.
 //! Never shares code with the store it judges.
 //!
 //! # Source
 //! The etcd v3 API, package `etcdserverpb`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use bytes::Bytes;
+use headwater_kv::Store;
 use headwater_kv::request::{
     Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
     KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Outcome,
-    PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
-    SortOrder, TxnRequest, TxnResponse,
+    PutRequest, PutResponse, Query, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
+    SortOrder, StoreStatus, TxnRequest, TxnResponse,
 };
+use headwater_raft::{Index, LogId};
+use headwater_replica::machine::StateMachine;
+
+use crate::application;
 
 /// The end of a range that means: all keys.
-pub(crate) const ALL: &[u8] = b"\0";
+const ALL: &[u8] = b"\0";
 
 /// All that committed commands have made of the store.
 #[derive(Debug)]
-pub(crate) struct Model {
+pub struct Model {
     /// Each key's versions: the revision, and the key then or nothing.
     keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
     leases: BTreeSet<i64>,
     revision: i64,
     compacted: i64,
+    /// What each command led to.
+    after: BTreeMap<Index, After>,
 }
 
-impl Model {
-    pub(crate) fn new() -> Self {
+/// After a command.
+#[derive(Debug)]
+struct After {
+    reply: Outcome,
+    compacted: i64,
+}
+
+impl Default for Model {
+    fn default() -> Self {
         Self {
             keys: BTreeMap::new(),
             leases: BTreeSet::new(),
             revision: 1,
             compacted: -1,
+            after: BTreeMap::new(),
         }
     }
+}
 
-    pub(crate) fn revision(&self) -> i64 {
-        self.revision
+impl application::Model<Store> for Model {
+    fn apply(&mut self, at: LogId, command: &Bytes) -> Result<(), String> {
+        let command = Command::decode(command).map_err(|error| format!("{error:?}"))?;
+        let reply = self.carry_out(&command);
+        let compacted = self.compacted;
+        self.after.insert(at.index, After { reply, compacted });
+        Ok(())
     }
 
-    pub(crate) fn compacted(&self) -> i64 {
-        self.compacted
+    fn judge_reply(&self, at: Index, reply: &Outcome) -> Result<(), String> {
+        let expected = self.after.get(&at).map(|after| &after.reply);
+        same(Some(reply), expected, "was told")
+    }
+
+    fn judge_answer(&self, at: Index, query: &Query, answer: &Outcome) -> Result<(), String> {
+        let Query::Range(request) = query else {
+            return Err(format!("clients ask for ranges, not {query:?}"));
+        };
+        let (revision, compacted) = self.after(at);
+        let result = match request.revision {
+            asked if asked > revision => Err(KvError::FutureRevision),
+            1.. if request.revision < compacted => Err(KvError::Compacted),
+            1.. => Ok(Response::Range(self.range(request, request.revision))),
+            _ => Ok(Response::Range(self.range(request, revision))),
+        };
+        let told = format!("{request:?} saw");
+        same(answer, &Outcome { revision, result }, &told)
+    }
+
+    fn judge_machine(&self, at: Index, machine: &Store) -> Result<(), String> {
+        let (revision, _) = self.after(at);
+        let expected = Outcome {
+            revision,
+            result: Ok(Response::Range(self.range(&all_keys(), revision))),
+        };
+        same(&machine.query(Query::Range(all_keys())), &expected, "holds")
+    }
+
+    /// All count alike, and what the model counts as it does.
+    fn judge_all(&self, machines: &[&Store]) -> Result<(), String> {
+        let mut first = None;
+        for machine in machines {
+            let Outcome { revision, result } = machine.query(Query::Status);
+            let Ok(Response::Status(has)) = result else {
+                return Err("a store does not tell its status".into());
+            };
+            let expected = *first.get_or_insert(StoreStatus {
+                revision: self.revision,
+                compact_revision: self.compacted,
+                keys: self.range(&all_keys(), self.revision).count as u64,
+                ..has
+            });
+            same(revision, self.revision, "is at revision")?;
+            same(has, expected, "counts")?;
+        }
+        Ok(())
+    }
+}
+
+fn same<T: PartialEq + Debug>(has: T, expected: T, word: &str) -> Result<(), String> {
+    if has == expected {
+        return Ok(());
+    }
+    Err(format!("{word} {has:?} instead of {expected:?}"))
+}
+
+impl Model {
+    /// The revision after the command at an index, and what was compacted then.
+    fn after(&self, at: Index) -> (i64, i64) {
+        let after = self.after.get(&at);
+        after.map_or((1, -1), |after| (after.reply.revision, after.compacted))
     }
 
     /// Carries out a command.
-    pub(crate) fn apply(&mut self, command: &Command) -> Outcome {
+    fn carry_out(&mut self, command: &Command) -> Outcome {
         let next = self.revision + 1;
         let mut wrote = false;
         let result = match command {
@@ -212,7 +294,7 @@ impl Model {
     }
 
     /// The keys that `request` asks for, as of `revision`.
-    pub(crate) fn range(&self, request: &RangeRequest, revision: i64) -> RangeResponse {
+    fn range(&self, request: &RangeRequest, revision: i64) -> RangeResponse {
         let asked = |key: &Bytes| is_in(key, &request.key, &request.range_end);
         let found = self.keys.range(request.key.clone()..);
         let mut kvs: Vec<KeyValue> = found

@@ -1,0 +1,131 @@
+//! What runs in a world: a state machine, what its clients ask of it, and who judges what they are
+//! told.
+//! Never knows of nodes, logs or faults: those are the world's.
+//!
+//! # Source
+//! Maelstrom and Jepsen (a workload is a generator, a client and a checker).
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use headwater_raft::{Index, LogId};
+use headwater_replica::machine::StateMachine;
+
+use crate::dice::Dice;
+use crate::plan::Knobs;
+
+/// What an embedder writes to run a state machine of their own in simulated worlds. It is a type
+/// without values: a world keeps its machines, clients and model.
+pub trait Application: Sized + 'static {
+    /// The state machine under test, as production has it.
+    type Machine: StateMachine<Query: Clone + Debug>;
+    /// What one client remembers between its requests.
+    type Client;
+    /// Who judges replies, answers and whole machines: [`crate::replay::Replay`], one's own, or `()`
+    /// for nobody.
+    type Model: Model<Self::Machine>;
+
+    /// A client that has seen nothing yet.
+    fn client(knobs: &Knobs) -> Self::Client;
+
+    /// What a client wants next. All chance is in `dice`, or runs do not repeat; no other request
+    /// has the number `unique`.
+    fn draw(
+        client: &mut Self::Client,
+        dice: &mut Dice,
+        unique: u64,
+    ) -> Want<<Self::Machine as StateMachine>::Query>;
+
+    /// What a client makes of what it is told.
+    fn learn(_client: &mut Self::Client, _told: Told<'_, Self::Machine>) {}
+
+    /// A command that every node must bring about once the faults are over.
+    fn probe_write(unique: u64) -> Bytes;
+
+    /// A query that every node must answer then.
+    fn probe_read() -> <Self::Machine as StateMachine>::Query;
+
+    /// A command in words, for people who follow a run.
+    fn words(command: &Bytes) -> String {
+        format!("{command:?}")
+    }
+}
+
+/// What a client wants.
+#[derive(Clone, Debug)]
+pub enum Want<Query> {
+    /// That a command takes effect. It need not be the only one of its kind.
+    Write(Bytes),
+    /// An answer from a state no older than anything anyone knew when it was asked for.
+    Read(Query),
+    /// An answer from any state that there was.
+    ReadStale(Query),
+}
+
+/// What a client is told.
+#[derive(Debug)]
+pub enum Told<'a, M: StateMachine> {
+    /// The reply to its command.
+    Reply(&'a M::Reply),
+    /// The answer to its query.
+    Answer(&'a M::Answer),
+}
+
+/// The application as one would explain it. A world tells it of every command once, in the order
+/// of the log and as soon as it is committed. Indices are always those of commands; zero is the
+/// state before the first.
+///
+/// The world itself judges when things happened: that a request takes effect between its call and
+/// its return, at most once, and that all machines were given the same commands.
+pub trait Model<M: StateMachine>: Default {
+    /// The next command is committed.
+    ///
+    /// # Errors
+    /// No client makes such a command.
+    fn apply(&mut self, at: LogId, command: &Bytes) -> Result<(), String>;
+
+    /// The command at an index was answered so.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    fn judge_reply(&self, at: Index, reply: &M::Reply) -> Result<(), String>;
+
+    /// A query was answered so in the state to which an index led.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    fn judge_answer(&self, at: Index, query: &M::Query, answer: &M::Answer) -> Result<(), String>;
+
+    /// A machine is in the state to which an index led: restored from a snapshot, or at the end.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn judge_machine(&self, at: Index, machine: &M) -> Result<(), String>;
+
+    /// At the end, all machines are in the state to which the last command led.
+    ///
+    /// # Errors
+    /// In what they differ.
+    fn judge_all(&self, _machines: &[&M]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Nobody judges.
+impl<M: StateMachine> Model<M> for () {
+    fn apply(&mut self, _: LogId, _: &Bytes) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn judge_reply(&self, _: Index, _: &M::Reply) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn judge_answer(&self, _: Index, _: &M::Query, _: &M::Answer) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn judge_machine(&self, _: Index, _: &M) -> Result<(), String> {
+        Ok(())
+    }
+}
