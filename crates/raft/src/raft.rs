@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
-use crate::rollback::{Memory, Word};
+use crate::rollback::Memory;
 use crate::types::{HardState, Index, Instant, LogId, NodeId, Term};
 
 /// One node. Feed it inputs, carry out its effects, in order.
@@ -255,20 +255,7 @@ impl Raft {
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
             Message::ReadAsk { id, life, lease } => self.on_read_ask(from, (id, life), lease, fx),
             Message::ReadTell { id, life, at } => self.on_read_tell((id, life), at, fx),
-            Message::Heard {
-                disk,
-                life,
-                term,
-                voted,
-                durable,
-            } => {
-                let said = Word {
-                    term,
-                    voted,
-                    durable,
-                };
-                self.on_heard(from, (disk, life), said, fx);
-            }
+            Message::Heard { .. } => self.on_heard(from, &message, fx),
             Message::Disowned { disk } => self.on_disowned(from, disk, fx),
         }
     }

@@ -172,13 +172,22 @@ impl Raft {
     }
 
     /// A peer tells what an earlier life of this node said. Whenever the message comes, it is true.
-    pub(crate) fn on_heard(
-        &mut self,
-        from: NodeId,
-        (disk, life): (Incarnation, u64),
-        said: Word,
-        fx: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn on_heard(&mut self, from: NodeId, message: &Message, fx: &mut Vec<Effect>) {
+        let Message::Heard {
+            disk,
+            life,
+            term,
+            voted,
+            durable,
+        } = *message
+        else {
+            return;
+        };
+        let said = Word {
+            term,
+            voted,
+            durable,
+        };
         let began = self.memory.began;
         let is_another_life = self.disk() == Some(disk) && life != self.options.life;
         if is_another_life && began.and(said) != began {
