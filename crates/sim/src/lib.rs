@@ -1,5 +1,74 @@
 //! The deterministic world: production replicas on one thread, moved by dice from one seed.
 //!
+//! What runs in a world is the key-value store, or a state machine of one's own. An [`Application`]
+//! says what clients ask of it; [`replay::Replay`] finds machines that differ where the same
+//! commands were given; and the world itself checks that whatever clients are told is linearizable.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use headwater_replica::{LogId, Malformed, StateMachine};
+//! use headwater_sim::application::{Application, Want};
+//! use headwater_sim::{dice::Dice, plan::{Knobs, Plan}, replay::Replay, run::simulate};
+//!
+//! #[derive(Clone, PartialEq, Debug, Default)]
+//! struct Counter(u64);
+//!
+//! impl StateMachine for Counter {
+//!     type Reply = u64;
+//!     type Query = ();
+//!     type Answer = u64;
+//!     type Walk = Option<u64>;
+//!
+//!     fn apply(&mut self, _at: LogId, command: &Bytes) -> u64 {
+//!         self.0 += command.len() as u64;
+//!         self.0
+//!     }
+//!     fn query(&self, (): ()) -> u64 {
+//!         self.0
+//!     }
+//!     fn begin_snapshot(&mut self) -> Option<u64> {
+//!         Some(self.0)
+//!     }
+//!     fn next_chunk(&mut self, walk: &mut Option<u64>, _max_bytes: usize) -> Option<Bytes> {
+//!         walk.take().map(|count| Bytes::copy_from_slice(&count.to_le_bytes()))
+//!     }
+//!     fn load_chunk(&mut self, chunk: Bytes) -> Result<(), Malformed> {
+//!         let count = chunk[..].try_into().map_err(|_| Malformed("no counter".into()))?;
+//!         self.0 = u64::from_le_bytes(count);
+//!         Ok(())
+//!     }
+//!     fn finish_load(&mut self) -> Result<(), Malformed> {
+//!         Ok(())
+//!     }
+//!     fn size_bytes(&self) -> u64 {
+//!         8
+//!     }
+//! }
+//!
+//! impl Application for Counter {
+//!     type Machine = Self;
+//!     type Client = ();
+//!     type Model = Replay<Self>;
+//!
+//!     fn client(_: &Knobs) {}
+//!
+//!     fn draw((): &mut (), dice: &mut Dice, unique: u64) -> Want<()> {
+//!         if dice.chance(1, 2) { Want::Read(()) } else { Want::Write(Self::probe_write(unique)) }
+//!     }
+//!     fn probe_write(unique: u64) -> Bytes {
+//!         unique.to_string().into()
+//!     }
+//!     fn probe_read() {}
+//! }
+//!
+//! for seed in 0..5 {
+//!     let report = simulate::<Counter>(Plan::draw(seed), headwater_sim::trace::Verbosity::Silent.into());
+//!     assert_eq!(report.violation, None, "seed {seed}");
+//! }
+//! ```
+//!
+//! `examples/bank.rs` has the command line as well, and a bug to find.
+//!
 //! | room | what it is |
 //! |---|---|
 //! | [`plan`] | one world as data: the sizes of things and what goes wrong |
@@ -69,4 +138,5 @@ mod witness;
 mod workload;
 mod world;
 
+pub use application::Application;
 pub use check::Violation;

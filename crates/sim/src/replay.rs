@@ -38,36 +38,30 @@ where
     M: Clone + PartialEq + Debug,
 {
     fn apply(&mut self, at: LogId, command: &Bytes) -> Result<(), String> {
-        let last = self.states.last_key_value();
-        let (_, mut state) = last.map_or((&Index(0), M::default()), |(i, m)| (i, m.clone()));
-        let reply = state.apply(at, command);
+        let (_, last) = self.states.last_key_value().expect("there is a first");
+        let mut state = last.clone();
+        self.replies.insert(at.index, state.apply(at, command));
         self.states.insert(at.index, state);
-        self.replies.insert(at.index, reply);
         Ok(())
     }
 
     fn judge_reply(&self, at: Index, reply: &M::Reply) -> Result<(), String> {
-        same(Some(reply), self.replies.get(&at), || "a command".into())
+        same(reply, &self.replies[&at])
     }
 
     fn judge_answer(&self, at: Index, query: &M::Query, answer: &M::Answer) -> Result<(), String> {
-        let state = self.states.get(&at);
-        let expected = state.map(|state| state.query(query.clone()));
-        same(Some(answer), expected.as_ref(), || format!("{query:?}"))
+        let expected = self.states[&at].query(query.clone());
+        same(answer, &expected).map_err(|why| format!("{query:?}: {why}"))
     }
 
     fn judge_machine(&self, at: Index, machine: &M) -> Result<(), String> {
-        same(Some(machine), self.states.get(&at), || "its state".into())
+        same(machine, &self.states[&at])
     }
 }
 
-fn same<T: PartialEq + Debug>(
-    has: Option<&T>,
-    expected: Option<&T>,
-    of: impl FnOnce() -> String,
-) -> Result<(), String> {
+fn same<T: PartialEq + Debug>(has: &T, expected: &T) -> Result<(), String> {
     if has == expected {
         return Ok(());
     }
-    Err(format!("{}: {has:?} instead of {expected:?}", of()))
+    Err(format!("{has:?} instead of {expected:?}"))
 }
