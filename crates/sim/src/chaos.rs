@@ -386,7 +386,10 @@ impl<A: Application> World<A> {
         let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
         // Whoever lost its disk leaves, comes back and catches up.
         let repairs = 40 * self.errands.losses.len() as u64;
-        (40 + repairs) * knobs.election_ns + 4 * knobs.request_timeout_ns + steps * hop_ns
+        self.company.patience_ns()
+            + (40 + repairs) * knobs.election_ns
+            + 4 * knobs.request_timeout_ns
+            + steps * hop_ns
     }
 
     /// Asks every node to write and to read until it has, then waits for all to agree.
@@ -404,7 +407,7 @@ impl<A: Application> World<A> {
             self.workload.probes[node] = Probe::Asked(op);
             self.on_ask(op, node)?;
         }
-        match self.unsettled() {
+        match self.unsettled().or_else(|| self.company_unsettled()) {
             None => {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
@@ -424,7 +427,7 @@ impl<A: Application> World<A> {
     }
 
     /// The members by the last committed configuration.
-    fn present_members(&self) -> Vec<usize> {
+    pub(crate) fn present_members(&self) -> Vec<usize> {
         let members = self.cluster.members.current().members();
         members.into_iter().map(|id| id.0 as usize - 1).collect()
     }

@@ -5,13 +5,13 @@
 //! # Source
 //! The etcd v3 API, package `etcdserverpb`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
+    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Ended,
     KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Outcome,
     PutRequest, PutResponse, Query, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
     SortOrder, StoreStatus, TxnRequest, TxnResponse,
@@ -29,7 +29,14 @@ const ALL: &[u8] = b"\0";
 pub struct Model {
     /// Each key's versions: the revision, and the key then or nothing.
     keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
-    leases: BTreeSet<i64>,
+    /// All changes in order: the revision, and the key.
+    changes: Vec<(i64, Bytes)>,
+    /// The log index that granted each lease.
+    leases: BTreeMap<i64, u64>,
+    /// Term and number of the last checkpoint of leases.
+    checkpoint: (u64, u64),
+    /// The leases that a leader found to have ended, and that did.
+    pub(super) ended: Vec<(i64, Ended)>,
     revision: i64,
     compacted: i64,
     /// What each command led to.
@@ -47,7 +54,10 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             keys: BTreeMap::new(),
-            leases: BTreeSet::new(),
+            changes: Vec::new(),
+            leases: BTreeMap::new(),
+            checkpoint: (0, 0),
+            ended: Vec::new(),
             revision: 1,
             compacted: -1,
             after: BTreeMap::new(),
@@ -58,7 +68,7 @@ impl Default for Model {
 impl application::Model<Store> for Model {
     fn apply(&mut self, at: LogId, command: &Bytes) -> Result<(), String> {
         let command = Command::decode(command).map_err(|error| format!("{error:?}"))?;
-        let reply = self.carry_out(&command);
+        let reply = self.carry_out(at, &command);
         let compacted = self.compacted;
         self.after.insert(at.index, After { reply, compacted });
         Ok(())
@@ -128,13 +138,38 @@ impl Model {
         after.map_or((1, -1), |after| (after.reply.revision, after.compacted))
     }
 
+    /// All leases.
+    pub(super) fn leases(&self) -> impl Iterator<Item = i64> {
+        self.leases.keys().copied()
+    }
+
+    /// The changes from a revision on: the revision, and the key.
+    pub(super) fn changes_since(&self, revision: i64) -> impl Iterator<Item = &(i64, Bytes)> {
+        let first = self.changes.partition_point(|(at, _)| *at < revision);
+        self.changes[first..].iter()
+    }
+
+    /// A key before and after the change of it at a revision.
+    pub(super) fn change(
+        &self,
+        key: &Bytes,
+        revision: i64,
+    ) -> (Option<KeyValue>, Option<KeyValue>) {
+        let versions = &self.keys[key];
+        let place = versions.partition_point(|(at, _)| *at < revision);
+        let before = place
+            .checked_sub(1)
+            .and_then(|last| versions[last].1.clone());
+        (before, versions[place].1.clone())
+    }
+
     /// Carries out a command.
-    fn carry_out(&mut self, command: &Command) -> Outcome {
+    fn carry_out(&mut self, at: LogId, command: &Command) -> Outcome {
         let next = self.revision + 1;
         let mut wrote = false;
         let result = match command {
             Command::Put(put) => {
-                wrote = put.lease == 0 || self.leases.contains(&put.lease);
+                wrote = put.lease == 0 || self.leases.contains_key(&put.lease);
                 if wrote {
                     Ok(Response::Put(self.put(put, next)))
                 } else {
@@ -150,10 +185,16 @@ impl Model {
             Command::Compact(request) => self.compact(request.revision),
             // Beside the keys; only servers publish, and there are none here.
             Command::Publish(_) => Ok(Response::Publish),
-            Command::LeaseGrant(request) => self.grant(request),
-            Command::LeaseRevoke(request) => self.revoke(request, next, &mut wrote),
-            Command::LeaseCheckpoint(_) => {
-                unreachable!("the workload makes no such command")
+            Command::LeaseGrant(request) => self.grant(at, request),
+            Command::LeaseRevoke(request) => self.revoke(at, request, &mut wrote),
+            Command::LeaseCheckpoint(request) => {
+                let named = (request.term, request.number);
+                if request.term == at.term.0 && named > self.checkpoint {
+                    self.checkpoint = named;
+                    Ok(Response::LeaseCheckpoint)
+                } else {
+                    Err(KvError::LeaseDecisionVoid)
+                }
             }
         };
         self.revision += i64::from(wrote);
@@ -174,28 +215,37 @@ impl Model {
         Ok(Response::Compact)
     }
 
-    fn grant(&mut self, request: &LeaseGrantRequest) -> Result<Response, KvError> {
+    fn grant(&mut self, at: LogId, request: &LeaseGrantRequest) -> Result<Response, KvError> {
         let (id, ttl) = (request.id, request.ttl);
-        if !self.leases.insert(id) {
+        if self.leases.contains_key(&id) {
             return Err(KvError::LeaseExists);
         }
+        self.leases.insert(id, at.index.0);
         Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
     }
 
     /// Deletes the keys that have the lease now.
     fn revoke(
         &mut self,
+        at: LogId,
         request: &LeaseRevokeRequest,
-        revision: i64,
         wrote: &mut bool,
     ) -> Result<Response, KvError> {
-        if !self.leases.remove(&request.id) {
-            return Err(KvError::LeaseNotFound);
+        let granted = self.leases.get(&request.id);
+        let granted = *granted.ok_or(KvError::LeaseNotFound)?;
+        if let Some(ended) = request.ended {
+            if (ended.term, ended.granted) != (at.term.0, granted) {
+                return Err(KvError::LeaseDecisionVoid);
+            }
+            self.ended.push((request.id, ended));
         }
-        for versions in self.keys.values_mut() {
+        self.leases.remove(&request.id);
+        let revision = self.revision + 1;
+        for (key, versions) in &mut self.keys {
             let now = versions.last().and_then(|(_, kv)| kv.as_ref());
             if now.is_some_and(|kv| kv.lease == request.id) {
                 versions.push((revision, None));
+                self.changes.push((revision, key.clone()));
                 *wrote = true;
             }
         }
@@ -214,6 +264,7 @@ impl Model {
         };
         let versions = self.keys.entry(put.key.clone()).or_default();
         versions.push((revision, Some(fresh)));
+        self.changes.push((revision, put.key.clone()));
         PutResponse {
             prev_kv: old.filter(|_| put.prev_kv),
         }
@@ -224,9 +275,10 @@ impl Model {
         let mut prev_kvs = Vec::new();
         let asked = |key: &Bytes| is_in(key, &delete.key, &delete.range_end);
         let found = self.keys.range_mut(delete.key.clone()..);
-        for (_, versions) in found.take_while(|(key, _)| asked(key)) {
+        for (key, versions) in found.take_while(|(key, _)| asked(key)) {
             if let Some(old) = versions.last().and_then(|(_, kv)| kv.clone()) {
                 versions.push((revision, None));
+                self.changes.push((revision, key.clone()));
                 prev_kvs.push(old);
             }
         }
@@ -317,7 +369,7 @@ impl Model {
 }
 
 /// Whether a key, which is not before the start, is in the range that a request names.
-fn is_in(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
+pub(super) fn is_in(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
     match &**end {
         [] => key == start,
         ALL => true,
