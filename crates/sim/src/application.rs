@@ -11,6 +11,7 @@ use bytes::Bytes;
 use headwater_raft::{Index, LogId};
 use headwater_replica::machine::StateMachine;
 
+use crate::company::Company;
 use crate::dice::Dice;
 use crate::plan::Knobs;
 
@@ -44,6 +45,11 @@ pub trait Application: Sized + 'static {
 
     /// A query that every node must answer then.
     fn probe_read() -> <Self::Machine as StateMachine>::Query;
+
+    /// What stands beside the machines on every node: nothing, unless said otherwise.
+    fn company(_seed: u64, _knobs: &Knobs) -> Box<dyn Company<Self>> {
+        Box::new(())
+    }
 
     /// A command in words, for people who follow a run.
     fn words(command: &Bytes) -> String {

@@ -404,7 +404,7 @@ impl<A: Application> World<A> {
             self.workload.probes[node] = Probe::Asked(op);
             self.on_ask(op, node)?;
         }
-        match self.unsettled() {
+        match self.unsettled().or_else(|| self.company_unsettled()) {
             None => {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
@@ -424,7 +424,7 @@ impl<A: Application> World<A> {
     }
 
     /// The members by the last committed configuration.
-    fn present_members(&self) -> Vec<usize> {
+    pub(crate) fn present_members(&self) -> Vec<usize> {
         let members = self.cluster.members.current().members();
         members.into_iter().map(|id| id.0 as usize - 1).collect()
     }

@@ -132,4 +132,8 @@ knobs! {
     keys: u64 = 2;
     /// Bytes of a value, at most.
     value_bytes: u64 = 100;
+    /// How many clients watch.
+    watchers: u64 = 0;
+    /// The most that the slowest of them takes to look again.
+    watch_pace_ns: u64 = 20 * MS;
 }

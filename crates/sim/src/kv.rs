@@ -6,6 +6,8 @@
 //! etcd's robustness tests (traffic).
 
 mod model;
+mod watch;
+mod watchers;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,9 @@ use headwater_kv::request::{
 };
 
 use self::model::{Model, all_keys};
+use self::watchers::Watchers;
 use crate::application::{Application, Told, Want};
+use crate::company::Company;
 use crate::dice::Dice;
 use crate::plan::Knobs;
 
@@ -115,6 +119,10 @@ impl Application for Kv {
 
     fn probe_read() -> Query {
         Query::Range(one_key(key(0)))
+    }
+
+    fn company(seed: u64, knobs: &Knobs) -> Box<dyn Company<Kv>> {
+        Box::new(Watchers::new(seed, knobs))
     }
 
     fn words(command: &Bytes) -> String {

@@ -89,6 +89,7 @@
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
 //! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
 //! | [`kv`] | the application of this house: the key-value store |
+//! | [`company`] | what stands beside the machines, with clients of its own |
 //! | [`replay`] | the model for whoever has none: a second machine |
 //! | `workload` | clients, of whatever application |
 //! | `witness` | the state machine under test, and a digest of what it was given |
@@ -108,6 +109,7 @@ mod chaos;
 mod check;
 mod classes;
 pub mod cli;
+pub mod company;
 pub mod cover;
 pub mod dice;
 pub mod disk;

@@ -58,6 +58,7 @@ pub fn simulate<A: Application>(plan: Plan, watch: Watch) -> Report {
     }
     let trace_error = world.trace.finish().map(|error| error.to_string());
     let mut stats = world.stats;
+    world.company.count(&mut stats);
     stats.committed = world.cluster.commit().0;
     stats.simulated_ns = world.schedule.now();
     Report {

@@ -63,6 +63,8 @@ pub(crate) enum Event {
         life: u64,
         down_ns: u64,
     },
+    /// What stands beside the machines does what it was to do now.
+    Company,
     /// An operator looks after what is lost.
     Operator,
     /// The calm begins: no more faults, and the cluster must serve.

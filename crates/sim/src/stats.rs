@@ -110,4 +110,16 @@ stats! {
     lease_reads,
     /// Reads of a bounded age answered.
     bounded_reads,
+    /// Watches begun.
+    watches_created,
+    /// Watches that went on, at another node or later.
+    watches_resumed,
+    /// Events that watchers were told.
+    watch_events,
+    /// Batches of events that end within a revision.
+    watch_fragments,
+    /// Times that a watcher was told how far it is.
+    watch_progress,
+    /// Watches cancelled because of a compaction.
+    watches_compacted,
 }

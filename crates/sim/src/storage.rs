@@ -223,6 +223,7 @@ impl<A: Application> World<A> {
         let Some(mut live) = node.live.take() else {
             return Ok(());
         };
+        self.company.on_life(at);
         let mut dice = Dice(crash.chance);
         let files_first = dice.chance(1, 2);
         for files in [files_first, !files_first] {

@@ -19,6 +19,7 @@ use crate::check::bounded::Bounds;
 use crate::check::history::History;
 use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure};
+use crate::company::Company;
 use crate::cover::Cover;
 use crate::dice::Dice;
 use crate::errands::Errands;
@@ -43,6 +44,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) cluster: Cluster<A>,
     pub(crate) history: History<A>,
     pub(crate) workload: Workload<A>,
+    pub(crate) company: Box<dyn Company<A>>,
     pub(crate) errands: Errands,
     pub(crate) bounds: Bounds,
     pub(crate) marks: BTreeMap<Mark, u64>,
@@ -80,6 +82,7 @@ impl<A: Application> World<A> {
             bounds: Bounds::default(),
             history: History::default(),
             workload,
+            company: A::company(seed, &plan.knobs),
             marks: BTreeMap::new(),
             trace,
             cover: Cover::default(),
@@ -107,6 +110,7 @@ impl<A: Application> World<A> {
         }
         self.schedule_faults();
         self.begin_workload();
+        self.begin_company();
         self.schedule.at(self.plan.knobs.faults_ns, Event::Calm);
     }
 
@@ -179,6 +183,7 @@ impl<A: Application> World<A> {
                 life,
                 down_ns,
             } => return self.on_die(node, life, down_ns),
+            Event::Company => return self.on_company(),
             Event::Operator => self.on_operator(),
             Event::Calm => return self.on_calm(),
             Event::Probe => return self.on_probe(),
@@ -328,6 +333,7 @@ impl<A: Application> World<A> {
         }
         self.after_changes(&changes, &outputs)?;
         self.look(node, &mut marks)?;
+        self.company_after_turn(node)?;
         self.carry_out(node, outputs)?;
         for mark in marks {
             self.mark(mark, node)?;

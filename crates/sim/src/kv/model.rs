@@ -29,6 +29,8 @@ const ALL: &[u8] = b"\0";
 pub struct Model {
     /// Each key's versions: the revision, and the key then or nothing.
     keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
+    /// All changes in order: the revision, and the key.
+    changes: Vec<(i64, Bytes)>,
     leases: BTreeSet<i64>,
     revision: i64,
     compacted: i64,
@@ -47,6 +49,7 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             keys: BTreeMap::new(),
+            changes: Vec::new(),
             leases: BTreeSet::new(),
             revision: 1,
             compacted: -1,
@@ -128,6 +131,26 @@ impl Model {
         after.map_or((1, -1), |after| (after.reply.revision, after.compacted))
     }
 
+    /// The changes from a revision on: the revision, and the key.
+    pub(super) fn changes_since(&self, revision: i64) -> impl Iterator<Item = &(i64, Bytes)> {
+        let first = self.changes.partition_point(|(at, _)| *at < revision);
+        self.changes[first..].iter()
+    }
+
+    /// A key before and after the change of it at a revision.
+    pub(super) fn change(
+        &self,
+        key: &Bytes,
+        revision: i64,
+    ) -> (Option<KeyValue>, Option<KeyValue>) {
+        let versions = &self.keys[key];
+        let place = versions.partition_point(|(at, _)| *at < revision);
+        let before = place
+            .checked_sub(1)
+            .and_then(|last| versions[last].1.clone());
+        (before, versions[place].1.clone())
+    }
+
     /// Carries out a command.
     fn carry_out(&mut self, command: &Command) -> Outcome {
         let next = self.revision + 1;
@@ -192,10 +215,11 @@ impl Model {
         if !self.leases.remove(&request.id) {
             return Err(KvError::LeaseNotFound);
         }
-        for versions in self.keys.values_mut() {
+        for (key, versions) in &mut self.keys {
             let now = versions.last().and_then(|(_, kv)| kv.as_ref());
             if now.is_some_and(|kv| kv.lease == request.id) {
                 versions.push((revision, None));
+                self.changes.push((revision, key.clone()));
                 *wrote = true;
             }
         }
@@ -214,6 +238,7 @@ impl Model {
         };
         let versions = self.keys.entry(put.key.clone()).or_default();
         versions.push((revision, Some(fresh)));
+        self.changes.push((revision, put.key.clone()));
         PutResponse {
             prev_kv: old.filter(|_| put.prev_kv),
         }
@@ -224,9 +249,10 @@ impl Model {
         let mut prev_kvs = Vec::new();
         let asked = |key: &Bytes| is_in(key, &delete.key, &delete.range_end);
         let found = self.keys.range_mut(delete.key.clone()..);
-        for (_, versions) in found.take_while(|(key, _)| asked(key)) {
+        for (key, versions) in found.take_while(|(key, _)| asked(key)) {
             if let Some(old) = versions.last().and_then(|(_, kv)| kv.clone()) {
                 versions.push((revision, None));
+                self.changes.push((revision, key.clone()));
                 prev_kvs.push(old);
             }
         }
@@ -317,7 +343,7 @@ impl Model {
 }
 
 /// Whether a key, which is not before the start, is in the range that a request names.
-fn is_in(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
+pub(super) fn is_in(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
     match &**end {
         [] => key == start,
         ALL => true,
