@@ -39,6 +39,12 @@ fn every_fault_strikes_and_matters() {
         ("reads by lease", all.lease_reads),
         ("reads of a bounded age", all.bounded_reads),
         ("snapshots of others", all.loaded),
+        ("watches begun", all.watches_created),
+        ("watches that went on elsewhere", all.watches_resumed),
+        ("events that watchers were told", all.watch_events),
+        ("revisions told in fragments", all.watch_fragments),
+        ("words of how far a watcher is", all.watch_progress),
+        ("watches that a compaction passed", all.watches_compacted),
     ];
     let missing: Vec<_> = struck.iter().filter(|(_, count)| *count == 0).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}\n{all:?}");
