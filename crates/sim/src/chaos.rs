@@ -386,7 +386,10 @@ impl<A: Application> World<A> {
         let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
         // Whoever lost its disk leaves, comes back and catches up.
         let repairs = 40 * self.errands.losses.len() as u64;
-        (40 + repairs) * knobs.election_ns + 4 * knobs.request_timeout_ns + steps * hop_ns
+        self.company.patience_ns()
+            + (40 + repairs) * knobs.election_ns
+            + 4 * knobs.request_timeout_ns
+            + steps * hop_ns
     }
 
     /// Asks every node to write and to read until it has, then waits for all to agree.

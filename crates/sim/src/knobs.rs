@@ -136,4 +136,8 @@ knobs! {
     watchers: u64 = 0;
     /// The most that the slowest of them takes to look again.
     watch_pace_ns: u64 = 20 * MS;
+    /// How many clients live by leases.
+    tenants: u64 = 0;
+    /// How often leaders write down what leases have left, where clocks can be trusted.
+    checkpoint_ns: u64 = 300 * MS;
 }

@@ -5,7 +5,9 @@
 //! # Source
 //! etcd's robustness tests (traffic).
 
+mod lease;
 mod model;
+mod tenants;
 mod watch;
 mod watchers;
 
@@ -20,6 +22,7 @@ use headwater_kv::request::{
 };
 
 use self::model::{Model, all_keys};
+use self::tenants::Tenants;
 use self::watchers::Watchers;
 use crate::application::{Application, Told, Want};
 use crate::company::Company;
@@ -122,7 +125,7 @@ impl Application for Kv {
     }
 
     fn company(seed: u64, knobs: &Knobs) -> Box<dyn Company<Kv>> {
-        Box::new(Watchers::new(seed, knobs))
+        Box::new((Watchers::new(seed, knobs), Tenants::new(seed, knobs)))
     }
 
     fn words(command: &Bytes) -> String {

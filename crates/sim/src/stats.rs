@@ -122,4 +122,14 @@ stats! {
     watch_progress,
     /// Watches cancelled because of a compaction.
     watches_compacted,
+    /// Leases granted to those who live by them.
+    leases_granted,
+    /// Leases renewed.
+    leases_renewed,
+    /// Renewals that came too late.
+    leases_gone,
+    /// Leases that ended because nobody renewed them.
+    leases_ended,
+    /// Times that a leader wrote down what leases have left.
+    lease_checkpoints,
 }

@@ -43,6 +43,8 @@ pub(crate) struct Workload<A: Application> {
     clients: Vec<Client<A>>,
     /// Which client waits for a request.
     waiting: BTreeMap<u64, usize>,
+    /// What the company asked for, and its names for that.
+    pub(crate) company: BTreeMap<u64, u64>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) probing: BTreeMap<u64, (usize, Probe)>,
     /// How many numbers have been given out that no request shares.
@@ -65,6 +67,7 @@ impl<A: Application> Workload<A> {
         Self {
             clients: clients.collect(),
             waiting: BTreeMap::new(),
+            company: BTreeMap::new(),
             probes: vec![Probe::Write; nodes as usize],
             probing: BTreeMap::new(),
             uniques: 0,
@@ -146,7 +149,8 @@ impl<A: Application> World<A> {
     /// How a linearizable read is asked for: every other one the cheaper way, where the plan has
     /// that.
     fn level(&mut self, op: u64, node: usize) -> ReadLevel {
-        let lease = self.plan.knobs.leases && op.is_multiple_of(2);
+        let is_company = self.workload.company.contains_key(&op);
+        let lease = self.plan.knobs.leases && op.is_multiple_of(2) && !is_company;
         self.stats.lease_reads += u64::from(lease && self.has_lease(node));
         if lease {
             ReadLevel::Lease
@@ -182,6 +186,9 @@ impl<A: Application> World<A> {
                 (None, stage) => stage,
             };
             return;
+        }
+        if let Some(name) = self.workload.company.remove(&op) {
+            return self.company_told(name, told);
         }
         let Some(client) = self.workload.waiting.remove(&op) else {
             return;

@@ -45,6 +45,11 @@ fn every_fault_strikes_and_matters() {
         ("revisions told in fragments", all.watch_fragments),
         ("words of how far a watcher is", all.watch_progress),
         ("watches that a compaction passed", all.watches_compacted),
+        ("leases granted", all.leases_granted),
+        ("leases renewed", all.leases_renewed),
+        ("leases renewed too late", all.leases_gone),
+        ("leases ended", all.leases_ended),
+        ("checkpoints of leases", all.lease_checkpoints),
     ];
     let missing: Vec<_> = struck.iter().filter(|(_, count)| *count == 0).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}\n{all:?}");

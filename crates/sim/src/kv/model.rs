@@ -5,13 +5,13 @@
 //! # Source
 //! The etcd v3 API, package `etcdserverpb`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse,
+    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Ended,
     KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Outcome,
     PutRequest, PutResponse, Query, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
     SortOrder, StoreStatus, TxnRequest, TxnResponse,
@@ -31,7 +31,12 @@ pub struct Model {
     keys: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
     /// All changes in order: the revision, and the key.
     changes: Vec<(i64, Bytes)>,
-    leases: BTreeSet<i64>,
+    /// The log index that granted each lease.
+    leases: BTreeMap<i64, u64>,
+    /// Term and number of the last checkpoint of leases.
+    checkpoint: (u64, u64),
+    /// The leases that a leader found to have ended, and that did.
+    pub(super) ended: Vec<(i64, Ended)>,
     revision: i64,
     compacted: i64,
     /// What each command led to.
@@ -50,7 +55,9 @@ impl Default for Model {
         Self {
             keys: BTreeMap::new(),
             changes: Vec::new(),
-            leases: BTreeSet::new(),
+            leases: BTreeMap::new(),
+            checkpoint: (0, 0),
+            ended: Vec::new(),
             revision: 1,
             compacted: -1,
             after: BTreeMap::new(),
@@ -61,7 +68,7 @@ impl Default for Model {
 impl application::Model<Store> for Model {
     fn apply(&mut self, at: LogId, command: &Bytes) -> Result<(), String> {
         let command = Command::decode(command).map_err(|error| format!("{error:?}"))?;
-        let reply = self.carry_out(&command);
+        let reply = self.carry_out(at, &command);
         let compacted = self.compacted;
         self.after.insert(at.index, After { reply, compacted });
         Ok(())
@@ -131,6 +138,11 @@ impl Model {
         after.map_or((1, -1), |after| (after.reply.revision, after.compacted))
     }
 
+    /// All leases.
+    pub(super) fn leases(&self) -> impl Iterator<Item = i64> {
+        self.leases.keys().copied()
+    }
+
     /// The changes from a revision on: the revision, and the key.
     pub(super) fn changes_since(&self, revision: i64) -> impl Iterator<Item = &(i64, Bytes)> {
         let first = self.changes.partition_point(|(at, _)| *at < revision);
@@ -152,12 +164,12 @@ impl Model {
     }
 
     /// Carries out a command.
-    fn carry_out(&mut self, command: &Command) -> Outcome {
+    fn carry_out(&mut self, at: LogId, command: &Command) -> Outcome {
         let next = self.revision + 1;
         let mut wrote = false;
         let result = match command {
             Command::Put(put) => {
-                wrote = put.lease == 0 || self.leases.contains(&put.lease);
+                wrote = put.lease == 0 || self.leases.contains_key(&put.lease);
                 if wrote {
                     Ok(Response::Put(self.put(put, next)))
                 } else {
@@ -173,10 +185,16 @@ impl Model {
             Command::Compact(request) => self.compact(request.revision),
             // Beside the keys; only servers publish, and there are none here.
             Command::Publish(_) => Ok(Response::Publish),
-            Command::LeaseGrant(request) => self.grant(request),
-            Command::LeaseRevoke(request) => self.revoke(request, next, &mut wrote),
-            Command::LeaseCheckpoint(_) => {
-                unreachable!("the workload makes no such command")
+            Command::LeaseGrant(request) => self.grant(at, request),
+            Command::LeaseRevoke(request) => self.revoke(at, request, &mut wrote),
+            Command::LeaseCheckpoint(request) => {
+                let named = (request.term, request.number);
+                if request.term == at.term.0 && named > self.checkpoint {
+                    self.checkpoint = named;
+                    Ok(Response::LeaseCheckpoint)
+                } else {
+                    Err(KvError::LeaseDecisionVoid)
+                }
             }
         };
         self.revision += i64::from(wrote);
@@ -197,24 +215,32 @@ impl Model {
         Ok(Response::Compact)
     }
 
-    fn grant(&mut self, request: &LeaseGrantRequest) -> Result<Response, KvError> {
+    fn grant(&mut self, at: LogId, request: &LeaseGrantRequest) -> Result<Response, KvError> {
         let (id, ttl) = (request.id, request.ttl);
-        if !self.leases.insert(id) {
+        if self.leases.contains_key(&id) {
             return Err(KvError::LeaseExists);
         }
+        self.leases.insert(id, at.index.0);
         Ok(Response::LeaseGrant(LeaseGrantResponse { id, ttl }))
     }
 
     /// Deletes the keys that have the lease now.
     fn revoke(
         &mut self,
+        at: LogId,
         request: &LeaseRevokeRequest,
-        revision: i64,
         wrote: &mut bool,
     ) -> Result<Response, KvError> {
-        if !self.leases.remove(&request.id) {
-            return Err(KvError::LeaseNotFound);
+        let granted = self.leases.get(&request.id);
+        let granted = *granted.ok_or(KvError::LeaseNotFound)?;
+        if let Some(ended) = request.ended {
+            if (ended.term, ended.granted) != (at.term.0, granted) {
+                return Err(KvError::LeaseDecisionVoid);
+            }
+            self.ended.push((request.id, ended));
         }
+        self.leases.remove(&request.id);
+        let revision = self.revision + 1;
         for (key, versions) in &mut self.keys {
             let now = versions.last().and_then(|(_, kv)| kv.as_ref());
             if now.is_some_and(|kv| kv.lease == request.id) {
