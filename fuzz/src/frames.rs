@@ -221,18 +221,20 @@ fn append(draw: &mut Draw<'_>) -> Bytes {
 
 /// What stands in frames behind their kind and first number: flags and numbers, as docs/wire.md
 /// draws them. `n` is a number, `b` a flag, `f` a byte of a few, a digit itself.
-const SHAPES: [(u8, &str); 16] = [
-    (1, "bbnn"),
+const SHAPES: [(u8, &str); 18] = [
+    (1, "bbbnn"),
     (2, "bb"),
     (4, "1n"),
     (4, "2nnn"),
-    (5, "nn"),
+    (5, "nnn"),
     (6, "nn0"),
-    (7, "n"),
+    (7, "nn"),
     (8, "nb"),
     (9, "n0n"),
     (10, ""),
     (11, "nn"),
+    (12, "nnnnb"),
+    (13, "nn"),
     (16, "nnnn"),
     (17, "nn"),
     (18, ""),
@@ -242,7 +244,7 @@ const SHAPES: [(u8, &str); 16] = [
 
 /// A frame of a known shape, and now and then a byte too many.
 fn fields(draw: &mut Draw<'_>) -> Bytes {
-    let (kind, shape) = SHAPES[draw.below(16) as usize];
+    let (kind, shape) = SHAPES[draw.below(18) as usize];
     let mut frame = vec![kind];
     frame.extend(draw.number().to_le_bytes());
     for letter in shape.bytes() {

@@ -385,6 +385,16 @@ impl Raft {
     /// that is not committed, of the one before it. A node whose removal is not committed may be
     /// the only one whose log is long enough to commit it (dissertation §4.2.2, Figure 4.6).
     pub(crate) fn may_stand(&self) -> bool {
+        let member = self.config().disk_of(self.me);
+        if self.disk().is_some() && member.is_some() && member != self.disk() {
+            // It replays a log from before its disk was lost: the vote it has is that disk's.
+            return false;
+        }
+        let member = self.config().disk_of(self.me);
+        if self.disk().is_some() && member.is_some() && member != self.disk() {
+            // It replays a log from before its disk was lost: the vote it has is that disk's.
+            return false;
+        }
         let at = self.membership.position();
         let before = self.membership.at(at.prev());
         self.config().is_voter(self.me) || at > self.commit && before.is_voter(self.me)

@@ -376,3 +376,18 @@ fn a_late_answer_of_the_lost_disk_does_not_write_it_down() {
     }
     assert_eq!(solo.raft.config().disk_of(n(3)), None);
 }
+
+#[test]
+fn who_replays_a_log_from_before_its_disk_was_lost_does_not_stand() {
+    // Node 1 was the only voter then, with another disk than it has now.
+    let alone = Config::of_voters([n(1)]).with_disks([(n(1), Incarnation(1))]);
+    for (disk, role) in [(1, RoleName::Candidate), (11, RoleName::Follower)] {
+        let disk = Recovered {
+            config: alone.clone(),
+            ..disk_of_three(disk, None)
+        };
+        let mut solo = Solo::recovered(Options::default(), disk);
+        solo.deadline();
+        assert_eq!(solo.raft.role(), role);
+    }
+}
