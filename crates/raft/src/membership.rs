@@ -69,6 +69,12 @@ impl Membership {
         self.own_disk.is_some() && self.current().disk_of(me) == self.own_disk
     }
 
+    /// Whether the configuration in force names a disk that this node, `me`, has lost.
+    fn names_lost_disk(&self, me: NodeId) -> bool {
+        let is_named = self.current().disk_of(me).is_some();
+        self.own_disk.is_some() && is_named && !self.is_admitted(me)
+    }
+
     /// The configurations among the entries `first..=last`.
     fn between(&self, first: Index, last: Index) -> impl Iterator<Item = &(Index, Config)> {
         let inside = move |(at, _): &&(Index, Config)| *at >= first && *at <= last;
@@ -385,14 +391,8 @@ impl Raft {
     /// that is not committed, of the one before it. A node whose removal is not committed may be
     /// the only one whose log is long enough to commit it (dissertation §4.2.2, Figure 4.6).
     pub(crate) fn may_stand(&self) -> bool {
-        let member = self.config().disk_of(self.me);
-        if self.disk().is_some() && member.is_some() && member != self.disk() {
-            // It replays a log from before its disk was lost: the vote it has is that disk's.
-            return false;
-        }
-        let member = self.config().disk_of(self.me);
-        if self.disk().is_some() && member.is_some() && member != self.disk() {
-            // It replays a log from before its disk was lost: the vote it has is that disk's.
+        if self.membership.names_lost_disk(self.me) {
+            // It replays a log from before that: the vote it has there is that disk's.
             return false;
         }
         let at = self.membership.position();
@@ -434,9 +434,9 @@ impl Raft {
 
     /// Whether a message is heard although its sender has another disk than the member of its name.
     /// A leader is, and a candidate whose own configuration names its disk, for this node may have
-    /// missed that they were added again, and could learn of it from nobody else. Whoever was added
-    /// again did not lead or stand before a later term than that of the configuration known here:
-    /// who does is a stranger, elected by others that have lost their disks.
+    /// missed that they were added again, and could learn of it from nobody else. They lead or stand
+    /// in a later term than that of the configuration known here, since they were added after it. Who
+    /// does so in an earlier one is a stranger, elected by others that have lost their disks.
     pub(crate) fn hears_impostor(&self, message: &Message) -> bool {
         let term = match *message {
             // True, whoever tells it.
