@@ -8,7 +8,9 @@ use headwater_kv::request::{
     LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, Query, Response,
 };
 use headwater_replica::machine::StateMachine;
-use support::{apply_at, assert_equal_reads, b, reload, status};
+use support::{
+    apply_at, assert_equal_reads, assert_every_chunk_counts, b, chunks, load, reload, status,
+};
 
 fn grant(id: i64, ttl: i64) -> Command {
     Command::LeaseGrant(LeaseGrantRequest { id, ttl })
@@ -147,25 +149,10 @@ fn a_snapshot_shows_the_leases_as_they_were_when_it_began() {
 fn a_snapshot_that_lacks_or_repeats_a_lease_is_refused() {
     let mut store = store_of(&[(1, 60), (2, 60), (3, 60)]);
     run(1, &mut store, &put("a", 2)).expect("the lease exists");
-    let mut walk = store.begin_snapshot();
-    let whole: Vec<Bytes> = std::iter::from_fn(|| store.next_chunk(&mut walk, 1)).collect();
+    let whole = chunks(&mut store, 1);
     assert_eq!(whole.len(), 6, "a head, three leases, a key, an end");
-    let load = |chunks: &[Bytes]| {
-        let mut store = Store::default();
-        let mut chunks = chunks.iter();
-        chunks
-            .try_for_each(|chunk| store.load_chunk(chunk.clone()))
-            .and_then(|()| store.finish_load())
-    };
     assert!(load(&whole).is_ok());
-    for at in 0..whole.len() {
-        let mut chunks = whole.clone();
-        chunks.remove(at);
-        assert!(load(&chunks).is_err(), "without chunk {at}");
-        let mut chunks = whole.clone();
-        chunks.insert(at, whole[at].clone());
-        assert!(load(&chunks).is_err(), "with chunk {at} twice");
-    }
+    assert_every_chunk_counts(&whole);
     // The counts fit, but a key names a lease that is not there.
     let mut chunks = whole.clone();
     chunks[2] = Bytes::from_static(&[7, 5, 120, 1, 0]);

@@ -100,13 +100,7 @@ pub fn status(store: &Store) -> StoreStatus {
 
 /// A copy of the store by way of a snapshot.
 pub fn reload(store: &mut Store, chunk_bytes: usize) -> Store {
-    let mut walk = store.begin_snapshot();
-    let mut loaded = Store::default();
-    while let Some(chunk) = store.next_chunk(&mut walk, chunk_bytes) {
-        loaded.load_chunk(chunk).expect("a chunk just written");
-    }
-    loaded.finish_load().expect("a snapshot just written");
-    loaded
+    load(&chunks(store, chunk_bytes)).expect("a snapshot just written")
 }
 
 /// Panics unless both stores answer every read at every revision alike.
@@ -144,4 +138,34 @@ fn assert_equal_leases(left: &Store, right: &Store, context: &str) {
         ids.into_iter().map(ask).collect::<Vec<_>>()
     };
     assert_eq!(leases(left), leases(right), "{context}");
+}
+
+/// A snapshot of the store.
+pub fn chunks(store: &mut Store, chunk_bytes: usize) -> Vec<Bytes> {
+    let mut walk = store.begin_snapshot();
+    std::iter::from_fn(|| store.next_chunk(&mut walk, chunk_bytes)).collect()
+}
+
+/// The store that a snapshot makes; or what is wrong with it.
+pub fn load<'a>(chunks: impl IntoIterator<Item = &'a Bytes>) -> Result<Store, String> {
+    let mut store = Store::default();
+    for chunk in chunks {
+        store
+            .load_chunk(chunk.clone())
+            .map_err(|malformed| malformed.0)?;
+    }
+    store.finish_load().map_err(|malformed| malformed.0)?;
+    Ok(store)
+}
+
+/// A snapshot that lacks a chunk or has it twice is refused, whichever it is.
+pub fn assert_every_chunk_counts(whole: &[Bytes]) {
+    for at in 0..whole.len() {
+        let mut chunks = whole.to_vec();
+        chunks.remove(at);
+        assert!(load(&chunks).is_err(), "without chunk {at}");
+        let mut chunks = whole.to_vec();
+        chunks.insert(at, whole[at].clone());
+        assert!(load(&chunks).is_err(), "with chunk {at} twice");
+    }
 }
