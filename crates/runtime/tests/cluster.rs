@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Cluster, PATIENCE, until};
+use common::{Cluster, PATIENCE, ended, until};
 use headwater_raft::NodeId;
 use headwater_runtime::{NodeConfig, ProposeError, ReadLevel, StopReason, TransferError};
 
@@ -221,7 +221,7 @@ async fn a_stopped_node_says_so_and_a_command_too_large_is_not_taken() {
     let fits = node.propose(vec![0; 100].into()).await;
     assert_eq!(fits.map(|applied| applied.reply), Ok(1));
     node.shutdown().await;
-    assert_eq!(node.stopped().await, StopReason::Shutdown);
+    assert_eq!(ended(node).await, StopReason::Shutdown);
     assert_eq!(node.propose(word(1)).await, Err(ProposeError::Stopped));
     let read = node.query((), ReadLevel::Local).await;
     assert_eq!(read, Err(headwater_runtime::ReadError::Stopped));
@@ -273,7 +273,7 @@ async fn a_leader_whose_disk_fails_halts_and_the_others_go_on() {
         open || refused == Some(ProposeError::Stopped),
         "{refused:?}"
     );
-    let StopReason::Halted(text) = node.stopped().await else {
+    let StopReason::Halted(text) = ended(&node).await else {
         panic!("it went on without a disk");
     };
     assert!(text.contains("wal/next.tmp"), "{text}");
@@ -428,23 +428,29 @@ async fn a_member_that_lost_its_directory_is_refused_and_loses_nothing_for_the_o
 async fn a_member_whose_directory_was_set_back_halts_and_says_why() {
     let mut cluster = Cluster::started(3, plain).await;
     let (leader, victim) = (cluster.leader().await, cluster.follower().await);
+    let other = 6 - leader - victim;
     propose(&cluster, leader, word(1)).await;
     cluster.settled().await;
     cluster.stop(victim).await;
     let image = cluster.image(victim);
     cluster.start(victim).await;
+    cluster.settled().await;
+    // Without the third it takes the victim's word that the command is on its disk: what no other
+    // has heard of a disk may be gone without harm, and nobody would notice.
+    cluster.stop(other).await;
     propose(&cluster, leader, word(2)).await;
+    cluster.start(other).await;
     cluster.settled().await;
     cluster.stop(victim).await;
     cluster.set_back(victim, &image);
     cluster.start(victim).await;
-    let StopReason::Halted(text) = cluster.node(victim).stopped().await else {
+    let StopReason::Halted(text) = ended(cluster.node(victim)).await else {
         panic!("it takes part with less than it has acknowledged");
     };
     assert!(text.contains("set back to an older image"), "{text}");
     // It stays away as long as anyone remembers, and the others go on.
     cluster.start(victim).await;
-    let again = cluster.node(victim).stopped().await;
+    let again = ended(cluster.node(victim)).await;
     assert!(matches!(again, StopReason::Halted(_)), "{again:?}");
     propose(&cluster, leader, word(3)).await;
 }

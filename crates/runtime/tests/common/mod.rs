@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_runtime::{
-    Handle, LogId, Malformed, NodeConfig, NodeId, ReadLevel, StartError, StateMachine,
+    Handle, LogId, Malformed, NodeConfig, NodeId, ReadLevel, StartError, StateMachine, StopReason,
 };
 use tempfile::TempDir;
 
@@ -259,6 +259,12 @@ impl Cluster {
         }
         expected
     }
+}
+
+/// Why a node has stopped, once it has.
+pub async fn ended(node: &Handle<Journal>) -> StopReason {
+    let stopped = tokio::time::timeout(PATIENCE, node.stopped()).await;
+    stopped.unwrap_or_else(|_| panic!("it goes on: {:?}", node.status()))
 }
 
 fn copy_all(from: &Path, to: &Path) {
