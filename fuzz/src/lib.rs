@@ -3,6 +3,7 @@
 //! | room | what it is fed with |
 //! |---|---|
 //! | [`step`] | the core: any messages, in any order, mixed with all other inputs |
+//! | [`framing`] | the bytes of a connection: any, and true ones that were damaged |
 //! | [`frames`] | the wire's decoder, and a whole node behind it: any frames |
 //! | [`disk`] | recovery: any files in a data directory |
 //! | [`draw`] | from bytes to numbers, messages, entries |
@@ -14,6 +15,7 @@
 pub mod disk;
 pub mod draw;
 pub mod frames;
+pub mod framing;
 pub mod memory;
 pub mod step;
 

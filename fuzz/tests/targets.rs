@@ -56,6 +56,16 @@ fn drawn_frames_do_not_panic_a_node() {
 }
 
 #[test]
+fn kept_damage_on_a_connection_is_told() {
+    kept("framing", headwater_fuzz::framing::run);
+}
+
+#[test]
+fn drawn_damage_on_a_connection_is_told() {
+    drawn(headwater_fuzz::framing::run, 20_000, 1000);
+}
+
+#[test]
 fn kept_directories_do_not_panic_recovery() {
     kept("disk", headwater_fuzz::disk::run);
 }

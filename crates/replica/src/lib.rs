@@ -14,7 +14,7 @@
 //! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
 //! | `snapshots` | when to take, send and install one |
-//! | `codec` | frames between nodes |
+//! | `codec`, [`framing`] | frames between nodes; where one ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
@@ -31,6 +31,7 @@ pub mod checksum;
 mod codec;
 pub mod config_record;
 pub mod entry;
+pub mod framing;
 pub mod identity;
 mod intake;
 pub mod interface;

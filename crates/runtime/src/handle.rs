@@ -13,12 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, ReadLevel as CoreLevel, Term};
 use headwater_replica::StateMachine;
+use headwater_replica::framing::FRAME_BYTES_MAX;
 use headwater_replica::interface::MemberChange;
 use tokio::sync::{oneshot, watch};
 
 use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
-use crate::frame::FRAME_BYTES_MAX;
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
 

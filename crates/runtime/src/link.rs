@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use headwater_raft::{Incarnation, NodeId};
+use headwater_replica::framing::{FRAME_BYTES_MAX, next_frame};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::counters::Counters;
-use crate::frame::{FRAME_BYTES_MAX, Outgoing, next_frame};
+use crate::frame::Outgoing;
 
 /// Bytes that may wait to be sent to one peer. The replica's window keeps far below it; a peer
 /// that lets this much pile up does not read, and is better cut off than fed.

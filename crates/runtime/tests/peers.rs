@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use headwater_raft::NodeId;
 use headwater_replica::Identity;
 use headwater_replica::checksum::crc32c;
+use headwater_replica::framing::{FRAME_BYTES_MAX, head_of};
 use headwater_runtime::counters::Counters;
-use headwater_runtime::frame::FRAME_BYTES_MAX;
 use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
 use headwater_runtime::link::{Link, PeerEvent};
 use headwater_runtime::name::Names;
@@ -235,30 +235,48 @@ async fn bytes_of_another_protocol_end_the_connection() {
     assert_closed(stream).await;
 }
 
+/// A frame as it stands on the wire.
+fn framed(frame: &[u8]) -> Vec<u8> {
+    [&head_of(frame), frame].concat()
+}
+
+/// Sends a good frame and then these bytes, which must end the connection by themselves: nothing
+/// follows them.
+async fn assert_ends_the_connection(two: &mut End, bad: &[u8]) {
+    let (mut stream, answer) = greet(two.address, hello(1, 2)).await;
+    assert_eq!(answer.refusal, None);
+    let up = two.up().await;
+    stream.write_all(&framed(b"good")).await.expect("sent");
+    assert_eq!(two.frames(1).await, ["good"]);
+    stream.write_all(bad).await.expect("sent");
+    assert!(Arc::ptr_eq(&two.down().await, &up), "{bad:x?}");
+    assert_closed(stream).await;
+}
+
 #[tokio::test]
-async fn a_damaged_or_oversize_frame_ends_the_connection() {
+async fn a_flipped_bit_in_any_byte_of_a_frame_ends_the_connection_at_once() {
     let (listener, address) = listen().await;
     let mut two = start(2, CLUSTER, listener, &[(1, address)]);
-    let mut damaged = Vec::new();
-    damaged.put_u32_le(4);
-    damaged.put_u32_le(crc32c(b"word"));
-    damaged.put_slice(b"work");
-    let mut oversize = Vec::new();
-    oversize.put_u32_le(FRAME_BYTES_MAX as u32 + 1);
-    oversize.put_u32_le(0);
-    for bad in [damaged, oversize] {
-        let (mut stream, answer) = greet(two.address, hello(1, 2)).await;
-        assert_eq!(answer.refusal, None);
-        let up = two.up().await;
-        let mut good = Vec::new();
-        good.put_u32_le(4);
-        good.put_u32_le(crc32c(b"word"));
-        good.put_slice(b"word");
-        stream.write_all(&good).await.expect("sent");
-        assert_eq!(two.frames(1).await, ["word"]);
-        stream.write_all(&bad).await.expect("sent");
-        assert!(Arc::ptr_eq(&two.down().await, &up));
-        assert_closed(stream).await;
+    let whole = framed(b"word");
+    for at in 0..whole.len() {
+        for bit in [0, 7] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            assert_ends_the_connection(&mut two, &damaged).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_no_frame_has_ends_the_connection() {
+    let (listener, address) = listen().await;
+    let mut two = start(2, CLUSTER, listener, &[(1, address)]);
+    for length in [0, FRAME_BYTES_MAX as u32 + 1, u32::MAX] {
+        let mut head = length.to_le_bytes().to_vec();
+        head.extend(crc32c(b"").to_le_bytes());
+        let seal = crc32c(&head);
+        head.extend(seal.to_le_bytes());
+        assert_ends_the_connection(&mut two, &head).await;
     }
 }
 
