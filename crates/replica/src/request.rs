@@ -159,15 +159,13 @@ impl<M: StateMachine> Requests<M> {
         self.held_for = fate;
     }
 
-    /// The leader known here takes no commands, and would say so again at once.
+    /// The leader known here takes no commands, and would say so again at once. Not for long: it may
+    /// have said so before it led, and if it stays it takes them soon.
     pub(crate) fn pause(&mut self, now: Instant, why: NotForwarded) {
-        let soon = now.after(CHECK_NS);
-        (self.give_at, self.held_for) = match why {
-            // Not for long, one way or the other: this leader, if it stays, takes them soon.
-            NotForwarded::Transferring => (soon, ProposeFate::NoLeader),
-            NotForwarded::DiskSlow => (soon, ProposeFate::DiskSlow),
-            // Asked again it would say the same: until another leads, or it is reached anew.
-            NotForwarded::NotLeader | NotForwarded::Busy => (Instant::NEVER, ProposeFate::NoLeader),
+        self.give_at = now.after(CHECK_NS);
+        self.held_for = match why {
+            NotForwarded::DiskSlow => ProposeFate::DiskSlow,
+            _ => ProposeFate::NoLeader,
         };
     }
 

@@ -695,8 +695,8 @@ fn a_command_that_comes_during_a_transfer_is_taken_here_if_that_fails() {
 }
 
 #[test]
-fn a_leader_that_says_not_now_is_asked_again_soon_but_not_at_once() {
-    for refusal in [3, 4] {
+fn a_leader_that_refuses_commands_is_asked_again_soon_but_not_at_once() {
+    for refusal in [1, 3, 4] {
         let mut node = Node::new(|_| ());
         node.follow(Term(1));
         let mut sent = frames_to(&node.run([propose(1)]), 2);
@@ -720,6 +720,24 @@ fn a_leader_that_says_not_now_is_asked_again_soon_but_not_at_once() {
             "five times in {passed_ms} ms"
         );
     }
+}
+
+#[test]
+fn what_a_peer_refused_before_it_led_does_not_keep_commands_from_it_once_it_leads() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    let sent = frames_to(&node.run([propose(1)]), 2);
+    let forward = sent.iter().find(|f| f[0] == 18).expect("passed on");
+    let batch = u64::from_le_bytes(forward[1..9].try_into().unwrap());
+    // Node 2 has stood down, refuses, and is elected again; its refusal comes after its heartbeat.
+    node.run([from(2, beat(Term(2), 0, 0))]);
+    let mut fx = node.run([from(2, frame(19, batch, &[&[1]]))]);
+    for _ in 0..2 {
+        fx.extend(node.wait(50));
+        fx.extend(node.run([from(2, beat(Term(2), 0, 0))]));
+    }
+    assert_eq!(fates(&fx), []);
+    assert!(kinds_to(&fx, 2).contains(&18), "passed on to the leader");
 }
 
 #[test]
