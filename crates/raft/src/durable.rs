@@ -65,6 +65,11 @@ impl Durable {
         }
     }
 
+    /// What waits to be said to `peer` is not said.
+    pub(crate) fn keep_silent_to(&mut self, peer: NodeId) {
+        self.waiting.retain(|&(_, to, _)| to != peer);
+    }
+
     /// A durable snapshot covers everything up to `base`, whatever the log's writes are up to: a
     /// log that ends before it is void at recovery.
     pub(crate) fn covered(&mut self, base: Index) {

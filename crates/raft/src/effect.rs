@@ -43,7 +43,8 @@ pub enum Input {
     },
     /// The peer at the other end of a connection that is about to come up has this disk. It comes
     /// before every message of that connection, and after it none comes that another disk of the
-    /// peer has sent. Only for drivers that tell disks apart (rule R13).
+    /// peer has sent; nor does what was said to another disk reach this one. Only for drivers that
+    /// tell disks apart (rule R13).
     Met {
         /// The peer.
         peer: NodeId,

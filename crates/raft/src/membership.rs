@@ -114,10 +114,14 @@ impl Membership {
         }
     }
 
+    /// The disk at the other end of the last connection to `id`.
+    pub(crate) fn disk_met(&self, id: NodeId) -> Option<Incarnation> {
+        self.met.get(&id).map(|&(disk, _)| disk)
+    }
+
     /// Whether `id` is connected with another disk than the member of that name has.
     pub(crate) fn is_impostor(&self, id: NodeId) -> bool {
-        let member = self.current().disk_of(id);
-        let here = self.met.get(&id).map(|&(disk, _)| disk);
+        let (member, here) = (self.current().disk_of(id), self.disk_met(id));
         member.is_some() && here.is_some() && member != here
     }
 }
@@ -402,19 +406,28 @@ impl Raft {
 
     /// The peer at the other end of a connection that is about to come up has this disk.
     pub(crate) fn on_met(&mut self, peer: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
-        self.membership.met.insert(peer, (disk, true));
+        let before = self.membership.met.insert(peer, (disk, true));
+        if before.is_some_and(|(before, _)| before != disk) {
+            self.forget_disk(peer);
+        }
         if self.membership.is_impostor(peer) {
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });
             let message = Message::Disowned { disk };
             fx.push(Effect::Send { to: peer, message });
-            let last = self.log.last_id().index;
-            if let Some(progress) = self.progress_mut(peer) {
-                // What the member held is gone, and it has not been heard since.
-                *progress = Progress::unknown(last, progress.heard_at());
-            }
         }
         self.advance_membership(fx);
+    }
+
+    /// The disk of `peer` has given way to another, whether a configuration names it or not. What it
+    /// held is gone, it has not been heard since, and what it asked for is not for the other: a vote
+    /// that waits to be told would elect a disk which never stood in that term.
+    fn forget_disk(&mut self, peer: NodeId) {
+        self.durable.keep_silent_to(peer);
+        let last = self.log.last_id().index;
+        if let Some(progress) = self.progress_mut(peer) {
+            *progress = Progress::unknown(last, progress.heard_at());
+        }
     }
 
     /// A peer says that this node's disk is not that of the member of its name. Who was added again

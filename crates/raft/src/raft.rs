@@ -207,9 +207,7 @@ impl Raft {
             let why = "sent a malformed message";
             return fx.push(Effect::Refused { from, why });
         }
-        if !self.is_impostor(from) {
-            self.remember(from, &message);
-        }
+        self.remember(from, &message);
         if !self.settle_term(from, &message, fx) {
             return;
         }

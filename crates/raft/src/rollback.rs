@@ -117,10 +117,11 @@ fn word_of(message: &Message) -> Option<Word> {
 }
 
 impl Raft {
-    /// A peer spoke.
+    /// A peer spoke. Of the disk of a member that another has replaced nothing new is heard.
     pub(crate) fn remember(&mut self, from: NodeId, message: &Message) {
+        let disk = self.membership.disk_met(from);
         let mut known = self.memory.known.iter_mut();
-        if let Some(known) = known.find(|known| known.peer == from)
+        if let Some(known) = known.find(|known| known.peer == from && Some(known.disk) == disk)
             && let Some(word) = word_of(message)
         {
             let both = known.word.and(word);

@@ -391,3 +391,80 @@ fn who_replays_a_log_from_before_its_disk_was_lost_does_not_stand() {
         assert_eq!(solo.raft.role(), role);
     }
 }
+
+/// Node 3 was removed and added again, and nobody has heard of its lost disk but by what it said.
+fn added_again(joining: bool) -> (Solo, u64) {
+    let mut solo = Solo::leading(3, 1, &[1; 4]);
+    for peer in [2, 3] {
+        meet(&mut solo, peer, peer.into());
+    }
+    for _ in 0..2 {
+        commit_all(&mut solo, &[2, 3]);
+        solo.deadline();
+    }
+    let two = Config::of_voters(nodes(&[1, 2]));
+    solo.change(&two).expect("allowed");
+    commit_all(&mut solo, &[2]);
+    let target = match joining {
+        true => two.with_joining(nodes(&[3])),
+        false => Config::of_voters(nodes(&[1, 2, 3])),
+    };
+    let added = solo.change(&target).expect("allowed").index.0;
+    (solo, added)
+}
+
+#[test]
+fn what_a_lost_disk_held_is_not_asked_of_the_one_in_its_place() {
+    for joining in [true, false] {
+        let (mut solo, added) = added_again(joining);
+        commit_all(&mut solo, &[2]);
+        // A late answer of the lost disk; then the new one is connected, and holds nothing.
+        solo.hear(3, durable(2, added - 1));
+        let peer = n(3);
+        solo.step(Input::Link { peer, up: false });
+        meet(&mut solo, 3, 33);
+        let mut asked = Vec::new();
+        for _ in 0..5 {
+            let Pull::Append { first, last } = solo.raft.pull(peer) else {
+                break;
+            };
+            asked.push(first.0);
+            let now = solo.now;
+            solo.raft.sent(now, peer, last);
+            solo.hear(3, conflict(2, first.prev().0, id(0, 0)));
+        }
+        assert_eq!(solo.raft.matched(peer), Some(Index(0)), "asked {asked:?}");
+        assert!(asked.contains(&1), "asked {asked:?}");
+    }
+}
+
+#[test]
+fn what_a_lost_disk_held_is_not_counted_for_the_one_in_its_place() {
+    // The disk of a voter is lost before any entry names it.
+    let (mut solo, added) = added_again(false);
+    solo.persist();
+    solo.propose(3);
+    solo.persist();
+    let last = solo.holds_all(3);
+    assert_eq!(commits(&last), [0_u64; 0], "node 2 lacks the entry that adds it");
+    let peer = n(3);
+    solo.step(Input::Link { peer, up: false });
+    meet(&mut solo, 3, 33);
+    solo.hear(2, durable(2, added));
+    solo.persist();
+    assert_eq!(solo.raft.commit(), Index(added));
+    assert_eq!(solo.raft.config().disk_of(peer), None);
+}
+
+#[test]
+fn a_vote_for_a_lost_disk_is_not_told_to_the_one_in_its_place() {
+    let mut solo = Solo::new(3, 1, &[1]);
+    meet(&mut solo, 2, 2);
+    let asked = solo.hear(2, vote(2, id(1, 1)));
+    assert_eq!(sent_to(&asked, 2), [], "it is not durable yet");
+    let peer = n(2);
+    solo.step(Input::Link { peer, up: false });
+    meet(&mut solo, 2, 22);
+    let told = solo.persist();
+    assert_eq!(sent_to(&told, 2), []);
+}

@@ -216,6 +216,38 @@ fn a_disk_set_back_hears_who_was_added_again_since() {
     assert!(solo.raft.is_halted());
 }
 
+#[test]
+fn what_one_disk_of_a_member_said_is_not_told_to_another() {
+    let disk = disk_of((1, None), &[1], &[(2, DISK)]);
+    let mut solo = Solo::recovered(life(1), disk);
+    meet(&mut solo, 2, 1);
+    solo.hear(2, conflict(1, 1, id(0, 0)));
+    // Another disk is put in its place by mistake, and the member removed and added for it.
+    let (peer, disk, life) = (n(2), Incarnation(8), 2);
+    solo.step(Input::Met { peer, disk, life });
+    let mut change = entries(id(1, 1), &[2, 2]);
+    for (at, ids) in [(2, &[1, 3][..]), (3, &[1, 2, 3])] {
+        let config = Config::of_voters(ids.iter().map(|&id| n(id)));
+        change.configs.push((Index(at), config));
+    }
+    let (term, commit, entries) = (Term(2), Index(0), change);
+    solo.answer(
+        3,
+        Message::Append {
+            term,
+            entries,
+            commit,
+        },
+    );
+    assert_eq!(solo.raft.config().disk_of(n(2)), None);
+    solo.now = solo.now.after(10_000 * MS);
+    solo.answer(2, vote(3, id(2, 3)));
+    // That comes to nothing, and the member's own disk is back.
+    solo.answer(3, append(4, id(1, 1), &[4], 0));
+    assert_eq!(solo.raft.config().disk_of(n(2)), Some(DISK));
+    assert_eq!(meet(&mut solo, 2, 3), [heard(1, 1, false, 0)]);
+}
+
 /// A disk of this node with this term and vote, whose members have these disks.
 fn disk_of(
     (term, vote): (u64, Option<u64>),

@@ -27,8 +27,8 @@ const PEACE_ELECTIONS: u64 = 20;
 /// What comes at a moment.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A message, and the disk that sent it.
-    Arrive(Parcel, Incarnation),
+    /// A message, and the disks at both ends of its connection.
+    Arrive(Parcel, [Incarnation; 2]),
     /// A sync that began when `upto` was the newest write is done; the life that began it.
     Synced {
         at: u64,
@@ -353,10 +353,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrive(parcel, disk) => {
+            Event::Arrive(parcel, disks) => {
                 let cut = self.cluster.cut.contains(&(parcel.from, parcel.to));
-                // A connection belongs to one disk.
-                if !cut && self.cluster.node(parcel.from.0).incarnation == disk {
+                // A connection does not outlive a disk.
+                if !cut && self.disks(&parcel) == disks {
                     self.cluster
                         .receive(parcel.from.0, parcel.to.0, parcel.message);
                 }
@@ -413,9 +413,13 @@ impl World {
             *last = at;
         }
         self.order += 1;
-        let disk = self.cluster.node(parcel.from.0).incarnation;
+        let disks = self.disks(&parcel);
         self.agenda
-            .insert((at, self.order), Event::Arrive(parcel, disk));
+            .insert((at, self.order), Event::Arrive(parcel, disks));
+    }
+
+    fn disks(&self, parcel: &Parcel) -> [Incarnation; 2] {
+        [parcel.from, parcel.to].map(|at| self.cluster.node(at.0).incarnation)
     }
 
     /// Starts syncs and snapshot transfers that are due.
@@ -541,7 +545,7 @@ impl World {
         };
         match self.dice.below(24) {
             16..=18 if self.climate.changes => self.change(leader.unwrap_or(victim)),
-            19 if self.climate.wipes => self.wipe(victim),
+            11 | 19 if self.climate.wipes => self.wipe(victim),
             0..=2 if self.cluster.is_up(victim) => self.crash(victim),
             3..=4 => {
                 self.cluster.isolate(victim);
@@ -606,6 +610,9 @@ impl World {
     fn links(&mut self, at: u64, up: bool) {
         if self.climate.links_speak {
             for peer in self.cluster.ids().into_iter().filter(|&peer| peer != at) {
+                if up {
+                    self.cluster.introduce(at, peer);
+                }
                 self.cluster.step(peer, Input::Link { peer: n(at), up });
                 self.cluster.step(at, Input::Link { peer: n(peer), up });
             }
@@ -619,6 +626,8 @@ impl World {
         }
         let config = self.cluster.raft(at).config().clone();
         let other = n(self.any_node());
+        let lost = self.cluster.truth.wiped.keys().next().copied();
+        let other = lost.filter(|_| self.chance(50)).unwrap_or(other);
         let mut voters = config.voters().to_vec();
         let mut learners = config.learners().to_vec();
         let mut joining = config.joining().to_vec();

@@ -434,11 +434,16 @@ impl Cluster {
         node.offered.clear();
         node.raft = Some(raft);
         self.truth.check(&self.nodes, NodeId(at));
-        if tells_disks {
-            for other in self.ids().into_iter().filter(|&other| other != at) {
-                self.meet(at, other);
-                self.meet(other, at);
-            }
+        for other in self.ids().into_iter().filter(|&other| other != at) {
+            self.introduce(at, other);
+        }
+    }
+
+    /// Two nodes tell each other which disks they have, if disks are told apart here.
+    pub fn introduce(&mut self, one: u64, other: u64) {
+        if self.tells_disks {
+            self.meet(one, other);
+            self.meet(other, one);
         }
     }
 
