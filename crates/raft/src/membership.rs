@@ -29,8 +29,8 @@ pub(crate) struct Membership {
     /// In force where the log holds no configuration.
     base: Config,
     entries: Vec<(Index, Config)>,
-    /// The disks at the other ends of this life's connections, and whether the last one stands.
-    met: BTreeMap<NodeId, (Incarnation, bool)>,
+    /// The disk at the other end of the last connection to each peer.
+    met: BTreeMap<NodeId, Incarnation>,
     own_disk: Option<Incarnation>,
 }
 
@@ -97,26 +97,9 @@ impl Membership {
         }
     }
 
-    /// The disk that `id` has now: one met earlier may be the one that was lost since.
-    fn disk_here(&self, me: NodeId, id: NodeId) -> Option<Incarnation> {
-        if id == me {
-            self.own_disk
-        } else {
-            let &(disk, stands) = self.met.get(&id)?;
-            stands.then_some(disk)
-        }
-    }
-
-    /// The connection to `id` broke.
-    pub(crate) fn part(&mut self, id: NodeId) {
-        if let Some((_, stands)) = self.met.get_mut(&id) {
-            *stands = false;
-        }
-    }
-
     /// The disk at the other end of the last connection to `id`.
     pub(crate) fn disk_met(&self, id: NodeId) -> Option<Incarnation> {
-        self.met.get(&id).map(|&(disk, _)| disk)
+        self.met.get(&id).copied()
     }
 
     /// Whether `id` is connected with another disk than the member of that name has.
@@ -333,11 +316,14 @@ impl Raft {
     /// The disk of a member of which none is known yet, once it has acknowledged the entry that made
     /// it one: a connection that merely stands may still be that of the disk which was lost.
     fn newcomer_disk(&self, id: NodeId) -> Option<Incarnation> {
+        if id == self.me {
+            return self.disk();
+        }
         let leadership = self.role.leadership()?;
         let since = self.membership.position().max(leadership.first);
-        let is_here = |peer: &Progress| peer.matched() >= since;
-        let disk = self.membership.disk_here(self.me, id);
-        disk.filter(|_| id == self.me || leadership.peers.get(&id).is_some_and(is_here))
+        let peer = leadership.peers.get(&id)?;
+        let disk = self.membership.disk_met(id);
+        disk.filter(|_| peer.matched() >= since)
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation
@@ -406,8 +392,8 @@ impl Raft {
 
     /// The peer at the other end of a connection that is about to come up has this disk.
     pub(crate) fn on_met(&mut self, peer: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
-        let before = self.membership.met.insert(peer, (disk, true));
-        if before.is_some_and(|(before, _)| before != disk) {
+        let before = self.membership.met.insert(peer, disk);
+        if before.is_some_and(|before| before != disk) {
             self.forget_disk(peer);
         }
         if self.membership.is_impostor(peer) {

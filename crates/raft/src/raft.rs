@@ -121,9 +121,6 @@ impl Raft {
                 self.on_met(peer, disk, fx);
             }
             Input::Link { peer, up } => {
-                if !up {
-                    self.membership.part(peer);
-                }
                 if !up && self.leader == Some(peer) {
                     self.lose_reads(fx);
                 }

@@ -446,7 +446,11 @@ fn what_a_lost_disk_held_is_not_counted_for_the_one_in_its_place() {
     solo.propose(3);
     solo.persist();
     let last = solo.holds_all(3);
-    assert_eq!(commits(&last), [0_u64; 0], "node 2 lacks the entry that adds it");
+    assert_eq!(
+        commits(&last),
+        [0_u64; 0],
+        "node 2 lacks the entry that adds it"
+    );
     let peer = n(3);
     solo.step(Input::Link { peer, up: false });
     meet(&mut solo, 3, 33);
@@ -454,6 +458,24 @@ fn what_a_lost_disk_held_is_not_counted_for_the_one_in_its_place() {
     solo.persist();
     assert_eq!(solo.raft.commit(), Index(added));
     assert_eq!(solo.raft.config().disk_of(peer), None);
+}
+
+#[test]
+fn a_learner_that_is_made_a_voter_is_one_by_its_disk() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    let voters = Config::of_voters(nodes(&[1, 2, 3]));
+    solo.change(&voters.with_joining(nodes(&[4])))
+        .expect("allowed");
+    // It holds everything before the entry that adds it is committed, and dies then.
+    meet(&mut solo, 4, 4);
+    solo.persist();
+    solo.holds_all(4);
+    let peer = n(4);
+    solo.step(Input::Link { peer, up: false });
+    commit_all(&mut solo, &[2, 3]);
+    assert!(solo.raft.config().voters().contains(&peer));
+    assert_eq!(solo.raft.config().disk_of(peer), Some(Incarnation(4)));
 }
 
 #[test]

@@ -659,39 +659,41 @@ impl World {
         self.tally.changes += u64::from(taken.is_ok());
     }
 
-    /// A node loses its disk, if all others know for good which disk it had, no change of members
-    /// is under way, and enough of them stay: what no cluster survives proves nothing.
+    /// A node loses its disk, if all others know for good which disk it had, and enough of them stay
+    /// whatever becomes of a change under way: what no cluster survives proves nothing.
     fn wipe(&mut self, victim: u64) {
         let truth = &self.cluster.truth;
-        let committed = truth.config_as_of(Index(u64::MAX));
-        let settled = |at: u64| {
-            let node = self.cluster.node(at);
-            let image = &node.disk.safe;
-            let safe = match image.configs.last() {
-                // Of this very entry, not of another that says the same.
-                Some((at, config)) => {
-                    let term = truth.committed.get(at.0 as usize - 1).copied();
-                    (term.is_some() && term == image.term_at(*at)).then_some(config)
-                }
-                None => Some(&node.disk.config),
+        let (me, disk) = (n(victim), self.cluster.node(victim).incarnation);
+        let survives = |config: &Config| {
+            let most = |voters: &[NodeId]| {
+                let whole = voters.iter().filter(|&&id| id != me).count();
+                voters.is_empty() || whole * 2 > voters.len()
             };
-            safe == Some(&committed) && node.told_config == committed
+            let is_known = !config.is_member(me) || config.disk_of(me) == Some(disk);
+            is_known && most(config.voters()) && most(config.outgoing())
         };
-        // Whoever was removed may not know that, and counts on the members it knows.
-        let counts_on = |at: u64| {
+        let is_committed = |at: Index, term| {
+            let known = truth.committed.get(at.0 as usize - 1).copied();
+            known.is_some() && known == term
+        };
+        // What a node believes, and may come to believe again: after a crash what its disk holds,
+        // and should entries be replaced, the last configuration that none can replace.
+        let knows = |at: u64| {
             let node = self.cluster.node(at);
-            let old = node.disk.safe.configs.last().map(|(_, config)| config);
-            let configs = [old.unwrap_or(&node.disk.config), &node.told_config];
-            let blind = |config: &&Config| {
-                config.is_voter(n(victim)) && config.disk_of(n(victim)).is_none()
-            };
-            configs.iter().any(blind)
+            let (safe, later) = (&node.disk.safe, node.disk.eventually());
+            let last = safe
+                .configs
+                .iter()
+                .rposition(|&(at, _)| is_committed(at, safe.term_at(at)));
+            let first = last.is_none().then_some(&node.disk.config);
+            let since = last.map_or(Index(0), |last| safe.configs[last].0);
+            let logged = safe.configs.iter().chain(&later.configs);
+            let believed = logged.filter(|(at, _)| *at >= since);
+            let believed = believed.map(|(_, config)| config).chain(first);
+            believed.chain([&node.told_config]).all(survives)
         };
-        let is_known = !self.cluster.ids().into_iter().any(counts_on);
-        let knows = committed.disk_of(n(victim)).is_some() && is_known;
-        let spares_one = committed.voters().len() > 2 && truth.wiped.is_empty();
-        let mut members = committed.members().into_iter().map(|id| id.0);
-        if knows && spares_one && members.all(settled) {
+        let is_member = truth.config_as_of(Index(u64::MAX)).is_member(me);
+        if is_member && truth.wiped.is_empty() && self.cluster.ids().into_iter().all(knows) {
             self.tally.wipes += 1;
             if self.cluster.is_up(victim) {
                 self.crash(victim);
