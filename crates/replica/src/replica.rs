@@ -327,6 +327,9 @@ impl<M: StateMachine> Replica<M> {
             self.requests.ask_at_once();
         } else {
             self.links.remove(&peer);
+            // What this turn said so far was for the process at that connection's other end, and
+            // its disk: at the next there may be others.
+            out.retain(|output| !matches!(output, Output::Frame { to, .. } if *to == peer));
             self.snapshots.sending.remove(&peer);
             self.requests.lose_forwarded(peer, out);
         }

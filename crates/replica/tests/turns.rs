@@ -185,6 +185,19 @@ fn kinds_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<u8> {
 // Turns in which much happens.
 
 #[test]
+fn what_is_said_on_a_connection_that_breaks_in_the_same_turn_is_not_said_on_the_next() {
+    let mut node = Node::new(|_| ());
+    assert_eq!(frames_to(&node.turn([from(2, forward(1))]), 2).len(), 1);
+    let link = |up| Input::Link {
+        peer: NodeId(2),
+        up,
+    };
+    // Another process may be there now, with another disk.
+    let said = node.turn([from(2, forward(2)), link(false), link(true)]);
+    assert!(frames_to(&said, 2).is_empty());
+}
+
+#[test]
 fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_the_new_term() {
     let mut node = Node::new(|options| {
         options.snapshot_log_bytes = 1000;
