@@ -207,7 +207,7 @@ impl Raft {
     fn forget_newcomers(&mut self, config: &Config) {
         let current = self.membership.current();
         if let Some(leadership) = self.role.leadership_mut() {
-            let stays = |id: &NodeId| current.is_member(*id) || !config.is_member(*id);
+            let stays = |id| current.is_member(id) || !config.is_member(id);
             leadership.peers.retain(|id, _| stays(id));
         }
     }
@@ -248,13 +248,12 @@ impl Raft {
         let (me, now) = (self.me, self.now);
         let config = self.membership.current();
         if let Some(leadership) = self.role.leadership_mut() {
-            let last = self.log.last_id().index;
+            let unknown = Progress::unknown(self.log.last_id().index, now);
             for id in config.peers_of(me) {
-                let unknown = || Progress::unknown(last, now);
-                leadership.peers.entry(id).or_insert_with(unknown);
+                leadership.peers.add(id, &unknown);
             }
-            for (id, progress) in &mut leadership.peers {
-                if !config.joining().contains(id) {
+            for (id, progress) in leadership.peers.iter_mut() {
+                if !config.joining().contains(&id) {
                     progress.stop_catching_up();
                 }
             }
@@ -305,7 +304,7 @@ impl Raft {
             .peers
             .iter()
             .filter(|(_, peer)| peer.has_caught_up());
-        let ready: Vec<NodeId> = ready.map(|(&id, _)| id).collect();
+        let ready: Vec<NodeId> = ready.map(|(id, _)| id).collect();
         // Asked at every commit, and nearly always there is nothing to do.
         let is_new = |id| current.disk_of(id).is_none() && self.newcomer_disk(id).is_some();
         if ready.is_empty() && !current.ids().any(is_new) {
@@ -333,7 +332,7 @@ impl Raft {
         let since = self.membership.position().max(leadership.first);
         let is_here = |peer: &Progress| peer.matched() >= since;
         let disk = self.membership.disk_here(self.me, id);
-        disk.filter(|_| id == self.me || leadership.peers.get(&id).is_some_and(is_here))
+        disk.filter(|_| id == self.me || leadership.peers.get(id).is_some_and(is_here))
     }
 
     /// The leader is no voter of the committed configuration: its work is done (dissertation
@@ -342,7 +341,7 @@ impl Raft {
     fn leave_office(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit, durable) = (self.hard.term, self.commit, self.durable.index());
         if let Some(leadership) = self.role.leadership() {
-            for &to in leadership.peers.keys() {
+            for (to, _) in leadership.peers.iter() {
                 let message = Message::Commit {
                     term,
                     commit,
@@ -379,7 +378,7 @@ impl Raft {
             return;
         };
         if at <= self.commit && !config.is_joint() {
-            leadership.peers.retain(|&id, progress| {
+            leadership.peers.retain(|id, progress| {
                 let told = progress.matched() >= at && progress.commit_sent() >= at;
                 let gone = now.since(progress.heard_at()) >= patience_ns;
                 config.is_member(id) || !(told || gone)
@@ -484,7 +483,7 @@ impl Raft {
     /// nodes: the other members.
     pub fn peers(&self) -> Vec<NodeId> {
         match self.role.leadership() {
-            Some(leadership) => leadership.peers.keys().copied().collect(),
+            Some(leadership) => leadership.peers.iter().map(|(id, _)| id).collect(),
             None => self.config().peers_of(self.me),
         }
     }
