@@ -12,7 +12,6 @@
 //! new servers), §4.2.2 (removing the leader), §4.3 (joint consensus); Ongaro, raft-dev 2015 (no
 //! change before an entry of the own term is committed); rules R8 and R13.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -259,7 +258,7 @@ impl Raft {
             }
         }
         fx.push(Effect::Config {
-            config: Box::new(config.clone()),
+            config: config.clone(),
             committed: self.membership.position() <= self.commit,
         });
     }
@@ -269,7 +268,7 @@ impl Raft {
     pub(crate) fn tell_config_committed(&self, before: Index, fx: &mut Vec<Effect>) {
         let at = self.membership.position();
         if at > before && at <= self.commit {
-            let config = Box::new(self.membership.current().clone());
+            let config = self.membership.current().clone();
             let committed = true;
             fx.push(Effect::Config { config, committed });
         }

@@ -206,7 +206,6 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Config { config, committed } => {
-                    let config = *config;
                     out.push(Output::Config { config, committed });
                 }
                 Effect::Role { leader, .. } => self.on_role(leader),

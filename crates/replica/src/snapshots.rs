@@ -343,7 +343,7 @@ impl<M: StateMachine> Replica<M> {
         self.core(
             CoreInput::Installed {
                 base: meta.base,
-                config: alloc::boxed::Box::new(meta.config),
+                config: meta.config,
             },
             out,
         );
