@@ -77,6 +77,9 @@ impl Raft {
     /// A leader is woken by whatever comes from outside, but for late answers to what it said
     /// before it fell silent.
     pub(crate) fn wake_for(&mut self, input: &Input) {
+        if !self.role.is_leader() {
+            return;
+        }
         let wakes = match input {
             Input::Receive { message, .. } => !matches!(
                 message,
@@ -85,7 +88,7 @@ impl Raft {
             Input::Link { .. } | Input::Met { .. } => true,
             _ => false,
         };
-        if wakes && self.role.is_leader() {
+        if wakes {
             self.wake();
         }
     }
