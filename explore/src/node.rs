@@ -285,10 +285,7 @@ impl Outcome {
             Step::Install => {
                 let base = node.arrived.take().expect("a snapshot is durable");
                 let config = config();
-                self.step(Input::Installed {
-                    base,
-                    config: config.into(),
-                });
+                self.step(Input::Installed { base, config });
             }
         }
     }

@@ -138,10 +138,7 @@ impl Node {
             9 => {
                 if let Some(base) = self.offered.pop() {
                     let config = self.raft.config().clone();
-                    self.step(Input::Installed {
-                        base,
-                        config: config.into(),
-                    });
+                    self.step(Input::Installed { base, config });
                 }
             }
             10 => {

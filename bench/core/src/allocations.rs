@@ -42,6 +42,26 @@ impl Allocations {
     }
 }
 
+/// Keeps memory that is given back for what is asked next. By itself glibc returns the end of the
+/// heap to the kernel, or not, as chance lays something there; then every large message is new
+/// memory, which the kernel clears.
+pub fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: this is how glibc declares it.
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        const TRIM_THRESHOLD: i32 = -1;
+        const MMAP_THRESHOLD: i32 = -3;
+        // SAFETY: both parameters are glibc's, and it refuses values that it cannot have.
+        unsafe {
+            mallopt(TRIM_THRESHOLD, i32::MAX);
+            mallopt(MMAP_THRESHOLD, 32 << 20);
+        }
+    }
+}
+
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
     static BYTES: Cell<u64> = const { Cell::new(0) };

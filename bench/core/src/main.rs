@@ -233,6 +233,7 @@ const TABLES: [Table; 5] = [
 
 fn main() -> Result<()> {
     let mut cli = Cli::parse();
+    allocations::keep_memory();
     if cli.quick {
         cli.rounds = 1;
     }

@@ -4,13 +4,20 @@
 //! # Source
 //! Raft paper §6; dissertation §4.2.1 (learners), §4.3 (joint consensus).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::types::{Incarnation, NodeId};
 
-/// One configuration of the cluster. Every list is sorted and holds each node once.
+/// One configuration of the cluster. Copies share its lists: they are many and never change, and
+/// what carries one, such as an input or an effect, stays small.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Config(Arc<Lists>);
+
+/// Who takes part. Every list is sorted and holds each node once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Config {
+struct Lists {
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
     learners: Vec<NodeId>,
@@ -19,69 +26,79 @@ pub struct Config {
     disks: Vec<(NodeId, Incarnation)>,
 }
 
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Config {
     /// A configuration of voters only.
     pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self {
+        Self(Arc::new(Lists {
             voters: tidy(voters),
-            ..Self::default()
-        }
+            ..Lists::default()
+        }))
     }
 
     /// The same with these learners: they receive the log and do not count.
     #[must_use]
     pub fn with_learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
-        self.learners = tidy(learners);
+        self.change().learners = tidy(learners);
         self
     }
 
     /// The same with these learners, whom the leader makes voters once they have caught up.
     #[must_use]
     pub fn with_joining(mut self, joining: impl IntoIterator<Item = NodeId>) -> Self {
-        self.joining = tidy(joining);
+        self.change().joining = tidy(joining);
         self
     }
 
     /// The same with these outgoing voters: a joint configuration.
     #[must_use]
     pub fn with_outgoing(mut self, outgoing: impl IntoIterator<Item = NodeId>) -> Self {
-        self.outgoing = tidy(outgoing);
+        self.change().outgoing = tidy(outgoing);
         self
+    }
+
+    fn change(&mut self) -> &mut Lists {
+        Arc::make_mut(&mut self.0)
     }
 
     /// Who votes.
     pub fn voters(&self) -> &[NodeId] {
-        &self.voters
+        &self.0.voters
     }
 
     /// The voters of the configuration being left; none outside a change.
     pub fn outgoing(&self) -> &[NodeId] {
-        &self.outgoing
+        &self.0.outgoing
     }
 
     /// Who learns without a vote, until somebody changes that.
     pub fn learners(&self) -> &[NodeId] {
-        &self.learners
+        &self.0.learners
     }
 
     /// Who learns without a vote, until it has caught up.
     pub fn joining(&self) -> &[NodeId] {
-        &self.joining
+        &self.0.joining
     }
 
     /// Whether a change of voters is under way: both majorities must agree to everything.
     pub fn is_joint(&self) -> bool {
-        !self.outgoing.is_empty()
+        !self.0.outgoing.is_empty()
     }
 
     /// Whether `id` has a vote, in either majority.
     pub fn is_voter(&self, id: NodeId) -> bool {
-        contains(&self.voters, id) || contains(&self.outgoing, id)
+        contains(&self.0.voters, id) || contains(&self.0.outgoing, id)
     }
 
     /// Whether `id` takes part at all.
     pub fn is_member(&self, id: NodeId) -> bool {
-        self.is_voter(id) || contains(&self.learners, id) || contains(&self.joining, id)
+        self.is_voter(id) || contains(&self.0.learners, id) || contains(&self.0.joining, id)
     }
 
     /// Everyone who takes part, sorted, each once.
@@ -91,7 +108,12 @@ impl Config {
 
     /// Everyone who takes part; some perhaps twice.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
-        let lists = [&self.voters, &self.outgoing, &self.learners, &self.joining];
+        let lists = [
+            &self.0.voters,
+            &self.0.outgoing,
+            &self.0.learners,
+            &self.0.joining,
+        ];
         lists.into_iter().flatten().copied()
     }
 
@@ -110,19 +132,19 @@ impl Config {
         disks.retain(|&(id, _)| self.is_member(id));
         disks.sort_by_key(|&(id, _)| id);
         disks.dedup_by_key(|&mut (id, _)| id);
-        self.disks = disks;
+        self.change().disks = disks;
         self
     }
 
     /// The disks of the members that have been met.
     pub fn disks(&self) -> &[(NodeId, Incarnation)] {
-        &self.disks
+        &self.0.disks
     }
 
     /// Which incarnation of `id` is the member; `None` if it has not been met yet.
     pub fn disk_of(&self, id: NodeId) -> Option<Incarnation> {
-        let place = self.disks.binary_search_by_key(&id, |&(node, _)| node);
-        place.ok().map(|place| self.disks[place].1)
+        let place = self.0.disks.binary_search_by_key(&id, |&(node, _)| node);
+        place.ok().map(|place| self.0.disks[place].1)
     }
 
     /// Whether `other` has the same members in the same roles, whatever is known of their disks.
@@ -135,16 +157,22 @@ impl Config {
     ///
     /// Lists that are not sorted cannot be made; what else can be wrong is found here.
     pub fn fault(&self) -> Option<&'static str> {
-        let learns = |id: &NodeId| contains(&self.learners, *id) || contains(&self.joining, *id);
-        if self.voters.is_empty() {
+        let learns =
+            |id: &NodeId| contains(&self.0.learners, *id) || contains(&self.0.joining, *id);
+        if self.0.voters.is_empty() {
             Some("a cluster without voters")
         } else if self.members().contains(&NodeId(0)) {
             Some("0 is no node")
-        } else if self.voters.iter().any(learns) {
+        } else if self.0.voters.iter().any(learns) {
             Some("a node both votes and learns")
-        } else if self.joining.iter().any(|&id| contains(&self.learners, id)) {
+        } else if self
+            .0
+            .joining
+            .iter()
+            .any(|&id| contains(&self.0.learners, id))
+        {
             Some("a learner both joins and stays")
-        } else if self.outgoing == self.voters {
+        } else if self.0.outgoing == self.0.voters {
             Some("a change of voters that changes none")
         } else {
             None
@@ -155,24 +183,24 @@ impl Config {
     /// once, and beside them the majority of the voters so far. None if the voters stay the same.
     pub(crate) fn joint_with(&self, target: &Self) -> Option<Self> {
         let joint = || {
-            let disks = target.disks.iter().chain(&self.disks).copied();
-            let outgoing = self.voters.iter().copied();
+            let disks = target.0.disks.iter().chain(&self.0.disks).copied();
+            let outgoing = self.0.voters.iter().copied();
             target.clone().with_outgoing(outgoing).with_disks(disks)
         };
-        (self.voters != target.voters).then(joint)
+        (self.0.voters != target.0.voters).then(joint)
     }
 
     /// The configuration that a joint one leads to.
     pub(crate) fn without_outgoing(&self) -> Self {
-        let disks = self.disks.iter().copied();
+        let disks = self.0.disks.iter().copied();
         self.clone().with_outgoing([]).with_disks(disks)
     }
 
     /// The same with `ready`, who were joining, as voters.
     pub(crate) fn promoting(&self, ready: &[NodeId]) -> Self {
         let mut target = self.clone();
-        target.joining.retain(|id| !ready.contains(id));
-        target.voters = tidy(self.voters.iter().chain(ready).copied());
+        target.change().joining.retain(|id| !ready.contains(id));
+        target.change().voters = tidy(self.0.voters.iter().chain(ready).copied());
         target
     }
 }

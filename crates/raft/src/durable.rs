@@ -127,6 +127,7 @@ impl Raft {
         self.persist(LogChange::Reset(base), fx);
     }
 
+    #[inline]
     fn persist(&mut self, log: LogChange, fx: &mut Vec<Effect>) {
         let (id, hard, last) = (self.durable.next, self.hard, self.log.last_id().index);
         self.durable.next = id.next();

@@ -4,7 +4,6 @@
 //! # Source
 //! Rules R2, R4, R5 and R11 of ARCHITECTURE.md.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -38,8 +37,8 @@ pub enum Input {
     Installed {
         /// The last entry it covers.
         base: LogId,
-        /// The configuration as of `base`; apart, so that what comes often stays small.
-        config: Box<Config>,
+        /// The configuration as of `base`.
+        config: Config,
     },
     /// The peer at the other end of a connection that is about to come up has this disk. It comes
     /// before every message of that connection, and after it none comes that another disk of the
@@ -97,8 +96,8 @@ pub enum Effect {
     /// Another configuration is in force, or the one in force is committed. Whoever is not in it
     /// any more needs no connection once it is committed.
     Config {
-        /// The configuration in force; apart, so that what comes often stays small.
-        config: Box<Config>,
+        /// The configuration in force.
+        config: Config,
         /// Whether it is committed; before, it can still give way to the one before it.
         committed: bool,
     },

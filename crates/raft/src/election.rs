@@ -335,7 +335,7 @@ impl Raft {
     /// leases they wait until the promise to that leader has ended.
     pub(crate) fn on_link(&mut self, peer: NodeId, up: bool, fx: &mut Vec<Effect>) {
         if let Some(leadership) = self.role.leadership_mut() {
-            if let Some(progress) = leadership.peers.get_mut(&peer) {
+            if let Some(progress) = leadership.peers.get_mut(peer) {
                 progress.restart();
                 if !up {
                     progress.cut_off();

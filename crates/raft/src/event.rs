@@ -79,7 +79,11 @@ impl Raft {
     /// The node as it stands; costs copies of the log's terms and configurations.
     pub fn view(&self) -> View {
         let (base, last) = (self.log.base(), self.log.last_id());
-        let peers = self.role.leadership().into_iter().flat_map(|l| &l.peers);
+        let peers = self
+            .role
+            .leadership()
+            .into_iter()
+            .flat_map(|l| l.peers.iter());
         View {
             node: self.me,
             hard: self.hard,
@@ -89,7 +93,7 @@ impl Raft {
             commit: self.commit,
             durable: self.durable.index(),
             config: self.config().clone(),
-            matched: peers.map(|(&id, peer)| (id, peer.matched())).collect(),
+            matched: peers.map(|(id, peer)| (id, peer.matched())).collect(),
         }
     }
 }

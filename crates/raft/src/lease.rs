@@ -151,7 +151,7 @@ impl Raft {
         let enough = promise_ns >= self.options.election_ns;
         if let Some(leadership) = self.role.leadership_mut()
             && let Some(sent_at) = leadership.lease.sent_at(round).filter(|_| enough)
-            && let Some(progress) = leadership.peers.get_mut(&from)
+            && let Some(progress) = leadership.peers.get_mut(from)
         {
             progress.promised(sent_at);
         }

@@ -12,7 +12,6 @@
 //! new servers), §4.2.2 (removing the leader), §4.3 (joint consensus); Ongaro, raft-dev 2015 (no
 //! change before an entry of the own term is committed); rules R8 and R13.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -194,7 +193,7 @@ impl Raft {
     fn forget_newcomers(&mut self, config: &Config) {
         let current = self.membership.current();
         if let Some(leadership) = self.role.leadership_mut() {
-            let stays = |id: &NodeId| current.is_member(*id) || !config.is_member(*id);
+            let stays = |id| current.is_member(id) || !config.is_member(id);
             leadership.peers.retain(|id, _| stays(id));
         }
     }
@@ -235,19 +234,18 @@ impl Raft {
         let (me, now) = (self.me, self.now);
         let config = self.membership.current();
         if let Some(leadership) = self.role.leadership_mut() {
-            let last = self.log.last_id().index;
+            let unknown = Progress::unknown(self.log.last_id().index, now);
             for id in config.peers_of(me) {
-                let unknown = || Progress::unknown(last, now);
-                leadership.peers.entry(id).or_insert_with(unknown);
+                leadership.peers.add(id, &unknown);
             }
-            for (id, progress) in &mut leadership.peers {
-                if !config.joining().contains(id) {
+            for (id, progress) in leadership.peers.iter_mut() {
+                if !config.joining().contains(&id) {
                     progress.stop_catching_up();
                 }
             }
         }
         fx.push(Effect::Config {
-            config: Box::new(config.clone()),
+            config: config.clone(),
             committed: self.membership.position() <= self.commit,
         });
     }
@@ -257,7 +255,7 @@ impl Raft {
     pub(crate) fn tell_config_committed(&self, before: Index, fx: &mut Vec<Effect>) {
         let at = self.membership.position();
         if at > before && at <= self.commit {
-            let config = Box::new(self.membership.current().clone());
+            let config = self.membership.current().clone();
             let committed = true;
             fx.push(Effect::Config { config, committed });
         }
@@ -292,7 +290,7 @@ impl Raft {
             .peers
             .iter()
             .filter(|(_, peer)| peer.has_caught_up());
-        let ready: Vec<NodeId> = ready.map(|(&id, _)| id).collect();
+        let ready: Vec<NodeId> = ready.map(|(id, _)| id).collect();
         // Asked at every commit, and nearly always there is nothing to do.
         let is_new = |id| current.disk_of(id).is_none() && self.newcomer_disk(id).is_some();
         if ready.is_empty() && !current.ids().any(is_new) {
@@ -321,7 +319,7 @@ impl Raft {
         }
         let leadership = self.role.leadership()?;
         let since = self.membership.position().max(leadership.first);
-        let peer = leadership.peers.get(&id)?;
+        let peer = leadership.peers.get(id)?;
         let disk = self.membership.disk_met(id);
         disk.filter(|_| peer.matched() >= since)
     }
@@ -332,7 +330,7 @@ impl Raft {
     fn leave_office(&mut self, fx: &mut Vec<Effect>) {
         let (term, commit, durable) = (self.hard.term, self.commit, self.durable.index());
         if let Some(leadership) = self.role.leadership() {
-            for &to in leadership.peers.keys() {
+            for (to, _) in leadership.peers.iter() {
                 let message = Message::Commit {
                     term,
                     commit,
@@ -369,7 +367,7 @@ impl Raft {
             return;
         };
         if at <= self.commit && !config.is_joint() {
-            leadership.peers.retain(|&id, progress| {
+            leadership.peers.retain(|id, progress| {
                 let told = progress.matched() >= at && progress.commit_sent() >= at;
                 let gone = now.since(progress.heard_at()) >= patience_ns;
                 config.is_member(id) || !(told || gone)
@@ -483,7 +481,7 @@ impl Raft {
     /// nodes: the other members.
     pub fn peers(&self) -> Vec<NodeId> {
         match self.role.leadership() {
-            Some(leadership) => leadership.peers.keys().copied().collect(),
+            Some(leadership) => leadership.peers.iter().map(|(id, _)| id).collect(),
             None => self.config().peers_of(self.me),
         }
     }

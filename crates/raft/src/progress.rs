@@ -6,9 +6,56 @@
 //! (rounds that tell whether a new server has caught up).
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::message::Pace;
-use crate::types::{Index, Instant};
+use crate::types::{Index, Instant, NodeId};
+
+/// All followers, in the order of their names: so few that looking through them is the quickest way
+/// to find one.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers(Vec<(NodeId, Progress)>);
+
+impl Peers {
+    /// These followers, of each of whom is known what `progress` says.
+    pub(crate) fn new(ids: &[NodeId], progress: &Progress) -> Self {
+        let mut peers = Self(Vec::with_capacity(ids.len()));
+        for &id in ids {
+            peers.add(id, progress);
+        }
+        peers
+    }
+
+    /// Takes up `id`, unless it is here.
+    pub(crate) fn add(&mut self, id: NodeId, progress: &Progress) {
+        if let Err(place) = self.0.binary_search_by_key(&id, |&(id, _)| id) {
+            self.0.insert(place, (id, progress.clone()));
+        }
+    }
+
+    /// Lets go of those of whom `stays` is false.
+    pub(crate) fn retain(&mut self, stays: impl Fn(NodeId, &Progress) -> bool) {
+        self.0.retain(|(id, progress)| stays(*id, progress));
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Progress> {
+        let found = self.iter().find(|&(peer, _)| peer == id);
+        found.map(|(_, progress)| progress)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
+        let found = self.iter_mut().find(|&(peer, _)| peer == id);
+        found.map(|(_, progress)| progress)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
+        self.0.iter().map(|(id, progress)| (*id, progress))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Progress)> {
+        self.0.iter_mut().map(|(id, progress)| (*id, progress))
+    }
+}
 
 /// One follower, seen by the leader.
 #[derive(Clone, Debug)]

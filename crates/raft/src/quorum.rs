@@ -14,8 +14,8 @@ use crate::types::NodeId;
 ///
 /// # Panics
 /// If `values` is empty: a cluster has a voter.
-pub fn majority_reaches<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone) -> T {
-    let voters = values.clone().count();
+pub fn majority_reaches<T: Ord + Copy>(values: impl ExactSizeIterator<Item = T> + Clone) -> T {
+    let voters = values.len();
     let mut reached = None;
     for least in values.clone() {
         // Nearly always all values but the first are no higher than what is reached already.

@@ -115,7 +115,7 @@ impl Raft {
             Input::Receive { from, message } => self.on_message(from, message, fx),
             Input::Persisted { upto } => self.on_persisted(upto, fx),
             Input::Compacted { base } => self.on_compacted(base, fx),
-            Input::Installed { base, config } => self.on_installed(base, *config, fx),
+            Input::Installed { base, config } => self.on_installed(base, config, fx),
             Input::Met { peer, disk, life } => {
                 self.remind(peer, (disk, life), fx);
                 self.on_met(peer, disk, fx);

@@ -276,7 +276,7 @@ impl Raft {
             let why = "confirms a round never begun";
             return fx.push(Effect::Refused { from, why });
         }
-        if let Some(progress) = leadership.peers.get_mut(&from) {
+        if let Some(progress) = leadership.peers.get_mut(from) {
             progress.confirm(round);
             self.on_promise(from, round, promise_ns);
             self.confirm_reads(fx);

@@ -4,14 +4,13 @@
 //! # Source
 //! Raft paper §5.3, Figure 2 (AppendEntries RPC), §8 (a leader's first entry); dissertation §3.5.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::configuration::Config;
 use crate::effect::{Effect, NotTaken, Pull};
 use crate::lease::Lease;
 use crate::message::{AppendResult, Message};
-use crate::progress::Progress;
+use crate::progress::{Peers, Progress};
 use crate::raft::Raft;
 use crate::read::LeaderReads;
 use crate::role::{Leadership, Role};
@@ -60,12 +59,8 @@ impl Raft {
     /// term, so that entries of earlier terms can be committed with it (§5.4.2, §8).
     pub(crate) fn lead(&mut self, fx: &mut Vec<Effect>) {
         let last = self.log.last_id();
-        let peers: BTreeMap<NodeId, Progress> = self
-            .config()
-            .peers_of(self.me)
-            .into_iter()
-            .map(|id| (id, Progress::unknown(last.index, self.now)))
-            .collect();
+        let unknown = Progress::unknown(last.index, self.now);
+        let peers = Peers::new(&self.config().peers_of(self.me), &unknown);
         self.role = Role::Leader(Leadership {
             peers,
             reads: LeaderReads::default(),
@@ -189,7 +184,7 @@ impl Raft {
             return;
         };
         leadership.beat_at = now.after(heartbeat_ns);
-        for (&to, progress) in &mut leadership.peers {
+        for (to, progress) in leadership.peers.iter_mut() {
             if self.membership.is_impostor(to) {
                 continue;
             }
@@ -212,7 +207,7 @@ impl Raft {
             return;
         };
         let round = leadership.reads.latest();
-        for (&to, progress) in &mut leadership.peers {
+        for (to, progress) in leadership.peers.iter_mut() {
             if self.membership.is_impostor(to) {
                 continue;
             }
@@ -236,7 +231,7 @@ impl Raft {
         let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
-        for (&to, progress) in &mut leadership.peers {
+        for (to, progress) in leadership.peers.iter_mut() {
             if progress.is_replicating() && progress.commit_sent() < commit {
                 progress.told_commit(commit);
                 fx.push(Effect::Send {
@@ -399,12 +394,12 @@ impl Raft {
 
     /// The leader's view of a peer; none unless this node leads.
     pub(crate) fn progress(&self, peer: NodeId) -> Option<&Progress> {
-        self.role.leadership()?.peers.get(&peer)
+        self.role.leadership()?.peers.get(peer)
     }
 
     /// The same, to change it.
     pub(crate) fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
-        self.role.leadership_mut()?.peers.get_mut(&peer)
+        self.role.leadership_mut()?.peers.get_mut(peer)
     }
 
     /// The term of the entry at `index`, if the log holds it.

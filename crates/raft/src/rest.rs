@@ -29,7 +29,7 @@ impl Raft {
             return false;
         };
         leadership.beat_at = Instant::NEVER;
-        for (&to, progress) in &mut leadership.peers {
+        for (to, progress) in leadership.peers.iter_mut() {
             progress.told_commit(last.index);
             let message = Message::Rest { term, last };
             fx.push(Effect::Send { to, message });
@@ -45,8 +45,8 @@ impl Raft {
         };
         let last = self.log.last_id().index;
         let awake_since = leadership.awake_since;
-        let mut peers = leadership.peers.values();
-        let held = peers.all(|p| p.matched() == last && p.heard_at() > awake_since);
+        let mut peers = leadership.peers.iter();
+        let held = peers.all(|(_, p)| p.matched() == last && p.heard_at() > awake_since);
         let config = self.config();
         let settled = self.commit == last && !config.is_joint() && config.joining().is_empty();
         let writes = self.disk_stalls_at().is_some();
@@ -68,7 +68,7 @@ impl Raft {
         let now = self.now;
         if let Some(leadership) = self.role.leadership_mut() {
             (leadership.beat_at, leadership.awake_since) = (now, now);
-            leadership.peers.values_mut().for_each(|p| p.excuse(now));
+            leadership.peers.iter_mut().for_each(|(_, p)| p.excuse(now));
         } else {
             self.be_patient();
         }
@@ -77,6 +77,9 @@ impl Raft {
     /// A leader is woken by whatever comes from outside, but for late answers to what it said
     /// before it fell silent.
     pub(crate) fn wake_for(&mut self, input: &Input) {
+        if !self.role.is_leader() {
+            return;
+        }
         let wakes = match input {
             Input::Receive { message, .. } => !matches!(
                 message,
@@ -85,7 +88,7 @@ impl Raft {
             Input::Link { .. } | Input::Met { .. } => true,
             _ => false,
         };
-        if wakes && self.role.is_leader() {
+        if wakes {
             self.wake();
         }
     }

@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 use crate::configuration::Config;
 use crate::effect::RoleName;
 use crate::lease::Lease;
-use crate::progress::Progress;
+use crate::progress::{Peers, Progress};
 use crate::quorum::quorum_reaches;
 use crate::read::LeaderReads;
 use crate::transfer::Transfer;
@@ -74,7 +74,7 @@ impl Tally {
 /// What a leader keeps for its term.
 #[derive(Clone, Debug)]
 pub(crate) struct Leadership {
-    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    pub(crate) peers: Peers,
     pub(crate) reads: LeaderReads,
     pub(crate) lease: Lease,
     /// The term's first entry: reads wait until it is committed.
@@ -102,7 +102,7 @@ impl Leadership {
             if id == me {
                 own
             } else {
-                self.peers.get(&id).map(&value).unwrap_or_default()
+                self.peers.get(id).map(&value).unwrap_or_default()
             }
         })
     }

@@ -168,7 +168,7 @@ impl Raft {
         let Some(transfer) = &mut leadership.transfer else {
             return;
         };
-        let target = leadership.peers.get(&transfer.to);
+        let target = leadership.peers.get(transfer.to);
         if target.map(Progress::matched) == Some(last) {
             transfer.told = true;
             leadership.lease.make_void();
@@ -190,9 +190,9 @@ impl Raft {
     pub(crate) fn fittest(&self) -> Option<NodeId> {
         let peers = self.role.leadership()?.peers.iter();
         let fit = peers
-            .filter(|&(&id, peer)| self.may_take_over(id) && self.is_fit(peer, &[Pace::Quick]))
-            .max_by_key(|&(&id, peer)| (peer.matched(), Reverse(id)));
-        fit.map(|(&id, _)| id)
+            .filter(|&(id, peer)| self.may_take_over(id) && self.is_fit(peer, &[Pace::Quick]))
+            .max_by_key(|&(id, peer)| (peer.matched(), Reverse(id)));
+        fit.map(|(id, _)| id)
     }
 
     /// Whether a peer was heard within an election timeout and its disk keeps one of these paces.

@@ -80,10 +80,7 @@ fn forgetting_and_starting_anew_are_two_different_things() {
     let base = id(1, 9);
     let events = events_of(&mut solo, |solo| {
         let config = solo.raft.config().clone();
-        solo.step(Input::Installed {
-            base,
-            config: config.into(),
-        });
+        solo.step(Input::Installed { base, config });
     });
     let anew = [
         Event::Reset(base),

@@ -197,10 +197,7 @@ fn offer(base: LogId) -> Message {
 
 fn installed(solo: &mut Solo, base: LogId) -> Vec<Effect> {
     let config = solo.raft.config().clone();
-    solo.step(Input::Installed {
-        base,
-        config: config.into(),
-    })
+    solo.step(Input::Installed { base, config })
 }
 
 #[test]

@@ -315,9 +315,9 @@ fn a_configuration_that_a_snapshot_commits_is_told_as_committed() {
     solo.hear(2, Message::Snapshot { term, base });
     let fx = solo.step(Input::Installed {
         base,
-        config: config.clone().into(),
+        config: config.clone(),
     });
-    let (config, committed) = (config.into(), true);
+    let committed = true;
     assert!(fx.contains(&Effect::Config { config, committed }), "{fx:?}");
 }
 

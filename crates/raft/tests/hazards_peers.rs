@@ -30,10 +30,7 @@ fn nothing_of_a_step_that_breaks_an_invariant_gets_out() {
     let config = Config::of_voters((1..=3).map(NodeId));
     // A driver's mistake: no leader of this term or before can have made such an entry.
     let base = id(2, 9);
-    let fx = solo.step(Input::Installed {
-        base,
-        config: config.into(),
-    });
+    let fx = solo.step(Input::Installed { base, config });
     assert!(solo.raft.is_halted());
     assert!(matches!(fx[..], [Effect::Halt { .. }]), "{fx:?}");
 }

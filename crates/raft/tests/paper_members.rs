@@ -243,7 +243,7 @@ fn once_the_joint_configuration_is_committed_the_leader_appends_the_new_one() {
     assert_eq!(last.index, joint.index.next());
     let now = config(&[1, 2], &[], &[]);
     let in_force = |committed| {
-        let config = now.clone().into();
+        let config = now.clone();
         Effect::Config { config, committed }
     };
     assert!(fx.contains(&in_force(false)));

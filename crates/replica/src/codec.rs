@@ -90,6 +90,16 @@ pub(crate) fn encode_message<'a>(
     entries: impl IntoIterator<Item = &'a Entry> + Clone,
 ) -> Bytes {
     let mut out = Vec::with_capacity(48 + entries_bytes(entries.clone()));
+    put_message(&mut out, message, entries);
+    out.into()
+}
+
+/// The same, at the end of `out`.
+pub(crate) fn put_message<'a>(
+    out: &mut Vec<u8>,
+    message: &Message,
+    entries: impl IntoIterator<Item = &'a Entry> + Clone,
+) {
     match *message {
         Message::Vote {
             term,
@@ -98,12 +108,12 @@ pub(crate) fn encode_message<'a>(
             last,
             admitted,
         } => {
-            put_head(&mut out, kind::VOTE, term.0);
+            put_head(out, kind::VOTE, term.0);
             out.extend([pre, transfer, admitted].map(u8::from));
-            put_log_id(&mut out, last);
+            put_log_id(out, last);
         }
         Message::VoteReply { term, pre, granted } => {
-            put_head(&mut out, kind::VOTE_REPLY, term.0);
+            put_head(out, kind::VOTE_REPLY, term.0);
             out.extend([pre, granted].map(u8::from));
         }
         Message::Append {
@@ -111,49 +121,48 @@ pub(crate) fn encode_message<'a>(
             entries: ref header,
             commit,
         } => {
-            put_head(&mut out, kind::APPEND, term.0);
-            put_log_id(&mut out, header.prev);
-            put_u64(&mut out, commit.0);
-            put_bodies(&mut out, header, entries);
+            put_head(out, kind::APPEND, term.0);
+            put_log_id(out, header.prev);
+            put_u64(out, commit.0);
+            put_bodies(out, header, entries);
         }
         Message::AppendReply { term, result } => {
-            put_head(&mut out, kind::APPEND_REPLY, term.0);
-            put_append_result(&mut out, result);
+            put_head(out, kind::APPEND_REPLY, term.0);
+            put_append_result(out, result);
         }
         Message::Beat {
             term,
             commit,
             round,
             durable,
-        } => put_numbers(&mut out, kind::BEAT, [term.0, commit.0, round, durable.0]),
+        } => put_numbers(out, kind::BEAT, [term.0, commit.0, round, durable.0]),
         Message::BeatReply {
             term,
             round,
             disk,
             promise_ns,
         } => {
-            put_numbers(&mut out, kind::BEAT_REPLY, [term.0, round, promise_ns]);
+            put_numbers(out, kind::BEAT_REPLY, [term.0, round, promise_ns]);
             out.push(byte_of_pace(disk));
         }
-        Message::TimeoutNow { term } => put_head(&mut out, kind::TIMEOUT_NOW, term.0),
+        Message::TimeoutNow { term } => put_head(out, kind::TIMEOUT_NOW, term.0),
         Message::Commit {
             term,
             commit,
             durable,
         } => {
-            put_numbers(&mut out, kind::COMMIT, [term.0, commit.0, durable.0]);
+            put_numbers(out, kind::COMMIT, [term.0, commit.0, durable.0]);
         }
         Message::Rest { term, last } => {
-            put_head(&mut out, kind::REST, term.0);
-            put_log_id(&mut out, last);
+            put_head(out, kind::REST, term.0);
+            put_log_id(out, last);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
         Message::Heard { .. }
         | Message::Disowned { .. }
         | Message::ReadAsk { .. }
-        | Message::ReadTell { .. } => put_termless(&mut out, message),
+        | Message::ReadTell { .. } => put_termless(out, message),
     }
-    out.into()
 }
 
 /// The messages that say nothing of the term their sender is in.

@@ -14,7 +14,8 @@
 //! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
 //! | `snapshots` | when to take, send and install one |
-//! | `codec`, [`framing`] | frames between nodes; where one ends on a connection, and whether it is whole |
+//! | `codec`, `brief` | frames between nodes |
+//! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
@@ -27,6 +28,7 @@
 extern crate alloc;
 
 mod bodies;
+mod brief;
 pub mod checksum;
 mod codec;
 pub mod config_record;

@@ -18,6 +18,7 @@ use headwater_raft::{
 };
 
 use crate::bodies::Bodies;
+use crate::brief::BriefFrames;
 use crate::codec::{Frame, encode_message};
 use crate::config_record::{config_entry, identities};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
@@ -43,6 +44,7 @@ pub struct Replica<M: StateMachine> {
     /// Effects of the core not yet carried out, and the entries that its writes refer to.
     pub(crate) effects: Vec<Effect>,
     pub(crate) source: Vec<Entry>,
+    brief: BriefFrames,
     /// The last append encoded: followers in step get the same bytes.
     last_append: Option<(Message, Bytes)>,
     /// The client's transfer of leadership that is under way.
@@ -92,6 +94,7 @@ impl<M: StateMachine> Replica<M> {
             changing: Vec::new(),
             effects: Vec::new(),
             source: Vec::new(),
+            brief: BriefFrames::new(),
             last_append: None,
             transfer: None,
             last_leader: None,
@@ -197,7 +200,7 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Send { to, message } => {
                     out.push(Output::Frame {
                         to,
-                        frame: encode_message(&message, &[]),
+                        frame: self.brief.encode(&message),
                     });
                 }
                 Effect::Persist(write) => self.on_persist(write, out),
@@ -206,7 +209,6 @@ impl<M: StateMachine> Replica<M> {
                 Effect::Read { id, result } => self.requests.read_done(self.now, id, result.ok()),
                 Effect::Install { from, base } => self.on_install(from, base, out),
                 Effect::Config { config, committed } => {
-                    let config = *config;
                     out.push(Output::Config { config, committed });
                 }
                 Effect::Role { leader, .. } => self.on_role(leader),

@@ -60,6 +60,8 @@ pub(crate) struct Requests<M: StateMachine> {
     /// Commands for the next leader that can be reached.
     held: VecDeque<Waiting>,
     held_bytes: u64,
+    /// Room for those that leave together, used again.
+    leaving: Vec<Waiting>,
     /// What held commands end as, should they wait too long.
     held_for: ProposeFate,
     /// No command is passed on before: the leader known here has just refused some.
@@ -102,6 +104,7 @@ impl<M: StateMachine> Requests<M> {
         Self {
             held: VecDeque::new(),
             held_bytes: 0,
+            leaving: Vec::new(),
             held_for: ProposeFate::NoLeader,
             give_at: Instant(0),
             forwarded: BTreeMap::new(),
@@ -185,8 +188,13 @@ impl<M: StateMachine> Requests<M> {
             fits
         });
         let count = fits.count();
+        if count == 0 {
+            return None;
+        }
         self.held_bytes -= weight;
-        (count > 0).then(|| self.held.drain(..count).collect())
+        let mut leaving = core::mem::take(&mut self.leaving);
+        leaving.extend(self.held.drain(..count));
+        Some(leaving)
     }
 
     /// Remembers a batch that leaves for the leader; returns its number.
@@ -238,9 +246,9 @@ impl<M: StateMachine> Requests<M> {
     }
 
     /// The commands stand in the log from `first` on, or will once this node learns of it.
-    pub(crate) fn logged(&mut self, first: LogId, all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
+    pub(crate) fn logged(&mut self, first: LogId, mut all: Vec<Waiting>, out: &mut Vec<Output<M>>) {
         self.held_for = ProposeFate::NoLeader;
-        for (place, waiting) in all.into_iter().enumerate() {
+        for (place, waiting) in all.drain(..).enumerate() {
             let logged = Logged {
                 at: (Index(first.index.0 + place as u64), first.term),
                 request: waiting.request,
@@ -251,6 +259,7 @@ impl<M: StateMachine> Requests<M> {
                 self.fail(other.request, ProposeFate::Unknown, out);
             }
         }
+        self.leaving = all;
     }
 
     /// Remembers a command in its place, which is nearly always the last; returns the one that

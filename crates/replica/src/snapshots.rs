@@ -223,6 +223,9 @@ impl<M: StateMachine> Replica<M> {
 
     /// Followers that need what the log has forgotten are sent the newest snapshot.
     pub(crate) fn send_pieces(&mut self, out: &mut Vec<Output<M>>) {
+        if self.raft.role() != RoleName::Leader {
+            return self.snapshots.sending.clear();
+        }
         let (now, patience_ns) = (self.now, self.options.core.election_ns);
         let links = core::mem::take(&mut self.links);
         for &peer in &links {
@@ -343,7 +346,7 @@ impl<M: StateMachine> Replica<M> {
         self.core(
             CoreInput::Installed {
                 base: meta.base,
-                config: alloc::boxed::Box::new(meta.config),
+                config: meta.config,
             },
             out,
         );

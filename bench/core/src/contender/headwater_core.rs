@@ -24,7 +24,6 @@ const MESSAGE_ENTRIES_MAX: u64 = 4096;
 /// A message on its way, with the commands of an append.
 struct Packet {
     from: NodeId,
-    to: NodeId,
     message: Message,
     bodies: Vec<Bytes>,
 }
@@ -56,10 +55,14 @@ struct Network {
 }
 
 impl Network {
-    fn send(&mut self, packet: Packet) {
-        let (from, to) = (packet.from.0 as usize - 1, packet.to.0 as usize - 1);
-        if self.cut != Some(from) && self.cut != Some(to) {
-            self.inboxes[to].push_back(packet);
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message, bodies: Vec<Bytes>) {
+        let (sender, receiver) = (from.0 as usize - 1, to.0 as usize - 1);
+        if self.cut != Some(sender) && self.cut != Some(receiver) {
+            self.inboxes[receiver].push_back(Packet {
+                from,
+                message,
+                bodies,
+            });
         }
     }
 
@@ -280,12 +283,7 @@ impl Node {
         let from = self.raft.me();
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Send { to, message } => network.send(Packet {
-                    from,
-                    to,
-                    message,
-                    bodies: Vec::new(),
-                }),
+                Effect::Send { to, message } => network.send(from, to, message, Vec::new()),
                 Effect::Persist(write) => {
                     if let Some(from) = write.truncate_from() {
                         self.log.truncate((from.0 - self.base.0) as usize - 1);
@@ -326,12 +324,7 @@ impl Node {
                 let range = self.log.range(start as usize..end as usize);
                 let mut bodies = network.spare.pop().unwrap_or_default();
                 bodies.extend(range.cloned());
-                network.send(Packet {
-                    from: self.raft.me(),
-                    to,
-                    message,
-                    bodies,
-                });
+                network.send(self.raft.me(), to, message, bodies);
             }
         }
     }

@@ -31,8 +31,26 @@ struct Node {
     raw: RawNode<Log>,
     log: Log,
     tally: Tally,
-    inbox: Vec<Message>,
     keep_log: bool,
+}
+
+/// What is under way between the nodes.
+#[derive(Default)]
+struct Network {
+    /// By receiver, in order.
+    inboxes: [Vec<Message>; NODES],
+    cut: Option<usize>,
+}
+
+impl Network {
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            let (from, to) = (message.from as usize - 1, message.to as usize - 1);
+            if self.cut != Some(from) && self.cut != Some(to) {
+                self.inboxes[to].push(message);
+            }
+        }
+    }
 }
 
 /// Three nodes on a virtual clock.
@@ -41,8 +59,7 @@ pub struct RaftRs {
     nodes: Vec<Node>,
     tick_ns: u64,
     now_ns: u64,
-    cut: Option<usize>,
-    outbox: Vec<Message>,
+    network: Network,
 }
 
 impl RaftRs {
@@ -53,8 +70,7 @@ impl RaftRs {
             nodes: nodes.collect::<Result<_>>()?,
             tick_ns: setup.heartbeat_ms * 1_000_000 / HEARTBEAT_TICKS,
             now_ns: 0,
-            cut: None,
-            outbox: Vec::new(),
+            network: Network::default(),
         })
     }
 
@@ -79,8 +95,8 @@ impl RaftRs {
         for _ in 0..TURNS_MAX {
             let mut busy = false;
             for at in 0..NODES {
-                let node = &mut self.nodes[at];
-                for message in node.inbox.drain(..) {
+                let (node, network) = (&mut self.nodes[at], &mut self.network);
+                for message in network.inboxes[at].drain(..) {
                     match node.raw.step(message) {
                         // A node that has just been removed still answers.
                         Ok(()) | Err(raft::Error::StepPeerNotFound) => {}
@@ -88,10 +104,9 @@ impl RaftRs {
                     }
                 }
                 if node.raw.has_ready() {
-                    node.carry_out(&mut self.outbox)?;
+                    node.carry_out(network)?;
                     busy = true;
                 }
-                self.post(at);
             }
             if !busy {
                 return Ok(());
@@ -116,15 +131,6 @@ impl RaftRs {
         let entries: Vec<Entry> = std::iter::repeat_with(entry).take(width).collect();
         proposal.set_entries(entries.into());
         Ok(self.nodes[leader].raw.step(proposal)?)
-    }
-
-    fn post(&mut self, from: usize) {
-        for message in self.outbox.drain(..) {
-            let to = message.to as usize - 1;
-            if self.cut != Some(from) && self.cut != Some(to) {
-                self.nodes[to].inbox.push(message);
-            }
-        }
     }
 }
 
@@ -165,12 +171,12 @@ impl Cluster for RaftRs {
     }
 
     fn cut_off(&mut self) {
-        self.cut = Some(THIRD);
-        self.nodes[THIRD].inbox.clear();
+        self.network.cut = Some(THIRD);
+        self.network.inboxes[THIRD].clear();
     }
 
     fn bring_back(&mut self) -> Result<()> {
-        self.cut = None;
+        self.network.cut = None;
         let leader = self.leader().context("no leader")?;
         // A follower that was silent is asked again with the next heartbeat.
         self.pass(self.tick_ns * HEARTBEAT_TICKS);
@@ -241,16 +247,15 @@ impl Node {
             raw: RawNode::new(&config, log.clone(), &logger)?,
             log,
             tally: Tally::default(),
-            inbox: Vec::new(),
             keep_log: setup.keep_log,
         })
     }
 
     /// Sends, stores and applies what the core has ready, in the order that its documentation
     /// gives.
-    fn carry_out(&mut self, out: &mut Vec<Message>) -> Result<()> {
+    fn carry_out(&mut self, network: &mut Network) -> Result<()> {
         let mut ready = self.raw.ready();
-        out.append(&mut ready.take_messages());
+        network.send(ready.take_messages());
         ensure!(
             ready.snapshot().is_empty(),
             "no node should need a snapshot"
@@ -260,19 +265,19 @@ impl Node {
         if let Some(state) = ready.hs() {
             self.log.set_hard_state(state.clone());
         }
-        out.append(&mut ready.take_persisted_messages());
+        network.send(ready.take_persisted_messages());
         let light = self.raw.advance(ready);
-        self.carry_out_light(light, out)?;
+        self.carry_out_light(light, network)?;
         self.raw.advance_apply();
         self.forget();
         Ok(())
     }
 
-    fn carry_out_light(&mut self, mut light: LightReady, out: &mut Vec<Message>) -> Result<()> {
+    fn carry_out_light(&mut self, mut light: LightReady, network: &mut Network) -> Result<()> {
         if let Some(commit) = light.commit_index() {
             self.log.set_commit(commit);
         }
-        out.append(&mut light.take_messages());
+        network.send(light.take_messages());
         self.apply(light.take_committed_entries())
     }
 

@@ -288,7 +288,7 @@ impl Cluster {
                         node.incoming = Some(base);
                     }
                 }
-                Effect::Config { config, .. } => self.node_mut(at).told_config = *config,
+                Effect::Config { config, .. } => self.node_mut(at).told_config = config,
                 Effect::Role { .. }
                 | Effect::Transferred { .. }
                 | Effect::Refused { .. }
@@ -722,7 +722,6 @@ impl Cluster {
     /// Tells a node that a received snapshot is durable and loaded.
     pub fn installed(&mut self, at: u64, base: LogId) {
         let config = self.truth.config_as_of(base.index);
-        let config = config.into();
         self.step(at, Input::Installed { base, config });
     }
 
