@@ -10,6 +10,7 @@ use crate::application::{Application, Model, Want};
 use crate::check::Violation;
 use crate::dice::Dice;
 use crate::errands::unfinished;
+use crate::harm::Noise;
 use crate::node::{Crash, Slow};
 use crate::plan::{Fault, Mark, Place, When, Whom};
 use crate::schedule::Event;
@@ -117,6 +118,7 @@ impl<A: Application> World<A> {
             | Fault::Isolate { .. }
             | Fault::Partial { .. }
             | Fault::SlowLink { .. }
+            | Fault::CorruptFrames { .. }
             | Fault::Reset { .. } => self.strike_link(&fault, marked, &mut dice),
             fault => return self.strike_disk(fault, marked, &mut dice),
         }
@@ -241,6 +243,21 @@ impl<A: Application> World<A> {
                     self.stats.slow_links += 1;
                     self.network.narrow((a, b), now + for_ns, pace);
                 }
+            }
+            Fault::CorruptFrames {
+                a,
+                b,
+                harm,
+                share,
+                for_ns,
+            } => {
+                let noise = Noise {
+                    until: now + for_ns,
+                    harm,
+                    share,
+                    dice: dice.clone(),
+                };
+                self.network.disturb((a, b), noise);
             }
             Fault::Reset { a, b } => {
                 if a != b {

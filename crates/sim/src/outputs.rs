@@ -149,6 +149,7 @@ impl<A: Application> World<A> {
             let pair = (node, to);
             self.network.send(&mut self.schedule, pair, epoch, frame)
         });
+        self.stats.frames_damaged = self.network.damaged;
         if let Some(told) = told {
             let now = self.schedule.now();
             self.trace.tell(now, Some(node), "send", |object| {

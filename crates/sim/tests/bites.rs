@@ -29,6 +29,8 @@ fn every_fault_strikes_and_matters() {
         ("failed syncs", all.failed_syncs),
         ("partial partitions", all.partials),
         ("slow links", all.slow_links),
+        ("frames damaged on their way", all.frames_damaged),
+        ("connections ended by damage", all.links_damaged),
         ("crashes in a turn", all.crashes_in_turn),
         ("crashes in a call to the disk", all.crashes_in_disk),
         ("crashes in an install", all.crashes_in_install),
