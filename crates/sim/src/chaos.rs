@@ -425,7 +425,7 @@ impl<A: Application> World<A> {
             self.on_ask(op, node)?;
         }
         match self.unsettled().or_else(|| self.company_unsettled()) {
-            None => {
+            None if self.is_quiet_long_enough() => {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
                 self.check_all_content()
@@ -435,7 +435,7 @@ impl<A: Application> World<A> {
                 let what = format!("{bound_ms} ms after the faults ended, {why}");
                 Err(Violation::new("liveness", what))
             }
-            Some(_) => {
+            _ => {
                 let every = self.plan.knobs.election_ns / 4;
                 self.schedule.after(every, Event::Probe);
                 Ok(())

@@ -92,6 +92,8 @@ stats! {
     slow_links,
     /// Frames damaged on their way.
     frames_damaged,
+    /// Calms in which those outside had the time to disturb a leader, and did not.
+    peaces,
     /// Connections that ended because a byte was not as it should be.
     links_damaged,
     /// Crashes between two outputs of a turn.

@@ -17,6 +17,7 @@ use headwater_replica::snapshot_file::FileOrder;
 use crate::application::Application;
 use crate::check::bounded::Bounds;
 use crate::check::history::History;
+use crate::check::peace::Peace;
 use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure};
 use crate::company::Company;
@@ -47,6 +48,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) company: Box<dyn Company<A>>,
     pub(crate) errands: Errands,
     pub(crate) bounds: Bounds,
+    pub(crate) peace: Peace,
     pub(crate) marks: BTreeMap<Mark, u64>,
     pub(crate) trace: Trace,
     pub(crate) cover: Cover,
@@ -80,6 +82,7 @@ impl<A: Application> World<A> {
             cluster: Cluster::new(first),
             errands: Errands::default(),
             bounds: Bounds::default(),
+            peace: Peace::default(),
             history: History::default(),
             workload,
             company: A::company(seed, &plan.knobs),
@@ -332,6 +335,7 @@ impl<A: Application> World<A> {
         self.cover.see(&self.nodes);
         self.history.on_committed(&self.cluster)?;
         self.note_commit();
+        self.check_peace()?;
         let now = self.schedule.now();
         let Some(live) = &mut self.nodes[node].live else {
             return Ok(());

@@ -30,6 +30,7 @@ fn every_fault_strikes_and_matters() {
         ("partial partitions", all.partials),
         ("slow links", all.slow_links),
         ("frames damaged on their way", all.frames_damaged),
+        ("leaders in peace with those outside", all.peaces),
         ("connections ended by damage", all.links_damaged),
         ("crashes in a turn", all.crashes_in_turn),
         ("crashes in a call to the disk", all.crashes_in_disk),
