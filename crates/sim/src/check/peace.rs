@@ -151,12 +151,11 @@ impl<A: Application> World<A> {
     /// lost, which may be a cluster among themselves.
     fn may_disturb(&self) -> impl Iterator<Item = (NodeId, Term)> {
         let config = self.cluster.members.current();
-        let all = self.nodes.iter().filter_map(move |node| {
+        self.nodes.iter().filter_map(move |node| {
             let is_member = config.members().contains(&node.id);
             let raft = node.live.as_ref()?.replica.raft();
             (is_member || node.lost.is_empty()).then_some((node.id, raft.term()))
-        });
-        all
+        })
     }
 
     fn raft_of(&self, at: usize) -> Option<&headwater_raft::Raft> {
