@@ -10,6 +10,7 @@ use crate::application::{Application, Model, Want};
 use crate::check::Violation;
 use crate::dice::Dice;
 use crate::errands::unfinished;
+use crate::harm::Noise;
 use crate::node::{Crash, Slow};
 use crate::plan::{Fault, Mark, Place, When, Whom};
 use crate::schedule::Event;
@@ -117,6 +118,7 @@ impl<A: Application> World<A> {
             | Fault::Isolate { .. }
             | Fault::Partial { .. }
             | Fault::SlowLink { .. }
+            | Fault::CorruptFrames { .. }
             | Fault::Reset { .. } => self.strike_link(&fault, marked, &mut dice),
             fault => return self.strike_disk(fault, marked, &mut dice),
         }
@@ -241,6 +243,21 @@ impl<A: Application> World<A> {
                     self.stats.slow_links += 1;
                     self.network.narrow((a, b), now + for_ns, pace);
                 }
+            }
+            Fault::CorruptFrames {
+                a,
+                b,
+                harm,
+                share,
+                for_ns,
+            } => {
+                let noise = Noise {
+                    until: now + for_ns,
+                    harm,
+                    share,
+                    dice: dice.clone(),
+                };
+                self.network.disturb((a, b), noise);
             }
             Fault::Reset { a, b } => {
                 if a != b {
@@ -408,7 +425,7 @@ impl<A: Application> World<A> {
             self.on_ask(op, node)?;
         }
         match self.unsettled().or_else(|| self.company_unsettled()) {
-            None => {
+            None if self.is_quiet_long_enough() => {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
                 self.check_all_content()
@@ -418,7 +435,7 @@ impl<A: Application> World<A> {
                 let what = format!("{bound_ms} ms after the faults ended, {why}");
                 Err(Violation::new("liveness", what))
             }
-            Some(_) => {
+            _ => {
                 let every = self.plan.knobs.election_ns / 4;
                 self.schedule.after(every, Event::Probe);
                 Ok(())

@@ -6,6 +6,7 @@
 
 use crate::dice::Dice;
 use crate::fault::{Change, Fault, Heir, Nodes, Place, ROTS, Shape, Whom};
+use crate::harm::HARMS;
 use crate::knobs::Knobs;
 
 /// What a class draws its faults from.
@@ -183,6 +184,13 @@ pub(crate) const CLASSES: &[Class] = &[
         a: draw.machine(),
         b: draw.machine(),
         pace: draw.dice.pick(&[1, 10, 100, 1000]),
+        for_ns: draw.for_ns,
+    }),
+    ("corrupt-frames", |draw| Fault::CorruptFrames {
+        a: draw.machine(),
+        b: draw.machine(),
+        harm: draw.dice.pick(HARMS),
+        share: draw.dice.pick(&[20, 200, 1000]),
         for_ns: draw.for_ns,
     }),
     ("reset", |draw| Fault::Reset {

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::harm::Harm;
 use crate::text::{Line, Malformed, Word, field, name_of};
 
 /// Something notable: moments at which a fault is likelier to hurt.
@@ -502,6 +503,19 @@ faults! {
         b: usize,
         /// Bytes in a millisecond.
         pace: u64,
+        /// How long.
+        for_ns: u64,
+    }
+    /// Frames in one direction between two nodes are damaged on their way.
+    CorruptFrames {
+        /// From whom.
+        a: usize,
+        /// To whom.
+        b: usize,
+        /// How.
+        harm: Harm,
+        /// Of a thousand, how many.
+        share: u64,
         /// How long.
         for_ns: u64,
     }

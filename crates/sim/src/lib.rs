@@ -82,6 +82,8 @@
 //! | `outputs` | what nodes want done, carried out |
 //! | `node` | one machine: its disk, and the process on it while it runs |
 //! | `network` | connections that break, frames that are late, lost or doubled |
+//! | [`harm`] | what damages frames on their way |
+//! | `wire` | what comes over a connection, read as in production |
 //! | [`disk`] | the page cache, and what a power cut leaves |
 //! | `storage` | workers, crashes, starts |
 //! | `chaos` | faults, and the calm after them |
@@ -115,6 +117,7 @@ pub mod dice;
 pub mod disk;
 mod errands;
 pub mod fault;
+pub mod harm;
 mod image;
 mod json;
 pub mod knobs;
@@ -134,6 +137,7 @@ mod storage;
 mod telling;
 pub mod text;
 pub mod trace;
+mod wire;
 mod witness;
 mod workload;
 mod world;

@@ -1,13 +1,16 @@
 //! The network made of dice: connections that break, frames that are late, lost, or doubled.
-//! Never changes a frame, and keeps the order of a connection, but for messages of the core when
-//! the plan says otherwise: those must survive any loss, delay, doubling and reordering (rule R4).
+//! Never changes a frame but where one is to be damaged, and keeps the order of a connection, but for
+//! messages of the core when the plan says otherwise: those must survive any loss, delay, doubling
+//! and reordering (rule R4).
 //!
 //! # Source
 //! What TCP promises and what it does not; TigerBeetle's packet simulator.
 
 use bytes::Bytes;
+use headwater_replica::framing::{HEAD_BYTES, head_of};
 
 use crate::dice::Dice;
+use crate::harm::Noise;
 use crate::plan::{Knobs, MS};
 use crate::schedule::{Event, Schedule};
 
@@ -25,12 +28,18 @@ struct Pair {
     trying: bool,
 }
 
-/// A frame on its way.
+/// Whether a frame may outlive, overtake or repeat; here it is behind its head.
+fn is_loose(wire: &Bytes) -> bool {
+    let kind = wire.get(HEAD_BYTES);
+    kind.is_some_and(|kind| *kind < CONNECTION_KINDS)
+}
+
+/// A frame on its way, behind its head.
 #[derive(Clone, Debug)]
 struct Sent {
     epoch: u64,
     sending: u64,
-    frame: Bytes,
+    wire: Bytes,
 }
 
 impl Sent {
@@ -40,7 +49,7 @@ impl Sent {
             to,
             epoch: self.epoch,
             sending: self.sending,
-            frame: self.frame,
+            wire: self.wire,
         }
     }
 }
@@ -55,6 +64,7 @@ struct Lane {
     held: Vec<Sent>,
     /// Until when it has little bandwidth, how much, and when what was sent has passed.
     narrow: (u64, u64, u64),
+    noise: Option<Noise>,
     dice: Dice,
 }
 
@@ -65,6 +75,8 @@ pub(crate) struct Network {
     lanes: Vec<Lane>,
     /// How many frames have been sent.
     sendings: u64,
+    /// How many have been damaged.
+    pub(crate) damaged: u64,
     delay_ns: u64,
     delay_spread_ns: u64,
     loss: u64,
@@ -82,6 +94,7 @@ impl Network {
             last_at: 0,
             held: Vec::new(),
             narrow: (0, 1, 0),
+            noise: None,
             dice: Dice::of(
                 seed,
                 "lane",
@@ -93,6 +106,7 @@ impl Network {
             pairs: vec![Pair::default(); nodes * nodes],
             lanes: lanes.collect(),
             sendings: 0,
+            damaged: 0,
             delay_ns: knobs.delay_ns,
             delay_spread_ns: knobs.delay_spread_ns,
             loss: knobs.loss,
@@ -103,12 +117,13 @@ impl Network {
         }
     }
 
-    /// From now on nothing is lost, doubled, or out of order, and delays are far below the
+    /// From now on nothing is lost, damaged, doubled, or out of order, and delays are far below the
     /// election timeout.
     pub(crate) fn calm(&mut self, knobs: &Knobs) {
         (self.loss, self.double, self.shuffle, self.outlive) = (0, 0, 0, 0);
         for lane in &mut self.lanes {
             lane.narrow = (0, 1, 0);
+            lane.noise = None;
         }
         self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
         self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
@@ -145,10 +160,11 @@ impl Network {
         if !pair.open || pair.epoch != epoch {
             return sending;
         }
-        let sent = Sent {
+        let wire = [&head_of(&frame), &frame[..]].concat().into();
+        let mut sent = Sent {
             epoch,
             sending,
-            frame,
+            wire,
         };
         if self.lane(from, to).blocked > 0 {
             if self.holds {
@@ -159,10 +175,8 @@ impl Network {
         if self.chance((from, to), self.loss) {
             return sending;
         }
-        let loose = sent
-            .frame
-            .first()
-            .is_some_and(|kind| *kind < CONNECTION_KINDS);
+        let loose = is_loose(&sent.wire);
+        self.harm(schedule.now(), (from, to), &mut sent.wire);
         if loose && self.chance((from, to), self.double) {
             let times = self.lane(from, to).dice.below(4);
             let after = self.delay(from, to) + self.delay(from, to) * times;
@@ -171,6 +185,20 @@ impl Network {
         let overtaken = loose && self.chance((from, to), self.shuffle);
         self.deliver(schedule, (from, to), sent, overtaken);
         sending
+    }
+
+    /// Damages a frame, if its direction is noisy and it is one of those that are struck.
+    fn harm(&mut self, now: u64, (from, to): (usize, usize), wire: &mut Bytes) {
+        let noise = self.lane(from, to).noise.as_mut();
+        let Some(noise) = noise.filter(|noise| now < noise.until) else {
+            return;
+        };
+        if noise.dice.chance(noise.share, 1000) {
+            let mut bytes = wire.to_vec();
+            noise.harm.strike(&mut bytes, &mut noise.dice);
+            *wire = bytes.into();
+            self.damaged += 1;
+        }
     }
 
     fn deliver(
@@ -183,7 +211,7 @@ impl Network {
         let mut at = schedule.now() + self.delay(from, to);
         let (until, pace, free_at) = &mut self.lane(from, to).narrow;
         if *until > schedule.now() {
-            let passed = (*free_at).max(schedule.now()) + sent.frame.len() as u64 * MS / *pace;
+            let passed = (*free_at).max(schedule.now()) + sent.wire.len() as u64 * MS / *pace;
             *free_at = passed.min(*until);
             at = at.max(*free_at);
         }
@@ -199,9 +227,8 @@ impl Network {
     }
 
     /// Whether a frame of another connection than the present one is taken in nevertheless.
-    pub(crate) fn outlives(&mut self, lane: (usize, usize), frame: &Bytes) -> bool {
-        frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS)
-            && self.chance(lane, self.outlive)
+    pub(crate) fn outlives(&mut self, lane: (usize, usize), wire: &Bytes) -> bool {
+        is_loose(wire) && self.chance(lane, self.outlive)
     }
 
     /// Tries to connect two nodes; if they are down or cannot hear each other, again later.
@@ -300,6 +327,11 @@ impl Network {
     /// One direction has little bandwidth until then: so many bytes in a millisecond.
     pub(crate) fn narrow(&mut self, (from, to): (usize, usize), until: u64, pace: u64) {
         self.lane(from, to).narrow = (until, pace.max(1), 0);
+    }
+
+    /// Frames in one direction are damaged for a while.
+    pub(crate) fn disturb(&mut self, (from, to): (usize, usize), noise: Noise) {
+        self.lane(from, to).noise = Some(noise);
     }
 
     /// Blocks these directions.

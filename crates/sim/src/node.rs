@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::BytesMut;
 use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, WriteId};
 use headwater_replica::LogOrder;
 use headwater_replica::interface::Input;
@@ -89,6 +90,8 @@ pub(crate) struct Live<A: Application> {
     pub(crate) idle_due: bool,
     /// The connections it knows of: peer and epoch.
     pub(crate) links: BTreeMap<usize, u64>,
+    /// The bytes that came over them, up to the last whole frame gone.
+    pub(crate) unread: BTreeMap<usize, BytesMut>,
     /// The newest connection to each that it has heard of, whether or not it stands.
     pub(crate) met: BTreeMap<usize, u64>,
     /// What its orders to the log add up to.
@@ -233,6 +236,7 @@ impl<A: Application> Live<A> {
             spare_due: false,
             idle_due: false,
             links: BTreeMap::new(),
+            unread: BTreeMap::new(),
             met: BTreeMap::new(),
             told_image: log_image.clone(),
             log_image,

@@ -48,6 +48,7 @@ impl<A: Application> World<A> {
                 if let Some(message) = message_of(&frame) {
                     promise::check(&self.nodes[node], to, &message)?;
                     self.cluster.on_message(&self.nodes[node], to, &message);
+                    self.peace_after_message(node, to, &message)?;
                 }
                 self.trace.note(now, Some(node), || {
                     format!("-> {to:?} {}", telling::frame_in_words(&frame))
@@ -149,6 +150,7 @@ impl<A: Application> World<A> {
             let pair = (node, to);
             self.network.send(&mut self.schedule, pair, epoch, frame)
         });
+        self.stats.frames_damaged = self.network.damaged;
         if let Some(told) = told {
             let now = self.schedule.now();
             self.trace.tell(now, Some(node), "send", |object| {

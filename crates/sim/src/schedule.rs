@@ -20,7 +20,8 @@ pub(crate) enum Event {
         epoch: u64,
         /// The sending it comes from; doubles have the same.
         sending: u64,
-        frame: Bytes,
+        /// With its head.
+        wire: Bytes,
     },
     /// One end of a connection learns that it is there, or that it is gone.
     Link {

@@ -90,6 +90,12 @@ stats! {
     partials,
     /// Links with little bandwidth.
     slow_links,
+    /// Frames damaged on their way.
+    frames_damaged,
+    /// Calms in which those outside had the time to disturb a leader, and did not.
+    peaces,
+    /// Connections that ended because a byte was not as it should be.
+    links_damaged,
     /// Crashes between two outputs of a turn.
     crashes_in_turn,
     /// Crashes in the middle of a call to the disk.

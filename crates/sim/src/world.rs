@@ -17,6 +17,7 @@ use headwater_replica::snapshot_file::FileOrder;
 use crate::application::Application;
 use crate::check::bounded::Bounds;
 use crate::check::history::History;
+use crate::check::peace::Peace;
 use crate::check::raft::Cluster;
 use crate::check::{Violation, ensure};
 use crate::company::Company;
@@ -47,6 +48,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) company: Box<dyn Company<A>>,
     pub(crate) errands: Errands,
     pub(crate) bounds: Bounds,
+    pub(crate) peace: Peace,
     pub(crate) marks: BTreeMap<Mark, u64>,
     pub(crate) trace: Trace,
     pub(crate) cover: Cover,
@@ -80,6 +82,7 @@ impl<A: Application> World<A> {
             cluster: Cluster::new(first),
             errands: Errands::default(),
             bounds: Bounds::default(),
+            peace: Peace::default(),
             history: History::default(),
             workload,
             company: A::company(seed, &plan.knobs),
@@ -137,8 +140,8 @@ impl<A: Application> World<A> {
                 to,
                 epoch,
                 sending,
-                frame,
-            } => self.on_frame((from, to), epoch, sending, frame),
+                wire,
+            } => self.on_wire((from, to), epoch, sending, &wire),
             Event::Link {
                 node,
                 peer,
@@ -191,40 +194,7 @@ impl<A: Application> World<A> {
         Ok(())
     }
 
-    fn on_frame(
-        &mut self,
-        (from, to): (usize, usize),
-        epoch: u64,
-        sending: u64,
-        frame: bytes::Bytes,
-    ) {
-        self.trace
-            .mix(u64::from(headwater_replica::checksum::crc32c(&frame)));
-        let Some(live) = &mut self.nodes[to].live else {
-            return;
-        };
-        let lane = (from, to);
-        if self.network.is_buried(lane, epoch) {
-            return;
-        }
-        if live.links.get(&from) != Some(&epoch) {
-            // No frame comes before its connection, but some outlive it.
-            let met = live.met.get(&from).is_some_and(|&newest| epoch <= newest);
-            if !met || !self.network.outlives(lane, &frame) {
-                return;
-            }
-        }
-        live.sendings.push_back(sending);
-        self.stats.frames += 1;
-        let now = self.schedule.now();
-        self.trace.note(now, Some(to), || {
-            format!("<- n{} {}", from + 1, telling::frame_in_words(&frame))
-        });
-        let from = self.nodes[from].id;
-        self.give(to, Input::Frame { from, frame });
-    }
-
-    fn on_link(&mut self, node: usize, peer: usize, epoch: u64, up: bool) {
+    pub(crate) fn on_link(&mut self, node: usize, peer: usize, epoch: u64, up: bool) {
         let from = self.nodes[peer].id;
         let other = self.nodes[peer].live.as_ref();
         let disk = other.and_then(|live| live.replica.raft().disk());
@@ -254,6 +224,7 @@ impl<A: Application> World<A> {
                 });
             }
             live.links.insert(peer, epoch);
+            live.unread.remove(&peer);
             live.met.insert(peer, epoch);
         } else if known == Some(epoch) {
             live.links.remove(&peer);
@@ -364,6 +335,7 @@ impl<A: Application> World<A> {
         self.cover.see(&self.nodes);
         self.history.on_committed(&self.cluster)?;
         self.note_commit();
+        self.check_peace()?;
         let now = self.schedule.now();
         let Some(live) = &mut self.nodes[node].live else {
             return Ok(());
