@@ -174,6 +174,12 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
                 return self.strike_rot(node, kind, crash, dice);
             }
+            Fault::Rollback { whom, age_ns, down_ns } => {
+                self.strike_rollback(self.whom(whom, marked), (age_ns, down_ns), dice);
+            }
+            Fault::ReadFails { .. } | Fault::Misread { .. } | Fault::WriteStrays { .. } => {
+                return self.strike_lie(fault, marked, dice);
+            }
             Fault::Wipe {
                 whom,
                 down_ns,
@@ -271,11 +277,11 @@ impl<A: Application> World<A> {
 
     /// A process that has hung is killed, unless it has died since.
     pub(crate) fn on_die(&mut self, node: usize, life: u64, down_ns: u64) -> Result<(), Violation> {
-        self.nodes[node].hung_until = 0;
+        let hung = std::mem::take(&mut self.nodes[node].hung_until) > 0;
         if self.nodes[node].living(life).is_none() {
             return Ok(());
         }
-        self.stats.hangs += 1;
+        self.stats.hangs += u64::from(hung);
         let power = true;
         let mut dice = Dice::of(self.plan.seed, "die", &[node as u64, life]);
         let crash = Crash::new(power, down_ns, &mut dice);
@@ -317,7 +323,7 @@ impl<A: Application> World<A> {
         }
     }
 
-    fn directions(&self, cut: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
+    pub(crate) fn directions(&self, cut: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
         let nodes = self.nodes.len();
         let all = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
         all.filter(|&(from, to)| from != to && cut(from, to))
@@ -342,6 +348,7 @@ impl<A: Application> World<A> {
         self.calm_at = Some(now);
         self.trace.note(now, None, || "CALM".to_string());
         self.trace.tell(now, None, "calm", |object| object);
+        self.calm_disks()?;
         self.network.calm(&self.plan.knobs);
         let cut = self.directions(|_, _| true);
         self.network.unblock_all(&mut self.schedule, &cut);
