@@ -95,13 +95,7 @@ impl<A: Application> World<A> {
 
     /// A write to a node's disk will not be made, though the disk says so; after a while the node
     /// dies, and starts on what is there.
-    fn strike_stray(
-        &mut self,
-        at: usize,
-        (nth, stray): (u64, Stray),
-        for_ns: u64,
-        down_ns: u64,
-    ) {
+    fn strike_stray(&mut self, at: usize, (nth, stray): (u64, Stray), for_ns: u64, down_ns: u64) {
         let may = self.may_lose_disk(at);
         let node = &mut self.nodes[at];
         if !may || node.incarnation.is_none() || node.live.is_none() {
@@ -127,6 +121,10 @@ impl<A: Application> World<A> {
         copy.restart();
         let stray = self.nodes[at].disk.stray_done().cloned();
         self.stats.strays += u64::from(stray.is_some());
+        let now = self.schedule.now();
+        self.trace.note(now, Some(at), || {
+            format!("its disk may have lied: {stray:?}")
+        });
         match self.try_open(&mut copy, at) {
             Err(OpenError::Disk(error)) => {
                 let what = format!("n{}: {error} on a healthy disk", at + 1);
@@ -204,13 +202,18 @@ impl<A: Application> World<A> {
             Ok(_) => {
                 copy.restart();
                 let again = self.try_open(&mut copy, at);
-                let whole = again.is_ok_and(|(found, _)| self.nodes[at].recovers(&found, true).is_ok());
+                let whole =
+                    again.is_ok_and(|(found, _)| self.nodes[at].recovers(&found, true).is_ok());
                 ensure(whole, "misread", || {
                     format!("n{} writes down what it misread: {misread:?}", at + 1)
                 })?;
             }
         }
         self.stats.misread_starts += u64::from(misread.is_some());
+        let now = self.schedule.now();
+        self.trace.note(now, Some(at), || {
+            format!("recovery misreads {misread:?} and goes on: {goes_on}")
+        });
         let node = &mut self.nodes[at];
         node.is_rotten |= goes_on;
         node.misreads = !goes_on;

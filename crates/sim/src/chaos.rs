@@ -87,6 +87,7 @@ impl<A: Application> World<A> {
             Fault::Pause { whom, for_ns } => {
                 let node = self.whom(whom, marked);
                 self.nodes[node].paused_until = now + for_ns;
+                self.stats.pauses += 1;
             }
             Fault::Change {
                 ask,
@@ -140,6 +141,7 @@ impl<A: Application> World<A> {
                 let node = self.whom(whom, marked);
                 let until = now + for_ns;
                 self.nodes[node].slow = Slow { factor, until };
+                self.stats.slow_disks += 1;
             }
             Fault::SyncFails { whom, nth, down_ns } => {
                 self.strike_sync(self.whom(whom, marked), (nth, dice.clone()), down_ns);
@@ -174,7 +176,11 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
                 return self.strike_rot(node, kind, crash, dice);
             }
-            Fault::Rollback { whom, age_ns, down_ns } => {
+            Fault::Rollback {
+                whom,
+                age_ns,
+                down_ns,
+            } => {
                 self.strike_rollback(self.whom(whom, marked), (age_ns, down_ns), dice);
             }
             Fault::ReadFails { .. } | Fault::Misread { .. } | Fault::WriteStrays { .. } => {

@@ -163,10 +163,11 @@ impl Network {
         if !sure && self.chance((from, to), self.loss) {
             return sending;
         }
-        let loose = !sure && sent
-            .frame
-            .first()
-            .is_some_and(|kind| *kind < CONNECTION_KINDS);
+        let loose = !sure
+            && sent
+                .frame
+                .first()
+                .is_some_and(|kind| *kind < CONNECTION_KINDS);
         if loose && self.chance((from, to), self.double) {
             let times = self.lane(from, to).dice.below(4);
             let after = self.delay(from, to) + self.delay(from, to) * times;

@@ -328,11 +328,12 @@ impl<A: Application> Node<A> {
 
     /// What the disk holds is about to be less than it was.
     pub(crate) fn keep_as_lost(&mut self) {
-        self.lost.extend(self.incarnation.map(|incarnation| LostDisk {
-            incarnation,
-            log: self.durable.clone(),
-            snapshot: self.snapshot,
-        }));
+        self.lost
+            .extend(self.incarnation.map(|incarnation| LostDisk {
+                incarnation,
+                log: self.durable.clone(),
+                snapshot: self.snapshot,
+            }));
     }
 
     /// What the node's disk holds is lost.

@@ -45,8 +45,8 @@ impl<A: Application> World<A> {
         let now = self.schedule.now();
         match output {
             Output::Frame { to, frame } => {
-                self.check_silence(node)?;
                 if let Some(message) = message_of(&frame) {
+                    self.check_silence(node)?;
                     self.setbacks.on_said(&self.nodes[node], &message);
                     promise::check(&self.nodes[node], to, &message)?;
                     self.cluster.on_message(&self.nodes[node], to, &message);

@@ -201,9 +201,16 @@ impl Setbacks {
 impl<A: Application> World<A> {
     /// An image is made of a node's disk, as a power cut would leave it; after a while the disk is
     /// set back to it.
-    pub(crate) fn strike_rollback(&mut self, at: usize, (age_ns, down_ns): (u64, u64), dice: &mut Dice) {
+    pub(crate) fn strike_rollback(
+        &mut self,
+        at: usize,
+        (age_ns, down_ns): (u64, u64),
+        dice: &mut Dice,
+    ) {
         let node = &self.nodes[at];
-        if node.incarnation.is_none() || node.is_doubtful() || self.setbacks.images.contains_key(&at)
+        if node.incarnation.is_none()
+            || node.is_doubtful()
+            || self.setbacks.images.contains_key(&at)
         {
             return;
         }
@@ -251,7 +258,11 @@ impl<A: Application> World<A> {
             self.stats.rollbacks_unheard += 1;
             return Ok(());
         }
-        let mut dice = Dice::of(self.plan.seed, "set back", &[at as u64, self.nodes[at].life]);
+        let mut dice = Dice::of(
+            self.plan.seed,
+            "set back",
+            &[at as u64, self.nodes[at].life],
+        );
         let power = dice.chance(1, 2);
         self.crash(at, Crash::new(power, down_ns, &mut dice))?;
         let now = self.schedule.now();
@@ -312,7 +323,8 @@ impl<A: Application> World<A> {
         // A leader counts itself without a word.
         let has_led = self.cluster.has_led(node.id, began.term);
         let holds = |last: LogId| {
-            last.index <= image.snapshot.index || image.durable.term_at(last.index) == Some(last.term)
+            last.index <= image.snapshot.index
+                || image.durable.term_at(last.index) == Some(last.term)
         };
         !has_led
             && said.is_none_or(|said| {
@@ -329,7 +341,8 @@ impl<A: Application> World<A> {
         self.network.block(&cut);
         self.network.set_sure((at, witness), true);
         let patience = self.plan.knobs.election_ns * 8;
-        self.schedule.after(patience, Event::TakeAway { node: at, witness });
+        self.schedule
+            .after(patience, Event::TakeAway { node: at, witness });
     }
 
     /// A node has died: whom it was to tell something will not hear it.
@@ -353,12 +366,13 @@ impl<A: Application> World<A> {
             let witness = self.setbacks.fenced[&at];
             // The operator does not come at once, and whoever has halted waits in silence.
             let after = self.plan.knobs.election_ns / 2;
-            self.schedule.after(after, Event::TakeAway { node: at, witness });
+            self.schedule
+                .after(after, Event::TakeAway { node: at, witness });
         }
         Ok(())
     }
 
-    /// A node that has halted says nothing more.
+    /// A node that has halted says nothing of Raft's any more.
     pub(crate) fn check_silence(&self, at: usize) -> Result<(), Violation> {
         ensure(!self.setbacks.has_halted(at), "rollback", || {
             format!("n{} has halted, and speaks", at + 1)
@@ -385,7 +399,11 @@ impl<A: Application> World<A> {
         let Some(witness) = self.setbacks.fenced.remove(&at) else {
             return Ok(());
         };
-        let mut dice = Dice::of(self.plan.seed, "take away", &[at as u64, self.nodes[at].life]);
+        let mut dice = Dice::of(
+            self.plan.seed,
+            "take away",
+            &[at as u64, self.nodes[at].life],
+        );
         self.crash(at, Crash::new(true, 1, &mut dice))?;
         self.setbacks.halted.remove(&at);
         self.nodes[at].fenced = false;

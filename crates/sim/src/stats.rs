@@ -76,6 +76,10 @@ stats! {
     lost_disks,
     /// Words of a blank disk in a member's place that were not heard.
     impostors,
+    /// Nodes that did nothing for a while.
+    pauses,
+    /// Disks that became slower.
+    slow_disks,
     /// Clocks that changed their pace.
     paces,
     /// Clocks that leapt ahead.

@@ -254,7 +254,9 @@ impl<A: Application> Cluster<A> {
 
     /// Whether a node has led in this term or a later one.
     pub(crate) fn has_led(&self, node: NodeId, term: Term) -> bool {
-        self.leaders.range(term..).any(|(_, &leader)| leader == node)
+        self.leaders
+            .range(term..)
+            .any(|(_, &leader)| leader == node)
     }
 
     /// A message leaves a node: it may be a vote.
