@@ -23,7 +23,7 @@ use crate::world::World;
 pub(crate) type BadRead = (u64, Option<Rot>, Dice);
 
 impl<A: Application> World<A> {
-    /// A disk begins to lie.
+    /// A disk begins to lie, or is imaged to be set back.
     pub(crate) fn strike_lie(
         &mut self,
         fault: Fault,
@@ -65,6 +65,14 @@ impl<A: Application> World<A> {
                     dice: dice.clone(),
                 };
                 self.strike_stray(at, (nth, stray), for_ns, down_ns);
+                Ok(())
+            }
+            Fault::Rollback {
+                whom,
+                age_ns,
+                down_ns,
+            } => {
+                self.strike_rollback(self.whom(whom, marked), (age_ns, down_ns), dice);
                 Ok(())
             }
             _ => unreachable!("carried out elsewhere"),

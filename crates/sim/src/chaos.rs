@@ -176,16 +176,6 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
                 return self.strike_rot(node, kind, crash, dice);
             }
-            Fault::Rollback {
-                whom,
-                age_ns,
-                down_ns,
-            } => {
-                self.strike_rollback(self.whom(whom, marked), (age_ns, down_ns), dice);
-            }
-            Fault::ReadFails { .. } | Fault::Misread { .. } | Fault::WriteStrays { .. } => {
-                return self.strike_lie(fault, marked, dice);
-            }
             Fault::Wipe {
                 whom,
                 down_ns,
@@ -195,7 +185,7 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(true, down_ns, dice);
                 return self.strike_wipe(self.whom(whom, marked), crash, (founds, at_once));
             }
-            _ => unreachable!("carried out elsewhere"),
+            fault => return self.strike_lie(fault, marked, dice),
         }
         Ok(())
     }
