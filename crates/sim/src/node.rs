@@ -355,10 +355,14 @@ impl<A: Application> Node<A> {
 
     /// The log worker says that these orders are carried out.
     pub(crate) fn on_durable(&mut self, orders: &[LogOrder]) {
-        self.before_last = self.durable.last_write;
+        let before = self.durable.last_write;
         for order in orders {
             self.durable.obey(order);
             self.issued.pop_front();
+        }
+        // What writes nothing syncs nothing.
+        if self.durable.last_write > before {
+            self.before_last = before;
         }
     }
 
