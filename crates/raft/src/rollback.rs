@@ -61,7 +61,7 @@ pub(crate) struct Memory {
 struct Known {
     peer: NodeId,
     disk: Incarnation,
-    /// At the other end of the last connection.
+    /// At the other end of the last connection to it.
     life: u64,
     /// The furthest word, and the life that said it.
     word: Word,
@@ -117,7 +117,7 @@ fn word_of(message: &Message) -> Option<Word> {
 }
 
 impl Raft {
-    /// A peer spoke. Of the disk of a member that another has replaced nothing new is heard.
+    /// A peer spoke: the disk at the other end of its last connection did.
     pub(crate) fn remember(&mut self, from: NodeId, message: &Message) {
         let disk = self.membership.disk_met(from);
         let mut known = self.memory.known.iter_mut();
@@ -140,18 +140,23 @@ impl Raft {
         fx: &mut Vec<Effect>,
     ) {
         let member = self.config().disk_of(peer);
-        if member.is_some_and(|member| member != disk) {
-            // The member's own disk may come back, and not as it was.
-            return;
-        }
-        let known = self.memory.known.iter().position(|k| k.peer == peer);
-        let earlier = known.map(|at| self.memory.known.swap_remove(at));
-        // Of another disk nothing follows for this one.
-        let earlier = earlier.filter(|known| known.disk == disk);
-        if let Some(Known { word, said_in, .. }) = earlier
-            && said_in != life
-            && word != Word::default()
-        {
+        let known = &mut self.memory.known;
+        // The member's own disk may come back, and not as it was; and the one that is there now may
+        // become the member's. Of a third nothing follows.
+        known.retain(|k| k.peer != peer || k.disk == disk || Some(k.disk) == member);
+        let Some(known) = known.iter_mut().find(|k| k.peer == peer && k.disk == disk) else {
+            return known.push(Known {
+                peer,
+                disk,
+                life,
+                word: Word::default(),
+                said_in: life,
+            });
+        };
+        known.life = life;
+        let Known { word, said_in, .. } = *known;
+        let is_members = member.is_none_or(|member| member == disk);
+        if is_members && said_in != life && word != Word::default() {
             let message = Message::Heard {
                 disk,
                 life: said_in,
@@ -161,15 +166,6 @@ impl Raft {
             };
             fx.push(Effect::Send { to: peer, message });
         }
-        let unheard = Known {
-            peer,
-            disk,
-            life,
-            word: Word::default(),
-            said_in: life,
-        };
-        let known = earlier.map_or(unheard, |earlier| Known { life, ..earlier });
-        self.memory.known.push(known);
     }
 
     /// A peer tells what an earlier life of this node said. Whenever the message comes, it is true.

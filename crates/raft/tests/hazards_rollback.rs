@@ -208,6 +208,23 @@ fn the_disk_of_a_member_is_remembered_whatever_is_put_in_its_place() {
 }
 
 #[test]
+fn a_disk_met_before_it_became_the_members_is_remembered() {
+    let disk = disk_of((1, None), &[1], &[(2, Incarnation(6))]);
+    let config = disk.config.clone().with_disks([(n(2), DISK)]);
+    let mut solo = Solo::recovered(life(1), disk);
+    meet(&mut solo, 2, 1);
+    solo.hear(2, vote_reply(Term(1), false, true));
+    assert_eq!(meet(&mut solo, 2, 2), [], "it was nobody's word");
+    let mut appended = append(1, id(1, 1), &[1], 2);
+    if let Message::Append { entries, .. } = &mut appended {
+        entries.configs.push((Index(2), config));
+    }
+    solo.hear(3, appended);
+    solo.hear(2, vote_reply(Term(1), false, true));
+    assert_eq!(meet(&mut solo, 2, 3), [heard(2, 1, true, 0)]);
+}
+
+#[test]
 fn a_disk_set_back_hears_who_was_added_again_since() {
     let mut solo = Solo::recovered(life(5), disk_of((3, None), &[1, 3], &[(2, DISK)]));
     let (peer, disk, life) = (n(2), Incarnation(22), 1);

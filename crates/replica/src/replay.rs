@@ -226,8 +226,18 @@ pub(crate) struct Replay {
     chain: u32,
     /// Where the next frame would begin.
     offset: u64,
-    /// Frames of the current segment that nothing proves durable: write and place.
-    unproven: VecDeque<(WriteId, u64)>,
+    /// Frames of the current segment that nothing proves durable.
+    unproven: VecDeque<Unproven>,
+}
+
+/// A whole frame that may be in memory only.
+#[derive(Debug)]
+struct Unproven {
+    id: WriteId,
+    offset: u64,
+    /// Its bytes as they were checked: up to its block of entries, and that.
+    head: Bytes,
+    block: Bytes,
 }
 
 /// A place where the log does not go on.
@@ -348,14 +358,19 @@ impl Replay {
             return stop(malformed("the frame goes beyond its segment"), None);
         }
         let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
-        let entries = match decode_entries(head.prev, block) {
+        let entries = match decode_entries(head.prev, block.clone()) {
             Ok(entries) => entries,
             Err(why) => return stop(why, Some(frame)),
         };
         if let Err(why) = self.apply(head, entries) {
             return Err(OpenError::damaged(&segment.name, self.offset, why));
         }
-        self.unproven.push_back((head.id, self.offset));
+        self.unproven.push_back(Unproven {
+            id: head.id,
+            offset: self.offset,
+            head: bytes.slice(..BLOCK_AT as usize),
+            block,
+        });
         self.prove(head.durable);
         self.chain = frame.crc;
         self.offset += frame.length();
@@ -404,7 +419,11 @@ impl Replay {
     }
 
     fn prove(&mut self, durable: WriteId) {
-        while self.unproven.front().is_some_and(|&(id, _)| id <= durable) {
+        while self
+            .unproven
+            .front()
+            .is_some_and(|frame| frame.id <= durable)
+        {
             self.unproven.pop_front();
         }
     }
@@ -483,21 +502,16 @@ impl Replay {
     }
 
     /// Makes the end of the log what it was judged to be, durably: what no frame proves durable
-    /// is written again, because after a failed sync the bytes read here may be in memory only;
-    /// what is torn becomes zeros, so that nothing of it can come back behind new frames.
+    /// is written again, because after a failed sync the bytes that were read may be in memory only;
+    /// as it was checked, because a second read may bring something else. What is torn becomes
+    /// zeros, so that nothing of it can come back behind new frames.
     pub(crate) fn mend(&self, disk: &mut dyn Disk, segments: &[Segment]) -> Result<(), DiskError> {
         let last = segments.last().expect("a log has a segment");
-        let doubtful = self.unproven.front().map_or(self.offset, |&(_, at)| at);
-        let mut at = doubtful;
-        while at < self.offset {
-            let len = WINDOW_BYTES.min(self.offset - at);
-            let bytes = disk.read(&last.name, at, len as usize)?;
-            if bytes.len() as u64 != len {
-                return Err(failed(format!("{}: short read at {at}", last.name)));
-            }
-            disk.write(&last.name, at, &bytes)?;
-            at += len;
+        for frame in &self.unproven {
+            disk.write(&last.name, frame.offset, &frame.head)?;
+            disk.write(&last.name, frame.offset + BLOCK_AT, &frame.block)?;
         }
+        let mut at = self.offset;
         let end = self.offset + self.torn_bytes;
         while at < end {
             let len = WINDOW_BYTES.min(end - at);

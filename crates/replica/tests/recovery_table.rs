@@ -11,6 +11,7 @@ use headwater_replica::snapshot_file::FileDone;
 use headwater_replica::wal::segment_name;
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
+use headwater_sim::plan::Rot;
 use wal_common::*;
 
 const FRAMES: u64 = 4096;
@@ -480,6 +481,37 @@ fn f9_a_whole_unacknowledged_frame_is_kept_and_made_durable() {
         let (again, ..) = opened(&mut disk);
         assert_eq!(indices(&again), [1, 2], "what recovery answered is durable");
     }
+}
+
+#[test]
+fn f9_what_is_written_again_is_what_was_checked() {
+    // A read brings a wrong bit, once; each read of an opening in turn.
+    let mut went_on = 0;
+    for nth in 1..12 {
+        for seed in 0..20 {
+            let mut disk = written_singly(3);
+            disk.misread(nth, Rot::Bits, Dice(seed));
+            let before = disk.contents();
+            let Ok((recovered, ..)) = try_open(&mut disk) else {
+                assert_eq!(
+                    before,
+                    disk.contents(),
+                    "a refused opening changed something"
+                );
+                continue;
+            };
+            went_on += u64::from(disk.take_misread().is_some());
+            disk.power_cut(&mut Dice(seed));
+            disk.restart();
+            let (again, ..) = opened(&mut disk);
+            assert_eq!(
+                indices(&again),
+                indices(&recovered),
+                "read {nth}, seed {seed}"
+            );
+        }
+    }
+    assert!(went_on > 0);
 }
 
 #[test]

@@ -88,6 +88,7 @@ impl<A: Application> World<A> {
             Fault::Pause { whom, for_ns } => {
                 let node = self.whom(whom, marked);
                 self.nodes[node].paused_until = now + for_ns;
+                self.stats.pauses += 1;
             }
             Fault::Change {
                 ask,
@@ -142,6 +143,7 @@ impl<A: Application> World<A> {
                 let node = self.whom(whom, marked);
                 let until = now + for_ns;
                 self.nodes[node].slow = Slow { factor, until };
+                self.stats.slow_disks += 1;
             }
             Fault::SyncFails { whom, nth, down_ns } => {
                 self.strike_sync(self.whom(whom, marked), (nth, dice.clone()), down_ns);
@@ -185,7 +187,7 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(true, down_ns, dice);
                 return self.strike_wipe(self.whom(whom, marked), crash, (founds, at_once));
             }
-            _ => unreachable!("carried out elsewhere"),
+            fault => return self.strike_lie(fault, marked, dice),
         }
         Ok(())
     }
@@ -288,11 +290,11 @@ impl<A: Application> World<A> {
 
     /// A process that has hung is killed, unless it has died since.
     pub(crate) fn on_die(&mut self, node: usize, life: u64, down_ns: u64) -> Result<(), Violation> {
-        self.nodes[node].hung_until = 0;
+        let hung = std::mem::take(&mut self.nodes[node].hung_until) > 0;
         if self.nodes[node].living(life).is_none() {
             return Ok(());
         }
-        self.stats.hangs += 1;
+        self.stats.hangs += u64::from(hung);
         let power = true;
         let mut dice = Dice::of(self.plan.seed, "die", &[node as u64, life]);
         let crash = Crash::new(power, down_ns, &mut dice);
@@ -334,7 +336,7 @@ impl<A: Application> World<A> {
         }
     }
 
-    fn directions(&self, cut: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
+    pub(crate) fn directions(&self, cut: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
         let nodes = self.nodes.len();
         let all = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
         all.filter(|&(from, to)| from != to && cut(from, to))
@@ -359,6 +361,7 @@ impl<A: Application> World<A> {
         self.calm_at = Some(now);
         self.trace.note(now, None, || "CALM".to_string());
         self.trace.tell(now, None, "calm", |object| object);
+        self.calm_disks()?;
         self.network.calm(&self.plan.knobs);
         let cut = self.directions(|_, _| true);
         self.network.unblock_all(&mut self.schedule, &cut);

@@ -80,6 +80,17 @@ impl Draw<'_> {
         }
     }
 
+    fn stray(&mut self, lands: bool) -> Fault {
+        Fault::WriteStrays {
+            whom: self.whom,
+            nth: self.dice.between(1, 12),
+            lands,
+            cached: self.dice.chance(1, 2),
+            for_ns: self.for_ns,
+            down_ns: self.for_ns / self.dice.between(1, 8),
+        }
+    }
+
     fn isolate(&mut self) -> Fault {
         let way = self.dice.below(3);
         Fault::Isolate {
@@ -170,6 +181,26 @@ pub(crate) const CLASSES: &[Class] = &[
         kind: draw.dice.pick(ROTS),
         down_ns: draw.for_ns,
     }),
+    ("rollback", |draw| Fault::Rollback {
+        whom: draw.whom,
+        age_ns: draw.for_ns * draw.dice.between(1, 4),
+        down_ns: draw.for_ns / draw.dice.between(1, 8),
+    }),
+    ("read-fails", |draw| Fault::ReadFails {
+        whom: draw.whom,
+        nth: draw.dice.between(1, 20),
+        starts: draw.dice.chance(1, 2),
+        down_ns: draw.for_ns,
+    }),
+    ("misread", |draw| Fault::Misread {
+        whom: draw.whom,
+        nth: draw.dice.between(1, 20),
+        kind: draw.dice.pick(ROTS),
+        starts: draw.dice.chance(2, 3),
+        down_ns: draw.for_ns,
+    }),
+    ("lost-write", |draw| draw.stray(false)),
+    ("misdirected-write", |draw| draw.stray(true)),
     ("partial", |draw| Fault::Partial {
         shape: match draw.dice.below(4) {
             0 => Shape::Ring,

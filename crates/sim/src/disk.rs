@@ -5,12 +5,18 @@
 //! Pillai et al., "All File Systems Are Not Created Equal", OSDI'14; Rebello et al., "Can
 //! Applications Recover from fsync Failures?", ATC'20.
 
+mod lies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_replica::port::{Disk, DiskError, DiskErrorKind};
 
 use crate::dice::Dice;
+
+pub(crate) use lies::used;
+pub use lies::{Damage, Stray};
+use lies::{Lies, due};
 
 /// What a power cut keeps whole, unless it tears it.
 pub const SECTOR_BYTES: usize = 512;
@@ -30,7 +36,8 @@ pub struct SimDisk {
     down: bool,
     ops_left: Option<u64>,
     sync_failure: Option<(u64, Dice)>,
-    call_failure: Option<u64>,
+    call_failure: Option<(u64, ())>,
+    lies: Lies,
     counts: Counts,
 }
 
@@ -191,7 +198,7 @@ impl SimDisk {
     /// The `n`-th next call (one is the next) is carried out in part at most and fails.
     pub fn fail_call(&mut self, n: u64) {
         assert!(n > 0, "the next call is number one");
-        self.call_failure = Some(n);
+        self.call_failure = Some((n, ()));
     }
 
     /// How many bytes all files take up.
@@ -228,6 +235,7 @@ impl SimDisk {
         for file in self.files.values_mut() {
             file.power_cut(dice);
         }
+        self.lies.come_to_light();
     }
 
     /// The process starts again: planned failures are forgotten, calls work.
@@ -236,6 +244,7 @@ impl SimDisk {
         self.ops_left = None;
         self.sync_failure = None;
         self.call_failure = None;
+        self.lies.disarm();
     }
 
     /// Turns over one bit of a file, on the platter and in the cache alike.
@@ -296,25 +305,12 @@ impl SimDisk {
             *left -= 1;
             self.down = *left == 0;
         }
-        let fails = self.call_failure == Some(1);
-        self.call_failure = self
-            .call_failure
-            .and_then(|left| left.checked_sub(1).filter(|&n| n > 0));
+        let fails = due(&mut self.call_failure).is_some();
         Ok(self.down || fails)
     }
 
     fn interrupted<T>(&self, what: &str) -> Result<T, DiskError> {
         Err(refused(format!("{what}: crashed"), DiskErrorKind::Failed))
-    }
-
-    /// Whether this sync is the one to fail.
-    fn sync_fails(&mut self) -> Option<Dice> {
-        let (left, _) = self.sync_failure.as_mut()?;
-        *left -= 1;
-        if *left > 0 {
-            return None;
-        }
-        self.sync_failure.take().map(|(_, dice)| dice)
     }
 
     fn find(&mut self, what: &str, name: &str) -> Result<&mut File, DiskError> {
@@ -412,7 +408,8 @@ impl Disk for SimDisk {
         let cache = &self.find("read", name)?.cache;
         let from = (offset as usize).min(cache.len());
         let to = from.saturating_add(len).min(cache.len());
-        Ok(Bytes::copy_from_slice(&cache[from..to]))
+        let bytes = cache[from..to].to_vec();
+        self.tell(name, from, bytes)
     }
 
     fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
@@ -455,10 +452,10 @@ impl Disk for SimDisk {
         if self.begin("sync")? {
             return self.interrupted("sync");
         }
-        let failing = self.sync_fails();
+        let failing = due(&mut self.sync_failure);
         let file = self.find("sync", name)?;
         let Some(mut dice) = failing else {
-            file.sync();
+            self.sync_or_stray(name);
             return Ok(());
         };
         for change in kept(&file.unsynced, &mut dice) {
@@ -478,7 +475,7 @@ impl Disk for SimDisk {
             let what = format!("sync_dir {dir}: no such directory");
             return Err(refused(what, DiskErrorKind::NotFound));
         }
-        if self.sync_fails().is_some() {
+        if due(&mut self.sync_failure).is_some() {
             // A journal that fails keeps what it holds for the next try.
             let what = format!("sync_dir {dir}: input/output error");
             return Err(refused(what, DiskErrorKind::Failed));

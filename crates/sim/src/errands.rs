@@ -51,6 +51,12 @@ impl Errands {
         self.ever_lost.contains(&(node.0 as usize - 1))
     }
 
+    /// A node's disk is not what it was.
+    pub(crate) fn lose(&mut self, node: usize) {
+        self.losses.insert(node);
+        self.ever_lost.insert(node);
+    }
+
     /// A node takes a request to hand over in, at this moment of its clock.
     pub(crate) fn on_taken(&mut self, name: u64, at: Instant) {
         if let Some(transfer) = self.transfers.get_mut(&name) {
@@ -203,6 +209,9 @@ impl<A: Application> World<A> {
 
     /// No transfer outlasts an election timeout: whoever has a turn after it has said how it ended.
     pub(crate) fn check_transfers(&self, node: usize, at: Instant) -> Result<(), Violation> {
+        if self.setbacks.has_halted(node) {
+            return Ok(());
+        }
         let live = self.nodes[node].live.as_ref();
         let open = live.into_iter().flat_map(|live| &live.errands);
         for name in open {
@@ -258,7 +267,7 @@ impl<A: Application> World<A> {
             let at = id.0 as usize - 1;
             let node = &self.nodes[at];
             let is_blank = node.incarnation.is_none() || node.is_impostor(config);
-            more == Some(at) || self.errands.losses.contains(&at) && is_blank
+            more == Some(at) || node.is_doubtful() || self.errands.losses.contains(&at) && is_blank
         };
         let joining = config.joining().iter().filter(|id| is_lost(id)).count();
         let whole = |ids: &[NodeId]| {
@@ -285,7 +294,8 @@ impl<A: Application> World<A> {
             .all(|config| self.survives(config, Some(node)));
         let is_member = members.current().is_member(id);
         let known = members.current().disk_of(id) == self.nodes[node].incarnation;
-        all_know && survived && is_member && known && !self.errands.losses.contains(&node)
+        let whole = !self.errands.losses.contains(&node) && !self.nodes[node].is_doubtful();
+        all_know && survived && is_member && known && whole
     }
 
     /// A node dies, and its disk with it; it comes back with a blank one.
@@ -309,7 +319,7 @@ impl<A: Application> World<A> {
 
     /// A node's disk is gone. `founds`: whoever starts it on the blank one says that the cluster
     /// is new, as on the first day; else that it is to join.
-    fn lose_disk(&mut self, node: usize, founds: bool) {
+    pub(crate) fn lose_disk(&mut self, node: usize, founds: bool) {
         self.lose_content(node);
         // Of several founders with blank disks there could be a cluster beside the cluster.
         let founders = self.plan.knobs.nodes as usize;
@@ -327,8 +337,7 @@ impl<A: Application> World<A> {
     /// What a node's disk holds is lost.
     pub(crate) fn lose_content(&mut self, node: usize) {
         self.stats.lost_disks += 1;
-        self.errands.losses.insert(node);
-        self.errands.ever_lost.insert(node);
+        self.errands.lose(node);
         self.nodes[node].lose_content();
         self.network.forget(node);
     }
@@ -344,7 +353,8 @@ impl<A: Application> World<A> {
         self.errands.losses.retain(|&node| {
             let (id, config) = (NodeId(node as u64 + 1), self.cluster.members.current());
             let disk = self.nodes[node].incarnation;
-            disk.is_none() || !config.is_member(id) || config.disk_of(id) != disk
+            let doubtful = self.nodes[node].is_doubtful();
+            doubtful || disk.is_none() || !config.is_member(id) || config.disk_of(id) != disk
         });
         let Some(&node) = self.errands.losses.first() else {
             return;

@@ -201,16 +201,16 @@ impl Word for Change {
     }
 }
 
-/// What happens to bytes at rest.
+/// What happens to bytes at rest, or to bytes that are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rot {
     /// Some bits turn over.
     Bits,
     /// A sector reads as zeros: a write that was lost.
     Zeros,
-    /// A sector holds what was meant for another: a write that went astray.
+    /// A sector holds what was meant for another: a write, or a read, that went astray.
     Astray,
-    /// A file has lost its end.
+    /// A file has lost its end, or a read stops too early.
     Cut,
 }
 
@@ -484,6 +484,56 @@ faults! {
         /// How.
         kind: Rot,
         /// How long it stays down.
+        down_ns: u64,
+    }
+    /// A node's disk is imaged, and set back to that image after a while, if a peer that remembers
+    /// what it has said since is the first to meet it, or if it has said nothing.
+    Rollback {
+        /// Whose.
+        whom: Whom,
+        /// How old the image is then.
+        age_ns: u64,
+        /// How long the node stays down.
+        down_ns: u64,
+    }
+    /// A read fails. The process ends, as it must.
+    ReadFails {
+        /// Whose.
+        whom: Whom,
+        /// Which of the next reads (from one).
+        nth: u64,
+        /// Whether the node dies first, and the read is one of its next start's.
+        starts: bool,
+        /// How long it stays down.
+        down_ns: u64,
+    }
+    /// A read brings other bytes than the disk holds, once.
+    Misread {
+        /// Whose.
+        whom: Whom,
+        /// Which of the next reads (from one).
+        nth: u64,
+        /// How they differ.
+        kind: Rot,
+        /// Whether the node dies first, and the read is one of its next start's.
+        starts: bool,
+        /// How long it stays down.
+        down_ns: u64,
+    }
+    /// A disk calls a sector durable that it has not written, or has written in the place of
+    /// another, if enough other disks are whole. After a while the node dies.
+    WriteStrays {
+        /// Whose.
+        whom: Whom,
+        /// Which of the next syncs that write anything (from one).
+        nth: u64,
+        /// Whether it lands in the place of another sector; else nowhere.
+        lands: bool,
+        /// Whether the page cache hides that until the power goes.
+        cached: bool,
+        /// How long until the node dies.
+        for_ns: u64,
+        /// How long it stays down then.
         down_ns: u64,
     }
     /// A partial partition.

@@ -89,6 +89,8 @@
 //! | `chaos` | faults, and the calm after them |
 //! | `errands` | what operators ask for: other members, another leader |
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
+//! | `ailing` | disks that lie to a running node or to recovery |
+//! | `setback` | disks set back to an older image of theirs |
 //! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
 //! | [`kv`] | the application of this house: the key-value store |
 //! | [`company`] | what stands beside the machines, with clients of its own |
@@ -105,6 +107,7 @@
 //! | [`shrink`] | from a plan that fails to a smaller one |
 //! | [`cli`] | the command line |
 
+mod ailing;
 pub mod application;
 pub mod campaign;
 mod chaos;
@@ -131,6 +134,7 @@ pub mod replay;
 mod rot;
 pub mod run;
 mod schedule;
+mod setback;
 pub mod shrink;
 mod stats;
 mod storage;

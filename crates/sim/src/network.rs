@@ -62,6 +62,8 @@ struct Lane {
     /// When the last frame in order arrives.
     last_at: u64,
     held: Vec<Sent>,
+    /// Whether nothing is lost, doubled or out of order.
+    sure: bool,
     /// Until when it has little bandwidth, how much, and when what was sent has passed.
     narrow: (u64, u64, u64),
     noise: Option<Noise>,
@@ -93,6 +95,7 @@ impl Network {
             blocked: 0,
             last_at: 0,
             held: Vec::new(),
+            sure: false,
             narrow: (0, 1, 0),
             noise: None,
             dice: Dice::of(
@@ -172,11 +175,14 @@ impl Network {
             }
             return sending;
         }
-        if self.chance((from, to), self.loss) {
+        let sure = self.lane(from, to).sure;
+        if !sure && self.chance((from, to), self.loss) {
             return sending;
         }
-        let loose = is_loose(&sent.wire);
-        self.harm(schedule.now(), (from, to), &mut sent.wire);
+        let loose = !sure && is_loose(&sent.wire);
+        if !sure {
+            self.harm(schedule.now(), (from, to), &mut sent.wire);
+        }
         if loose && self.chance((from, to), self.double) {
             let times = self.lane(from, to).dice.below(4);
             let after = self.delay(from, to) + self.delay(from, to) * times;
@@ -322,6 +328,12 @@ impl Network {
     /// Whether a node can make itself heard by another.
     pub(crate) fn is_blocked(&mut self, from: usize, to: usize) -> bool {
         self.lane(from, to).blocked > 0
+    }
+
+    /// Whether nothing that two nodes send each other is lost, doubled or out of order.
+    pub(crate) fn set_sure(&mut self, (a, b): (usize, usize), sure: bool) {
+        self.lane(a, b).sure = sure;
+        self.lane(b, a).sure = sure;
     }
 
     /// One direction has little bandwidth until then: so many bytes in a millisecond.

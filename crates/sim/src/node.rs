@@ -15,6 +15,7 @@ use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileOrder, SnapshotStore};
 use headwater_replica::wal::Wal;
 
+use crate::ailing::BadRead;
 use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
@@ -59,6 +60,13 @@ pub(crate) struct Node<A: Application> {
     pub(crate) before_last: WriteId,
     /// Whether its disk was ever damaged.
     pub(crate) is_rotten: bool,
+    /// Whether its disk may have lied, and nobody has looked since.
+    pub(crate) ails: bool,
+    /// Whether its disk was set back, and it hears a witness alone.
+    pub(crate) fenced: bool,
+    /// What goes wrong with a read of its next start, and whether that makes recovery refuse.
+    pub(crate) bad_start: Option<BadRead>,
+    pub(crate) misreads: bool,
     /// What kind of crash comes when the disk gives out.
     pub(crate) armed: Option<Crash>,
     /// How long the node stays down when a sync fails, if one is to.
@@ -108,6 +116,8 @@ pub(crate) struct Live<A: Application> {
     pub(crate) errands: BTreeSet<u64>,
     /// The last command whose effect was shown to a client.
     pub(crate) command_seen: Index,
+    /// Snapshots dropped because a disk had spoilt them, and not yet told of.
+    pub(crate) spoilt: u64,
     /// After how many outputs of the next turn it dies.
     pub(crate) crash_in_turn: Option<(u64, Crash)>,
 }
@@ -244,6 +254,7 @@ impl<A: Application> Live<A> {
             pending: BTreeSet::new(),
             errands: BTreeSet::new(),
             command_seen: Index(0),
+            spoilt: 0,
             crash_in_turn: None,
         }
     }
@@ -272,8 +283,19 @@ impl<A: Application> Node<A> {
             hung_until: 0,
             before_last: WriteId(0),
             is_rotten: false,
+            ails: false,
+            fenced: false,
+            bad_start: None,
+            misreads: false,
             armed: None,
             sync_armed: None,
+        }
+    }
+
+    /// A snapshot it was sent is dropped, because a disk has spoilt it.
+    pub(crate) fn count_spoilt(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.spoilt += 1;
         }
     }
 
@@ -287,13 +309,12 @@ impl<A: Application> Node<A> {
     /// member votes for nobody any more, so whoever is elected is elected by others.
     pub(crate) fn holds(&self, config: &Config, id: LogId) -> bool {
         let member = config.disk_of(self.id);
-        let (log, snapshot) = match member {
-            Some(disk) if self.incarnation != member => {
-                let lost = self.lost.iter().find(|lost| lost.incarnation == disk);
-                let Some(lost) = lost else { return false };
-                (&lost.log, lost.snapshot)
-            }
-            _ => (&self.durable, self.snapshot),
+        let mut lost = self.lost.iter();
+        let lost = lost.find(|lost| Some(lost.incarnation) == member);
+        let (log, snapshot) = match lost {
+            Some(lost) => (&lost.log, lost.snapshot),
+            None if self.is_impostor(config) => return false,
+            None => (&self.durable, self.snapshot),
         };
         id.index <= snapshot.index || log.term_at(id.index) == Some(id.term)
     }
@@ -304,19 +325,29 @@ impl<A: Application> Node<A> {
         member.is_some() && member != self.incarnation
     }
 
+    /// Whether nobody should rest on what its disk holds.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.ails || self.fenced
+    }
+
+    /// What the disk holds is about to be less than it was.
+    pub(crate) fn keep_as_lost(&mut self) {
+        self.lost
+            .extend(self.incarnation.map(|incarnation| LostDisk {
+                incarnation,
+                log: self.durable.clone(),
+                snapshot: self.snapshot,
+            }));
+    }
+
     /// What the node's disk holds is lost.
     pub(crate) fn lose_content(&mut self) {
-        if let Some(incarnation) = self.incarnation.take() {
-            self.lost.push(LostDisk {
-                incarnation,
-                log: std::mem::take(&mut self.durable),
-                snapshot: std::mem::take(&mut self.snapshot),
-            });
-        }
+        self.keep_as_lost();
+        self.incarnation = None;
         self.durable = LogImage::default();
         self.snapshot = LogId::default();
         self.issued.clear();
-        self.is_rotten = false;
+        (self.is_rotten, self.ails) = (false, false);
     }
 
     /// The node gets a blank disk.
@@ -328,10 +359,14 @@ impl<A: Application> Node<A> {
 
     /// The log worker says that these orders are carried out.
     pub(crate) fn on_durable(&mut self, orders: &[LogOrder]) {
-        self.before_last = self.durable.last_write;
+        let before = self.durable.last_write;
         for order in orders {
             self.durable.obey(order);
             self.issued.pop_front();
+        }
+        // What writes nothing syncs nothing.
+        if self.durable.last_write > before {
+            self.before_last = before;
         }
     }
 

@@ -46,6 +46,8 @@ impl<A: Application> World<A> {
         match output {
             Output::Frame { to, frame } => {
                 if let Some(message) = message_of(&frame) {
+                    self.check_silence(node)?;
+                    self.setbacks.on_said(&self.nodes[node], &message);
                     promise::check(&self.nodes[node], to, &message)?;
                     self.cluster.on_message(&self.nodes[node], to, &message);
                     self.peace_after_message(node, to, &message)?;
@@ -89,9 +91,7 @@ impl<A: Application> World<A> {
                     format!("{by:?} does not hear {me:?}")
                 })?;
             }
-            Output::Halt(why) => {
-                return Err(Violation::new("halt", format!("n{}: {why}", node + 1)));
-            }
+            Output::Halt(why) => self.on_halt(node, &why)?,
         }
         Ok(())
     }
@@ -160,8 +160,15 @@ impl<A: Application> World<A> {
         }
     }
 
-    /// A node does not hear another: all are of one make, so only a blank disk can be the reason.
+    /// A node does not hear another: all are of one make, so only a blank disk can be the reason,
+    /// or a snapshot that a disk has spoilt.
     fn on_refused(&mut self, node: usize, from: NodeId, why: &str) -> Result<(), Violation> {
+        if let Some(live) = &mut self.nodes[node].live
+            && live.spoilt > 0
+        {
+            live.spoilt -= 1;
+            return Ok(());
+        }
         self.stats.impostors += 1;
         ensure(self.errands.has_lost_disk(from), "refused", || {
             format!("n{} did not hear {from:?}: {why}", node + 1)

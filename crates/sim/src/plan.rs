@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-pub use crate::fault::{Fault, Mark, Nodes, Place, Whom};
+pub use crate::fault::{Fault, Mark, Nodes, Place, Rot, Whom};
 pub use crate::knobs::{Knobs, MS};
 pub use crate::text::Malformed;
 

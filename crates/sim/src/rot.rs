@@ -6,13 +6,13 @@
 //! # Source
 //! Alagappan et al., "Protocol-Aware Recovery", FAST'18; docs/format.md, "Recovery".
 
-use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
+use headwater_replica::recovery::{self, OpenError, Recovered};
 use headwater_replica::wal::WalOptions;
 
 use crate::application::Application;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
-use crate::disk::{SECTOR_BYTES, SimDisk};
+use crate::disk::{Damage, SECTOR_BYTES, SimDisk, used};
 use crate::fault::Rot;
 use crate::node::Crash;
 use crate::witness::Watched;
@@ -40,11 +40,7 @@ impl<A: Application> World<A> {
         let now = self.schedule.now();
         self.trace
             .note(now, Some(at), || format!("{kind:?} in {place}"));
-        match open_copy::<A>(
-            damaged.clone(),
-            self.expect(at),
-            self.plan.knobs.segment_bytes,
-        ) {
+        match self.try_open(&mut damaged.clone(), at) {
             Err(OpenError::Disk(error)) => {
                 return Err(Violation::new("rot", format!("{error} on a healthy disk")));
             }
@@ -74,40 +70,30 @@ impl<A: Application> World<A> {
         }
         Ok(())
     }
-}
 
-/// What recovery makes of a copy of a disk, and whether it had to mend a snapshot.
-fn open_copy<A: Application>(
-    mut disk: SimDisk,
-    expect: Expect,
-    segment_bytes: u64,
-) -> Result<(Recovered<Watched<A>>, bool), OpenError> {
-    disk.set_quota(None);
-    let options = WalOptions { segment_bytes };
-    let (found, _, store) = recovery::open::<Watched<A>>(&mut disk, &options, expect)?;
-    Ok((found, !store.mended().is_empty()))
-}
-
-/// More than most frames take.
-const FRAME_BYTES: usize = 4096;
-
-/// What was damaged.
-struct Damage {
-    place: String,
-    /// Whether everything behind it is gone as well, and with it what would tell that something
-    /// was there.
-    takes_end: bool,
+    /// What recovery makes of a copy of a node's disk, and whether it had to mend a snapshot.
+    pub(crate) fn try_open(
+        &self,
+        copy: &mut SimDisk,
+        at: usize,
+    ) -> Result<(Recovered<Watched<A>>, bool), OpenError> {
+        copy.set_quota(None);
+        let options = WalOptions {
+            segment_bytes: self.plan.knobs.segment_bytes,
+        };
+        let (found, _, store) = recovery::open::<Watched<A>>(copy, &options, self.expect(at))?;
+        Ok((found, !store.mended().is_empty()))
+    }
 }
 
 /// Damages a file where it holds something; the place, if there is any.
 fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<Damage> {
-    let used = |content: &Vec<u8>| content.iter().rposition(|&byte| byte != 0).map(|at| at + 1);
-    let files = disk.contents();
-    let files = files.into_iter().filter_map(|(name, content)| {
-        let used = used(&content)?;
-        Some((name, content, used))
+    let files = disk.contents().into_iter();
+    let files = files.map(|(name, content)| {
+        let used = used(&content);
+        (name, content, used)
     });
-    let files: Vec<_> = files.collect();
+    let files: Vec<_> = files.filter(|(.., used)| *used > 0).collect();
     if files.is_empty() {
         return None;
     }
@@ -131,9 +117,8 @@ fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<Damage> {
         }
         Rot::Cut => disk.cut(name, offset as u64),
     }
-    // A frame that begins in the sector may end behind it.
-    let is_sector = matches!(kind, Rot::Zeros | Rot::Astray);
-    let takes_end = is_sector && end + FRAME_BYTES >= *used;
-    let place = format!("{name} at {offset}");
-    Some(Damage { place, takes_end })
+    Some(match kind {
+        Rot::Bits | Rot::Cut => Damage::new(name, offset, false),
+        Rot::Zeros | Rot::Astray => Damage::of_sector(name, sector, *used),
+    })
 }

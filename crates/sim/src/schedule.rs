@@ -64,6 +64,10 @@ pub(crate) enum Event {
         life: u64,
         down_ns: u64,
     },
+    /// A disk is set back to its image.
+    SetBack { node: usize, down_ns: u64 },
+    /// A disk that was set back is taken away, if its witness is still this one.
+    TakeAway { node: usize, witness: usize },
     /// What stands beside the machines does what it was to do now.
     Company,
     /// An operator looks after what is lost.

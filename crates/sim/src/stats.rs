@@ -76,6 +76,10 @@ stats! {
     lost_disks,
     /// Words of a blank disk in a member's place that were not heard.
     impostors,
+    /// Nodes that did nothing for a while.
+    pauses,
+    /// Disks that became slower.
+    slow_disks,
     /// Clocks that changed their pace.
     paces,
     /// Clocks that leapt ahead.
@@ -112,6 +116,26 @@ stats! {
     rot_harmless,
     /// Damage to the last sync, which nothing can tell from a crash, and which was not done.
     rot_last_sync,
+    /// Disks set back to an older image.
+    rollbacks,
+    /// Of these: the node was told, and halted.
+    rollbacks_halted,
+    /// Of these: nobody had heard of what was gone.
+    rollbacks_harmless,
+    /// Disks not set back, because nobody would have told.
+    rollbacks_unheard,
+    /// Reads that failed.
+    failed_reads,
+    /// Reads of a running node that brought other bytes than the disk held.
+    misreads,
+    /// The same in starts.
+    misread_starts,
+    /// Snapshots of others dropped, because a disk had spoilt them.
+    snapshots_spoilt,
+    /// Writes that a disk acknowledged and made nowhere or elsewhere.
+    strays,
+    /// Of these: recovery refused to start.
+    strays_refused,
     /// Reads answered that may rest on a lease, at a leader that had one.
     lease_reads,
     /// Reads of a bounded age answered.

@@ -148,7 +148,9 @@ impl<A: Application> World<A> {
         let Some(order) = live.file_queue.pop_front() else {
             return Ok(());
         };
-        let answer = match live.store.run::<Watched<A>>(&mut node.disk, order) {
+        let answer = live.store.run::<Watched<A>>(&mut node.disk, order);
+        self.stats.misreads += u64::from(node.disk.take_misread().is_some());
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return self.on_disk_error(at, &error),
         };
@@ -166,6 +168,10 @@ impl<A: Application> World<A> {
                 mark = Some(Mark::SnapshotLoaded);
                 self.cluster.check_snapshot(meta)?;
                 self.cluster.check_content(meta.base.index, machine)?;
+            }
+            Some(FileDone::Refused { .. }) if self.has_spoilt() => {
+                self.stats.snapshots_spoilt += 1;
+                self.nodes[at].count_spoilt();
             }
             Some(FileDone::Refused { base, why }) => {
                 let what = format!("n{} refuses the snapshot {base}: {why}", at + 1);
@@ -203,7 +209,8 @@ impl<A: Application> World<A> {
             && let Some(down_ns) = sync_armed
         {
             // A process that saw a sync fail ends; its page cache says what the disk does not hold.
-            self.stats.failed_syncs += 1;
+            self.stats.failed_syncs += u64::from(error.what.starts_with("sync"));
+            self.stats.failed_reads += u64::from(error.what.starts_with("read"));
             let crash = Crash::new(false, down_ns, &mut node.disk_dice);
             return self.crash(at, crash);
         }
@@ -223,6 +230,8 @@ impl<A: Application> World<A> {
         let Some(mut live) = node.live.take() else {
             return Ok(());
         };
+        self.forget_setbacks(at);
+        let node = &mut self.nodes[at];
         self.company.on_life(at);
         let mut dice = Dice(crash.chance);
         let files_first = dice.chance(1, 2);
@@ -290,6 +299,7 @@ impl<A: Application> World<A> {
         let mut dice = Dice::of(self.plan.seed, "clock", &[at as u64, self.nodes[at].life]);
         self.nodes[at].clock.begin_anew(now, &mut dice);
         self.nodes[at].born_at = now;
+        self.examine(at)?;
         let Some((found, wal, store)) = self.open(at)? else {
             self.stats.broken_starts += 1;
             self.schedule.after(MS, Event::Start { node: at });
@@ -355,14 +365,15 @@ impl<A: Application> World<A> {
 
     /// Opens a node's disk; nothing if it dies once more in the middle of that.
     fn open(&mut self, at: usize) -> Result<Option<Opened<A>>, Violation> {
-        let knobs = &self.plan.knobs;
         self.nodes[at].life += 1;
-        let expect = self.expect(at);
+        self.nodes[at].disk.restart();
+        self.prepare_start(at)?;
+        let (knobs, expect) = (&self.plan.knobs, self.expect(at));
         let node = &mut self.nodes[at];
-        node.disk.restart();
+        let misreads = std::mem::take(&mut node.misreads);
         let mut dice = Dice::of(self.plan.seed, "start", &[at as u64, node.life]);
         let mut fails = false;
-        if self.calm_at.is_none() && dice.chance(knobs.broken_starts, 1000) {
+        if self.calm_at.is_none() && !misreads && dice.chance(knobs.broken_starts, 1000) {
             fails = dice.chance(1, 3);
             if fails {
                 node.disk.fail_call(dice.between(1, 30));
@@ -376,8 +387,15 @@ impl<A: Application> World<A> {
         match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
             Ok(opened) => {
                 node.disk.restart();
+                node.disk.take_misread();
                 node.incarnation = Some(Incarnation(opened.0.identity.incarnation));
                 Ok(Some(opened))
+            }
+            Err(_) if misreads => {
+                // Nothing was changed, and the next start reads what is there.
+                node.disk.take_misread();
+                node.disk.kill();
+                Ok(None)
             }
             Err(OpenError::Disk(_)) if node.disk.is_down() => {
                 if dice.chance(1, 2) {

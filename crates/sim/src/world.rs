@@ -28,6 +28,7 @@ use crate::network::Network;
 use crate::node::Node;
 use crate::plan::{Mark, Plan};
 use crate::schedule::{Event, Schedule};
+use crate::setback::Setbacks;
 use crate::telling;
 use crate::trace::{Stats, Trace};
 use crate::witness::Watched;
@@ -47,6 +48,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) workload: Workload<A>,
     pub(crate) company: Box<dyn Company<A>>,
     pub(crate) errands: Errands,
+    pub(crate) setbacks: Setbacks,
     pub(crate) bounds: Bounds,
     pub(crate) peace: Peace,
     pub(crate) marks: BTreeMap<Mark, u64>,
@@ -81,6 +83,7 @@ impl<A: Application> World<A> {
             nodes: nodes.collect(),
             cluster: Cluster::new(first),
             errands: Errands::default(),
+            setbacks: Setbacks::new(&plan.faults),
             bounds: Bounds::default(),
             peace: Peace::default(),
             history: History::default(),
@@ -186,6 +189,8 @@ impl<A: Application> World<A> {
                 life,
                 down_ns,
             } => return self.on_die(node, life, down_ns),
+            Event::SetBack { node, down_ns } => return self.on_set_back(node, down_ns),
+            Event::TakeAway { node, witness } => return self.on_take_away(node, witness),
             Event::Company => return self.on_company(),
             Event::Operator => self.on_operator(),
             Event::Calm => return self.on_calm(),
@@ -272,12 +277,19 @@ impl<A: Application> World<A> {
         self.stats.turns += 1;
         live.turn_due = false;
         let instant = clock.at(now);
-        let (mut outputs, mut changes) = (Vec::new(), Vec::new());
+        let (mut outputs, mut changes, mut has_heard) = (Vec::new(), Vec::new(), false);
         let trace = &mut self.trace;
         for input in std::mem::take(&mut live.inbox) {
             let told = trace.has_file().then(|| telling::input(live, &input));
             match &input {
-                Input::Frame { .. } => drop(live.sendings.pop_front()),
+                Input::Frame { from, frame } => {
+                    live.sendings.pop_front();
+                    has_heard = true;
+                    self.setbacks.on_heard(node, from.0 as usize - 1, frame);
+                }
+                Input::Met { peer, disk, .. } => {
+                    self.setbacks.on_met(node, peer.0 as usize - 1, *disk);
+                }
                 Input::Reconfigure { request, .. } => changes.push(request.0),
                 Input::Transfer { request, .. } => self.errands.on_taken(request.0, instant),
                 _ => {}
@@ -310,6 +322,7 @@ impl<A: Application> World<A> {
             self.mark(mark, node)?;
         }
         self.set_timer(node);
+        self.check_halted(node, has_heard)?;
         self.check_transfers(node, instant)
     }
 

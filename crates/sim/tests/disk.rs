@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use headwater_replica::port::{Disk, DiskErrorKind};
 use headwater_sim::dice::Dice;
-use headwater_sim::disk::{SECTOR_BYTES, SimDisk};
+use headwater_sim::disk::{SECTOR_BYTES, SimDisk, Stray};
+use headwater_sim::plan::Rot;
 
 const FILE: &str = "wal/a";
 
@@ -174,6 +175,125 @@ fn a_full_disk_refuses_growth_and_nothing_else() {
     disk.write(FILE, 0, b"12345678").unwrap();
     disk.remove(FILE).unwrap();
     disk.create_zeroed("wal/b", 8).unwrap();
+}
+
+#[test]
+fn a_read_fails_once_and_changes_nothing() {
+    let mut disk = durable_file(b"1234");
+    disk.fail_read(2);
+    assert_eq!(content(&mut disk, FILE), b"1234");
+    let failed = disk.read(FILE, 0, 4).unwrap_err();
+    assert_eq!(failed.kind, DiskErrorKind::Failed);
+    assert_eq!(content(&mut disk, FILE), b"1234");
+}
+
+#[test]
+fn a_misread_brings_other_bytes_once_and_changes_nothing() {
+    let written: Vec<u8> = (0..4 * SECTOR_BYTES)
+        .map(|at| 1 + (at % 250) as u8)
+        .collect();
+    for kind in [Rot::Bits, Rot::Zeros, Rot::Astray, Rot::Cut] {
+        let mut others = 0;
+        for seed in 0..20 {
+            let mut disk = durable_file(&written);
+            disk.misread(2, kind, Dice(seed));
+            assert_eq!(content(&mut disk, FILE), written);
+            assert_eq!(disk.take_misread(), None);
+            let read = content(&mut disk, FILE);
+            assert!(disk.take_misread().is_some());
+            assert_eq!(content(&mut disk, FILE), written);
+            let differs = |at: &usize| read.get(*at) != written.get(*at);
+            let places: Vec<usize> = (0..written.len()).filter(differs).collect();
+            let sectors: BTreeSet<usize> = places.iter().map(|at| at / SECTOR_BYTES).collect();
+            match kind {
+                Rot::Bits => assert_eq!(places.len(), 1),
+                Rot::Cut => assert_eq!(read[..], written[..read.len()]),
+                Rot::Zeros | Rot::Astray => assert!(sectors.len() <= 1),
+            }
+            others += u64::from(!places.is_empty());
+        }
+        assert!(others > 10, "{kind:?}: {others} of 20");
+    }
+}
+
+#[test]
+fn a_misread_waits_for_something_in_use() {
+    let mut disk = durable_file(b"1234");
+    disk.create_zeroed("wal/b", 100).unwrap();
+    disk.misread(1, Rot::Zeros, Dice(1));
+    assert_eq!(content(&mut disk, "wal/b"), [0; 100]);
+    assert_eq!(content(&mut disk, FILE), [0; 4]);
+}
+
+/// Writes anew over a file of four sectors, and one of the writes strays.
+fn strayed(seed: u64, lands: bool, cached: bool) -> SimDisk {
+    let mut disk = durable_file(&[b'o'; 4 * SECTOR_BYTES]);
+    let dice = Dice(seed);
+    disk.stray(
+        1,
+        Stray {
+            lands,
+            cached,
+            dice,
+        },
+    );
+    disk.sync(FILE).unwrap();
+    assert_eq!(disk.stray_done(), None, "there was nothing to write");
+    disk.write(FILE, 0, &[b'n'; 2 * SECTOR_BYTES]).unwrap();
+    disk.sync(FILE).unwrap();
+    assert!(disk.stray_done().is_some());
+    disk
+}
+
+fn new_sectors(content: &[u8]) -> Vec<bool> {
+    let sectors = content.chunks(SECTOR_BYTES);
+    sectors
+        .map(|sector| sector == [b'n'; SECTOR_BYTES])
+        .collect()
+}
+
+#[test]
+fn a_lost_write_leaves_the_old_sector_and_says_nothing() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..20 {
+        let mut disk = strayed(seed, false, false);
+        let before = content(&mut disk, FILE);
+        assert_eq!(content(&mut after_power_cut(&disk, seed), FILE), before);
+        seen.insert(new_sectors(&before));
+    }
+    let lost = |at: usize| vec![at != 0, at != 1, false, false];
+    assert_eq!(seen, BTreeSet::from([lost(0), lost(1)]));
+}
+
+#[test]
+fn a_page_cache_hides_a_lost_write_until_the_power_goes() {
+    let mut disk = strayed(3, false, true);
+    let (all, one) = ([true, true, false, false], 1);
+    assert_eq!(new_sectors(&content(&mut disk, FILE)), all);
+    disk.kill();
+    disk.restart();
+    assert_eq!(new_sectors(&content(&mut disk, FILE)), all);
+    assert!(disk.is_hiding());
+    let mut after = after_power_cut(&disk, 3);
+    let new = new_sectors(&content(&mut after, FILE));
+    assert_eq!(new.iter().filter(|&&new| new).count(), one);
+    assert!(!after.is_hiding());
+    // Written again, it is there.
+    disk.write(FILE, 0, &[b'x'; 2 * SECTOR_BYTES]).unwrap();
+    disk.sync(FILE).unwrap();
+    let rewritten = content(&mut after_power_cut(&disk, 3), FILE);
+    assert_eq!(rewritten[..2 * SECTOR_BYTES], [b'x'; 2 * SECTOR_BYTES]);
+}
+
+#[test]
+fn a_misdirected_write_lands_over_another_sector() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..60 {
+        let mut disk = strayed(seed, true, false);
+        seen.insert(new_sectors(&content(&mut disk, FILE)));
+    }
+    assert!(seen.contains(&vec![true, false, true, false]), "{seen:?}");
+    assert!(seen.contains(&vec![false, true, false, true]), "{seen:?}");
 }
 
 #[test]

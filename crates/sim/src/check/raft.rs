@@ -252,6 +252,13 @@ impl<A: Application> Cluster<A> {
         Ok(true)
     }
 
+    /// Whether a node has led in this term or a later one.
+    pub(crate) fn has_led(&self, node: NodeId, term: Term) -> bool {
+        self.leaders
+            .range(term..)
+            .any(|(_, &leader)| leader == node)
+    }
+
     /// A message leaves a node: it may be a vote.
     pub(crate) fn on_message(&mut self, from: &Node<A>, to: NodeId, message: &Message) {
         if let Message::VoteReply {

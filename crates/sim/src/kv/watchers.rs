@@ -116,6 +116,12 @@ impl Company<Kv> for Watchers {
         Ok(())
     }
 
+    fn patience_ns(&self) -> u64 {
+        // When the calm comes, the slowest may just have looked.
+        let waits = self.watchers.iter().map(|watcher| watcher.pace_ns * 3 / 2);
+        waits.max().unwrap_or(0)
+    }
+
     fn next_ns(&self) -> Option<u64> {
         let next = self.watchers.iter().map(|watcher| watcher.next_ns);
         next.min()
