@@ -141,6 +141,7 @@ impl Raft {
     ) {
         let member = self.config().disk_of(peer);
         if member.is_some_and(|member| member != disk) {
+            // Mark: the disk that connects is not the member's.
             // The member's own disk may come back, and not as it was.
             return;
         }
@@ -152,6 +153,7 @@ impl Raft {
             && said_in != life
             && word != Word::default()
         {
+            // Mark: a peer is told what an earlier life of it said.
             let message = Message::Heard {
                 disk,
                 life: said_in,

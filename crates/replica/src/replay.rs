@@ -276,6 +276,7 @@ impl Replay {
         let end = (next.head.chain, next.head.next_write);
         while (self.chain, self.last_write.next()) != end {
             if let Some(stop) = self.read_frame(window, segment)? {
+                // Mark: a segment that another follows is damaged.
                 let proof = format!("{} was begun after it was synced", next.name);
                 return Err(self.damage(window, segment, stop, &proof, Some(&next.head)));
             }
@@ -295,6 +296,7 @@ impl Replay {
             }
         };
         if let Some(witness) = segment.witness {
+            // Mark: a witness says how far a log was synced.
             self.prove(witness);
         }
         // A whole head speaks for its frame's extent; what lies inside is somebody's data.
@@ -308,6 +310,7 @@ impl Replay {
         let seq = segment.head.seq;
         let used = window.survey(from, |offset, frame| {
             if frame.seq == seq && frame.durable > last && proof.is_none() {
+                // Mark: a later frame proves that what is missing was durable.
                 let (id, durable) = (frame.id, frame.durable);
                 proof = Some(format!(
                     "write {id} at byte {offset} was made after write {durable} was synced"
@@ -368,11 +371,13 @@ impl Replay {
             return Err("a whole frame repeats an earlier write");
         }
         if head.kind == FrameKind::Reset {
+            // Mark: a log was reset.
             self.entries.clear();
             self.base = head.prev;
             self.runs = Runs::after(head.prev, head.prev_run_first);
         }
         if let Some(from) = head.truncate_from {
+            // Mark: a log was cut.
             self.truncate(from, head);
         }
         if self.runs.last() != head.prev {
@@ -395,6 +400,7 @@ impl Replay {
             self.entries
                 .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         } else {
+            // Mark: a log was cut before the first segment that is kept.
             // The segments before were released while this truncation of what they ended with
             // lay in the first one kept: the frame itself knows what remained.
             self.entries.clear();
@@ -490,6 +496,7 @@ impl Replay {
         let doubtful = self.unproven.front().map_or(self.offset, |&(_, at)| at);
         let mut at = doubtful;
         while at < self.offset {
+            // Mark: what no frame proves durable is written again.
             let len = WINDOW_BYTES.min(self.offset - at);
             let bytes = disk.read(&last.name, at, len as usize)?;
             if bytes.len() as u64 != len {
@@ -500,6 +507,7 @@ impl Replay {
         }
         let end = self.offset + self.torn_bytes;
         while at < end {
+            // Mark: a torn tail becomes zeros.
             let len = WINDOW_BYTES.min(end - at);
             disk.write(&last.name, at, &vec![0; len as usize])?;
             at += len;
