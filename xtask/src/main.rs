@@ -5,6 +5,7 @@
 //! Matklad's `cargo xtask` convention.
 
 mod ci;
+mod marks;
 mod mutants;
 mod proto;
 mod tidy;
@@ -20,6 +21,8 @@ usage: cargo xtask CHORE
   ci              what must pass before a commit: tidy, fmt, clippy, tests
   mutants         how many of the bugs in crates/sim/mutants the simulator finds
                   [--list] [--only NAME]... [--seconds S, of each] [--jobs N]
+  marks           which rare branches, marked in the sources, the simulator's seeds pass
+                  [--list] [--seeds N, of each plan] [--jobs N]
   tidy            the rules of the house that the compiler does not know
   proto           write crates/server/src/generated from crates/server/proto
   proto --check   say whether that would change anything";
@@ -40,6 +43,7 @@ fn run(words: &[&str]) -> Result<()> {
     match words {
         ["ci"] => ci::run(&root()),
         ["mutants", options @ ..] => mutants::run(&root(), options),
+        ["marks", options @ ..] => marks::run(&root(), options),
         ["tidy"] => tidy_up(&root()),
         ["proto"] => proto::write(&root()),
         ["proto", "--check"] => proto::check(&root()),

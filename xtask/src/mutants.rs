@@ -9,7 +9,7 @@
 //! DeMillo, Lipton and Sayward, "Hints on test data selection", 1978; Untch, Offutt and Harrold,
 //! "Mutation analysis using mutant schemata", ISSTA'93.
 
-mod copy;
+pub mod copy;
 mod hunt;
 mod mutant;
 mod schemata;
@@ -21,7 +21,8 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use hunt::{Hunt, Simulator};
+use hunt::Hunt;
+pub use hunt::Simulator;
 use mutant::Mutant;
 
 /// What to do, from the command line.
@@ -91,7 +92,8 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     score.tell()
 }
 
-fn target_dir(root: &Path) -> PathBuf {
+/// Where cargo builds.
+pub fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), |dir| root.join(dir))
 }
 

@@ -78,6 +78,7 @@ impl Raft {
     /// The rightful leader of the current term was heard.
     pub(crate) fn heard_leader(&mut self, leader: NodeId, fx: &mut Vec<Effect>) {
         if self.leader != Some(leader) || !matches!(self.role, Role::Follower) {
+            // Mark: a leader is met.
             self.follow(self.hard.term, Some(leader), fx);
         }
         self.election.heard_at = Some(self.now);
@@ -118,6 +119,7 @@ impl Raft {
         self.role = Role::Follower;
         // Whoever rested trusted a leader of the term that is over.
         if stood || (gave_way && self.is_resting()) {
+            // Mark: one who stood, or rested, gives way.
             self.be_patient();
         }
         self.leader = leader;
@@ -130,6 +132,7 @@ impl Raft {
         self.lose_reads(fx);
         // A node that cannot make its own vote durable could only stand in others' way.
         if !self.may_stand() || self.disk_stalls() {
+            // Mark: the timer ends where no election may begin.
             return;
         }
         let mut tally = Tally {
@@ -150,6 +153,7 @@ impl Raft {
     /// `transfer`: the leader asked for it.
     fn campaign(&mut self, transfer: bool, fx: &mut Vec<Effect>) {
         if self.disk_stalls() {
+            // Mark: a candidacy is put off by a slow disk.
             return;
         }
         self.hard.term = self.hard.term.next();
@@ -172,6 +176,7 @@ impl Raft {
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
         let follows = matches!(self.role, Role::Follower) && self.leader == Some(from);
         if follows && self.may_stand() && !self.disk_stalls() {
+            // Mark: a node stands because the leader asks it to.
             self.lose_reads(fx);
             self.campaign(true, fx);
         }
@@ -255,6 +260,7 @@ impl Raft {
         let granted = current && free && up_to_date && may;
         if granted {
             if self.hard.voted_for.is_none() {
+                // Mark: a vote is given.
                 self.hard.voted_for = Some(from);
                 self.persist_hard(fx);
             }
@@ -283,6 +289,7 @@ impl Raft {
         };
         tally.votes.insert(from, granted);
         if !pre && !granted {
+            // Mark: a vote is refused.
             // Most likely the vote is split: nobody will lead this term, and waiting out a whole
             // timeout helps nobody. Dice part the candidates as well as they do with long waits.
             // But votes from further away may still come, while they could yet decide it.
@@ -325,6 +332,7 @@ impl Raft {
         let own = (self.me, self.now);
         let heard = leadership.quorum_reaches(self.config(), own, Progress::heard_at);
         if self.now.since(heard) >= self.options.election_ns {
+            // Mark: a leader without a quorum steps down.
             self.follow(self.hard.term, None, fx);
         }
     }
@@ -338,12 +346,15 @@ impl Raft {
             if let Some(progress) = leadership.peers.get_mut(peer) {
                 progress.restart();
                 if !up {
+                    // Mark: a leader's link to a peer breaks.
                     progress.cut_off();
                 }
             }
         } else if up {
+            // Mark: a voter is asked when its link comes up.
             self.ask_for_votes(Some(peer), fx);
         } else if self.leader == Some(peer) {
+            // Mark: a follower's link to its leader breaks.
             self.election.heard_at = None;
             let spread = self.options.election_ns / 20;
             let soon = self.election.dice.below(spread) + handicap(self.options.priority, spread);

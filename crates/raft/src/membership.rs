@@ -146,6 +146,7 @@ impl Raft {
         // Nobody is heard while a group rests: that says nothing against anyone.
         self.wake();
         if !force && !self.answers(target) {
+            // Mark: a change is refused because it would lose the quorum.
             return Err(NotChanged::LosesQuorum);
         }
         let disks = self.membership.current().disks().iter().copied();
@@ -157,9 +158,11 @@ impl Raft {
     fn may_reconfigure(&self) -> Result<(), NotChanged> {
         let leadership = self.may_append().map_err(NotChanged::NotTaken)?;
         if self.commit < leadership.first {
+            // Mark: a change comes before the first commitment of the term.
             return Err(NotChanged::TooEarly);
         }
         if self.membership.position() > self.commit || self.membership.current().is_joint() {
+            // Mark: a change comes while another is in progress.
             return Err(NotChanged::InProgress);
         }
         Ok(())
@@ -211,6 +214,7 @@ impl Raft {
     pub(crate) fn truncate_entries(&mut self, from: Index, fx: &mut Vec<Effect>) {
         self.log.truncate(from);
         if self.membership.position() >= from {
+            // Mark: a configuration is taken back.
             self.membership.truncate(from);
             self.on_config(fx);
         }
@@ -224,6 +228,7 @@ impl Raft {
         self.membership.entries.clear();
         self.membership.base = config;
         if is_new {
+            // Mark: a snapshot brings another configuration.
             self.on_config(fx);
         }
     }
@@ -273,10 +278,13 @@ impl Raft {
             return;
         }
         if config.is_joint() {
+            // Mark: a joint configuration is left.
             self.append_config(config.without_outgoing(), fx);
         } else if !config.is_voter(self.me) {
+            // Mark: a leader that is no voter any more leaves office.
             self.leave_office(fx);
         } else if let Some(next) = self.improved_config() {
+            // Mark: learners that have caught up, or disks that were met, enter the configuration.
             self.change_to(next, fx);
         }
     }
@@ -354,6 +362,7 @@ impl Raft {
         let (now, patience_ns) = (self.now, self.options.election_ns);
         let last = self.log.last_id().index;
         if let Some(progress) = self.progress_mut(from) {
+            // Mark: a joining learner acknowledges something.
             progress.catch_up(last, now, patience_ns);
             self.advance_membership(fx);
         }
@@ -380,6 +389,7 @@ impl Raft {
     /// the only one whose log is long enough to commit it (dissertation §4.2.2, Figure 4.6).
     pub(crate) fn may_stand(&self) -> bool {
         if self.membership.names_lost_disk(self.me) {
+            // Mark: a blank disk in its member's place does not stand.
             // It replays a log from before that: the vote it has there is that disk's.
             return false;
         }
@@ -395,6 +405,7 @@ impl Raft {
             self.forget_disk(peer);
         }
         if self.membership.is_impostor(peer) {
+            // Mark: an impostor connects.
             let why = "has another disk than the member of that name: remove it and add it again";
             fx.push(Effect::Refused { from: peer, why });
             let message = Message::Disowned { disk };
@@ -418,6 +429,7 @@ impl Raft {
     /// knows better than a peer that has missed it.
     pub(crate) fn on_disowned(&self, by: NodeId, disk: Incarnation, fx: &mut Vec<Effect>) {
         if self.disk() == Some(disk) && !self.membership.is_admitted(self.me) {
+            // Mark: a node learns that its disk is not its member's.
             fx.push(Effect::Disowned { by });
         }
     }

@@ -142,6 +142,7 @@ impl Raft {
         if let ReadLevel::Bounded { max_lag_ns } = level
             && let Some(at) = self.mark(self.now, max_lag_ns)
         {
+            // Mark: a read of a bounded age is answered without asking anyone.
             let result = Ok(at);
             return fx.push(Effect::Read { id, result });
         }
@@ -176,6 +177,7 @@ impl Raft {
         let mut all = core::mem::take(&mut self.reads.asked);
         for asked in &mut all {
             if now.since(asked.last_at) >= pause_ns {
+                // Mark: a follower asks again for a read.
                 asked.last_at = now;
                 fx.push(self.question(leader, *asked));
             }
@@ -187,12 +189,14 @@ impl Raft {
     /// the next round.
     fn take_read(&mut self, asker: Asker, lease: bool, fx: &mut Vec<Effect>) {
         if lease && self.has_lease() {
+            // Mark: a read is answered by lease.
             return fx.push(answer(asker, Ok(self.commit)));
         }
         let Some(leadership) = self.role.leadership_mut() else {
             return;
         };
         if let Err(lost) = leadership.reads.gather(asker) {
+            // Mark: a leader has no room for a read.
             fx.push(answer(asker, Err(lost)));
         }
     }
@@ -296,6 +300,7 @@ impl Raft {
         if self.role.is_leader() {
             self.take_read(asker, lease, fx);
         } else {
+            // Mark: a read is asked of one who does not lead.
             fx.push(answer(asker, Err(ReadLost::LeaderChanged)));
         }
     }
@@ -309,6 +314,7 @@ impl Raft {
     ) {
         let place = self.reads.asked.iter().position(|asked| asked.id == id);
         let Some(place) = place.filter(|_| life == self.options.life) else {
+            // Mark: an answer comes to a read of another life, or a second one.
             return;
         };
         let asked = self.reads.asked.remove(place);
@@ -327,6 +333,7 @@ impl Raft {
             fx.push(answer(Asker::Here(asked.id), lost));
         }
         if let Some(leadership) = self.role.leadership_mut() {
+            // Mark: a leader that gives way loses its reads.
             let reads = core::mem::take(&mut leadership.reads);
             let waiting = reads.rounds.into_iter().flat_map(|round| round.askers);
             let all = waiting.chain(reads.gathered);

@@ -123,9 +123,11 @@ impl Raft {
             return Err(NotTaken::NotLeader { leader });
         };
         if self.disk_stalls() {
+            // Mark: nothing is appended because of a slow disk.
             return Err(NotTaken::DiskSlow);
         }
         if let Some(transfer) = &leadership.transfer {
+            // Mark: nothing is appended while leadership is handed over.
             // The target has to catch up with what there is.
             return Err(NotTaken::Transferring { to: transfer.to() });
         }
@@ -142,6 +144,7 @@ impl Raft {
         }
         let (next, last) = (progress.next(), self.log.last_id().index);
         if next <= self.log.base().index {
+            // Mark: a peer needs a snapshot.
             return Pull::Snapshot;
         }
         if !progress.may_send(self.options.inflight_max) || !progress.wants(last) {
@@ -259,6 +262,7 @@ impl Raft {
             return;
         };
         if !self.log.has(entries.prev) {
+            // Mark: an append does not fit the log.
             let prev = entries.prev.index;
             let hint = self.log.common_ground(entries.prev);
             let result = AppendResult::Conflict { prev, hint };
@@ -282,6 +286,7 @@ impl Raft {
         // Everything asked about may be safe already (a probe, or an append that came twice):
         // then the leader waits for this answer, and no write will cause it.
         if self.durable.index() >= last {
+            // Mark: everything that is asked about is safe already.
             self.follower.acknowledged = None;
         }
         self.acknowledge(fx);
@@ -295,6 +300,7 @@ impl Raft {
         }
         let at = LogId::new(self.log.term_at(self.commit)?, self.commit);
         if entries.last <= self.commit {
+            // Mark: an append is of entries long committed.
             return Some(Entries::none(at));
         }
         if entries.term_at(at.index) != Some(at.term) {
@@ -311,6 +317,7 @@ impl Raft {
             if first_new <= self.commit {
                 return self.halt("a leader's log contradicts an entry committed here", fx);
             }
+            // Mark: a follower's log is cut.
             self.truncate_entries(first_new, fx);
         }
         let fresh = if first_new == entries.first() {
@@ -366,6 +373,7 @@ impl Raft {
     ) {
         // A leader that crashed may get answers to what it has since forgotten.
         if !self.role.is_leader() {
+            // Mark: an acknowledgement comes to one who does not lead.
             return;
         }
         let last = self.log.last_id().index;
@@ -386,6 +394,7 @@ impl Raft {
             AppendResult::Conflict { prev, hint } => {
                 let retry = self.log.common_ground(hint).index.next();
                 if let Some(progress) = self.progress_mut(from) {
+                    // Mark: a leader learns where a follower's log differs.
                     progress.conflicted(prev, retry.min(prev));
                 }
             }

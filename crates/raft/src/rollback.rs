@@ -157,6 +157,7 @@ impl Raft {
         let Known { word, said_in, .. } = *known;
         let is_members = member.is_none_or(|member| member == disk);
         if is_members && said_in != life && word != Word::default() {
+            // Mark: a peer is told what an earlier life of it said.
             let message = Message::Heard {
                 disk,
                 life: said_in,

@@ -61,9 +61,11 @@ impl Raft {
         }
         let Some(leadership) = self.role.leadership() else {
             let leader = self.leader;
+            // Mark: a transfer is asked of one who does not lead.
             return Err(TransferRefused::NotLeader { leader });
         };
         if let Some(Transfer { to, .. }) = leadership.transfer {
+            // Mark: a transfer is asked while another is under way.
             return Err(TransferRefused::UnderWay { to });
         }
         // Nobody is heard while a group rests: that says nothing against anyone.
@@ -100,6 +102,7 @@ impl Raft {
         if let Some(leadership) = self.role.leadership_mut()
             && let Some(Transfer { to, .. }) = leadership.transfer.take()
         {
+            // Mark: a transfer ends.
             fx.push(Effect::Transferred { to, result });
         }
     }
@@ -112,6 +115,7 @@ impl Raft {
         }
         let leaves = self.disk_leave_at().is_some_and(|at| self.now >= at);
         if leaves && self.transfer_under_way().is_none() {
+            // Mark: a leader wants to leave for its disk.
             let election_ns = self.options.election_ns;
             let stalls_at = self.disk_stalls_at().unwrap_or(self.now);
             // An election timeout in all; more if there was nobody to hand over to before.
@@ -125,16 +129,20 @@ impl Raft {
         let target = self.progress(transfer.to);
         let is_fit = target.is_some_and(|peer| self.is_fit(peer, &[Pace::Quick]));
         if self.now >= transfer.until {
+            // Mark: a transfer times out.
             self.end_transfer(Err(TransferFailed::TimedOut), fx);
             if stalls && self.others_can_elect() {
+                // Mark: a leader with a slow disk falls silent.
                 // Nobody took over when asked. Silence makes them choose somebody.
                 self.follow(self.hard.term, None, fx);
             }
         } else if transfer.told {
             // All is said, and will be again with each heartbeat.
         } else if transfer.for_disk && !stalls {
+            // Mark: a disk recovers while leadership is handed over.
             self.end_transfer(Err(TransferFailed::Needless), fx);
         } else if transfer.for_disk && !is_fit {
+            // Mark: the target of a transfer turns out to be unfit.
             self.end_transfer(Err(TransferFailed::TargetUnfit), fx);
             self.leave_for_disk(transfer.until);
         } else {
@@ -154,6 +162,7 @@ impl Raft {
         if self.others_can_elect()
             && let Some(to) = self.fittest()
         {
+            // Mark: a leader with a slow disk hands over.
             self.begin_transfer(to, until, true);
         }
     }
@@ -170,6 +179,7 @@ impl Raft {
         };
         let target = leadership.peers.get(transfer.to);
         if target.map(Progress::matched) == Some(last) {
+            // Mark: the target of a transfer holds the whole log.
             transfer.told = true;
             leadership.lease.make_void();
             let (to, message) = (transfer.to, Message::TimeoutNow { term });

@@ -145,11 +145,13 @@ pub fn open<M: StateMachine>(
             replay.base,
             found.shortfall()
         );
+        // Mark: the snapshot that the log begins after is not there.
         return Err(OpenError::damaged(WAL_DIR, 0, &why));
     }
 
     replay.mend(disk, &segments.log)?;
     for name in &segments.leftovers {
+        // Mark: a leftover is removed.
         disk.remove(name)?;
     }
     disk.remove(IDENTITY_TEMPORARY)?;
@@ -171,8 +173,10 @@ pub fn open<M: StateMachine>(
         entries: Vec::new(),
     };
     if replay.id_at(meta.base.index) == Some(meta.base) {
+        // Mark: a log is whole behind its snapshot.
         recovered.entries = replay.entries;
     } else {
+        // Mark: a snapshot is ahead of its log.
         void_log(disk, &mut wal, &mut recovered)?;
     }
     Ok((recovered, wal, store))
@@ -221,6 +225,7 @@ fn identify(
         Some(Err(HeadError::Newer(version))) => Err(OpenError::newer(IDENTITY_FILE, version)),
         Some(Err(HeadError::Malformed(why))) => Err(OpenError::damaged(IDENTITY_FILE, 0, &why.0)),
         None => {
+            // Mark: a directory is formatted.
             check_formattable(disk)?;
             format_log(disk, options, wanted)?;
             // An identity without a log is damage, so the log's directory must outlive a power

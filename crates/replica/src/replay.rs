@@ -286,6 +286,7 @@ impl Replay {
         let end = (next.head.chain, next.head.next_write);
         while (self.chain, self.last_write.next()) != end {
             if let Some(stop) = self.read_frame(window, segment)? {
+                // Mark: a segment that another follows is damaged.
                 let proof = format!("{} was begun after it was synced", next.name);
                 return Err(self.damage(window, segment, stop, &proof, Some(&next.head)));
             }
@@ -305,6 +306,7 @@ impl Replay {
             }
         };
         if let Some(witness) = segment.witness {
+            // Mark: a witness says how far a log was synced.
             self.prove(witness);
         }
         // A whole head speaks for its frame's extent; what lies inside is somebody's data.
@@ -318,6 +320,7 @@ impl Replay {
         let seq = segment.head.seq;
         let used = window.survey(from, |offset, frame| {
             if frame.seq == seq && frame.durable > last && proof.is_none() {
+                // Mark: a later frame proves that what is missing was durable.
                 let (id, durable) = (frame.id, frame.durable);
                 proof = Some(format!(
                     "write {id} at byte {offset} was made after write {durable} was synced"
@@ -383,11 +386,13 @@ impl Replay {
             return Err("a whole frame repeats an earlier write");
         }
         if head.kind == FrameKind::Reset {
+            // Mark: a log was reset.
             self.entries.clear();
             self.base = head.prev;
             self.runs = Runs::after(head.prev, head.prev_run_first);
         }
         if let Some(from) = head.truncate_from {
+            // Mark: a log was cut.
             self.truncate(from, head);
         }
         if self.runs.last() != head.prev {
@@ -410,6 +415,7 @@ impl Replay {
             self.entries
                 .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         } else {
+            // Mark: a log was cut before the first segment that is kept.
             // The segments before were released while this truncation of what they ended with
             // lay in the first one kept: the frame itself knows what remained.
             self.entries.clear();
@@ -508,12 +514,14 @@ impl Replay {
     pub(crate) fn mend(&self, disk: &mut dyn Disk, segments: &[Segment]) -> Result<(), DiskError> {
         let last = segments.last().expect("a log has a segment");
         for frame in &self.unproven {
+            // Mark: what no frame proves durable is written again.
             disk.write(&last.name, frame.offset, &frame.head)?;
             disk.write(&last.name, frame.offset + BLOCK_AT, &frame.block)?;
         }
         let mut at = self.offset;
         let end = self.offset + self.torn_bytes;
         while at < end {
+            // Mark: a torn tail becomes zeros.
             let len = WINDOW_BYTES.min(end - at);
             disk.write(&last.name, at, &vec![0; len as usize])?;
             at += len;

@@ -116,6 +116,7 @@ impl<M: StateMachine> Replica<M> {
             let Some(config) = self.raft.config_at(self.applied.index).cloned() else {
                 return;
             };
+            // Mark: a snapshot is begun.
             let meta = SnapshotMeta {
                 base: self.applied,
                 config,
@@ -142,6 +143,7 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::File(FileOrder::Chunk(chunk)));
                 }
                 None => {
+                    // Mark: a snapshot's walk ends.
                     walking.finished = true;
                     out.push(Output::File(FileOrder::Finish));
                 }
@@ -170,6 +172,7 @@ impl<M: StateMachine> Replica<M> {
     fn on_taken(&mut self, meta: &SnapshotMeta, out: &mut Vec<Output<M>>) {
         let finished = self.snapshots.walk.take_if(|walking| walking.meta == *meta);
         if finished.is_none() || meta.base.index <= self.snapshots.newest.index {
+            // Mark: an own snapshot is outdated when it is durable.
             return;
         }
         self.remember_snapshot(meta.base);
@@ -242,12 +245,14 @@ impl<M: StateMachine> Replica<M> {
             let matched = self.raft.matched(peer).unwrap_or_default();
             let sent = self.snapshots.sending.get(&peer).and_then(|at| at.base);
             if sent.is_some_and(|base| base.index <= matched) {
+                // Mark: what a peer has installed is not enough any more.
                 self.snapshots.sending.remove(&peer);
             }
             let is_new = !self.snapshots.sending.contains_key(&peer);
             let sending = self.snapshots.sending.entry(peer).or_insert(fresh);
             // A piece or its answer may be lost: ask again after a silence.
             if is_new || now.since(sending.asked_at) >= patience_ns {
+                // Mark: a piece of a snapshot is asked for anew.
                 self.read_piece(peer, out);
             }
         }
@@ -280,6 +285,7 @@ impl<M: StateMachine> Replica<M> {
     ) {
         // The piece says that its sender leads the term, which may have ended since it was ordered.
         if self.raft.role() != RoleName::Leader {
+            // Mark: a piece is not sent because leadership is over.
             return;
         }
         let Some(sending) = self.snapshots.sending.get_mut(&to) else {
@@ -312,6 +318,7 @@ impl<M: StateMachine> Replica<M> {
         };
         if sending.base == Some(base) && upto != sending.offset {
             sending.offset = upto;
+            // Mark: the next piece of a snapshot follows.
             self.read_piece(from, out);
         }
     }
@@ -339,6 +346,7 @@ impl<M: StateMachine> Replica<M> {
         if meta.base.index <= self.applied.index || meta.base.index <= self.raft.commit() {
             return;
         }
+        // Mark: a received snapshot becomes the state.
         self.machine = machine;
         self.applied = meta.base;
         self.snapshots.walk = None;

@@ -51,6 +51,11 @@ pub trait Application: Sized + 'static {
         Box::new(())
     }
 
+    /// Who judges by what clients say alone: nobody, unless said otherwise.
+    fn hearsay() -> Box<dyn Hearsay<Self::Machine>> {
+        Box::new(())
+    }
+
     /// A command in words, for people who follow a run.
     fn words(command: &Bytes) -> String {
         format!("{command:?}")
@@ -67,6 +72,30 @@ pub enum Want<Query> {
     /// An answer from any state that there was.
     ReadStale(Query),
 }
+
+/// Who hears what clients ask for and are told, and nothing else: no index, no log, no machine. So
+/// what he finds wrong rests on none of what the world believes.
+pub trait Hearsay<M: StateMachine> {
+    /// A node takes in the request of this number.
+    fn on_asked(&mut self, _request: u64, _want: &Want<M::Query>) {}
+
+    /// It was answered. One that is never answered, nor lost, may take effect at any time, or never.
+    fn on_told(&mut self, _request: u64, _told: &Told<'_, M>) {}
+
+    /// It surely took no effect, and never will.
+    fn on_lost(&mut self, _request: u64) {}
+
+    /// At the end, whether all of that can be.
+    ///
+    /// # Errors
+    /// What cannot.
+    fn verdict(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Nobody listens.
+impl<M: StateMachine> Hearsay<M> for () {}
 
 /// What a client is told.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! # Source
 //! etcd's robustness tests (traffic).
 
+mod hearsay;
 mod lease;
 mod model;
 mod tenants;
@@ -24,7 +25,7 @@ use headwater_kv::request::{
 use self::model::{Model, all_keys};
 use self::tenants::Tenants;
 use self::watchers::Watchers;
-use crate::application::{Application, Told, Want};
+use crate::application::{Application, Hearsay, Told, Want};
 use crate::company::Company;
 use crate::dice::Dice;
 use crate::plan::Knobs;
@@ -126,6 +127,10 @@ impl Application for Kv {
 
     fn company(seed: u64, knobs: &Knobs) -> Box<dyn Company<Kv>> {
         Box::new((Watchers::new(seed, knobs), Tenants::new(seed, knobs)))
+    }
+
+    fn hearsay() -> Box<dyn Hearsay<Store>> {
+        Box::new(hearsay::Keys::default())
     }
 
     fn words(command: &Bytes) -> String {

@@ -111,6 +111,11 @@ impl<A: Application> World<A> {
         });
         self.settle(node, op)?;
         self.history.on_proposed(&self.cluster, op, &result)?;
+        match &result {
+            Ok((_, reply)) => self.hearsay.on_told(op, &Told::Reply(reply)),
+            Err(ProposeFate::Unknown) => {}
+            Err(_) => self.hearsay.on_lost(op),
+        }
         let told = result.as_ref().ok().map(|(_, reply)| Told::Reply(reply));
         self.on_outcome(op, told);
         Ok(())
@@ -137,6 +142,7 @@ impl<A: Application> World<A> {
             let history = &mut self.history;
             let at = history.on_answered(&self.cluster, op, (at, last), answer)?;
             self.check_bound(op, at)?;
+            self.hearsay.on_told(op, &Told::Answer(answer));
         }
         self.on_outcome(op, seen.map(|seen| Told::Answer(&seen.answer)));
         Ok(())

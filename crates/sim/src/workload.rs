@@ -121,6 +121,7 @@ impl<A: Application> World<A> {
         }
         self.stats.requests += 1;
         let want = self.history.invoke(op).clone();
+        self.hearsay.on_asked(op, &want);
         self.trace.note(now, Some(node), || match &want {
             Want::Write(command) => format!("request {op}: {}", A::words(command)),
             read => format!("request {op}: {read:?}"),

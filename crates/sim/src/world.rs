@@ -14,7 +14,7 @@ use headwater_replica::LogOrder;
 use headwater_replica::interface::{Input, Output};
 use headwater_replica::snapshot_file::FileOrder;
 
-use crate::application::Application;
+use crate::application::{Application, Hearsay};
 use crate::check::bounded::Bounds;
 use crate::check::history::History;
 use crate::check::peace::Peace;
@@ -47,6 +47,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) history: History<A>,
     pub(crate) workload: Workload<A>,
     pub(crate) company: Box<dyn Company<A>>,
+    pub(crate) hearsay: Box<dyn Hearsay<A::Machine>>,
     pub(crate) errands: Errands,
     pub(crate) setbacks: Setbacks,
     pub(crate) bounds: Bounds,
@@ -89,6 +90,7 @@ impl<A: Application> World<A> {
             history: History::default(),
             workload,
             company: A::company(seed, &plan.knobs),
+            hearsay: A::hearsay(),
             marks: BTreeMap::new(),
             trace,
             cover: Cover::default(),
@@ -133,7 +135,8 @@ impl<A: Application> World<A> {
                 format!("{EVENTS_MAX} events, and no end")
             })?;
         }
-        Ok(())
+        let verdict = self.hearsay.verdict();
+        verdict.map_err(|why| Violation::new("hearsay", why))
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {

@@ -1,6 +1,7 @@
 //! Black-box tests of an etcd-compatible server: what they share.
-//! Never links Headwater's own crates: it knows the server only as a program with etcd's flags,
-//! so that etcd itself can stand in for it and referee the tests.
+//! Never links Headwater's own crates but the judge that searches, which knows no server: it knows
+//! ours only as a program with etcd's flags, so that etcd itself can stand in for it and referee
+//! the tests.
 //!
 //! The tests stand in `tests/`; the parts here are the cluster they run against, the history of
 //! what its clients saw, and two independent judges of that history.

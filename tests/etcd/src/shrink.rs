@@ -2,7 +2,7 @@
 //! Never judges; it asks `linearizable` again and again.
 
 use crate::history::{Action, NEVER, Operation, Outcome, Value};
-use crate::linearizable::{KeyVerdict, check_key};
+use crate::linearizable::{KeyVerdict, check_key, stuck_at_ns};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Reduces the operations of one key, which must not be linearizable, to few that are not either.
@@ -13,9 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// # Panics
 /// If `operations` is linearizable, or too large to decide.
 pub fn shortest_violation(operations: &[Operation]) -> Vec<Operation> {
-    let KeyVerdict::Stuck { at_ns } = check_key(operations) else {
-        panic!("nothing to explain")
-    };
+    let at_ns = stuck_at_ns(operations).expect("nothing to explain");
     let mut part = until(operations, at_ns);
     assert!(
         is_violation(&part),
@@ -34,7 +32,7 @@ pub fn shortest_violation(operations: &[Operation]) -> Vec<Operation> {
 }
 
 fn is_violation(operations: &[Operation]) -> bool {
-    matches!(check_key(operations), KeyVerdict::Stuck { .. })
+    check_key(operations) == KeyVerdict::Violation
 }
 
 /// The history until `end`: a write that had not returned by then is of unknown outcome, and what

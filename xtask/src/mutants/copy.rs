@@ -4,7 +4,7 @@
 //! # Source
 //! docs/testing.md, "Mutation score".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,29 +38,36 @@ const SWITCH_ROOM: &str = "crates/raft/src/mutant.rs";
 /// Makes `copy` the sources of `root` with all mutants planted.
 pub fn make(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<()> {
     let numbered = numbered(mutants);
-    let mut files: BTreeSet<String> = git_files(root)?.into_iter().collect();
+    let files: BTreeSet<String> = git_files(root)?.into_iter().collect();
     for edit in mutants.iter().flat_map(|mutant| &mutant.edits) {
         ensure!(files.contains(&edit.file), "there is no {}", edit.file);
     }
+    let mut changed = BTreeMap::new();
     for file in &files {
-        // What git lists but is gone will be committed so.
-        let Ok(bytes) = fs::read(root.join(file)) else {
-            continue;
-        };
         let reach = REACH.iter().find(|(lib, _)| lib == file);
-        let bytes = if reach.is_some() || mutants.iter().any(|mutant| changes(mutant, file)) {
-            let text = String::from_utf8(bytes).with_context(|| format!("{file} is no text"))?;
+        if reach.is_some() || mutants.iter().any(|mutant| changes(mutant, file)) {
+            let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
             let mut text = rewrite(file, &text, &numbered)?;
             text.push_str(reach.map_or("", |(_, reach)| reach));
-            text.into_bytes()
-        } else {
-            bytes
-        };
-        write(&copy.join(file), &bytes)?;
+            changed.insert(file.clone(), text.into_bytes());
+        }
     }
-    let room = switch_room();
-    write(&copy.join(SWITCH_ROOM), room.as_bytes())?;
-    files.insert(SWITCH_ROOM.to_owned());
+    changed.insert(SWITCH_ROOM.to_owned(), switch_room().into_bytes());
+    lay_out(root, copy, &changed)
+}
+
+/// Makes `copy` the sources of `root`, but for some files.
+pub fn lay_out(root: &Path, copy: &Path, changed: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let mut files: BTreeSet<String> = git_files(root)?.into_iter().collect();
+    files.extend(changed.keys().cloned());
+    for file in &files {
+        if let Some(bytes) = changed.get(file) {
+            write(&copy.join(file), bytes)?;
+        } else if let Ok(bytes) = fs::read(root.join(file)) {
+            // What git lists but is gone will be committed so.
+            write(&copy.join(file), &bytes)?;
+        }
+    }
     let keep: BTreeSet<PathBuf> = files.iter().map(|file| copy.join(file)).collect();
     remove_others(copy, &keep)
 }

@@ -73,7 +73,7 @@ impl Simulator {
     }
 
     /// The one place that knows the simulator's command line.
-    fn command(&self, seeds: &str) -> Command {
+    pub fn command(&self, seeds: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["--seeds", seeds]);
         command.env_remove(SWITCH);

@@ -7,13 +7,14 @@
 use super::{Refusal, Tree, is_test, manifest};
 
 /// A crate's directory, and the crates it may import.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("raft", &[]),
+    ("linear", &[]),
     ("replica", &["raft"]),
     ("kv", &["replica"]),
     ("runtime", &["replica", "raft"]),
     ("server", &["runtime", "replica", "raft", "kv", "sim"]),
-    ("sim", &["replica", "raft", "kv"]),
+    ("sim", &["replica", "raft", "kv", "linear"]),
 ];
 
 /// What a crate's tests may import besides.
