@@ -10,6 +10,7 @@ mod model;
 mod tenants;
 mod watch;
 mod watchers;
+mod wish;
 
 use std::collections::BTreeMap;
 
@@ -109,6 +110,10 @@ impl Application for Kv {
                 physical: dice.chance(1, 2),
             })),
         }
+    }
+
+    fn wish(words: &str) -> Result<Want<Query>, String> {
+        wish::read(words)
     }
 
     fn learn(client: &mut Client, told: Told<'_, Store>) {

@@ -86,6 +86,7 @@
 //! | `storage` | workers, crashes, starts |
 //! | `chaos` | faults, and the calm after them |
 //! | `errands` | what operators ask for: other members, another leader |
+//! | [`directed`] | what leads a world to one point: requests, late messages, claims |
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
 //! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
 //! | [`kv`] | the application of this house: the key-value store |
@@ -112,6 +113,7 @@ pub mod cli;
 pub mod company;
 pub mod cover;
 pub mod dice;
+pub mod directed;
 pub mod disk;
 mod errands;
 pub mod fault;

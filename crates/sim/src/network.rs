@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use crate::dice::Dice;
+use crate::directed::Kind;
 use crate::plan::{Knobs, MS};
 use crate::schedule::{Event, Schedule};
 
@@ -55,6 +56,8 @@ struct Lane {
     held: Vec<Sent>,
     /// Until when it has little bandwidth, how much, and when what was sent has passed.
     narrow: (u64, u64, u64),
+    /// Messages of a kind that are held back: which, until when, and whether for good.
+    holds: Vec<(Kind, u64, bool)>,
     dice: Dice,
 }
 
@@ -82,6 +85,7 @@ impl Network {
             last_at: 0,
             held: Vec::new(),
             narrow: (0, 1, 0),
+            holds: Vec::new(),
             dice: Dice::of(
                 seed,
                 "lane",
@@ -109,6 +113,7 @@ impl Network {
         (self.loss, self.double, self.shuffle, self.outlive) = (0, 0, 0, 0);
         for lane in &mut self.lanes {
             lane.narrow = (0, 1, 0);
+            lane.holds.clear();
         }
         self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
         self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
@@ -156,6 +161,12 @@ impl Network {
             }
             return sending;
         }
+        if let Some((until, loses)) = self.held(schedule.now(), (from, to), &sent.frame) {
+            if !loses {
+                schedule.at(until, sent.arrival(from, to));
+            }
+            return sending;
+        }
         if self.chance((from, to), self.loss) {
             return sending;
         }
@@ -171,6 +182,23 @@ impl Network {
         let overtaken = loose && self.chance((from, to), self.shuffle);
         self.deliver(schedule, (from, to), sent, overtaken);
         sending
+    }
+
+    /// Until when a frame is held back, if it is, and whether for good.
+    fn held(&mut self, now: u64, (from, to): (usize, usize), frame: &Bytes) -> Option<(u64, bool)> {
+        let is_loose = frame.first().is_some_and(|kind| *kind < CONNECTION_KINDS);
+        let mut holds = self.lane(from, to).holds.iter();
+        let holds = holds.find(|(kind, until, _)| *until > now && kind.is_of(frame));
+        holds
+            .filter(|_| is_loose)
+            .map(|&(_, until, loses)| (until, loses))
+    }
+
+    /// Messages of a kind are held back in these directions until then; `loses`: for good.
+    pub(crate) fn hold(&mut self, lanes: &[(usize, usize)], kind: Kind, until: u64, loses: bool) {
+        for &(from, to) in lanes {
+            self.lane(from, to).holds.push((kind, until, loses));
+        }
     }
 
     fn deliver(
