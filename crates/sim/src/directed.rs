@@ -5,7 +5,9 @@
 //! # Source
 //! Raft paper, Figures 7 and 8 (histories told move by move); docs/plans.md.
 
-use headwater_raft::RoleName;
+use bytes::Bytes;
+use headwater_raft::{Message, RoleName};
+use headwater_replica::message_of;
 
 use crate::application::Application;
 use crate::check::{Violation, ensure};
@@ -32,14 +34,15 @@ impl Word for Wish {
     }
 }
 
-/// A kind of frame, by its first byte; zero for all that need no connection of their own.
+/// A kind of message of the core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kind(u8);
+pub struct Kind(usize);
 
-/// Names of kinds, as docs/wire.md has them.
+/// Names of kinds, and the first byte of a frame of it; `all` is any.
 const KINDS: &[(&str, u8)] = &[
     ("all", 0),
     ("vote", 1),
+    ("pre-vote", 1),
     ("vote-reply", 2),
     ("append", 3),
     ("append-reply", 4),
@@ -53,22 +56,24 @@ const KINDS: &[(&str, u8)] = &[
 
 impl Kind {
     /// Whether a frame is of this kind.
-    pub(crate) fn is_of(self, frame: &[u8]) -> bool {
-        frame
-            .first()
-            .is_some_and(|kind| self.0 == 0 || self.0 == *kind)
+    pub(crate) fn is_of(self, frame: &Bytes) -> bool {
+        let (name, first) = KINDS[self.0];
+        if name == "all" || frame.first() != Some(&first) {
+            return name == "all";
+        }
+        let is_pre = || matches!(message_of(frame), Some(Message::Vote { pre: true, .. }));
+        first != 1 || (name == "pre-vote") == is_pre()
     }
 }
 
 impl Word for Kind {
     fn spell(&self, _: bool) -> String {
-        let name = KINDS.iter().find(|(_, kind)| *kind == self.0);
-        name.map_or("all", |(name, _)| name).into()
+        KINDS[self.0].0.into()
     }
 
     fn read(word: &str, _: bool) -> Result<Self, String> {
-        let kind = KINDS.iter().find(|(name, _)| *name == word);
-        kind.map(|(_, kind)| Self(*kind)).ok_or_else(|| {
+        let kind = KINDS.iter().position(|(name, _)| *name == word);
+        kind.map(Self).ok_or_else(|| {
             let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
             format!("a kind of message is wanted: {}", names.join(", "))
         })

@@ -110,6 +110,7 @@ impl<A: Application> World<A> {
         });
         self.settle(node, op)?;
         self.history.on_proposed(&self.cluster, op, &result)?;
+        self.check_leases()?;
         let told = result.as_ref().ok().map(|(_, reply)| Told::Reply(reply));
         self.on_outcome(op, told);
         Ok(())

@@ -172,7 +172,8 @@ impl<A: Application> World<A> {
         Some(ReadLevel::Bounded { max_lag_ns })
     }
 
-    fn has_lease(&self, node: usize) -> bool {
+    /// Whether a node leads and may answer without asking anyone.
+    pub(crate) fn has_lease(&self, node: usize) -> bool {
         let now = self.nodes[node].clock.at(self.schedule.now());
         let live = self.nodes[node].live.as_ref();
         let until = live.and_then(|live| live.replica.raft().lease_until());
