@@ -92,7 +92,7 @@ impl Company<Kv> for Watchers {
     }
 
     /// `watch:KEY:REVISION:PACE`: one more watcher, which begins at this node, and takes so many
-    /// milliseconds to look again.
+    /// milliseconds to look again; of all keys, if the key is a star.
     fn wish(&mut self, node: usize, words: &str, stage: &Stage<'_, Kv>) -> Result<bool, String> {
         let words: Vec<&str> = words.split(':').collect();
         let ["watch", key, start, pace] = words[..] else {
@@ -102,8 +102,14 @@ impl Company<Kv> for Watchers {
         let Some(store) = stage.machine(node) else {
             return Ok(true);
         };
+        let all = Bytes::from_static(b"\0");
+        let (key, range_end) = match key {
+            "*" => (all.clone(), all),
+            key => (key.to_owned().into(), Bytes::new()),
+        };
         let request = WatchRequest {
-            key: key.to_owned().into(),
+            key,
+            range_end,
             start_revision: start,
             prev_kv: true,
             progress_notify: true,
