@@ -207,7 +207,7 @@ fn counted(
 ) -> Result<String> {
     println!("{seeds} seeds of {plan}");
     fs::write(file, "")?;
-    let mut command: Command = simulator.command(&format!("0..{seeds}"));
+    let mut command: Command = simulator.command(Worlds::Seeds(&format!("0..{seeds}")));
     command.args(["--plan", plan, "--jobs", &jobs.to_string()]);
     let output = command.env(FILE, file).output()?;
     let text = String::from_utf8_lossy(&output.stdout);

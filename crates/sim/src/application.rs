@@ -37,6 +37,14 @@ pub trait Application: Sized + 'static {
         unique: u64,
     ) -> Want<<Self::Machine as StateMachine>::Query>;
 
+    /// What somebody wants who says so in a plan: `ask whom=n1 want=WORDS`.
+    ///
+    /// # Errors
+    /// What is wrong with the words.
+    fn wish(words: &str) -> Result<Want<<Self::Machine as StateMachine>::Query>, String> {
+        Err(format!("nobody here understands \"{words}\""))
+    }
+
     /// What a client makes of what it is told.
     fn learn(_client: &mut Self::Client, _told: Told<'_, Self::Machine>) {}
 

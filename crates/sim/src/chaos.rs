@@ -64,12 +64,15 @@ impl<A: Application> World<A> {
         if self.calm_at.is_some() {
             return Ok(());
         }
-        self.stats.faults += 1;
         let now = self.schedule.now();
         let planned = &self.plan.faults[fault];
         // Its own line is a fault's name: what it does hangs on no other.
         let mut dice = Dice::of(self.plan.seed, &planned.to_string(), &[]);
         let fault = planned.fault.clone();
+        if fault.is_no_fault() {
+            return self.strike_directed(&fault, marked);
+        }
+        self.stats.faults += 1;
         self.trace.note(now, marked, || format!("FAULT {fault}"));
         self.trace.tell(now, marked, "fault", |object| {
             object.text("fault", &fault.to_string())
@@ -115,6 +118,7 @@ impl<A: Application> World<A> {
                     self.wake(node);
                 }
             }
+            Fault::Hold { .. } => return self.strike_directed(&fault, marked),
             Fault::Split { .. }
             | Fault::Isolate { .. }
             | Fault::Partial { .. }
@@ -431,7 +435,8 @@ impl<A: Application> World<A> {
             None if self.is_quiet_long_enough() => {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
-                self.check_all_content()
+                self.check_all_content()?;
+                self.check_claims()
             }
             Some(why) if self.schedule.now() > calm_at + self.bound_ns() => {
                 let bound_ms = self.bound_ns() / 1_000_000;

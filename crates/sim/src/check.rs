@@ -6,6 +6,7 @@
 
 pub(crate) mod bounded;
 pub(crate) mod history;
+pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod peace;
 pub(crate) mod promise;

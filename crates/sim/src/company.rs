@@ -38,6 +38,15 @@ pub trait Company<A: Application> {
     /// What it asked for under this name has ended, with an outcome or without.
     fn on_told(&mut self, _name: u64, _told: Option<Told<'_, A::Machine>>, _: &Stage<'_, A>) {}
 
+    /// A plan asks for something at a node: `ask whom=n1 want=WORDS`. Whether the words are meant
+    /// for the company.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn wish(&mut self, _node: usize, _words: &str, _: &Stage<'_, A>) -> Result<bool, String> {
+        Ok(false)
+    }
+
     /// How long after the faults its own matters may take, beside what the world needs.
     fn patience_ns(&self) -> u64 {
         0
@@ -97,6 +106,10 @@ impl<A: Application, First: Company<A>, Second: Company<A>> Company<A> for (Firs
     /// Names are the second's: the first asks for nothing.
     fn on_told(&mut self, name: u64, told: Option<Told<'_, A::Machine>>, stage: &Stage<'_, A>) {
         self.1.on_told(name, told, stage);
+    }
+
+    fn wish(&mut self, node: usize, words: &str, stage: &Stage<'_, A>) -> Result<bool, String> {
+        Ok(self.0.wish(node, words, stage)? || self.1.wish(node, words, stage)?)
     }
 
     fn patience_ns(&self) -> u64 {
@@ -222,6 +235,18 @@ impl<A: Application> World<A> {
         company.on_told(name, told, &stage);
         let asked = stage.asked.into_inner();
         self.company_asks(asked);
+    }
+
+    pub(crate) fn company_wish(&mut self, node: usize, words: &str) -> Result<bool, Violation> {
+        let was_idle = self.company.next_ns().is_none();
+        let (stage, company) = self.stage();
+        let taken = company.wish(node, words, &stage);
+        let asked = stage.asked.into_inner();
+        self.company_asks(asked);
+        if was_idle {
+            self.begin_company();
+        }
+        taken.map_err(|why| Violation::new("plan", format!("ask {words}: {why}")))
     }
 
     fn company_asks(&mut self, asked: Vec<Asked<A>>) {

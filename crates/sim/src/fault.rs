@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::directed::{Claim, Kind, Wish};
 use crate::harm::Harm;
 use crate::text::{Line, Malformed, Word, field, name_of};
 
@@ -304,6 +305,16 @@ impl Word for Heir {
     }
 }
 
+impl Fault {
+    /// Whether nothing goes wrong by it.
+    pub(crate) fn is_no_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Ask { .. } | Self::Expect { .. } | Self::Demand { .. }
+        )
+    }
+}
+
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
@@ -568,6 +579,36 @@ faults! {
         share: u64,
         /// How long.
         for_ns: u64,
+    }
+    /// A client asks for exactly this.
+    Ask {
+        /// Whom.
+        whom: Whom,
+        /// For what, in the application's words.
+        want: Wish,
+    }
+    /// Something must be so now, or the plan is not about what it says it is about.
+    Expect {
+        /// What.
+        that: Claim,
+    }
+    /// Something must be so now, or the nodes are wrong.
+    Demand {
+        /// What.
+        that: Claim,
+    }
+    /// Messages of a kind that are sent from now on arrive together when that ends, in order.
+    Hold {
+        /// From whom.
+        a: Nodes,
+        /// To whom.
+        b: Nodes,
+        /// Which.
+        kind: Kind,
+        /// How long.
+        for_ns: u64,
+        /// They never arrive.
+        loses: bool,
     }
     /// A connection breaks and comes back.
     Reset {

@@ -11,6 +11,7 @@ mod model;
 mod tenants;
 mod watch;
 mod watchers;
+mod wish;
 
 use std::collections::BTreeMap;
 
@@ -110,6 +111,10 @@ impl Application for Kv {
                 physical: dice.chance(1, 2),
             })),
         }
+    }
+
+    fn wish(words: &str) -> Result<Want<Query>, String> {
+        wish::read(words)
     }
 
     fn learn(client: &mut Client, told: Told<'_, Store>) {

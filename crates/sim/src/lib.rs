@@ -88,6 +88,7 @@
 //! | `storage` | workers, crashes, starts |
 //! | `chaos` | faults, and the calm after them |
 //! | `errands` | what operators ask for: other members, another leader |
+//! | [`directed`] | what leads a world to one point: requests, late messages, claims |
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
 //! | `ailing` | disks that lie to a running node or to recovery |
 //! | `setback` | disks set back to an older image of theirs |
@@ -117,6 +118,7 @@ pub mod cli;
 pub mod company;
 pub mod cover;
 pub mod dice;
+pub mod directed;
 pub mod disk;
 mod errands;
 pub mod fault;

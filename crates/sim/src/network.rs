@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_replica::framing::{HEAD_BYTES, head_of};
 
 use crate::dice::Dice;
+use crate::directed::Kind;
 use crate::harm::Noise;
 use crate::plan::{Knobs, MS};
 use crate::schedule::{Event, Schedule};
@@ -67,6 +68,8 @@ struct Lane {
     /// Until when it has little bandwidth, how much, and when what was sent has passed.
     narrow: (u64, u64, u64),
     noise: Option<Noise>,
+    /// Messages of a kind that are held back: which, until when, and whether for good.
+    holds: Vec<(Kind, u64, bool)>,
     dice: Dice,
 }
 
@@ -98,6 +101,7 @@ impl Network {
             sure: false,
             narrow: (0, 1, 0),
             noise: None,
+            holds: Vec::new(),
             dice: Dice::of(
                 seed,
                 "lane",
@@ -127,6 +131,7 @@ impl Network {
         for lane in &mut self.lanes {
             lane.narrow = (0, 1, 0);
             lane.noise = None;
+            lane.holds.clear();
         }
         self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
         self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
@@ -175,6 +180,12 @@ impl Network {
             }
             return sending;
         }
+        if let Some((until, loses)) = self.held(schedule.now(), (from, to), &sent.wire) {
+            if !loses {
+                schedule.at(until, sent.arrival(from, to));
+            }
+            return sending;
+        }
         let sure = self.lane(from, to).sure;
         if !sure && self.chance((from, to), self.loss) {
             return sending;
@@ -204,6 +215,23 @@ impl Network {
             noise.harm.strike(&mut bytes, &mut noise.dice);
             *wire = bytes.into();
             self.damaged += 1;
+        }
+    }
+
+    /// Until when a frame is held back, if it is, and whether for good.
+    fn held(&mut self, now: u64, (from, to): (usize, usize), wire: &Bytes) -> Option<(u64, bool)> {
+        let frame = wire.slice(HEAD_BYTES..);
+        let mut holds = self.lane(from, to).holds.iter();
+        let holds = holds.find(|(kind, until, _)| *until > now && kind.is_of(&frame));
+        holds
+            .filter(|_| is_loose(wire))
+            .map(|&(_, until, loses)| (until, loses))
+    }
+
+    /// Messages of a kind are held back in these directions until then; `loses`: for good.
+    pub(crate) fn hold(&mut self, lanes: &[(usize, usize)], kind: Kind, until: u64, loses: bool) {
+        for &(from, to) in lanes {
+            self.lane(from, to).holds.push((kind, until, loses));
         }
     }
 

@@ -116,6 +116,7 @@ impl<A: Application> World<A> {
             Err(ProposeFate::Unknown) => {}
             Err(_) => self.hearsay.on_lost(op),
         }
+        self.check_leases()?;
         let told = result.as_ref().ok().map(|(_, reply)| Told::Reply(reply));
         self.on_outcome(op, told);
         Ok(())

@@ -76,7 +76,7 @@ impl Knobs {
     pub(crate) fn mistake(&self, fault: &Fault) -> Option<String> {
         let all = self.nodes + self.reserves;
         let text = fault.to_string();
-        let mut words = text.split([' ', '=', '+']);
+        let mut words = text.split([' ', '=', '+', '.']);
         let is_beyond = |word: &&str| {
             let node = usize::read(word, false);
             node.is_ok_and(|node| node as u64 >= all)

@@ -55,8 +55,10 @@ impl<A: Application> World<A> {
                     // The last write that is found: with all that came before the last sync?
                     let last = found.next_write.0.saturating_sub(1);
                     self.stats.rot_last_sync += 1;
+                    // Whoever finds the last write cannot have lost the end.
+                    let is_cut = last < self.nodes[at].durable.last_write.0;
                     return ensure(
-                        takes_end || last >= self.nodes[at].before_last.0,
+                        is_cut && (takes_end || last >= self.nodes[at].before_last.0),
                         "rot",
                         || format!("n{} goes on after {kind:?} in {place}: {why}", at + 1),
                     );

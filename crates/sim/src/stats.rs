@@ -4,6 +4,8 @@
 //! # Source
 //! TigerBeetle's VOPR (a fault that never struck proves nothing).
 
+use crate::text::name_of;
+
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What a run was made of; tells whether a plan did what it was meant to.
@@ -16,6 +18,14 @@ macro_rules! stats {
             /// Adds another run's.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
+            }
+
+            /// The count of this name, as plans spell it.
+            pub(crate) fn named(&self, name: &str) -> Option<u64> {
+                $(if name_of(stringify!($name)) == name {
+                    return Some(self.$name);
+                })*
+                None
             }
         }
     };
@@ -50,6 +60,10 @@ stats! {
     requests,
     /// Requests with an answer.
     answered,
+    /// Requests that the plan asked for, and that were answered.
+    asked_answered,
+    /// Requests that the plan asked for, and that ended without an answer.
+    asked_failed,
     /// Entries committed.
     committed,
     /// How long after the faults all was well.

@@ -4,7 +4,7 @@
 //! # Source
 //! etcd's robustness tests (traffic); verification of unknown outcomes after Jepsen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_raft::ReadLevel;
@@ -43,6 +43,8 @@ pub(crate) struct Workload<A: Application> {
     clients: Vec<Client<A>>,
     /// Which client waits for a request.
     waiting: BTreeMap<u64, usize>,
+    /// What the plan asked for, word by word.
+    pub(crate) asked: BTreeSet<u64>,
     /// What the company asked for, and its names for that.
     pub(crate) company: BTreeMap<u64, u64>,
     pub(crate) probes: Vec<Probe>,
@@ -67,6 +69,7 @@ impl<A: Application> Workload<A> {
         Self {
             clients: clients.collect(),
             waiting: BTreeMap::new(),
+            asked: BTreeSet::new(),
             company: BTreeMap::new(),
             probes: vec![Probe::Write; nodes as usize],
             probing: BTreeMap::new(),
@@ -170,7 +173,8 @@ impl<A: Application> World<A> {
         Some(ReadLevel::Bounded { max_lag_ns })
     }
 
-    fn has_lease(&self, node: usize) -> bool {
+    /// Whether a node leads and may answer without asking anyone.
+    pub(crate) fn has_lease(&self, node: usize) -> bool {
         let now = self.nodes[node].clock.at(self.schedule.now());
         let live = self.nodes[node].live.as_ref();
         let until = live.and_then(|live| live.replica.raft().lease_until());
@@ -186,6 +190,12 @@ impl<A: Application> World<A> {
                 (Some(_), _) => Probe::Done,
                 (None, stage) => stage,
             };
+            return;
+        }
+        if self.workload.asked.remove(&op) {
+            let told = u64::from(told.is_some());
+            self.stats.asked_answered += told;
+            self.stats.asked_failed += 1 - told;
             return;
         }
         if let Some(name) = self.workload.company.remove(&op) {

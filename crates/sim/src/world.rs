@@ -59,6 +59,8 @@ pub(crate) struct World<A: Application> {
     /// When the faults ended.
     pub(crate) calm_at: Option<u64>,
     pub(crate) done: bool,
+    /// The first claim of the plan that did not hold.
+    pub(crate) unmet: Option<String>,
 }
 
 impl<A: Application> World<A> {
@@ -97,6 +99,7 @@ impl<A: Application> World<A> {
             stats: Stats::default(),
             calm_at: None,
             done: false,
+            unmet: None,
             plan,
         };
         world.begin();

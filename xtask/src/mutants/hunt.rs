@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::copy::SWITCH;
+use super::mutant::PLANS;
 use super::schemata::Numbered;
 
 /// The seeds that are looked through: more than time allows.
@@ -25,10 +26,23 @@ const SAME_SEEDS: &str = "0..400";
 /// What is known to be missed is given one of so many parts of the time.
 const KNOWN_SHARE: u64 = 10;
 
+/// What says that a plan did not reach its point, which no bug excuses and none is.
+const IDLE: &str = "expect";
+
 /// A simulator that has been built.
 #[derive(Debug)]
 pub struct Simulator {
     program: PathBuf,
+    plans: PathBuf,
+}
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub enum Worlds<'a> {
+    /// Drawn from these seeds.
+    Seeds(&'a str),
+    /// The one of this plan.
+    Plan(&'a str),
 }
 
 /// What a hunt came to.
@@ -45,7 +59,7 @@ pub struct Hunt {
 pub struct Found {
     /// By which oracle.
     pub oracle: String,
-    /// In which seed's run.
+    /// In which seed's run, or which plan's.
     pub seed: String,
 }
 
@@ -69,13 +83,21 @@ impl Simulator {
             "the simulator does not build:\n{text}"
         );
         let program = target.join("release/headwater-sim");
-        Ok(Self { program })
+        let plans = root.join(PLANS);
+        Ok(Self { program, plans })
     }
 
     /// The one place that knows the simulator's command line.
-    pub fn command(&self, seeds: &str) -> Command {
+    pub fn command(&self, worlds: Worlds<'_>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--seeds", seeds]);
+        match worlds {
+            Worlds::Seeds(seeds) => command.args(["--seeds", seeds]),
+            Worlds::Plan(name) => {
+                let plan = self.plans.join(format!("{name}.plan"));
+                command.arg("--plan").arg(plan)
+            }
+        };
+        command.args(["--shrink", "0"]);
         command.env_remove(SWITCH);
         command
     }
@@ -92,7 +114,7 @@ impl Simulator {
     }
 
     fn hash(&self, seeds: &str) -> Result<String> {
-        let output = self.command(seeds).output()?;
+        let output = self.command(Worlds::Seeds(seeds)).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "seeds {seeds} fail:\n{text}");
         let hash = text.lines().find(|line| line.starts_with("hash "));
@@ -111,10 +133,12 @@ impl Simulator {
             found: None,
             cpu_seconds: 0.0,
         };
-        for seeds in mutant.seeds.as_deref().into_iter().chain([SEEDS]) {
+        let plan = mutant.plan.as_deref().map(Worlds::Plan);
+        let seeds = mutant.seeds.as_deref().into_iter().chain([SEEDS]);
+        for worlds in plan.into_iter().chain(seeds.map(Worlds::Seeds)) {
             let left = seconds as f64 - hunt.cpu_seconds;
             if hunt.found.is_none() && left > 0.0 {
-                let (found, cpu_seconds) = self.try_seeds(number, seeds, left)?;
+                let (found, cpu_seconds) = self.try_worlds(number, worlds, left)?;
                 hunt.found = found;
                 hunt.cpu_seconds += cpu_seconds;
             }
@@ -122,9 +146,14 @@ impl Simulator {
         Ok(hunt)
     }
 
-    fn try_seeds(&self, number: usize, seeds: &str, seconds: f64) -> Result<(Option<Found>, f64)> {
+    fn try_worlds(
+        &self,
+        number: usize,
+        worlds: Worlds<'_>,
+        seconds: f64,
+    ) -> Result<(Option<Found>, f64)> {
         let mut child = self
-            .command(seeds)
+            .command(worlds)
             .env(SWITCH, number.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -139,7 +168,10 @@ impl Simulator {
         let complaints = complaints.join().unwrap_or_default();
         let found = match status.code() {
             Some(0) => None,
-            Some(1) => text.lines().find_map(found_in),
+            Some(1) => match worlds {
+                Worlds::Seeds(_) => text.lines().find_map(found_in),
+                Worlds::Plan(name) => text.lines().find_map(|line| verdict_in(line, name)),
+            },
             Some(_) => bail!("the simulator refuses its arguments: {complaints}"),
             // It was stopped here, or it broke down so badly that it could not say why.
             None if cpu_seconds >= seconds => None,
@@ -159,6 +191,16 @@ pub fn found_in(line: &str) -> Option<Found> {
     Some(Found {
         oracle: oracle.to_owned(),
         seed: seed.to_owned(),
+    })
+}
+
+/// The finding in the last word on a plan's one world: `verdict  ORACLE: WHAT`.
+pub fn verdict_in(line: &str, plan: &str) -> Option<Found> {
+    let rest = line.strip_prefix("verdict  ")?;
+    let (oracle, _) = rest.split_once(": ")?;
+    (oracle != IDLE).then(|| Found {
+        oracle: oracle.to_owned(),
+        seed: plan.to_owned(),
     })
 }
 

@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// Where the bugs lie, one a file.
 pub const DIR: &str = "crates/sim/mutants";
 
+/// Where the plans lie that their lines `Plan:` name, without the ending.
+pub const PLANS: &str = "crates/sim/plans";
+
 /// One bug.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mutant {
@@ -25,6 +28,8 @@ pub struct Mutant {
     pub missed: Option<String>,
     /// Seeds that are tried before others, as the simulator takes them.
     pub seeds: Option<String>,
+    /// The plan that leads to it, which is tried before all seeds.
+    pub plan: Option<String>,
     /// What it changes.
     pub edits: Vec<Edit>,
 }
@@ -68,6 +73,7 @@ pub fn parse(name: &str, text: &str) -> Result<Mutant> {
         source: String::new(),
         missed: None,
         seeds: None,
+        plan: None,
         edits: Vec::new(),
     };
     let mut file = None;
@@ -84,6 +90,7 @@ pub fn parse(name: &str, text: &str) -> Result<Mutant> {
             Some(("Source", value)) => mutant.source = value.to_owned(),
             Some(("Missed", value)) => mutant.missed = Some(value.to_owned()),
             Some(("Seeds", value)) => mutant.seeds = Some(value.to_owned()),
+            Some(("Plan", value)) => mutant.plan = Some(value.to_owned()),
             Some(("File", value)) => file = Some(value.to_owned()),
             _ if line.is_empty() => {}
             _ => bail!("what is \"{line}\"?"),

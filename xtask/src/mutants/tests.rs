@@ -1,7 +1,7 @@
 use std::fs;
 
-use super::hunt::{Found, found_in};
-use super::mutant::{DIR, Mutant, parse, read_all};
+use super::hunt::{Found, found_in, verdict_in};
+use super::mutant::{DIR, Mutant, PLANS, parse, read_all};
 use super::schemata::{numbered, rewrite};
 
 fn mutant(name: &str, original: &str, replacement: &str) -> Mutant {
@@ -83,12 +83,13 @@ fn what_does_not_fit_is_refused_by_name() {
 
 #[test]
 fn a_mutant_says_what_it_is() {
-    let text = "It is wrong.\nSource: §2\nMissed: nobody looks\nSeeds: 4..5\nFile: a.rs\n\
+    let text = "It is wrong.\nSource: §2\nMissed: nobody looks\nSeeds: 4..5\nPlan: p\nFile: a.rs\n\
                 <<<<\na\nb\n====\n>>>>\n";
     let read = parse("name", text).unwrap();
     assert_eq!((&*read.what, &*read.source), ("It is wrong.", "§2"));
     assert_eq!(read.missed.as_deref(), Some("nobody looks"));
     assert_eq!(read.seeds.as_deref(), Some("4..5"));
+    assert_eq!(read.plan.as_deref(), Some("p"));
     assert_eq!(read.edits[0].original, "a\nb");
     assert_eq!(read.edits[0].replacement, "");
     for broken in [
@@ -110,4 +111,49 @@ fn the_simulators_finding_is_understood() {
     let (oracle, seed) = ("durable quorum".to_owned(), "17".to_owned());
     assert_eq!(found_in(line), Some(Found { oracle, seed }));
     assert_eq!(found_in("17 seeds, 0 failed; 1.0 s"), None);
+    let (oracle, seed) = ("figure 8".to_owned(), "scenarios/old".to_owned());
+    let found = Some(Found { oracle, seed });
+    let line = "verdict  figure 8: n1 commits: too early; hash 9442c7fe1ae92924";
+    assert_eq!(verdict_in(line, "scenarios/old"), found);
+    assert_eq!(
+        verdict_in("verdict  holds; hash 9442c7fe1ae92924", "old"),
+        None
+    );
+    let idle = "verdict  expect: at 5ms leaders>=2 was to hold: 1, 2; hash 0";
+    assert_eq!(verdict_in(idle, "old"), None);
+}
+
+/// Each plan in the folder of scenarios names the bugs it shows, and these name it.
+#[test]
+fn every_scenario_shows_a_bug_and_every_plan_named_is_there() {
+    let root = crate::root();
+    let mutants = read_all(&root.join(DIR)).unwrap();
+    for mutant in &mutants {
+        if let Some(plan) = &mutant.plan {
+            let path = root.join(PLANS).join(format!("{plan}.plan"));
+            let text = fs::read_to_string(&path).expect(plan);
+            let caught = format!("# Catches: {}", mutant.name);
+            assert!(text.lines().any(|line| line == caught), "{plan}: {caught}");
+        }
+    }
+    let folder = root.join(PLANS).join("scenarios");
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let has = |word: &str| text.lines().any(|line| line.starts_with(word));
+        assert!(has("# Source: "), "{stem} names no source");
+        assert!(has("# Catches: "), "{stem} catches nothing");
+        for name in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# Catches: "))
+        {
+            let known = mutants.iter().find(|mutant| mutant.name == name);
+            let known = known.unwrap_or_else(|| panic!("{stem} catches {name}, which is nothing"));
+            assert!(
+                known.plan.is_some(),
+                "{name} names no plan, and {stem} catches it"
+            );
+        }
+    }
 }

@@ -56,6 +56,11 @@ impl<A: Application> Default for History<A> {
 }
 
 impl<A: Application> History<A> {
+    /// The last command of which anyone knows by an answer.
+    pub(crate) fn floor(&self) -> Index {
+        self.floor
+    }
+
     /// A new request; its name.
     pub(crate) fn begin(&mut self, want: Want<<A::Machine as StateMachine>::Query>) -> u64 {
         let name = self.ops.len() as u64;

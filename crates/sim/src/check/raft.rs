@@ -357,8 +357,11 @@ impl<A: Application> Cluster<A> {
                     nodes[member.0 as usize - 1].holds(config, id)
                 })
             };
+            // But a joint configuration is left only once it is committed, by both its majorities.
+            let joint = log.configs.iter().rev().find(|(_, known)| known.is_joint());
+            let leaves = !config.is_joint() && joint.is_some_and(|(at, _)| id.index <= *at);
             ensure(
-                holds(config) || holds(&live.config_seen),
+                (!leaves && holds(config)) || holds(&live.config_seen),
                 "durable quorum",
                 || {
                     format!(

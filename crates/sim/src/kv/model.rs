@@ -11,10 +11,10 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Ended,
-    KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Outcome,
-    PutRequest, PutResponse, Query, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
-    SortOrder, StoreStatus, TxnRequest, TxnResponse,
+    Attributes, Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
+    DeleteRangeResponse, Ended, KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeRequest, Outcome, PutRequest, PutResponse, Query, RangeRequest, RangeResponse,
+    RequestOp, Response, ResponseOp, SortOrder, StoreStatus, TxnRequest, TxnResponse,
 };
 use headwater_raft::{Index, LogId};
 use headwater_replica::machine::StateMachine;
@@ -33,6 +33,8 @@ pub struct Model {
     changes: Vec<(i64, Bytes)>,
     /// The log index that granted each lease.
     leases: BTreeMap<i64, u64>,
+    /// What members say of themselves.
+    members: BTreeMap<u64, Attributes>,
     /// Term and number of the last checkpoint of leases.
     checkpoint: (u64, u64),
     /// The leases that a leader found to have ended, and that did.
@@ -56,6 +58,7 @@ impl Default for Model {
             keys: BTreeMap::new(),
             changes: Vec::new(),
             leases: BTreeMap::new(),
+            members: BTreeMap::new(),
             checkpoint: (0, 0),
             ended: Vec::new(),
             revision: 1,
@@ -119,6 +122,9 @@ impl application::Model<Store> for Model {
             });
             same(revision, self.revision, "is at revision")?;
             same(has, expected, "counts")?;
+            let members = self.members.values().cloned().collect();
+            let has = machine.query(Query::Members).result;
+            same(has, Ok(Response::Members(members)), "knows of members")?;
         }
         Ok(())
     }
@@ -183,8 +189,10 @@ impl Model {
             }
             Command::Txn(txn) => Ok(Response::Txn(self.txn(txn, next, &mut wrote))),
             Command::Compact(request) => self.compact(request.revision),
-            // Beside the keys; only servers publish, and there are none here.
-            Command::Publish(_) => Ok(Response::Publish),
+            Command::Publish(said) => {
+                self.members.insert(said.member, said.clone());
+                Ok(Response::Publish)
+            }
             Command::LeaseGrant(request) => self.grant(at, request),
             Command::LeaseRevoke(request) => self.revoke(at, request, &mut wrote),
             Command::LeaseCheckpoint(request) => {

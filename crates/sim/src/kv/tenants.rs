@@ -11,6 +11,7 @@ use headwater_kv::request::{
 };
 
 use super::lease::{Judge, Moment};
+use super::wish::number;
 use super::{Kv, key, one_key};
 use crate::application::{Told, Want};
 use crate::company::{Company, Stage};
@@ -21,6 +22,9 @@ use crate::trace::Stats;
 
 /// Above the ids of all other clients' leases.
 const FIRST_LEASE: i64 = 1 << 40;
+
+/// Above the ids of all leases that tenants take by themselves.
+const ASKED_LEASE: i64 = 1 << 41;
 
 /// How many leases one message ends at most.
 const ENDED_MAX: usize = 4;
@@ -226,6 +230,40 @@ impl Company<Kv> for Tenants {
     fn on_life(&mut self, node: usize) {
         self.lessors[node] = Lessor::new(self.checkpoint_ns);
         self.terms[node] = None;
+    }
+
+    /// `lease:N:SECONDS` is granted to a tenant who does nothing of its own; `renew:N` renews it.
+    fn wish(&mut self, node: usize, words: &str, stage: &Stage<'_, Kv>) -> Result<bool, String> {
+        let words: Vec<&str> = words.split(':').collect();
+        let (id, ttl) = match words[..] {
+            ["lease", id, ttl] => (number(id)?, Some(number(ttl)?)),
+            ["renew", id] => (number(id)?, None),
+            _ => return Ok(false),
+        };
+        let (id, name, asked) = (ASKED_LEASE + id, self.name(), Moment::of(stage));
+        let (what, want) = match ttl {
+            Some(ttl) => {
+                let grant = Command::LeaseGrant(LeaseGrantRequest { id, ttl });
+                (What::Grant(id), write(grant))
+            }
+            None => {
+                let any = one_key(key(0));
+                (What::Renewal(id), Want::Read(Query::Range(any)))
+            }
+        };
+        self.tenants.push(Tenant {
+            dice: Dice(0),
+            lease: None,
+            next_ns: u64::MAX,
+            waiting: Some(Waiting {
+                name,
+                what,
+                node,
+                asked,
+            }),
+        });
+        stage.ask(node, name, want);
+        Ok(true)
     }
 
     fn after_turn(&mut self, node: usize, stage: &Stage<'_, Kv>) -> Result<(), String> {

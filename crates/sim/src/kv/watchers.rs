@@ -13,6 +13,7 @@ use headwater_replica::machine::StateMachine;
 
 use super::Kv;
 use super::watch::{Judge, Teller};
+use super::wish::number;
 use crate::company::{Company, Stage};
 use crate::dice::Dice;
 use crate::knobs::MS;
@@ -88,6 +89,51 @@ impl Company<Kv> for Watchers {
         for watcher in &mut self.watchers {
             watcher.at = watcher.at.filter(|(at, _)| *at != node);
         }
+    }
+
+    /// `watch:KEY:REVISION:PACE`: one more watcher, which begins at this node, and takes so many
+    /// milliseconds to look again; of all keys, if the key is a star.
+    fn wish(&mut self, node: usize, words: &str, stage: &Stage<'_, Kv>) -> Result<bool, String> {
+        let words: Vec<&str> = words.split(':').collect();
+        let ["watch", key, start, pace] = words[..] else {
+            return Ok(false);
+        };
+        let (start, pace) = (number(start)?, number(pace)?);
+        let Some(store) = stage.machine(node) else {
+            return Ok(true);
+        };
+        let all = Bytes::from_static(b"\0");
+        let (key, range_end) = match key {
+            "*" => (all.clone(), all),
+            key => (key.to_owned().into(), Bytes::new()),
+        };
+        let request = WatchRequest {
+            key,
+            range_end,
+            start_revision: start,
+            prev_kv: true,
+            progress_notify: true,
+            ..WatchRequest::default()
+        };
+        let next = if start > 0 {
+            start
+        } else {
+            teller(store).revision + 1
+        };
+        let id = self.watches[node].create(request.clone(), store);
+        let id = id.map_err(|why| format!("{why:?}"))?;
+        let nth = self.watchers.len() as u64;
+        self.counts.created += 1;
+        self.watchers.push(Watcher {
+            dice: Dice::of(0, "asked", &[nth]),
+            pace_ns: pace.max(1) as u64 * MS,
+            keys: 1,
+            next_ns: stage.now_ns(),
+            judge: Some(Judge::new(request, next)),
+            at: Some((node, id)),
+            is_awake: false,
+        });
+        Ok(true)
     }
 
     fn after_turn(&mut self, node: usize, stage: &Stage<'_, Kv>) -> Result<(), String> {

@@ -1,0 +1,80 @@
+//! What a plan asks of the store in words: `put:k0:a`, `read:k0`, `compact:9` and so on.
+//! Never draws anything: who writes a plan says it all.
+//!
+//! # Source
+//! docs/plans.md, "Scenarios"; the etcd v3 API for the requests.
+
+use headwater_kv::request::{
+    Attributes, Command, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest,
+    LeaseRevokeRequest, PutRequest, Query, RangeRequest,
+};
+
+use super::model::all_keys;
+use super::{one_key, swap};
+use crate::application::Want;
+
+/// What there is to ask for.
+const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, swap:KEY:REVISION:VALUE, \
+                      compact:REVISION, grant:LEASE:SECONDS, revoke:LEASE, publish:MEMBER:NAME, \
+                      read:KEY, stale:KEY, past:KEY:REVISION or all is wanted";
+
+/// The request of these words.
+pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
+    let words: Vec<&str> = words.split(':').collect();
+    let write = |command: Command| Ok(Want::Write(command.encode()));
+    let range = |key: &str| one_key(key.to_owned().into());
+    match words[..] {
+        ["put", key, value] => write(put(key, value, 0)),
+        ["put", key, value, lease] => write(put(key, value, number(lease)?)),
+        ["delete", key] => write(Command::DeleteRange(DeleteRangeRequest {
+            key: key.to_owned().into(),
+            prev_kv: true,
+            ..DeleteRangeRequest::default()
+        })),
+        ["swap", key, expected, value] => {
+            let value = value.to_owned().into();
+            write(swap(key.to_owned().into(), number(expected)?, value))
+        }
+        ["compact", revision] => write(Command::Compact(CompactionRequest {
+            revision: number(revision)?,
+            physical: false,
+        })),
+        ["grant", id, ttl] => write(Command::LeaseGrant(LeaseGrantRequest {
+            id: number(id)?,
+            ttl: number(ttl)?,
+        })),
+        ["revoke", id] => write(Command::LeaseRevoke(LeaseRevokeRequest {
+            id: number(id)?,
+            ended: None,
+        })),
+        ["publish", member, name] => write(Command::Publish(Attributes {
+            member: number(member)? as u64,
+            name: name.to_owned(),
+            client_urls: Vec::new(),
+        })),
+        ["read", key] => Ok(Want::Read(Query::Range(range(key)))),
+        ["stale", key] => Ok(Want::ReadStale(Query::Range(range(key)))),
+        ["past", key, revision] => Ok(Want::Read(Query::Range(RangeRequest {
+            revision: number(revision)?,
+            ..range(key)
+        }))),
+        ["all"] => Ok(Want::Read(Query::Range(all_keys()))),
+        _ => Err(WISHES.into()),
+    }
+}
+
+fn put(key: &str, value: &str, lease: i64) -> Command {
+    Command::Put(PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        lease,
+        prev_kv: true,
+        ..PutRequest::default()
+    })
+}
+
+/// A number of a wish.
+pub(super) fn number(word: &str) -> Result<i64, String> {
+    let read = word.parse();
+    read.map_err(|_| format!("\"{word}\" is no number"))
+}

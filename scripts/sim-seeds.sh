@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs simulated worlds of every plan that comes along: the same seeds each time, then fresh ones for
+# the rest of the time. Prints the seeds, and for a failure the command that repeats it.
+#
+#   bash scripts/sim-seeds.sh           about a minute
+#   bash scripts/sim-seeds.sh 300       about so many seconds
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-60}
+# Plan, seeds that are always run, and its share of the time for fresh ones, in hundredths.
+plans=("swarm 0..1000 50" "disks 0..500 25" "long 0..4 25")
+
+cargo build --quiet --locked --release --package headwater-sim
+sim="${CARGO_TARGET_DIR:-target}/release/headwater-sim"
+
+begin=$SECONDS
+run() {
+  local log
+  printf 'measured: plan %s, %s %s: ' "$1" "${2#--}" "$3"
+  if ! log=$("$sim" --plan "$1" "$2" "$3" --jobs 2 --shrink 0); then
+    printf 'FAILED\n%s\n' "$log"
+    return 1
+  fi
+  grep -h '^seeds [0-9]*\.\.' <<<"$log"
+}
+
+failed=0
+for plan in "${plans[@]}"; do
+  read -r name seeds _ <<<"$plan"
+  run "$name" --seeds "$seeds" || failed=1
+done
+left=$((begin + seconds - SECONDS))
+for plan in "${plans[@]}"; do
+  read -r name _ share <<<"$plan"
+  minutes=$(awk -v left="$left" -v share="$share" 'BEGIN { print (left > 0 ? left : 1) * share / 6000 }')
+  run "$name" --minutes "$minutes" || failed=1
+done
+exit "$failed"
