@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::git_files;
-use crate::mutants::{Simulator, copy, target_dir};
+use crate::mutants::{Simulator, Worlds, copy, target_dir};
 
 const MARK: &str = "// Mark: ";
 const UNREACHED: &str = "// Unreached: ";

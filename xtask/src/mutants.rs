@@ -22,7 +22,7 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 
 use hunt::Hunt;
-pub use hunt::Simulator;
+pub use hunt::{Simulator, Worlds};
 use mutant::Mutant;
 
 /// What to do, from the command line.

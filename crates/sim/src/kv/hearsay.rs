@@ -34,6 +34,9 @@ pub(super) struct Keys {
     wrong: Option<String>,
 }
 
+/// What one request did to one key, and when.
+type Operated = Operation<Effect<Bytes>>;
+
 /// One request.
 #[derive(Debug)]
 struct Request {
@@ -45,7 +48,7 @@ struct Request {
 }
 
 impl Request {
-    fn did(&self, effect: Effect<Bytes>) -> Operation<Effect<Bytes>> {
+    fn did(&self, effect: Effect<Bytes>) -> Operated {
         Operation::new(effect, self.called, self.returned)
     }
 }
@@ -143,7 +146,7 @@ impl Hearsay<Store> for Keys {
 /// How many operations before the first that no order explains are told with it.
 const TOLD_MAX: usize = 12;
 
-fn explain(key: &Bytes, operations: &[Operation<Effect<Bytes>>]) -> String {
+fn explain(key: &Bytes, operations: &[Operated]) -> String {
     let at = first_unexplained(operations, register::check).unwrap_or_default();
     let mut part = until(operations, at);
     part.sort_by_key(|operation| operation.returned.unwrap_or(operation.called));
@@ -302,8 +305,8 @@ impl Keys {
     }
 
     /// Everything that was done to each key, or may have been.
-    fn by_key(&self) -> Result<BTreeMap<Bytes, Vec<Operation<Effect<Bytes>>>>, String> {
-        let mut keys: BTreeMap<Bytes, Vec<Operation<Effect<Bytes>>>> = BTreeMap::new();
+    fn by_key(&self) -> Result<BTreeMap<Bytes, Vec<Operated>>, String> {
+        let mut keys: BTreeMap<Bytes, Vec<Operated>> = BTreeMap::new();
         // The values that keys were given with each lease.
         let mut leased: BTreeMap<i64, BTreeMap<&Bytes, Vec<Bytes>>> = BTreeMap::new();
         for request in self.requests.values() {
