@@ -194,7 +194,9 @@ impl<A: Application> World<A> {
                 node,
                 life,
                 down_ns,
-            } => return self.on_die(node, life, down_ns),
+                // Whoever hung when the calm came has been killed by it.
+            } if self.calm_at.is_none() => return self.on_die(node, life, down_ns),
+            Event::Die { .. } => {}
             Event::SetBack { node, down_ns } => return self.on_set_back(node, down_ns),
             Event::TakeAway { node, witness } => return self.on_take_away(node, witness),
             Event::Company => return self.on_company(),
