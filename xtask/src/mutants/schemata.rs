@@ -25,8 +25,10 @@ struct Site<'a> {
     variants: Vec<(usize, &'a str)>,
 }
 
-/// The text of `file` with all changes that the mutants make to it.
+/// The text of `file` with all changes that the mutants make to it, and without coverage marks,
+/// which change nothing.
 pub fn rewrite(file: &str, text: &str, mutants: &[Numbered<'_>]) -> Result<String> {
+    let text = &without_marks(text);
     let mut sites: Vec<Site<'_>> = Vec::new();
     for &(number, mutant) in mutants {
         for edit in mutant.edits.iter().filter(|edit| edit.file == file) {
@@ -49,6 +51,13 @@ pub fn rewrite(file: &str, text: &str, mutants: &[Numbered<'_>]) -> Result<Strin
     // Those around others come before them.
     sites.sort_by_key(|site| (site.start, usize::MAX - site.end));
     splice(text, (0, text.len()), &sites)
+}
+
+fn without_marks(text: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    lines
+        .filter(|line| !line.trim_start().starts_with("// Mark: "))
+        .collect()
 }
 
 /// Where the original stands, once.

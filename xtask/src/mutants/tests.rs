@@ -45,6 +45,16 @@ fn an_expression_is_chosen_in_place() {
 }
 
 #[test]
+fn a_mark_within_the_original_is_no_part_of_it() {
+    let text = "first();\n    // Mark: here.\n    second();\n";
+    let out = rewritten(text, &[mutant("one", "first();\n    second();", "")]);
+    assert_eq!(
+        out.unwrap(),
+        "if crate::mutant::is_on(1) { } else { first(); second(); }"
+    );
+}
+
+#[test]
 fn statements_are_chosen_without_parentheses() {
     let out = rewritten("first(); second();", &[mutant("one", "first();", "")]);
     assert_eq!(

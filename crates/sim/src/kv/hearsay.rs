@@ -207,6 +207,10 @@ impl Keys {
                 let finds = found(put, answer.prev_kv.as_ref());
                 vec![put_deed(put, finds), lease_deed(put)]
             }
+            (Command::DeleteRange(delete), None) => vec![Deed::Many(Many::deleted(delete, &[]))],
+            (Command::DeleteRange(delete), Some(Response::DeleteRange(answer))) => {
+                vec![Deed::Many(Many::deleted(delete, &answer.prev_kvs))]
+            }
             (Command::Txn(txn), None) => self.possible(txn),
             (Command::Txn(txn), Some(Response::Txn(answer))) => self.done(txn, answer),
             (Command::LeaseRevoke(revoke), _) => vec![Deed::Revoke(revoke.id)],
