@@ -7,14 +7,21 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::message::Pace;
 use crate::types::{Index, Instant, NodeId};
 
 /// All followers, in the order of their names: so few that looking through them is the quickest way
 /// to find one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Peers(Vec<(NodeId, Progress)>);
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 impl Peers {
     /// These followers, of each of whom is known what `progress` says.
