@@ -148,6 +148,14 @@ pub fn open<M: StateMachine>(
         // Mark: the snapshot that the log begins after is not there.
         return Err(OpenError::damaged(WAL_DIR, 0, &why));
     }
+    // It had its name, so it was durable, and what it covers may have been in it alone.
+    if let Some(bad) = found.newest_bad()
+        && replay.id_at(bad.index) != Some(bad)
+    {
+        let why = format!("the log lacks entry {bad}, and {}", found.shortfall());
+        // Mark: a snapshot that was ahead of its log is damaged.
+        return Err(OpenError::damaged(WAL_DIR, 0, &why));
+    }
 
     replay.mend(disk, &segments.log)?;
     for name in &segments.leftovers {
@@ -183,7 +191,8 @@ pub fn open<M: StateMachine>(
 }
 
 /// The snapshot is ahead of the log or contradicts it: a crash came between loading a received
-/// snapshot and resetting the log, so the reset is done now.
+/// snapshot and resetting the log, or before entries that an own snapshot covers were written. So
+/// the reset is done now.
 fn void_log<M>(
     disk: &mut dyn Disk,
     wal: &mut Wal,

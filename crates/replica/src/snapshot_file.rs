@@ -328,7 +328,7 @@ pub(crate) struct Found<M> {
     pub(crate) meta: SnapshotMeta,
     machine: M,
     held: Vec<(LogId, u64)>,
-    /// Newer ones that fail their checks: what, and why.
+    /// Newer ones that fail their checks, newest first: what, and why.
     damaged: Vec<(LogId, String)>,
     /// What crashes left, and what an earlier recovery set aside.
     unfinished: Vec<String>,
@@ -384,6 +384,11 @@ impl<M: StateMachine> Found<M> {
             found.held.pop();
         }
         Ok(found)
+    }
+
+    /// What the newest of those that fail their checks covers, by its name.
+    pub(crate) fn newest_bad(&self) -> Option<LogId> {
+        self.damaged.first().map(|&(base, _)| base)
     }
 
     /// Why there is no better snapshot, for an error's text.

@@ -762,6 +762,21 @@ fn p9_a_snapshot_under_another_ones_name_counts_as_damaged() {
 }
 
 #[test]
+fn p10_a_damaged_snapshot_that_was_ahead_of_the_log_is_damage() {
+    // Beyond the log's end, then in contradiction to it; alone, and with an older one beside it.
+    for (older, (term, index)) in [(&[][..], (2, 20)), (&[3], (2, 20)), (&[3], (3, 8))] {
+        let mut disk = with_snapshot(older);
+        let (_, _, mut store) = opened(&mut disk);
+        let mut state = Ledger::of(&[1]);
+        take_snapshot(&mut disk, &mut store, meta(term, index), &mut state, 64).unwrap();
+        let name = snapshot_file(term, index);
+        disk.flip_bit(&name, 64, 2);
+        let missing = format!("lacks entry {}", id(term, index));
+        assert_names(&damage_text(&mut disk), &[&name, &missing]);
+    }
+}
+
+#[test]
 fn a_release_follows_a_truncation_across_segments() {
     // Segment 2 begins with a truncation of what segment 1 ended with; segment 1 goes.
     let mut disk = SimDisk::new();

@@ -158,9 +158,9 @@ impl<A: Application> World<A> {
         may_stray || self.stats.misreads + self.stats.strays > 0
     }
 
-    /// Whether recovery found all that a node's disk must hold; at least what was there before the
-    /// last sync.
-    fn keeps_all(
+    /// Whether recovery found all that a node's disk must hold. If not, it must have lost no more
+    /// than the last sync, or the end of the log with all that would tell of it.
+    pub(crate) fn keeps_all(
         &mut self,
         at: usize,
         found: &Recovered<Watched<A>>,
@@ -172,7 +172,10 @@ impl<A: Application> World<A> {
             return Ok(true);
         };
         let last = found.next_write.0.saturating_sub(1);
+        // Whoever finds the last write cannot have lost the end.
+        let is_cut = last < node.durable.last_write.0;
         let passes = damage.is_some_and(|damage| damage.takes_end || last >= node.before_last.0);
+        let passes = is_cut && passes;
         self.stats.rot_last_sync += 1;
         ensure(passes, oracle, || {
             format!("n{} goes on after {damage:?}: {why}", at + 1)

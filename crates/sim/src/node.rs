@@ -60,6 +60,8 @@ pub(crate) struct Node<A: Application> {
     pub(crate) before_last: WriteId,
     /// Whether its disk was ever damaged.
     pub(crate) is_rotten: bool,
+    /// Whether recovery will refuse its disk, as it did when tried on a copy.
+    pub(crate) is_refused: bool,
     /// Whether its disk may have lied, and nobody has looked since.
     pub(crate) ails: bool,
     /// Whether its disk was set back, and it hears a witness alone.
@@ -283,6 +285,7 @@ impl<A: Application> Node<A> {
             hung_until: 0,
             before_last: WriteId(0),
             is_rotten: false,
+            is_refused: false,
             ails: false,
             fenced: false,
             bad_start: None,
@@ -340,19 +343,20 @@ impl<A: Application> Node<A> {
             }));
     }
 
-    /// What the node's disk holds is lost.
+    /// What the node's disk holds is lost: no life will begin with it.
     pub(crate) fn lose_content(&mut self) {
         self.keep_as_lost();
         self.incarnation = None;
         self.durable = LogImage::default();
         self.snapshot = LogId::default();
         self.issued.clear();
-        (self.is_rotten, self.ails) = (false, false);
+        (self.is_rotten, self.ails, self.is_refused) = (false, false, true);
     }
 
     /// The node gets a blank disk.
     pub(crate) fn lose_disk(&mut self, first_config: Config) {
         self.lose_content();
+        self.is_refused = false;
         self.disk = SimDisk::new();
         self.first_config = first_config;
     }
@@ -378,7 +382,9 @@ impl<A: Application> Node<A> {
         found: &Recovered<Watched<A>>,
         is_rotten: bool,
     ) -> Result<LogImage, Violation> {
-        ensure(is_rotten || found.base >= self.snapshot, "recovery", || {
+        let stands_in = || found.entries.iter().any(|entry| entry.id == self.snapshot);
+        let has_it = found.base >= self.snapshot || is_rotten && stands_in();
+        ensure(has_it, "recovery", || {
             format!(
                 "the snapshot {} was durable, and {} is found",
                 self.snapshot, found.base
@@ -395,7 +401,8 @@ impl<A: Application> Node<A> {
         let mut why = Vec::new();
         let mut rest = self.issued.iter();
         loop {
-            let void = image.term_at(found.base.index) != Some(found.base.term);
+            let void = found.base.index >= image.base().index
+                && image.term_at(found.base.index) != Some(found.base.term);
             let mut expected = if void {
                 image.voided(found.base, last_write)
             } else {

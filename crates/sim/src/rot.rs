@@ -10,7 +10,7 @@ use headwater_replica::recovery::{self, OpenError, Recovered};
 use headwater_replica::wal::WalOptions;
 
 use crate::application::Application;
-use crate::check::{Violation, ensure};
+use crate::check::Violation;
 use crate::dice::Dice;
 use crate::disk::{Damage, SECTOR_BYTES, SimDisk, used};
 use crate::fault::Rot;
@@ -34,12 +34,12 @@ impl<A: Application> World<A> {
         self.crash(at, crash)?;
         let mut damaged = self.nodes[at].disk.clone();
         damaged.restart();
-        let Some(Damage { place, takes_end }) = damage(&mut damaged, kind, dice) else {
+        let Some(damage) = damage(&mut damaged, kind, dice) else {
             return Ok(());
         };
         let now = self.schedule.now();
         self.trace
-            .note(now, Some(at), || format!("{kind:?} in {place}"));
+            .note(now, Some(at), || format!("{kind:?} in {}", damage.place));
         match self.try_open(&mut damaged.clone(), at) {
             Err(OpenError::Disk(error)) => {
                 return Err(Violation::new("rot", format!("{error} on a healthy disk")));
@@ -50,18 +50,8 @@ impl<A: Application> World<A> {
                 self.lose_content(at);
             }
             Ok((found, mended)) => {
-                let whole = self.nodes[at].recovers(&found, true);
-                if let Err(why) = whole {
-                    // The last write that is found: with all that came before the last sync?
-                    let last = found.next_write.0.saturating_sub(1);
-                    self.stats.rot_last_sync += 1;
-                    // Whoever finds the last write cannot have lost the end.
-                    let is_cut = last < self.nodes[at].durable.last_write.0;
-                    return ensure(
-                        is_cut && (takes_end || last >= self.nodes[at].before_last.0),
-                        "rot",
-                        || format!("n{} goes on after {kind:?} in {place}: {why}", at + 1),
-                    );
+                if !self.keeps_all(at, &found, Some(&damage), "rot")? {
+                    return Ok(());
                 }
                 self.stats.rotten += 1;
                 self.stats.rot_mended += u64::from(mended);

@@ -373,7 +373,9 @@ impl<A: Application> World<A> {
         let misreads = std::mem::take(&mut node.misreads);
         let mut dice = Dice::of(self.plan.seed, "start", &[at as u64, node.life]);
         let mut fails = false;
-        if self.calm_at.is_none() && !misreads && dice.chance(knobs.broken_starts, 1000) {
+        // A power cut may bring back the segments that a damaged snapshot lacks.
+        let may_break = self.calm_at.is_none() && !misreads && !node.is_refused;
+        if may_break && dice.chance(knobs.broken_starts, 1000) {
             fails = dice.chance(1, 3);
             if fails {
                 node.disk.fail_call(dice.between(1, 30));
@@ -386,6 +388,9 @@ impl<A: Application> World<A> {
         };
         match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
             Ok(opened) => {
+                ensure(!node.is_refused, "recovery", || {
+                    format!("n{} starts with a disk that it has refused", at + 1)
+                })?;
                 node.disk.restart();
                 node.disk.take_misread();
                 node.incarnation = Some(Incarnation(opened.0.identity.incarnation));
@@ -409,7 +414,7 @@ impl<A: Application> World<A> {
                 node.disk.kill();
                 Ok(None)
             }
-            Err(why) if self.errands.losses.contains(&at) => {
+            Err(why) if node.is_refused => {
                 self.stats.rot_refused += 1;
                 let now = self.schedule.now();
                 self.trace

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use headwater_replica::port::{DiskError, DiskErrorKind};
+use headwater_replica::wal::WAL_DIR;
 
 use super::{Change, File, SECTOR_BYTES, SimDisk, refused};
 use crate::dice::Dice;
@@ -23,8 +24,8 @@ const FRAME_BYTES: usize = 4096;
 pub struct Damage {
     /// The file, and where in it.
     pub place: String,
-    /// Whether everything behind it may be gone as well, and with it what would tell that something
-    /// was there: a frame that begins in a damaged sector may end behind it.
+    /// Whether everything behind it in the log may be gone as well, and with it what would tell that
+    /// something was there: a frame that begins in a damaged sector may end behind it.
     pub takes_end: bool,
 }
 
@@ -38,7 +39,12 @@ impl Damage {
 
     /// Damage to all of the sector at `sector` of a file whose last byte of use is before `used`.
     pub(crate) fn of_sector(name: &str, sector: usize, used: usize) -> Self {
-        Self::new(name, sector, sector + SECTOR_BYTES + FRAME_BYTES >= used)
+        let is_log = name.starts_with(WAL_DIR);
+        Self::new(
+            name,
+            sector,
+            is_log && sector + SECTOR_BYTES + FRAME_BYTES >= used,
+        )
     }
 }
 
