@@ -355,7 +355,9 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
         stats.events as f64 / took
     );
     let (never, counted): (Vec<_>, Vec<_>) = stats.all().into_iter().partition(|(_, n)| *n == 0);
-    let counted = counted.iter().map(|(name, count)| format!("{name} {count}"));
+    let counted = counted
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"));
     println!("{}", paragraph("counted:", counted));
     if !never.is_empty() && runs > 0 {
         let never = never.into_iter().map(|(name, _)| name);
