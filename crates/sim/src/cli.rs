@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::Report;
 use crate::shrink::Shrink;
+use crate::text::{Word, is_time, name_of};
 use crate::trace::{Verbosity, Watch};
 
 /// What `--help` adds.
@@ -55,7 +56,7 @@ pub struct Arguments {
     pub plan: String,
 
     /// Threads; each runs worlds of its own
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
     pub jobs: NonZeroUsize,
 
     /// Print what the seed draws, as a plan, and do not run it
@@ -86,6 +87,11 @@ fn range(word: &str) -> Result<(u64, u64), String> {
     let ends = ends.and_then(|(first, end)| number(first).zip(number(end)));
     let ends = ends.filter(|(first, end)| first < end);
     ends.ok_or_else(|| "two numbers are wanted, the second greater: A..B".to_string())
+}
+
+fn jobs(word: &str) -> Result<NonZeroUsize, String> {
+    let number = word.parse().ok();
+    number.ok_or_else(|| "a number is wanted, 1 or more".to_string())
 }
 
 fn minutes(word: &str) -> Result<Duration, String> {
@@ -355,12 +361,13 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
         stats.events as f64 / took
     );
     let (never, counted): (Vec<_>, Vec<_>) = stats.all().into_iter().partition(|(_, n)| *n == 0);
-    let counted = counted
-        .iter()
-        .map(|(name, count)| format!("{name} {count}"));
+    let counted = counted.iter().map(|(name, count)| {
+        let count = count.spell(is_time(name));
+        format!("{} {count}", name_of(name))
+    });
     println!("{}", paragraph("counted:", counted));
-    if !never.is_empty() && runs > 0 {
-        let never = never.into_iter().map(|(name, _)| name);
+    if !never.is_empty() && runs > 1 {
+        let never = never.into_iter().map(|(name, _)| name_of(name));
         println!("{}", paragraph("never:", never));
     }
     println!(
@@ -373,19 +380,17 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
 
 /// Words with commas between them, in lines of a hundred columns.
 fn paragraph(head: &str, words: impl Iterator<Item = String>) -> String {
-    let (mut text, mut column) = (head.to_string(), head.len());
+    let (mut text, mut column, mut comma) = (head.to_string(), head.len(), "");
     for word in words {
-        if column > head.len() {
-            text.push(',');
-            column += 1;
-        }
-        if column + word.len() > 98 {
+        text.push_str(comma);
+        if column + word.len() > 97 {
             text.push_str("\n ");
             column = 1;
         }
         text.push(' ');
         text.push_str(&word);
-        column += 1 + word.len();
+        column += word.len() + 2;
+        comma = ",";
     }
     text
 }

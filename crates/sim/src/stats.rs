@@ -20,14 +20,14 @@ macro_rules! stats {
                 $(self.$name += other.$name;)*
             }
 
-            /// All counts, by their names as plans spell them.
-            pub fn all(&self) -> Vec<(String, u64)> {
-                vec![$((name_of(stringify!($name)), self.$name),)*]
+            /// All counts, by their names here.
+            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
             }
 
             /// The count of this name, as plans spell it.
             pub(crate) fn named(&self, name: &str) -> Option<u64> {
-                let found = self.all().into_iter().find(|(its, _)| its == name);
+                let found = self.all().into_iter().find(|(its, _)| name_of(its) == name);
                 found.map(|(_, count)| count)
             }
         }

@@ -53,10 +53,7 @@ fn docs_plans_md_can_be_read_and_shows_every_fault() {
     let all = all.split_once("one of ").expect("names them").1;
     for name in all.split(", ") {
         let is_it = |line: &&str| line.split_whitespace().nth(2) == Some(name);
-        assert!(
-            lines.iter().any(|line| is_it(&line)),
-            "no example of {name}"
-        );
+        assert!(lines.iter().any(is_it), "no example of {name}");
     }
 }
 
