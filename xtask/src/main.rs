@@ -20,7 +20,7 @@ usage: cargo xtask CHORE
 
   ci              what must pass before a commit: tidy, fmt, clippy, tests
   mutants         how many of the bugs in crates/sim/mutants the simulator finds
-                  [--list] [--only NAME]... [--seconds S, of each] [--jobs N]
+                  [--list] [--quick] [--only NAME]... [--seconds S, of each] [--jobs N]
   marks           which rare branches, marked in the sources, the simulator's seeds pass
                   [--list] [--seeds N, of each plan] [--jobs N]
   tidy            the rules of the house that the compiler does not know

@@ -59,7 +59,9 @@ impl Options {
                 options.quick = true;
                 continue;
             }
-            let value = words.next().with_context(|| format!("after {word}?"))?;
+            let value = words
+                .next()
+                .with_context(|| format!("no such option, or nothing after it: {word}"))?;
             match word {
                 "--only" => options.only.push((*value).to_owned()),
                 "--seconds" => options.seconds = value.parse().context("--seconds")?,

@@ -15,6 +15,7 @@
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
 //! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`members`] | what the members say of themselves, beside the keys |
+//! | `wire` | numbers and byte strings in commands and snapshots |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
 #![no_std]

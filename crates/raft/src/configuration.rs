@@ -16,7 +16,7 @@ use crate::types::{Incarnation, NodeId};
 pub struct Config(Arc<Lists>);
 
 /// Who takes part. Every list is sorted and holds each node once.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 struct Lists {
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
@@ -28,7 +28,12 @@ struct Lists {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let mut config = f.debug_struct("Config");
+        config.field("voters", &self.0.voters);
+        config.field("outgoing", &self.0.outgoing);
+        config.field("learners", &self.0.learners);
+        config.field("joining", &self.0.joining);
+        config.field("disks", &self.0.disks).finish()
     }
 }
 

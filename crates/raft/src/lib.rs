@@ -8,7 +8,8 @@
 //! place. When a leader falls silent, another node asks for votes; a majority elects at most one
 //! leader a *term*, and only one whose log holds everything committed.
 //!
-//! Each idea has one room, a source file. Rooms without a link are private: read their heads.
+//! Each idea has one room, a source file. Rooms without a link are private: read their heads, in
+//! the source or by `cargo doc -p headwater-raft --document-private-items`.
 //!
 //! | idea | room |
 //! |---|---|

@@ -319,6 +319,9 @@ pub enum ReconfigureError {
     /// It may have happened, or may yet: look at [`Handle::members`].
     #[error("outcome unknown: time ran out")]
     Unknown,
+    /// Too much waits already; nothing was changed.
+    #[error("too many requests")]
+    Busy,
     /// The node is stopping.
     #[error("node stopped")]
     Stopped,
@@ -394,19 +397,25 @@ impl<M: StateMachine> Handle<M> {
         answer.await.unwrap_or(Err(ReadError::Stopped))
     }
 
-    /// The configuration in force here, as of the last turn.
+    /// The configuration in force here, as of the last turn. A node that does not find itself in it
+    /// has been removed and can be shut down; its requests find no leader. One that has just been
+    /// started to join finds nobody until it has heard a leader.
     pub fn members(&self) -> Config {
         self.node.shared.members.borrow().clone()
     }
 
-    /// Changes who takes part; only the leader can. Returns once the change is complete.
+    /// Changes who takes part; only the leader can. Returns once `target` is in force and committed.
+    /// Nodes that are *joining* in it learn by then and vote later, once they have caught up: look at
+    /// [`Handle::members`].
     ///
     /// `expect`: the members the caller believes in, as [`Handle::members`] has them;
     /// `target`: the members to have; `force`: even if fewer than a majority of the new voters
     /// answer now.
     ///
     /// Before a node is added, every member must know where it listens: see
-    /// [`Handle::set_peer_address`].
+    /// [`Handle::set_peer_address`]. To replace a node that still works, add the new one first and
+    /// remove the old one once the new one votes: until then the cluster has a voter less, and of
+    /// three the two that are left must both live.
     ///
     /// # Errors
     /// See [`ReconfigureError`].
@@ -426,7 +435,10 @@ impl<M: StateMachine> Handle<M> {
             .shared
             .inbox
             .offer(Event::Reconfigure(change, outcome))
-            .map_err(|_| ReconfigureError::Stopped)?;
+            .map_err(|(refused, _)| match refused {
+                Refused::Full => ReconfigureError::Busy,
+                Refused::Closed => ReconfigureError::Stopped,
+            })?;
         answer.await.unwrap_or(Err(ReconfigureError::Stopped))
     }
 

@@ -7,6 +7,9 @@
 #![doc = include_str!("../examples/counter.rs")]
 //! ```
 //!
+//! What a node has to tell people goes to [`tracing`]; a program that installs no subscriber does
+//! not hear it.
+//!
 //! | room | what it is |
 //! |---|---|
 //! | [`handle`] | what an embedder holds |
@@ -46,5 +49,5 @@ pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
     ReadLevel, ReconfigureError, StartError, Status, StopReason, TransferError,
 };
-pub use headwater_raft::{Config, LogId, NodeId, NotChanged, NotTaken};
+pub use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, NotTaken, Term};
 pub use headwater_replica::{Malformed, StateMachine};

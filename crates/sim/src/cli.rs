@@ -6,8 +6,10 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::campaign::{Summary, run_all};
@@ -17,6 +19,7 @@ use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::Report;
 use crate::shrink::Shrink;
+use crate::text::{Word, is_time, name_of};
 use crate::trace::{Verbosity, Watch};
 
 /// What `--help` adds.
@@ -45,16 +48,16 @@ pub struct Arguments {
     pub seeds: Option<(u64, u64)>,
 
     /// Seeds that nobody has tried, for so long; they are printed
-    #[arg(long, value_name = "M")]
-    pub minutes: Option<f64>,
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub minutes: Option<Duration>,
 
     /// The worlds to draw from: swarm, long, disks, or a plan file
     #[arg(long, value_name = "NAME|FILE", default_value = "swarm")]
     pub plan: String,
 
     /// Threads; each runs worlds of its own
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub jobs: usize,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
+    pub jobs: NonZeroUsize,
 
     /// Print what the seed draws, as a plan, and do not run it
     #[arg(long)]
@@ -84,6 +87,17 @@ fn range(word: &str) -> Result<(u64, u64), String> {
     let ends = ends.and_then(|(first, end)| number(first).zip(number(end)));
     let ends = ends.filter(|(first, end)| first < end);
     ends.ok_or_else(|| "two numbers are wanted, the second greater: A..B".to_string())
+}
+
+fn jobs(word: &str) -> Result<NonZeroUsize, String> {
+    let number = word.parse().ok();
+    number.ok_or_else(|| "a number is wanted, 1 or more".to_string())
+}
+
+fn minutes(word: &str) -> Result<Duration, String> {
+    let number = word.parse::<f64>().ok().filter(|minutes| *minutes > 0.0);
+    let time = number.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+    time.ok_or_else(|| "a number is wanted, greater than 0, as 10 or 0.5".to_string())
 }
 
 /// How a plan is run.
@@ -116,7 +130,7 @@ pub fn main(arguments: &Arguments, program: &str, runner: Runner) -> ExitCode {
 }
 
 fn misuse(why: &str) -> ExitCode {
-    eprintln!("headwater-sim: {why}");
+    eprintln!("error: {why}");
     ExitCode::from(2)
 }
 
@@ -185,7 +199,8 @@ impl Session<'_> {
             println!("verdict  holds; hash {:016x}", report.hash);
             return Ok(true);
         };
-        for line in &report.last_lines {
+        let of_the_plan = violation.oracle == "plan"; // a slip of its author: no trace explains it
+        for line in report.last_lines.iter().filter(|_| !of_the_plan) {
             println!("{line}");
         }
         println!("calm     not reached in good order");
@@ -221,9 +236,7 @@ impl Session<'_> {
         };
         self.draw(first)?;
         let began = Instant::now();
-        let budget = arguments
-            .minutes
-            .map(|m| Duration::from_secs_f64(m.max(0.0) * 60.0));
+        let budget = arguments.minutes;
         if budget.is_some() {
             println!("seeds from {first} on");
         }
@@ -232,7 +245,15 @@ impl Session<'_> {
         let mut failed: Option<(Plan, Violation)> = None;
         let mut summary = Summary::default();
         let progress = std::cell::RefCell::new(Progress::new(end.saturating_sub(first), budget));
-        let in_time = |_| budget.is_none_or(|budget| began.elapsed() < budget);
+        let in_time = || budget.is_none_or(|budget| began.elapsed() < budget);
+        let mistake = OnceLock::new();
+        let can_be = |seed| match self.draw(seed) {
+            Ok(_) => mistake.get().is_none(),
+            Err(why) => {
+                let _ = mistake.set(format!("{why} (seed {seed})")); // the first is enough
+                false
+            }
+        };
         let each = |report: Report| {
             summary.add(&report);
             progress.borrow_mut().runs = summary.runs;
@@ -248,14 +269,17 @@ impl Session<'_> {
         };
         run_all(
             first,
-            arguments.jobs.max(1),
-            |seed| seed < end && in_time(seed),
+            arguments.jobs.get(),
+            |seed| seed < end && in_time() && can_be(seed),
             |seed| (self.runner)(self.recipe.draw(seed), Verbosity::Silent.into()),
             each,
             || progress.borrow_mut().show(began),
         );
         progress.borrow_mut().clear();
         tell_summary(&summary, first, began);
+        if let Some(why) = mistake.into_inner() {
+            return Err(why);
+        }
         let Some((plan, violation)) = failed else {
             return Ok(true);
         };
@@ -336,13 +360,39 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
         stats.events,
         stats.events as f64 / took
     );
-    println!("{stats:?}");
+    let (never, counted): (Vec<_>, Vec<_>) = stats.all().into_iter().partition(|(_, n)| *n == 0);
+    let counted = counted.iter().map(|(name, count)| {
+        let count = count.spell(is_time(name));
+        format!("{} {count}", name_of(name))
+    });
+    println!("{}", paragraph("counted:", counted));
+    if !never.is_empty() && runs > 1 {
+        let never = never.into_iter().map(|(name, _)| name_of(name));
+        println!("{}", paragraph("never:", never));
+    }
     println!(
         "{runs} seeds, {} states seen, {} of them new in the last tenth",
         summary.cover.len(),
         summary.new_in_last_tenth()
     );
     println!("hash {:016x}", summary.hash);
+}
+
+/// Words with commas between them, in lines of a hundred columns.
+fn paragraph(head: &str, words: impl Iterator<Item = String>) -> String {
+    let (mut text, mut column, mut comma) = (head.to_string(), head.len(), "");
+    for word in words {
+        text.push_str(comma);
+        if column + word.len() > 97 {
+            text.push_str("\n ");
+            column = 1;
+        }
+        text.push(' ');
+        text.push_str(&word);
+        column += word.len() + 2;
+        comma = ",";
+    }
+    text
 }
 
 /// A line on the terminal that says how far it is; silent if there is no terminal.

@@ -342,6 +342,7 @@ macro_rules! faults {
             pub(crate) fn read(line: &mut Line<'_>) -> Result<Self, Malformed> {
                 let kind = line.word("a fault")?;
                 $(if kind == name_of(stringify!($fault)) {
+                    line.only(kind, &[$(stringify!($field),)*])?;
                     return Ok(Self::$fault { $($field: line.field(stringify!($field))?,)* });
                 })*
                 let names = [$(name_of(stringify!($fault)),)*];

@@ -93,16 +93,16 @@
 //! | `ailing` | disks that lie to a running node or to recovery |
 //! | `setback` | disks set back to an older image of theirs |
 //! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
-//! | [`kv`] | the application of this house: the key-value store |
+//! | [`kv`] | the application of this house: the store, its watchers and tenants, a judge by hearsay |
 //! | [`company`] | what stands beside the machines, with clients of its own |
 //! | [`replay`] | the model for whoever has none: a second machine |
 //! | `workload` | clients, of whatever application |
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
-//! | `check` | the oracles |
+//! | `check` | the oracles: Figure 3, members, promises, reads of each level, peace |
 //! | `telling`, `json` | the same for programs |
 //! | [`cover`] | which abstract states a run went through |
-//! | [`trace`] | what happened: a hash, a table for people, counts |
+//! | [`trace`], `stats` | what happened: a hash, words for people; counts |
 //! | [`run`] | from a plan to a verdict |
 //! | [`campaign`] | many seeds on several threads |
 //! | [`shrink`] | from a plan that fails to a smaller one |

@@ -20,12 +20,15 @@ macro_rules! stats {
                 $(self.$name += other.$name;)*
             }
 
+            /// All counts, by their names here.
+            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
             /// The count of this name, as plans spell it.
             pub(crate) fn named(&self, name: &str) -> Option<u64> {
-                $(if name_of(stringify!($name)) == name {
-                    return Some(self.$name);
-                })*
-                None
+                let found = self.all().into_iter().find(|(its, _)| name_of(its) == name);
+                found.map(|(_, count)| count)
             }
         }
     };

@@ -5,7 +5,7 @@
 //! # Source
 //! Raft paper, Figure 2, for the words.
 
-use headwater_raft::{AppendResult, Config, Entries, HardState, LogId, Message, NodeId};
+use headwater_raft::{AppendResult, Config, Entries, HardState, LogId, Message, NodeId, ReadLevel};
 use headwater_replica::interface::Input;
 use headwater_replica::snapshot_file::FileDone;
 use headwater_replica::{LogOrder, message_of};
@@ -195,6 +195,15 @@ pub(crate) fn order(order: &LogOrder) -> Object {
     }
 }
 
+fn level(level: Option<ReadLevel>) -> &'static str {
+    match level {
+        Some(ReadLevel::Linearizable) => "linearizable",
+        Some(ReadLevel::Lease) => "lease",
+        Some(ReadLevel::Bounded { .. }) => "bounded",
+        None => "local",
+    }
+}
+
 /// What a node takes in, for a trace file.
 pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -> Object {
     let kind = |kind| Object::new().text("type", kind);
@@ -206,7 +215,7 @@ pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -
         Input::Propose { request, .. } => kind("propose").number("request", request.0),
         Input::Query { request, level, .. } => kind("query")
             .number("request", request.0)
-            .flag("linearizable", level.is_some()),
+            .text("level", self::level(*level)),
         Input::Transfer { request, to } => kind("transfer")
             .number("request", request.0)
             .maybe("to", to.map(|to| to.0)),

@@ -21,7 +21,7 @@ const UNITS: [(&str, u64); 4] = [
 pub struct Malformed {
     /// Which line, from one; zero for what is missing as a whole.
     pub line: usize,
-    /// The word that is wrong.
+    /// The word that is wrong; empty where one is missing.
     pub word: String,
     /// What is wrong with it.
     pub why: String,
@@ -29,7 +29,11 @@ pub struct Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, \"{}\": {}", self.line, self.word, self.why)
+        write!(f, "line {}", self.line)?;
+        if !self.word.is_empty() {
+            write!(f, ", \"{}\"", self.word)?;
+        }
+        write!(f, ": {}", self.why)
     }
 }
 
@@ -187,6 +191,23 @@ impl<'a> Line<'a> {
     pub(crate) fn field<T: Word>(&mut self, ident: &str) -> Result<T, Malformed> {
         let found = self.optional(ident)?;
         found.ok_or_else(|| self.wrong("", format!("{}= is missing", name_of(ident))))
+    }
+
+    /// What is left are the fields of these names, in any order, each once: else an error that names
+    /// all of them.
+    pub(crate) fn only(&self, what: &str, idents: &[&str]) -> Result<(), Malformed> {
+        let names: Vec<String> = idents.iter().map(|it| name_of(it) + "=").collect();
+        let all = names.join(" ");
+        let mut words = self.words.iter().rev();
+        let strange = words.find(|word| !names.iter().any(|name| word.starts_with(name.as_str())));
+        if let Some(word) = strange {
+            return Err(self.wrong(word, format!("{what} has {all}")));
+        }
+        let is_there = |name: &&String| self.words.iter().any(|w| w.starts_with(name.as_str()));
+        match names.iter().find(|name| !is_there(name)) {
+            Some(name) => Err(self.wrong("", format!("{name} is missing; {what} has {all}"))),
+            None => Ok(()),
+        }
     }
 
     /// Nothing may be left over.

@@ -30,6 +30,7 @@ fn a_mistake_is_told_by_its_line_and_word() {
         ("at 1s pause whom=n0 for=1ms", 1, "whom=n0"),
         ("at 1s pause whom=n1", 1, ""),
         ("at 1s pause whom=n1 for=1ms now", 1, "now"),
+        ("at 1s pause whom=n1 four=1ms", 1, "four=1ms"),
         ("on monday 1 reset a=n1 b=n2", 1, "monday"),
         ("class power weight=heavy", 1, "weight=heavy"),
         ("class pwoer", 1, "pwoer"),
@@ -39,6 +40,28 @@ fn a_mistake_is_told_by_its_line_and_word() {
         let error = Recipe::parse(text).expect_err(text);
         assert_eq!((error.line, error.word.as_str()), (line, word), "{error}");
     }
+}
+
+#[test]
+fn docs_plans_md_can_be_read_and_shows_every_fault() {
+    let page = include_str!("../../../docs/plans.md");
+    let blocks: String = page.split("```").skip(1).step_by(2).collect();
+    let is_said = |line: &&str| ["at ", "on ", "class "].iter().any(|a| line.starts_with(a));
+    let lines: Vec<&str> = blocks.lines().filter(is_said).collect();
+    Recipe::parse(&lines.join("\n")).expect("as the page has it");
+    let all = Recipe::parse("at 1s what").expect_err("no fault").why;
+    let all = all.split_once("one of ").expect("names them").1;
+    for name in all.split(", ") {
+        let is_it = |line: &&str| line.split_whitespace().nth(2) == Some(name);
+        assert!(lines.iter().any(is_it), "no example of {name}");
+    }
+}
+
+#[test]
+fn a_missing_field_is_told_with_all_there_are() {
+    let error = Recipe::parse("at 1s pause whom=n1").expect_err("for= is missing");
+    let told = "line 1: for= is missing; pause has whom= for=";
+    assert_eq!(error.to_string(), told);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A trace file tells the same of equal plans, and enough to follow every node.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -79,4 +80,26 @@ fn every_frame_taken_in_was_sent_before() {
         }
     }
     assert!(frames > 5000, "{frames}");
+}
+
+#[test]
+fn every_field_and_type_stands_in_docs_trace_md() {
+    let mut said = BTreeSet::new();
+    for seed in 0..6 {
+        for line in trace_of(Plan::draw(seed)).1.lines().skip(1) {
+            // A quoted word before a colon is a field; one after such a field may be a name.
+            let words: Vec<&str> = line.split('"').collect();
+            for at in (1..words.len()).step_by(2) {
+                let is_field = words.get(at + 1).is_some_and(|next| next.starts_with(':'));
+                let of = at.checked_sub(2).map(|field| words[field]);
+                if is_field || matches!(of, Some("kind" | "type" | "level" | "role")) {
+                    said.insert(words[at].to_string());
+                }
+            }
+        }
+    }
+    assert!(said.len() > 50, "a trace tells more: {said:?}");
+    let page = include_str!("../../../docs/trace.md");
+    said.retain(|word| !page.contains(&format!("`{word}`")));
+    assert!(said.is_empty(), "not on the page: {said:?}");
 }
