@@ -44,6 +44,7 @@ impl Hold {
         if self.walk.strong_count() == 0 {
             compacted
         } else {
+            // Mark: a snapshot's walk may hold memory back.
             compacted.min(self.floor)
         }
     }
@@ -56,9 +57,11 @@ pub(crate) fn compact(
     request: &CompactionRequest,
 ) -> Result<(), KvError> {
     if request.revision <= mvcc.compact_revision() {
+        // Mark: a compaction comes to what is compacted already.
         return Err(KvError::Compacted);
     }
     if request.revision > mvcc.revision() {
+        // Mark: a compaction of the future is refused.
         return Err(KvError::FutureRevision);
     }
     mvcc.compact(request.revision);

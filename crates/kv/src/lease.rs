@@ -86,6 +86,7 @@ impl Leases {
         if lease == 0 || self.granted.contains_key(&lease) {
             Ok(())
         } else {
+            // Mark: a key is put under a lease that is not there.
             Err(KvError::LeaseNotFound)
         }
     }
@@ -97,6 +98,7 @@ impl Leases {
     ) -> Result<LeaseGrantResponse, KvError> {
         let id = request.id;
         if self.granted.contains_key(&id) {
+            // Mark: a lease is granted that is there already.
             return Err(KvError::LeaseExists);
         }
         let ttl = request.ttl.max(1);
@@ -120,6 +122,7 @@ impl Leases {
         let lease = self.get(request.id).ok_or(KvError::LeaseNotFound)?;
         let is_void = |ended: Ended| ended.term != at.term.0 || ended.granted != lease.granted;
         if request.ended.is_some_and(is_void) {
+            // Mark: a leader's word that a lease has ended is void.
             return Err(KvError::LeaseDecisionVoid);
         }
         self.granted.remove(&request.id);
@@ -140,12 +143,14 @@ impl Leases {
     ) -> Result<(), KvError> {
         let named = (request.term, request.number);
         if request.term != at.term.0 || named <= self.checkpoint {
+            // Mark: a checkpoint of leases is void.
             return Err(KvError::LeaseDecisionVoid);
         }
         self.checkpoint = named;
         for left in &request.leases {
             let lease = self.granted.get_mut(&left.id);
             if let Some(lease) = lease.filter(|lease| lease.granted == left.granted) {
+                // Mark: a checkpoint takes time from a lease, or gives it back.
                 let is_less = (1..lease.ttl).contains(&left.seconds);
                 lease.remaining = is_less.then_some(left.seconds);
             }
@@ -197,6 +202,7 @@ impl Leases {
         if !is_sound {
             return Err("a broken lease");
         }
+        // Mark: a snapshot brings a lease.
         self.granted.insert(id, lease);
         Ok(())
     }

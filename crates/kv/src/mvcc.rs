@@ -208,6 +208,7 @@ impl Mvcc {
     /// Ends a transaction as if it had written nothing.
     pub(crate) fn roll_back(&mut self) {
         while self.open > 0 {
+            // Mark: a transaction takes back what it wrote.
             let change = self
                 .changes
                 .pop_back()
@@ -267,6 +268,7 @@ impl Mvcc {
             let change = self.changes.pop_front().expect("it was just seen");
             // A creation makes no garbage: what was deleted before it went with its deletion.
             if change.record.parts().version != 1 {
+                // Mark: a version that a change superseded is freed.
                 self.index.compact(change.record.key(), floor);
             }
         }

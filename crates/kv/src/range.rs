@@ -51,12 +51,14 @@ pub(crate) fn range(mvcc: &Mvcc, request: &RangeRequest) -> Result<RangeResponse
 fn readable(mvcc: &Mvcc, asked: i64) -> Result<i64, KvError> {
     let current = mvcc.read_revision();
     if asked > current {
+        // Mark: a read asks for the future.
         return Err(KvError::FutureRevision);
     }
     if asked <= 0 {
         return Ok(current);
     }
     if asked < mvcc.compact_revision() {
+        // Mark: a read asks for what is compacted.
         return Err(KvError::Compacted);
     }
     Ok(asked)

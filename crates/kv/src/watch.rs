@@ -159,6 +159,7 @@ impl Watches {
         let id = WatchId(self.created);
         self.created += 1;
         if is_past {
+            // Mark: a watch begins in the past.
             self.woken.insert(id);
         } else {
             self.interest.insert(&keys, id);
@@ -210,6 +211,7 @@ impl Watches {
             return;
         }
         if mvcc.compact_revision() > self.seen + 1 {
+            // Mark: a compaction passes what the synced watchers have seen.
             self.lose_touch();
         } else if !self.interest.is_empty() {
             for record in mvcc.changes_since(self.seen + 1, 0) {
@@ -234,6 +236,7 @@ impl Watches {
         self.pending_bytes -= taken_bytes;
         if batch.events.is_empty() && !watcher.is_synced {
             if watcher.next.0 < mvcc.compact_revision() {
+                // Mark: a compaction has passed a watcher.
                 self.cancel(id);
                 let compact_revision = mvcc.compact_revision();
                 return Some(Told::Compacted { compact_revision });
@@ -241,6 +244,7 @@ impl Watches {
             batch = watcher.take_from_log(mvcc, bytes_max);
             watcher.is_synced = watcher.next.0 > self.seen;
             if watcher.is_synced {
+                // Mark: a watcher catches up.
                 self.interest.insert(&watcher.keys, id);
             }
         }
@@ -252,6 +256,7 @@ impl Watches {
     pub fn remind(&mut self) {
         for (id, watcher) in &mut self.watchers {
             if watcher.request.progress_notify && watcher.is_idle {
+                // Mark: a watcher is reminded how far it is.
                 watcher.owes_progress = true;
                 wake(&mut self.woken, *id, watcher);
             }
@@ -278,6 +283,7 @@ impl Watches {
         for id in concerned.drain(..) {
             let watcher = self.watchers.get_mut(&id).expect("the interest is its own");
             if !watcher.wants(&parts) {
+                // Mark: a watched key changes in a way that its watcher leaves out.
                 continue;
             }
             let bytes = bytes_of(record);
@@ -287,6 +293,7 @@ impl Watches {
                 watcher.pending.push_back(record.clone());
                 self.pending_bytes += bytes;
             } else {
+                // Mark: too much waits for a watcher, which falls behind.
                 self.pending_bytes -= watcher.fall_behind(parts.main);
                 self.interest.remove(&watcher.keys, id);
             }
@@ -325,9 +332,11 @@ impl Watcher {
             });
         }
         if !self.is_synced {
+            // Mark: a watcher has looked far and found nothing.
             return Some(Told::Looking);
         }
         if core::mem::take(&mut self.owes_progress) {
+            // Mark: a watcher is told how far it is.
             return Some(Told::Progress { revision: seen });
         }
         self.is_asleep = true;
