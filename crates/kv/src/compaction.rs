@@ -44,7 +44,6 @@ impl Hold {
         if self.walk.strong_count() == 0 {
             compacted
         } else {
-            // Mark: a snapshot's walk may hold memory back.
             compacted.min(self.floor)
         }
     }

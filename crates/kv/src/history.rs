@@ -112,7 +112,6 @@ impl History {
             let dropped = many.list.len() - kept;
             many.list.drain(..dropped);
             if let [only] = many.list.as_slice() {
-                // Mark: a compaction leaves one version of many.
                 *self = History::One(only.clone());
             } else if many.list.capacity() > 4 * kept {
                 // Mark: the room of many versions is given back.

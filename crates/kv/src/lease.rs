@@ -86,7 +86,6 @@ impl Leases {
         if lease == 0 || self.granted.contains_key(&lease) {
             Ok(())
         } else {
-            // Mark: a key is put under a lease that is not there.
             Err(KvError::LeaseNotFound)
         }
     }
@@ -202,7 +201,6 @@ impl Leases {
         if !is_sound {
             return Err("a broken lease");
         }
-        // Mark: a snapshot brings a lease.
         self.granted.insert(id, lease);
         Ok(())
     }

@@ -144,6 +144,7 @@ impl Lessor {
         // those who come after it, not to itself.
         let Some(reign) = reign.filter(|_| checkpoint.0 <= term) else {
             // Mark: a renewal is asked of one who leads no more.
+            // Unreached: simulated lessors hear of it in the turn in which they are deposed.
             return Renewal::NotLeading;
         };
         let known = reign.clocks.get(&id).copied().zip(store.leases().get(id));

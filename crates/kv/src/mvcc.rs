@@ -268,7 +268,6 @@ impl Mvcc {
             let change = self.changes.pop_front().expect("it was just seen");
             // A creation makes no garbage: what was deleted before it went with its deletion.
             if change.record.parts().version != 1 {
-                // Mark: a version that a change superseded is freed.
                 self.index.compact(change.record.key(), floor);
             }
         }

@@ -58,7 +58,6 @@ fn readable(mvcc: &Mvcc, asked: i64) -> Result<i64, KvError> {
         return Ok(current);
     }
     if asked < mvcc.compact_revision() {
-        // Mark: a read asks for what is compacted.
         return Err(KvError::Compacted);
     }
     Ok(asked)

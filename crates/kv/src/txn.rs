@@ -180,7 +180,6 @@ fn holds(mvcc: &Mvcc, compare: &Compare) -> bool {
     let mut found = mvcc.visible(keys, mvcc.revision()).peekable();
     if found.peek().is_none() {
         // Nothing has a value of nothing, so no value can be compared with it; the numbers are 0.
-        // Mark: a key that does not exist is compared.
         let is_value = matches!(compare.target, CompareTarget::Value(_));
         return !is_value && relates(compare, &ABSENT);
     }

@@ -159,7 +159,6 @@ impl Watches {
         let id = WatchId(self.created);
         self.created += 1;
         if is_past {
-            // Mark: a watch begins in the past.
             self.woken.insert(id);
         } else {
             self.interest.insert(&keys, id);
@@ -244,7 +243,6 @@ impl Watches {
             batch = watcher.take_from_log(mvcc, bytes_max);
             watcher.is_synced = watcher.next.0 > self.seen;
             if watcher.is_synced {
-                // Mark: a watcher catches up.
                 self.interest.insert(&watcher.keys, id);
             }
         }
@@ -256,7 +254,6 @@ impl Watches {
     pub fn remind(&mut self) {
         for (id, watcher) in &mut self.watchers {
             if watcher.request.progress_notify && watcher.is_idle {
-                // Mark: a watcher is reminded how far it is.
                 watcher.owes_progress = true;
                 wake(&mut self.woken, *id, watcher);
             }
@@ -283,7 +280,6 @@ impl Watches {
         for id in concerned.drain(..) {
             let watcher = self.watchers.get_mut(&id).expect("the interest is its own");
             if !watcher.wants(&parts) {
-                // Mark: a watched key changes in a way that its watcher leaves out.
                 continue;
             }
             let bytes = bytes_of(record);
@@ -333,10 +329,10 @@ impl Watcher {
         }
         if !self.is_synced {
             // Mark: a watcher has looked far and found nothing.
+            // Unreached: no world makes 4096 changes that no compaction has passed.
             return Some(Told::Looking);
         }
         if core::mem::take(&mut self.owes_progress) {
-            // Mark: a watcher is told how far it is.
             return Some(Told::Progress { revision: seen });
         }
         self.is_asleep = true;

@@ -91,10 +91,7 @@ impl Watcher {
             let event = self.event(mvcc, record);
             match batch.fit(&event, bytes_max, self.request.fragment) {
                 Fit::Yes => batch.push(event),
-                Fit::Next => {
-                    // Mark: what waits for a watcher does not fit one batch.
-                    break;
-                }
+                Fit::Next => break,
                 Fit::Cut => {
                     // Mark: what waits for a watcher is cut within a revision.
                     batch.is_fragment = true;

@@ -15,7 +15,7 @@ use super::{one_key, swap};
 use crate::application::Want;
 
 /// What there is to ask for.
-const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, swap:KEY:REVISION:VALUE, \
+const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, delete:KEY:END, swap:KEY:REVISION:VALUE, \
                       undone:KEY, compact:REVISION, grant:LEASE:SECONDS, revoke:LEASE, \
                       publish:MEMBER:NAME, read:KEY, stale:KEY, past:KEY:REVISION or all is wanted";
 
@@ -27,11 +27,8 @@ pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
     match words[..] {
         ["put", key, value] => write(put(key, value, 0)),
         ["put", key, value, lease] => write(put(key, value, number(lease)?)),
-        ["delete", key] => write(Command::DeleteRange(DeleteRangeRequest {
-            key: key.to_owned().into(),
-            prev_kv: true,
-            ..DeleteRangeRequest::default()
-        })),
+        ["delete", key] => write(delete(key, "")),
+        ["delete", key, end] => write(delete(key, end)),
         ["swap", key, expected, value] => {
             let value = value.to_owned().into();
             write(swap(key.to_owned().into(), number(expected)?, value))
@@ -72,6 +69,14 @@ fn put(key: &str, value: &str, lease: i64) -> Command {
         lease,
         prev_kv: true,
         ..PutRequest::default()
+    })
+}
+
+fn delete(key: &str, end: &str) -> Command {
+    Command::DeleteRange(DeleteRangeRequest {
+        key: key.to_owned().into(),
+        range_end: end.to_owned().into(),
+        prev_kv: true,
     })
 }
 
