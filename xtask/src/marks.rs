@@ -1,8 +1,9 @@
-//! Coverage marks: which rare branches of `raft`, `replica` and `kv` the simulator's seeds pass.
+//! Coverage marks: which rare branches of `raft`, `replica` and `kv` the simulator's worlds pass:
+//! the seeds of its plans, its scenarios, and the worlds that it keeps.
 //! Never costs the sources anything: there a mark is a comment. Only a copy under `target/` counts.
 //!
-//! A mark is a line `// Mark: SENTENCE.` before a statement of a branch. One that no seed can pass
-//! yet says why in a line `// Unreached: WHY.` right below.
+//! A mark is a line `// Mark: SENTENCE.` before a statement of a branch. One that no world can pass
+//! says why in a line `// Unreached: WHY.` right below.
 //!
 //! # Source
 //! SQLite's `testcase()` macros; FoundationDB's `CODE_PROBE`, which must all be hit by its simulator.
@@ -15,7 +16,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::git_files;
-use crate::mutants::{Simulator, Worlds, copy, target_dir};
+use crate::mutants::{PLANS, Simulator, Worlds, copy, target_dir};
 
 const MARK: &str = "// Mark: ";
 const UNREACHED: &str = "// Unreached: ";
@@ -43,6 +44,15 @@ const REACH: [(&str, &str); 3] = [
 const RUN_ROOM: &str = "crates/sim/src/run.rs";
 const RUN: &str = "let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));";
 
+/// Where the plans are that tell one world each.
+const DIRECTED: [&str; 2] = ["scenarios", "kept"];
+
+/// A plan whose worlds are as much longer than others', and has as many fewer seeds.
+const LONG: (&str, u64) = ("long", 20);
+
+/// The seeds that must come to the same in the copy.
+const SAME_SEEDS: &str = "0..100";
+
 /// The variable that names the file in which the copy's simulator says what each seed passed.
 const FILE: &str = "HEADWATER_MARKS";
 
@@ -59,12 +69,15 @@ struct Mark {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Passed {
     times: u64,
+    /// By how many seeds, of all plans.
     seeds: u64,
-    /// The first seed, counted from the first of its plan.
-    first: Option<u64>,
+    /// By how many worlds that a plan tells.
+    worlds: u64,
+    /// The first seed of each plan that did.
+    first: BTreeMap<String, u64>,
 }
 
-/// Counts in a copy of `root` which marks the seeds of all plans pass.
+/// Counts in a copy of `root` which marks the seeds of all plans, and all directed worlds, pass.
 pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     let (mut seeds, mut jobs, mut list) = (1000_u64, 1_u64, false);
     let mut words = words.iter();
@@ -97,14 +110,24 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     copy::lay_out(root, &source, &planted(&texts)?)?;
     let counting = Simulator::build(&source, &target.join("build"))?;
     let ordinary = Simulator::build(root, &target_dir(root).join("mutants/ordinary"))?;
-    counting.check_same(&ordinary)?;
+    counting.check_same(&ordinary, SAME_SEEDS)?;
     let mut passed = vec![Passed::default(); marks.len()];
-    for plan in plans(root)? {
-        let file = target.join(format!("{plan}.passed"));
-        let text = counted(&counting, &plan, (seeds, jobs), &file)?;
-        add(&mut passed, &text)?;
+    let file = target.join("passed");
+    for dir in DIRECTED {
+        for world in plans(&root.join(PLANS).join(dir))? {
+            let command = counting.command(Worlds::Plan(&format!("{dir}/{world}")));
+            add(&mut passed, None, &counted(command, &world, &file)?)?;
+        }
     }
-    tell(&marks, &passed, seeds)
+    for plan in plans(&root.join(PLANS))? {
+        let is_long = plan == LONG.0;
+        let seeds = seeds.div_ceil(if is_long { LONG.1 } else { 1 });
+        let mut command = counting.command(Worlds::Seeds(&format!("0..{seeds}")));
+        command.args(["--plan", &plan, "--jobs", &jobs.to_string()]);
+        add(&mut passed, Some(&plan), &counted(command, &plan, &file)?)?;
+        println!("{}", tell_plan(&passed, &plan, seeds));
+    }
+    tell(&marks, &passed)
 }
 
 /// The texts that the copy changes.
@@ -184,10 +207,10 @@ fn planted(texts: &BTreeMap<String, String>) -> Result<BTreeMap<String, Vec<u8>>
     Ok(planted)
 }
 
-/// The plans that come along.
-fn plans(root: &Path) -> Result<Vec<String>> {
+/// The plans in a directory, by name.
+fn plans(dir: &Path) -> Result<Vec<String>> {
     let mut plans = Vec::new();
-    for file in fs::read_dir(root.join("crates/sim/plans"))? {
+    for file in fs::read_dir(dir)? {
         let path: PathBuf = file?.path();
         if path.extension().is_some_and(|ending| ending == "plan") {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -198,85 +221,71 @@ fn plans(root: &Path) -> Result<Vec<String>> {
     Ok(plans)
 }
 
-/// What the seeds of a plan passed, a line each.
-fn counted(
-    simulator: &Simulator,
-    plan: &str,
-    (seeds, jobs): (u64, u64),
-    file: &Path,
-) -> Result<String> {
-    println!("{seeds} seeds of {plan}");
+/// What the worlds of a plan passed, a line each.
+fn counted(mut command: Command, plan: &str, file: &Path) -> Result<String> {
     fs::write(file, "")?;
-    let mut command: Command = simulator.command(Worlds::Seeds(&format!("0..{seeds}")));
-    command.args(["--plan", plan, "--jobs", &jobs.to_string()]);
     let output = command.env(FILE, file).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "a seed of {plan} fails:\n{text}");
+    ensure!(output.status.success(), "{plan} fails:\n{text}");
     Ok(fs::read_to_string(file)?)
 }
 
-/// Adds what seeds passed: lines of `SEED MARK:TIMES MARK:TIMES …`.
-fn add(passed: &mut [Passed], text: &str) -> Result<()> {
+/// Adds what worlds passed, the seeds of a plan or directed ones: lines of
+/// `SEED MARK:TIMES MARK:TIMES …`.
+fn add(passed: &mut [Passed], plan: Option<&str>, text: &str) -> Result<()> {
     for line in text.lines() {
         let mut words = line.split(' ');
-        let seed: u64 = words
-            .next()
-            .unwrap_or_default()
-            .parse()
-            .context(line.to_owned())?;
+        let seed = words.next().unwrap_or_default();
+        let seed: u64 = seed.parse().context(line.to_owned())?;
         for word in words {
             let (mark, times) = word.split_once(':').with_context(|| line.to_owned())?;
             let mark: usize = mark.parse()?;
             let one = passed.get_mut(mark).context("a mark that nobody knows")?;
             one.times += times.parse::<u64>()?;
+            let Some(plan) = plan else {
+                one.worlds += 1;
+                continue;
+            };
             one.seeds += 1;
-            one.first = Some(one.first.map_or(seed, |first| first.min(seed)));
+            let first = one.first.entry(plan.to_owned()).or_insert(seed);
+            *first = seed.min(*first);
         }
     }
     Ok(())
 }
 
-fn tell(marks: &[Mark], passed: &[Passed], seeds: u64) -> Result<()> {
-    println!("{:>10} {:>7} {:>7}  mark", "times", "seeds", "first");
-    for (
-        mark,
-        Passed {
+/// How many marks a plan's seeds passed, and how long ago the last new one was.
+fn tell_plan(passed: &[Passed], plan: &str, seeds: u64) -> String {
+    let firsts = passed.iter().filter_map(|passed| passed.first.get(plan));
+    let (count, last) = (firsts.clone().count(), firsts.max().copied());
+    let ago = seeds.saturating_sub(last.unwrap_or(0) + 1);
+    format!("{seeds} seeds of {plan} pass {count} marks, the last new one {ago} seeds ago")
+}
+
+fn tell(marks: &[Mark], passed: &[Passed]) -> Result<()> {
+    println!("{:>10} {:>6} {:>6}  mark", "times", "seeds", "worlds");
+    let mut never = Vec::new();
+    for (mark, passed) in marks.iter().zip(passed) {
+        let (file, what) = (&mark.file, &mark.what);
+        let Passed {
             times,
             seeds,
-            first,
-        },
-    ) in marks.iter().zip(passed)
-    {
-        let first = first.map_or("-".to_owned(), |first| first.to_string());
-        println!(
-            "{times:>10} {seeds:>7} {first:>7}  {}: {}",
-            mark.file, mark.what
-        );
+            worlds,
+            ..
+        } = passed;
+        println!("{times:>10} {seeds:>6} {worlds:>6}  {file}: {what}");
         match &mark.unreached {
-            Some(why) if *times == 0 => println!("{:>28}{why}", ""),
+            Some(why) if *times == 0 => println!("{:>26}{why}", ""),
             Some(_) => println!(
-                "{:>28}reached after all: its line \"Unreached:\" can go",
+                "{:>26}reached after all: its line \"Unreached:\" can go",
                 ""
             ),
+            None if *times == 0 => never.push(what.as_str()),
             None => {}
         }
     }
     let count = passed.iter().filter(|passed| passed.times > 0).count();
-    let last = passed
-        .iter()
-        .filter_map(|passed| passed.first)
-        .max()
-        .unwrap_or_default();
-    println!(
-        "{count} of {} marks passed; the last new one {} seeds before the end of {seeds} of each plan",
-        marks.len(),
-        seeds.saturating_sub(last + 1)
-    );
-    let never = marks
-        .iter()
-        .zip(passed)
-        .filter(|(mark, passed)| passed.times == 0 && mark.unreached.is_none());
-    let never: Vec<&str> = never.map(|(mark, _)| mark.what.as_str()).collect();
+    println!("{count} of {} marks passed", marks.len());
     ensure!(
         never.is_empty(),
         "never passed, and nobody says why:\n{}",

@@ -24,6 +24,10 @@ use anyhow::{Context, Result, bail, ensure};
 use hunt::Hunt;
 pub use hunt::{Simulator, Worlds};
 use mutant::Mutant;
+pub use mutant::PLANS;
+
+/// The seeds that must be the same without a bug.
+const SAME_SEEDS: &str = "0..400";
 
 /// What to do, from the command line.
 #[derive(Debug)]
@@ -95,7 +99,7 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     let mutated = Simulator::build(&source, &target.join("build"))?;
     if options.only.is_empty() && !options.quick {
         let ordinary = Simulator::build(root, &target.join("ordinary"))?;
-        mutated.check_same(&ordinary)?;
+        mutated.check_same(&ordinary, SAME_SEEDS)?;
     }
     let score = look_for_all(&mutants, &mutated, &options);
     score.tell()

@@ -56,9 +56,11 @@ pub(crate) fn compact(
     request: &CompactionRequest,
 ) -> Result<(), KvError> {
     if request.revision <= mvcc.compact_revision() {
+        // Mark: a compaction comes to what is compacted already.
         return Err(KvError::Compacted);
     }
     if request.revision > mvcc.revision() {
+        // Mark: a compaction of the future is refused.
         return Err(KvError::FutureRevision);
     }
     mvcc.compact(request.revision);

@@ -105,6 +105,7 @@ impl History {
     pub(crate) fn compact(&mut self, compact_revision: i64) -> bool {
         let kept = self.kept(compact_revision).len();
         if kept == 0 {
+            // Mark: a compaction takes all of a key away.
             return false;
         }
         if let History::Many(many) = self {
@@ -113,6 +114,7 @@ impl History {
             if let [only] = many.list.as_slice() {
                 *self = History::One(only.clone());
             } else if many.list.capacity() > 4 * kept {
+                // Mark: the room of many versions is given back.
                 many.list.shrink_to(2 * kept);
             }
         }

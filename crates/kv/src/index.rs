@@ -89,6 +89,7 @@ impl Index {
             .expect("the first leaf is for the lowest keys");
         let (told, right) = leaf.push(key, make);
         if let Some(right) = right {
+            // Mark: a leaf of the index is split.
             self.leaves.insert(right.histories()[0].key().into(), right);
         }
         told
@@ -177,6 +178,7 @@ impl Index {
         let (_, leaf) = following.next().expect("the leaf just changed");
         // The first leaf stays before others even if empty: the lowest keys need a place.
         if leaf.histories().is_empty() && (!low.is_empty() || self.leaves.len() == 1) {
+            // Mark: an empty leaf of the index goes.
             self.leaves.remove(low);
             return;
         }
@@ -186,6 +188,7 @@ impl Index {
         if !leaf.may_take_in(right) {
             return;
         }
+        // Mark: two small leaves of the index become one.
         let right_low = right_low.clone();
         let right = self.leaves.remove(&right_low).expect("it was just seen");
         let leaf = self.leaves.get_mut(low).expect("it was just seen");

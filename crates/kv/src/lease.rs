@@ -97,6 +97,7 @@ impl Leases {
     ) -> Result<LeaseGrantResponse, KvError> {
         let id = request.id;
         if self.granted.contains_key(&id) {
+            // Mark: a lease is granted that is there already.
             return Err(KvError::LeaseExists);
         }
         let ttl = request.ttl.max(1);
@@ -120,6 +121,7 @@ impl Leases {
         let lease = self.get(request.id).ok_or(KvError::LeaseNotFound)?;
         let is_void = |ended: Ended| ended.term != at.term.0 || ended.granted != lease.granted;
         if request.ended.is_some_and(is_void) {
+            // Mark: a leader's word that a lease has ended is void.
             return Err(KvError::LeaseDecisionVoid);
         }
         self.granted.remove(&request.id);
@@ -140,12 +142,14 @@ impl Leases {
     ) -> Result<(), KvError> {
         let named = (request.term, request.number);
         if request.term != at.term.0 || named <= self.checkpoint {
+            // Mark: a checkpoint of leases is void.
             return Err(KvError::LeaseDecisionVoid);
         }
         self.checkpoint = named;
         for left in &request.leases {
             let lease = self.granted.get_mut(&left.id);
             if let Some(lease) = lease.filter(|lease| lease.granted == left.granted) {
+                // Mark: a checkpoint takes time from a lease, or gives it back.
                 let is_less = (1..lease.ttl).contains(&left.seconds);
                 lease.remaining = is_less.then_some(left.seconds);
             }

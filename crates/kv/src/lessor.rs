@@ -143,14 +143,18 @@ impl Lessor {
         // Who sees the word of a later leader leads no more: what that one gave back was given to
         // those who come after it, not to itself.
         let Some(reign) = reign.filter(|_| checkpoint.0 <= term) else {
+            // Mark: a renewal is asked of one who leads no more.
+            // Unreached: simulated lessors hear of it in the turn in which they are deposed.
             return Renewal::NotLeading;
         };
         let known = reign.clocks.get(&id).copied().zip(store.leases().get(id));
         let Some((clock, lease)) = known.filter(|(clock, _)| !clock.has_ended) else {
+            // Mark: a renewal comes too late.
             return Renewal::Gone;
         };
         let is_under_way = clock.taken_by > 0 && checkpoint < (term, clock.taken_by);
         if lease.remaining.is_some() || is_under_way {
+            // Mark: a lease must be given its time back before it is renewed.
             return Renewal::First(reign.checkpoint(vec![clock.left(id, 0)]));
         }
         reign.forget(id);
@@ -196,10 +200,12 @@ impl Lessor {
             let left_ns = clock.ends_ns.saturating_sub(now_ns);
             clock.checkpoint_ns = checkpoint_at(now_ns, every_ns, left_ns);
             if let Some(next_ns) = clock.checkpoint_ns {
+                // Mark: what a lease has left is written down, and will be again.
                 reign.checkpoints.insert((next_ns, id));
             }
             let left = left_ns.div_ceil(SECOND_NS) as i64;
             if left > 0 && left < clock.ttl {
+                // Mark: a checkpoint takes from a lease.
                 clock.taken_by = number;
                 leases.push(clock.left(id, left));
             }
@@ -274,6 +280,7 @@ impl Reign {
         if let Some(clock) = self.clocks.remove(&id) {
             self.ends.remove(&(clock.ends_ns, id));
             if let Some(at_ns) = clock.checkpoint_ns {
+                // Mark: a lease is forgotten before its checkpoint.
                 self.checkpoints.remove(&(at_ns, id));
             }
         }
@@ -284,6 +291,7 @@ impl Reign {
         let clock = self.clocks.get_mut(&id).expect("what ends has a clock");
         self.ends.remove(&(clock.ends_ns, id));
         if let Some(at_ns) = clock.checkpoint_ns.take() {
+            // Mark: a lease ends before its checkpoint.
             self.checkpoints.remove(&(at_ns, id));
         }
         clock.has_ended = true;

@@ -208,6 +208,7 @@ impl Mvcc {
     /// Ends a transaction as if it had written nothing.
     pub(crate) fn roll_back(&mut self) {
         while self.open > 0 {
+            // Mark: a transaction takes back what it wrote.
             let change = self
                 .changes
                 .pop_back()

@@ -51,6 +51,7 @@ pub(crate) fn range(mvcc: &Mvcc, request: &RangeRequest) -> Result<RangeResponse
 fn readable(mvcc: &Mvcc, asked: i64) -> Result<i64, KvError> {
     let current = mvcc.read_revision();
     if asked > current {
+        // Mark: a read asks for the future.
         return Err(KvError::FutureRevision);
     }
     if asked <= 0 {

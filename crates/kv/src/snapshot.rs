@@ -130,6 +130,7 @@ impl Walk {
             };
         }
         if chunk.out.is_empty() {
+            // Mark: a chunk of a snapshot shows nothing.
             chunk.out.push(NOTHING);
         }
         Some(Bytes::from(chunk.out))
@@ -203,6 +204,7 @@ impl Walk {
         let changes = mvcc.changes_since(compacted, sub);
         for record in changes.take_while(|record| record.main() == compacted) {
             if chunk.is_full() {
+                // Mark: a chunk ends among the changes that no key shows.
                 return Next::Changes(record.parts().sub);
             }
             chunk.looked_bytes += LOOK_BYTES;
@@ -211,6 +213,7 @@ impl Walk {
             if is_shown && !record.parts().is_tombstone() {
                 continue;
             }
+            // Mark: a snapshot shows a change that no key shows.
             chunk.out.push(CHANGE);
             put_slice(&mut chunk.out, record.as_bytes());
             self.changes += 1;
@@ -321,6 +324,7 @@ impl Loading {
                 if self.records > 0 || self.changes > 0 || leases.len() > 0 {
                     return Err("a member after leases or keys");
                 }
+                // Mark: a snapshot brings what a member says of itself.
                 let attributes = read_attributes(reader).ok_or("a broken member")?;
                 members.restore(&attributes)
             }

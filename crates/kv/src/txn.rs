@@ -83,6 +83,7 @@ fn decide(mvcc: &Mvcc, txn: &TxnRequest, decided: &mut Vec<bool>) {
     decided.push(succeeded);
     for op in branch(txn, succeeded) {
         if let RequestOp::Txn(nested) = op {
+            // Mark: a transaction stands within another.
             decide(mvcc, nested, decided);
         }
     }
@@ -113,6 +114,7 @@ fn next(decided: &mut dyn Iterator<Item = bool>) -> bool {
 fn check_put(mvcc: &Mvcc, leases: &Leases, request: &PutRequest) -> Result<(), KvError> {
     let needs_key = request.ignore_value || request.ignore_lease;
     if needs_key && mvcc.current(&request.key).is_none() {
+        // Mark: a put in a transaction is to keep what is not there.
         return Err(KvError::KeyNotFound);
     }
     leases.check(request.lease)

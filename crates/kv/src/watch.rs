@@ -210,6 +210,7 @@ impl Watches {
             return;
         }
         if mvcc.compact_revision() > self.seen + 1 {
+            // Mark: a compaction passes what the synced watchers have seen.
             self.lose_touch();
         } else if !self.interest.is_empty() {
             for record in mvcc.changes_since(self.seen + 1, 0) {
@@ -234,6 +235,7 @@ impl Watches {
         self.pending_bytes -= taken_bytes;
         if batch.events.is_empty() && !watcher.is_synced {
             if watcher.next.0 < mvcc.compact_revision() {
+                // Mark: a compaction has passed a watcher.
                 self.cancel(id);
                 let compact_revision = mvcc.compact_revision();
                 return Some(Told::Compacted { compact_revision });
@@ -287,6 +289,7 @@ impl Watches {
                 watcher.pending.push_back(record.clone());
                 self.pending_bytes += bytes;
             } else {
+                // Mark: too much waits for a watcher, which falls behind.
                 self.pending_bytes -= watcher.fall_behind(parts.main);
                 self.interest.remove(&watcher.keys, id);
             }
@@ -325,6 +328,8 @@ impl Watcher {
             });
         }
         if !self.is_synced {
+            // Mark: a watcher has looked far and found nothing.
+            // Unreached: no world makes 4096 changes that no compaction has passed.
             return Some(Told::Looking);
         }
         if core::mem::take(&mut self.owes_progress) {

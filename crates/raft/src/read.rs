@@ -197,6 +197,7 @@ impl Raft {
         };
         if let Err(lost) = leadership.reads.gather(asker) {
             // Mark: a leader has no room for a read.
+            // Unreached: a replica asks for 64 at once, and the room is for four times as many.
             fx.push(answer(asker, Err(lost)));
         }
     }

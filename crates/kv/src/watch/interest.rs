@@ -165,6 +165,7 @@ fn remove(tree: Tree, range: &Range, id: WatchId) -> Tree {
             let Some(right) = node.right.take() else {
                 return node.left;
             };
+            // Mark: a watched range goes that stood above two others.
             let (mut next, right) = remove_lowest(right);
             next.left = node.left.take();
             next.right = right;
@@ -193,11 +194,13 @@ fn remove_lowest(mut node: Box<Node>) -> (Box<Node>, Tree) {
 fn balanced(mut node: Box<Node>) -> Box<Node> {
     let (left, right) = (height(&node.left), height(&node.right));
     if left > right + 1 {
+        // Mark: the tree of watched ranges leans to the left.
         let child = node.left.take().expect("the higher side is not empty");
         let is_inner = height(&child.right) > height(&child.left);
         node.left = Some(if is_inner { rotate_left(child) } else { child });
         rotate_right(node)
     } else if right > left + 1 {
+        // Mark: the tree of watched ranges leans to the right.
         let child = node.right.take().expect("the higher side is not empty");
         let is_inner = height(&child.left) > height(&child.right);
         node.right = Some(if is_inner { rotate_right(child) } else { child });

@@ -76,6 +76,7 @@ impl Watcher {
         let mut dropped_bytes = 0;
         // All of one revision waits here, or nothing of it.
         while self.pending.back().is_some_and(|last| last.main() == main) {
+            // Mark: what waits of the revision in which a watcher falls behind is dropped.
             let record = self.pending.pop_back().expect("it was just seen");
             dropped_bytes += record.as_bytes().len() as u64;
         }
@@ -92,6 +93,7 @@ impl Watcher {
                 Fit::Yes => batch.push(event),
                 Fit::Next => break,
                 Fit::Cut => {
+                    // Mark: what waits for a watcher is cut within a revision.
                     batch.is_fragment = true;
                     break;
                 }
@@ -121,10 +123,12 @@ impl Watcher {
             match batch.fit(&event, bytes_max, self.request.fragment) {
                 Fit::Yes => batch.push(event),
                 Fit::Next => {
+                    // Mark: a watcher reads more from the log than fits one batch.
                     self.next = (parts.main, 0);
                     return batch;
                 }
                 Fit::Cut => {
+                    // Mark: what a watcher reads from the log is cut within a revision.
                     self.next = (parts.main, parts.sub);
                     batch.is_fragment = true;
                     return batch;

@@ -187,6 +187,8 @@ impl Model {
                 wrote = response.deleted > 0;
                 Ok(Response::DeleteRange(response))
             }
+            // The only one that plans ask for is to keep the value of a key that is gone by then.
+            Command::Txn(txn) if has_another_within(txn) => Err(KvError::KeyNotFound),
             Command::Txn(txn) => Ok(Response::Txn(self.txn(txn, next, &mut wrote))),
             Command::Compact(request) => self.compact(request.revision),
             Command::Publish(said) => {
@@ -374,6 +376,11 @@ impl Model {
         }
         RangeResponse { kvs, more, count }
     }
+}
+
+fn has_another_within(txn: &TxnRequest) -> bool {
+    let mut ops = txn.success.iter();
+    ops.any(|op| matches!(op, RequestOp::Txn(_)))
 }
 
 /// Whether a key, which is not before the start, is in the range that a request names.

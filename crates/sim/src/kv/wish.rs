@@ -4,9 +4,10 @@
 //! # Source
 //! docs/plans.md, "Scenarios"; the etcd v3 API for the requests.
 
+use bytes::Bytes;
 use headwater_kv::request::{
     Attributes, Command, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest,
-    LeaseRevokeRequest, PutRequest, Query, RangeRequest,
+    LeaseRevokeRequest, PutRequest, Query, RangeRequest, RequestOp, TxnRequest,
 };
 
 use super::model::all_keys;
@@ -14,9 +15,9 @@ use super::{one_key, swap};
 use crate::application::Want;
 
 /// What there is to ask for.
-const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, swap:KEY:REVISION:VALUE, \
-                      compact:REVISION, grant:LEASE:SECONDS, revoke:LEASE, publish:MEMBER:NAME, \
-                      read:KEY, stale:KEY, past:KEY:REVISION or all is wanted";
+const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, delete:KEY:END, swap:KEY:REVISION:VALUE, \
+                      undone:KEY, compact:REVISION, grant:LEASE:SECONDS, revoke:LEASE, \
+                      publish:MEMBER:NAME, read:KEY, stale:KEY, past:KEY:REVISION or all is wanted";
 
 /// The request of these words.
 pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
@@ -26,15 +27,13 @@ pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
     match words[..] {
         ["put", key, value] => write(put(key, value, 0)),
         ["put", key, value, lease] => write(put(key, value, number(lease)?)),
-        ["delete", key] => write(Command::DeleteRange(DeleteRangeRequest {
-            key: key.to_owned().into(),
-            prev_kv: true,
-            ..DeleteRangeRequest::default()
-        })),
+        ["delete", key] => write(delete(key, "")),
+        ["delete", key, end] => write(delete(key, end)),
         ["swap", key, expected, value] => {
             let value = value.to_owned().into();
             write(swap(key.to_owned().into(), number(expected)?, value))
         }
+        ["undone", key] => write(undone(key.to_owned().into())),
         ["compact", revision] => write(Command::Compact(CompactionRequest {
             revision: number(revision)?,
             physical: false,
@@ -70,6 +69,40 @@ fn put(key: &str, value: &str, lease: i64) -> Command {
         lease,
         prev_kv: true,
         ..PutRequest::default()
+    })
+}
+
+fn delete(key: &str, end: &str) -> Command {
+    Command::DeleteRange(DeleteRangeRequest {
+        key: key.to_owned().into(),
+        range_end: end.to_owned().into(),
+        prev_kv: true,
+    })
+}
+
+/// Deletes a key and all after it, and then, in a transaction within, is to keep that key's value.
+/// No store lets it: it is refused halfway, if the key is there at all.
+fn undone(key: Bytes) -> Command {
+    let delete = DeleteRangeRequest {
+        key: key.clone(),
+        range_end: Bytes::from_static(b"\0"),
+        prev_kv: true,
+    };
+    let keep = PutRequest {
+        key,
+        ignore_value: true,
+        ..PutRequest::default()
+    };
+    let within = TxnRequest {
+        success: vec![RequestOp::Put(keep)],
+        ..TxnRequest::default()
+    };
+    Command::Txn(TxnRequest {
+        success: vec![
+            RequestOp::DeleteRange(delete),
+            RequestOp::Txn(Box::new(within)),
+        ],
+        ..TxnRequest::default()
     })
 }
 
