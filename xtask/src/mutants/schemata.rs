@@ -54,10 +54,12 @@ pub fn rewrite(file: &str, text: &str, mutants: &[Numbered<'_>]) -> Result<Strin
 }
 
 fn without_marks(text: &str) -> String {
+    let is_mark = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("// Mark: ") || line.starts_with("// Unreached: ")
+    };
     let lines = text.split_inclusive('\n');
-    lines
-        .filter(|line| !line.trim_start().starts_with("// Mark: "))
-        .collect()
+    lines.filter(|line| !is_mark(line)).collect()
 }
 
 /// Where the original stands, once.
