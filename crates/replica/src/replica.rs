@@ -117,6 +117,8 @@ impl<M: StateMachine> Replica<M> {
             Input::Transfer { request, to } => self.on_transfer(request, to, out),
             Input::Frame { from, frame } => self.on_frame(from, &frame, out),
             Input::Met { peer, disk, life } => {
+                // What this turn said so far was for whoever was there before.
+                out.retain(|output| !matches!(output, Output::Frame { to, .. } if *to == peer));
                 self.core(CoreInput::Met { peer, disk, life }, out);
             }
             Input::Link { peer, up } => self.on_link(peer, up, out),
@@ -329,9 +331,6 @@ impl<M: StateMachine> Replica<M> {
             self.requests.ask_at_once();
         } else {
             self.links.remove(&peer);
-            // What this turn said so far was for the process at that connection's other end, and
-            // its disk: at the next there may be others.
-            out.retain(|output| !matches!(output, Output::Frame { to, .. } if *to == peer));
             self.snapshots.sending.remove(&peer);
             self.requests.lose_forwarded(peer, out);
         }

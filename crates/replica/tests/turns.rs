@@ -10,8 +10,8 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Config, HardState, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term, TransferFailed,
-    TransferRefused, WriteId,
+    Config, HardState, Incarnation, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term,
+    TransferFailed, TransferRefused, WriteId,
 };
 use headwater_replica::interface::{
     Input, MemberChange, Options, Output, ProposeFate, ReconfigureFate, RequestId, TransferFate,
@@ -185,15 +185,17 @@ fn kinds_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<u8> {
 // Turns in which much happens.
 
 #[test]
-fn what_is_said_on_a_connection_that_breaks_in_the_same_turn_is_not_said_on_the_next() {
+fn what_is_said_before_a_connection_is_not_said_on_it() {
     let mut node = Node::new(|_| ());
     assert_eq!(frames_to(&node.turn([from(2, forward(1))]), 2).len(), 1);
-    let link = |up| Input::Link {
-        peer: NodeId(2),
-        up,
-    };
+    let peer = NodeId(2);
+    let link = |up| Input::Link { peer, up };
     // Another process may be there now, with another disk.
-    let said = node.turn([from(2, forward(2)), link(false), link(true)]);
+    let (disk, life) = (Incarnation(22), 7);
+    let met = || Input::Met { peer, disk, life };
+    let said = node.turn([from(2, forward(2)), link(false), met(), link(true)]);
+    assert!(frames_to(&said, 2).is_empty());
+    let said = node.turn([link(false), from(2, forward(3)), met(), link(true)]);
     assert!(frames_to(&said, 2).is_empty());
 }
 
