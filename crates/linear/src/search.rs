@@ -4,8 +4,8 @@
 //!
 //! Six things keep it near linear on real histories, however many clients share one object:
 //!
-//! * An operation is placed when the first return among those that are left asks for it, and not
-//!   before: the one that returns, or else what makes it fit.
+//! * An operation is placed when the first return among those that are left asks for it: the one
+//!   that returns, or else what makes it fit. All others are tried only after these.
 //! * An operation that only observes is placed as soon as it fits: it changes nothing, so placing
 //!   it now can never spoil what comes later, and needs no way back.
 //! * Where a model knows states that come about but once, such a state is not left while there is

@@ -415,10 +415,14 @@ impl Raft {
     }
 
     /// The disk of `peer` has given way to another, whether a configuration names it or not. What it
-    /// held is gone, it has not been heard since, and what it asked for is not for the other: a vote
-    /// that waits to be told would elect a disk which never stood in that term.
+    /// held is gone, it has not been heard since, the vote that it gave may be given again, and what
+    /// it asked for is not for the other: a vote that waits to be told would elect a disk which never
+    /// stood in that term.
     fn forget_disk(&mut self, peer: NodeId) {
         self.durable.keep_silent_to(peer);
+        if let Some(tally) = self.role.tally_mut() {
+            tally.votes.remove(&peer);
+        }
         let last = self.log.last_id().index;
         if let Some(progress) = self.progress_mut(peer) {
             *progress = Progress::unknown(last, progress.heard_at());

@@ -38,6 +38,14 @@ impl Role {
         matches!(self, Self::Leader(_))
     }
 
+    /// The votes so far, to change them; `None` where no election is asked for.
+    pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
+        match self {
+            Self::PreCandidate(tally) | Self::Candidate(tally) => Some(tally),
+            Self::Follower | Self::Leader(_) => None,
+        }
+    }
+
     /// What a leader keeps; `None` in another role.
     pub(crate) fn leadership(&self) -> Option<&Leadership> {
         match self {

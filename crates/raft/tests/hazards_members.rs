@@ -352,7 +352,7 @@ fn a_stranger_whom_others_without_memory_elected_is_no_leader_here() {
     meet(&mut solo, 3, 33);
     let term = solo.raft.term().0;
     solo.hear(3, append(term, id(0, 0), &[term], 0));
-    assert_eq!(solo.raft.role(), RoleName::Leader);
+    assert_eq!(solo.raft.role().as_str(), "leader");
 }
 
 #[test]
@@ -489,4 +489,24 @@ fn a_vote_for_a_lost_disk_is_not_told_to_the_one_in_its_place() {
     meet(&mut solo, 2, 22);
     let told = solo.persist();
     assert_eq!(sent_to(&told, 2), []);
+}
+
+#[test]
+fn a_vote_of_a_lost_disk_is_not_counted_for_the_one_in_its_place() {
+    let mut solo = Solo::new(5, 1, &[1]);
+    for id in 2..=5 {
+        meet(&mut solo, id, id.into());
+    }
+    solo.stand();
+    let term = solo.raft.term();
+    let yes = || vote_reply(term, false, true);
+    solo.hear(3, yes());
+    // The new disk knows of no vote, and may vote for another.
+    let peer = n(3);
+    solo.step(Input::Link { peer, up: false });
+    meet(&mut solo, 3, 33);
+    solo.hear(4, yes());
+    assert_eq!(solo.raft.role().as_str(), "candidate");
+    solo.hear(3, yes());
+    assert_eq!(solo.raft.role().as_str(), "leader");
 }

@@ -291,6 +291,8 @@ impl<M: StateMachine> Driver<M> {
     fn on_reconfigure(&mut self, now: Instant, change: MemberChange, outcome: ReconfigureOutcome) {
         if self.stop_by.is_some() {
             let _ = outcome.send(Err(ReconfigureError::Stopped));
+        } else if self.pending.len() >= REQUESTS_PENDING_MAX {
+            let _ = outcome.send(Err(ReconfigureError::Busy));
         } else {
             let request = self.name(Pending::Reconfigure(outcome));
             self.step(now, Input::Reconfigure { request, change });

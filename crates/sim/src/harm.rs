@@ -1,5 +1,6 @@
 //! Damage to frames on their way: bits that turn over, bytes that are missing.
-//! Never does what a checksum may miss: at most three bits turn over, which CRC-32C always tells.
+//! Never turns over more than three bits, which CRC-32C always tells; what a cut joins passes for
+//! whole once in some thousand million times.
 //!
 //! # Source
 //! docs/wire.md, "Frames on a connection"; Stone and Partridge, "When the CRC and TCP Checksum

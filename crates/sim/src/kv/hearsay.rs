@@ -259,20 +259,23 @@ impl Keys {
         };
         let mut deeds = Vec::new();
         let mut written = BTreeSet::new();
-        // What the keys were found to hold.
-        let mut before: BTreeMap<&Bytes, Option<Bytes>> = BTreeMap::new();
+        // When the keys were found to have been changed last; zero for a key that was not there.
+        let mut before: BTreeMap<&Bytes, i64> = BTreeMap::new();
         for (op, response) in branch.iter().zip(&answer.responses) {
             match (op, response) {
                 (RequestOp::Put(put), ResponseOp::Put(answer)) => {
                     let previous = answer.prev_kv.as_ref();
-                    before.insert(&put.key, previous.map(|kv| kv.value.clone()));
+                    if put.prev_kv {
+                        before.insert(&put.key, previous.map_or(0, |kv| kv.mod_revision));
+                    }
                     deeds.push(put_deed(put, found(put, previous)));
                     written.insert(put.key.clone());
                 }
                 (RequestOp::Range(range), ResponseOp::Range(answer)) => {
                     let many = Many::shown(range, answer);
-                    let shown = many.shown.get(&range.key).cloned();
-                    before.entry(&range.key).or_insert(shown);
+                    let shown = answer.kvs.iter().find(|kv| kv.key == range.key);
+                    let changed_at = shown.map_or(0, |kv| kv.mod_revision);
+                    before.entry(&range.key).or_insert(changed_at);
                     let but = written.clone();
                     deeds.push(Deed::Many(Many { but, ..many }));
                 }
@@ -286,19 +289,18 @@ impl Keys {
         }
         for Compare { key, target, .. } in &txn.compare {
             let is_alone = txn.compare.len() == 1;
-            let expected = self.condition(txn, key);
             if let CompareTarget::Value(_) = target
                 && !answer.succeeded
             {
                 // Its clients compare with what no key holds, so there was none.
                 deeds.push(Deed::One(key.clone(), Effect::see(None)));
             }
-            let (Some(expected), Some(found)) = (expected, before.get(key)) else {
+            let (CompareTarget::Mod(asked), Some(found)) = (target, before.get(key)) else {
                 continue;
             };
             let is_wrong = match answer.succeeded {
-                true => *found != expected,
-                false => is_alone && *found == expected,
+                true => found != asked,
+                false => is_alone && found == asked,
             };
             if is_wrong {
                 let wrong = format!("{key:?}: {txn:?} found {found:?} and did {answer:?}");
