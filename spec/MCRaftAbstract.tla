@@ -1,0 +1,4 @@
+---- MODULE MCRaftAbstract ----
+EXTENDS RaftAbstract, TLC
+Symmetry == Permutations(Server)
+====
