@@ -88,6 +88,10 @@ impl<A: Application> World<A> {
         dice: &mut Dice,
     ) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
+        if starts && node.ails {
+            // What recovery makes of two lies at once is not tried.
+            return Ok(());
+        }
         if starts {
             node.bad_start = Some((nth, kind, dice.clone()));
             let power = dice.chance(1, 2);

@@ -372,6 +372,11 @@ impl<A: Application> World<A> {
         Ok(())
     }
 
+    /// A node starts: who has halted in an earlier life may speak until it is reminded anew.
+    pub(crate) fn begin_life(&mut self, at: usize) {
+        self.setbacks.halted.remove(&at);
+    }
+
     /// A node that has halted says nothing of Raft's any more.
     pub(crate) fn check_silence(&self, at: usize) -> Result<(), Violation> {
         ensure(!self.setbacks.has_halted(at), "rollback", || {

@@ -299,6 +299,7 @@ impl<A: Application> World<A> {
         let mut dice = Dice::of(self.plan.seed, "clock", &[at as u64, self.nodes[at].life]);
         self.nodes[at].clock.begin_anew(now, &mut dice);
         self.nodes[at].born_at = now;
+        self.begin_life(at);
         self.examine(at)?;
         let Some((found, wal, store)) = self.open(at)? else {
             self.stats.broken_starts += 1;
