@@ -21,7 +21,7 @@
 //! | [`snapshot_file`] | the same for snapshot files |
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
-//! | [`recovery`], `replay` | from a directory to a node; reading the log back |
+//! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -46,6 +46,7 @@ mod replay;
 pub mod replica;
 mod request;
 mod runs;
+mod segments;
 pub mod snapshot_file;
 mod snapshot_record;
 mod snapshots;

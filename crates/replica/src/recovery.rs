@@ -19,7 +19,8 @@ use crate::identity::{
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError};
 use crate::record::HeadError;
-use crate::replay::{Replay, Segments, is_unused};
+use crate::replay::Replay;
+use crate::segments::{Segments, is_unused};
 use crate::snapshot_file::{Found, SNAPSHOT_DIR, SnapshotStore};
 use crate::wal::{WAL_DIR, Wal, WalOptions, format_log, segment_seq};
 
@@ -49,6 +50,8 @@ pub struct Recovered<M> {
     pub next_write: WriteId,
     /// Bytes of an unfinished, never acknowledged write that were dropped.
     pub torn_bytes: u64,
+    /// What was damaged and could be done without, for the operator; empty on a good day.
+    pub mended: Vec<String>,
 }
 
 /// Who the caller takes the directory to belong to.
@@ -71,8 +74,8 @@ pub struct Expect {
 pub enum OpenError {
     /// It belongs to another cluster, node or life: the text names both.
     Foreign(String),
-    /// What was once durable is not whole: the text names the file, the place, what is concerned,
-    /// and what to do.
+    /// What was once durable is not whole: the text names the file, the place, and what is
+    /// concerned.
     Damaged(String),
     /// A later version wrote it: start that version.
     NewerFormat(String),
@@ -84,11 +87,7 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn damaged(file: &str, offset: u64, what: &str) -> Self {
-        Self::Damaged(format!(
-            "{file}, byte {offset}: {what}. Nothing was changed. If other members hold the data, \
-             remove this member, empty its directory, and add it again as a new one; if not, \
-             restore the directory from a backup"
-        ))
+        Self::Damaged(format!("{file}, byte {offset}: {what}"))
     }
 
     pub(crate) fn newer(file: &str, version: u32) -> Self {
@@ -109,7 +108,12 @@ impl core::fmt::Display for OpenError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Foreign(text) => write!(f, "not this node's data: {text}"),
-            Self::Damaged(text) => write!(f, "damaged: {text}"),
+            Self::Damaged(text) => write!(
+                f,
+                "damaged: {text}. Nothing was changed. If other members hold the data, remove this \
+                 member, empty its directory, and add it again as a new one; if not, restore the \
+                 directory from a backup"
+            ),
             Self::NewerFormat(text) | Self::Occupied(text) => f.write_str(text),
             Self::Disk(error) => write!(f, "disk: {error}"),
         }
@@ -132,14 +136,17 @@ pub fn open<M: StateMachine>(
     let life = (expect.fresh_incarnation ^ (expect.fresh_incarnation >> 64)) as u64;
     let (identity, first_config) = identify(disk, options, expect)?;
 
-    let segments = Segments::find(disk, &identity)?;
+    let mut segments = Segments::find(disk, &identity)?;
     if segments.log.is_empty() {
         let why = "the directory has an identity but no log";
         return Err(OpenError::damaged(WAL_DIR, 0, why));
     }
-    let replay = Replay::run(disk, &segments.log)?;
+    let replay = Replay::run(disk, &mut segments)?;
     let found = Found::<M>::newest(disk, identity.cluster, first_config)?;
     if replay.base.index > found.meta.base.index {
+        if let Some(why) = segments.amiss {
+            return Err(why);
+        }
         let why = format!(
             "the log begins after entry {}, and {}",
             replay.base,
@@ -166,6 +173,11 @@ pub fn open<M: StateMachine>(
     disk.sync_dir("")?;
     let position = replay.position(&segments.log);
     let mut wal = Wal::resume(options.clone(), identity, life, position);
+    let mut mended = found.mended();
+    if let Some(OpenError::Damaged(what)) = segments.amiss {
+        // Mark: what a snapshot covers is damaged in the log.
+        mended.push(format!("{what}; a snapshot covers it"));
+    }
     let (meta, machine, store) = found.settle(disk, identity.cluster)?;
 
     let mut recovered = Recovered {
@@ -178,6 +190,7 @@ pub fn open<M: StateMachine>(
         commit: replay.commit.max(meta.base.index),
         next_write: replay.last_write.next(),
         torn_bytes: replay.torn_bytes,
+        mended,
         entries: Vec::new(),
     };
     if replay.id_at(meta.base.index) == Some(meta.base) {

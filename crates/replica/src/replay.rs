@@ -12,17 +12,17 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{HardState, Index, LogId, WriteId};
 
-use crate::entry::{Entry, Identity};
+use crate::entry::Entry;
 use crate::machine::Malformed;
 use crate::port::{Disk, DiskError};
 use crate::record::{
     BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
-    HeadError, SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, decode_table,
-    decode_witness, malformed,
+    SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, decode_table, malformed,
 };
 use crate::recovery::OpenError;
 use crate::runs::Runs;
-use crate::wal::{Held, Position, WAL_DIR, failed, segment_name, segment_seq};
+use crate::segments::{Segment, Segments};
+use crate::wal::{Held, Position, WAL_DIR, failed};
 
 /// Read at a time; entries are slices of such pieces.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -30,108 +30,8 @@ const ZEROS: [u8; 4096] = [0; 4096];
 /// Where in a frame its block of entries begins.
 const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
 
-/// A segment whose head has been checked.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    name: String,
-    head: SegmentHead,
-    crc: u32,
-    witness: Option<WriteId>,
-}
-
-/// The segments that make up the log, oldest first, and the files that crashes left beside them.
-#[derive(Debug)]
-pub(crate) struct Segments {
-    pub(crate) log: Vec<Segment>,
-    pub(crate) leftovers: Vec<String>,
-}
-
-impl Segments {
-    /// Finds the newest segments that follow each other without a gap and checks their heads.
-    pub(crate) fn find(disk: &mut dyn Disk, identity: &Identity) -> Result<Self, OpenError> {
-        let mut seqs = Vec::new();
-        let mut leftovers = Vec::new();
-        for name in disk.list(WAL_DIR)? {
-            match segment_seq(&name) {
-                Some(seq) => seqs.push(seq),
-                None if name.ends_with(".tmp") => leftovers.push(format!("{WAL_DIR}/{name}")),
-                // Not ours to touch.
-                None => {}
-            }
-        }
-        let first = first_of_newest_run(&seqs);
-        leftovers.extend(seqs[..first].iter().map(|&seq| segment_name(seq)));
-        let seqs = seqs[first..].iter();
-        let log = seqs.map(|&seq| read_segment(disk, identity, seq));
-        let log = log.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { log, leftovers })
-    }
-}
-
-/// Where in `seqs`, which are in order, the last stretch without a gap begins.
-fn first_of_newest_run(seqs: &[u64]) -> usize {
-    let gap = seqs.windows(2).rposition(|pair| pair[1] != pair[0] + 1);
-    gap.map_or(0, |at| at + 1)
-}
-
-fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Segment, OpenError> {
-    let name = segment_name(seq);
-    let size = disk.size(&name)?.unwrap_or(0);
-    let block = disk.read(&name, 0, SEGMENT_HEAD_BYTES)?;
-    let (head, crc) = SegmentHead::decode(&block).map_err(|error| match error {
-        HeadError::Newer(version) => OpenError::newer(&name, version),
-        HeadError::Malformed(why) => OpenError::damaged(&name, 0, &why.0),
-    })?;
-    if head.identity != *identity {
-        return Err(OpenError::Foreign(format!(
-            "{name} belongs to {}, this directory to {}",
-            identity_text(&head.identity),
-            identity_text(identity)
-        )));
-    }
-    if head.seq != seq {
-        let why = format!("it is segment {:016x} under another's name", head.seq);
-        return Err(OpenError::damaged(&name, 0, &why));
-    }
-    if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
-        let why = format!("the file ends here; its head says {} bytes", head.length);
-        return Err(OpenError::damaged(&name, size, &why));
-    }
-    Ok(Segment {
-        witness: decode_witness(&block, seq),
-        name,
-        head,
-        crc,
-    })
-}
-
-/// Both ids and the incarnation, as error texts name them.
-fn identity_text(identity: &Identity) -> String {
-    format!(
-        "cluster {:x} node {:x} incarnation {:x}",
-        identity.cluster, identity.node.0, identity.incarnation
-    )
-}
-
-/// Whether a log of these segments was never written to: what an unfinished formatting leaves.
-pub(crate) fn is_unused(disk: &mut dyn Disk) -> Result<bool, DiskError> {
-    let names = disk.list(WAL_DIR)?;
-    let mut seqs = names.iter().filter_map(|name| segment_seq(name));
-    match (seqs.next(), seqs.next()) {
-        (None, _) => Ok(true),
-        (Some(1), None) => {
-            let name = segment_name(1);
-            let end = disk.size(&name)?.unwrap_or(0);
-            let mut window = Window::new(disk, &name, end);
-            let tail = window.survey(SEGMENT_HEAD_BYTES as u64, |_, _| {})?;
-            Ok(tail == SEGMENT_HEAD_BYTES as u64)
-        }
-        _ => Ok(false),
-    }
-}
-
 /// A view of one file that reads ahead.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     disk: &'a mut dyn Disk,
     name: &'a str,
     end: u64,
@@ -140,7 +40,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(disk: &'a mut dyn Disk, name: &'a str, end: u64) -> Self {
+    pub(crate) fn new(disk: &'a mut dyn Disk, name: &'a str, end: u64) -> Self {
         Self {
             disk,
             name,
@@ -168,7 +68,7 @@ impl<'a> Window<'a> {
 
     /// Looks at everything from `from` on: tells `found` of each whole frame head that lies where
     /// it says it belongs, and returns where the last byte that is not zero ends, or `from`.
-    fn survey(
+    pub(crate) fn survey(
         &mut self,
         from: u64,
         mut found: impl FnMut(u64, &FrameHead),
@@ -248,10 +148,36 @@ struct Stop {
 }
 
 impl Replay {
-    /// Reads all segments, of which there is at least one.
-    pub(crate) fn run(disk: &mut dyn Disk, segments: &[Segment]) -> Result<Self, OpenError> {
-        let head = &segments[0].head;
-        let mut replay = Self {
+    /// Reads all segments, of which there is at least one. A damaged one that another follows is
+    /// given up, and the log begins behind it.
+    pub(crate) fn run(disk: &mut dyn Disk, segments: &mut Segments) -> Result<Self, OpenError> {
+        let mut replay = Self::begin(&segments.log[0].head);
+        let mut at = 0;
+        while let Some(segment) = segments.log.get(at) {
+            replay.chain = segment.crc;
+            replay.offset = SEGMENT_HEAD_BYTES as u64;
+            replay.unproven.clear();
+            let mut window = Window::new(disk, &segment.name, segment.head.length);
+            let Some(next) = segments.log.get(at + 1) else {
+                replay.read_last(&mut window, segment)?;
+                break;
+            };
+            match replay.read_full(&mut window, segment, next) {
+                Ok(()) => at += 1,
+                Err(why @ OpenError::Damaged(_)) => {
+                    segments.give_up(at + 1, why);
+                    replay = Self::begin(&segments.log[0].head);
+                    at = 0;
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(replay)
+    }
+
+    /// A log as the head of its first segment tells.
+    fn begin(head: &SegmentHead) -> Self {
+        Self {
             base: head.prev,
             entries: Vec::new(),
             hard: head.hard,
@@ -262,18 +188,7 @@ impl Replay {
             chain: 0,
             offset: 0,
             unproven: VecDeque::new(),
-        };
-        for (at, segment) in segments.iter().enumerate() {
-            replay.chain = segment.crc;
-            replay.offset = SEGMENT_HEAD_BYTES as u64;
-            replay.unproven.clear();
-            let mut window = Window::new(disk, &segment.name, segment.head.length);
-            match segments.get(at + 1) {
-                Some(next) => replay.read_full(&mut window, segment, next)?,
-                None => replay.read_last(&mut window, segment)?,
-            }
         }
-        Ok(replay)
     }
 
     /// Reads a segment that another follows: all of it was durable before the other was begun.

@@ -112,7 +112,6 @@ pub struct SnapshotStore {
     receiving: Option<Receiving>,
     /// Whether the directory's own name is known to be durable.
     dir_durable: bool,
-    mended: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,11 +122,6 @@ struct Receiving {
 }
 
 impl SnapshotStore {
-    /// What recovery found amiss and went on without, for the operator; empty on a good day.
-    pub fn mended(&self) -> &[String] {
-        &self.mended
-    }
-
     /// Carries out one order; `None` if it has no answer: a beginning, a piece wanted of a snapshot
     /// when there is none, or the rest of a snapshot whose beginning failed.
     ///
@@ -401,6 +395,11 @@ impl<M: StateMachine> Found<M> {
         text
     }
 
+    /// What is damaged, where it is not the newest whole snapshot: what to tell the operator.
+    pub(crate) fn mended(&self) -> Vec<String> {
+        self.damaged.iter().map(|(_, what)| what.clone()).collect()
+    }
+
     /// Clears away what is unfinished, sets aside what is damaged, and starts the worker.
     pub(crate) fn settle(
         self,
@@ -422,7 +421,6 @@ impl<M: StateMachine> Found<M> {
             own: None,
             receiving: None,
             dir_durable: false,
-            mended: self.damaged.into_iter().map(|(_, what)| what).collect(),
         };
         Ok((self.meta, self.machine, store))
     }

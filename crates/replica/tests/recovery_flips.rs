@@ -104,7 +104,7 @@ fn flip_everything(witness: bool) {
                 let mut disk = whole.clone();
                 disk.flip_bit(&name, offset, bit as u8);
                 let in_last_sync = name == second && last_sync.contains(&offset);
-                let (found, mut wal, store) = match try_open(&mut disk) {
+                let (found, mut wal, _) = match try_open(&mut disk) {
                     Ok(opened) => opened,
                     Err(OpenError::Damaged(text) | OpenError::Foreign(text)) => {
                         assert!(text.contains(&name), "{name} {offset}: {text}");
@@ -113,7 +113,7 @@ fn flip_everything(witness: bool) {
                     }
                     Err(other) => panic!("{name} {offset}: {other}"),
                 };
-                fallen_back += store.mended().len();
+                fallen_back += found.mended.len();
                 if content(&found) == want {
                     same += 1;
                 } else {

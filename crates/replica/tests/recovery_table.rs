@@ -42,13 +42,13 @@ fn assert_names(text: &str, words: &[&str]) {
 #[test]
 fn d1_an_empty_directory_is_formatted() {
     let mut disk = SimDisk::new();
-    let (recovered, wal, store) = opened(&mut disk);
+    let (recovered, wal, _) = opened(&mut disk);
     assert_eq!(recovered.identity.incarnation, INCARNATION);
     assert_eq!(recovered.config, first_config());
     assert_eq!((recovered.base, recovered.log_base), (id(0, 0), id(0, 0)));
     assert_eq!(recovered.next_write, WriteId(1));
     assert_eq!(recovered.torn_bytes, 0);
-    assert!(store.mended().is_empty());
+    assert!(recovered.mended.is_empty());
     drop(wal);
     // What opening answered is durable.
     disk.power_cut(&mut Dice(0));
@@ -336,6 +336,41 @@ fn s6_a_hole_that_no_snapshot_covers_is_damage() {
     );
 }
 
+#[test]
+fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
+    let mut whole = SimDisk::new();
+    let writes = fill_segments(&mut whole, 3);
+    let (recovered, _, mut store) = opened(&mut whole);
+    let covered = recovered.entries[recovered.entries.len() - 2].id;
+    let mut machine = Ledger::of(&[1]);
+    let meta = meta(covered.term.0, covered.index.0);
+    take_snapshot(&mut whole, &mut store, meta, &mut machine, 64).unwrap();
+    // Heads and frames, of the first segment and of the second.
+    for (segment, byte) in [(1, 20), (1, FRAMES + 3), (2, 20), (2, FRAMES + 3)] {
+        let mut disk = whole.clone();
+        disk.flip_bit(&segment_name(segment), byte, 7);
+        let (recovered, ..) = opened(&mut disk);
+        assert_eq!(recovered.next_write, WriteId(writes + 1));
+        assert_eq!(
+            (recovered.base, recovered.log_base <= covered),
+            (covered, true)
+        );
+        assert_names(&recovered.mended[0], &[&segment_name(segment), "covers"]);
+        for gone in 1..=segment {
+            assert_eq!(disk.size(&segment_name(gone)).unwrap(), None);
+        }
+        assert!(opened(&mut disk).0.mended.is_empty());
+    }
+    // What the snapshot does not cover stays damage: the last segment, and what stands in for it.
+    let mut disk = whole.clone();
+    disk.flip_bit(&segment_name(3), 20, 7);
+    damage_text(&mut disk);
+    let mut disk = whole;
+    disk.flip_bit(&segment_name(2), FRAMES + 3, 7);
+    disk.flip_bit(&snapshot_file(covered.term.0, covered.index.0), 130, 2);
+    assert_names(&damage_text(&mut disk), &[&segment_name(2)]);
+}
+
 // Frames.
 
 #[test]
@@ -406,7 +441,8 @@ fn f4_a_bad_frame_that_a_later_sync_vouches_for_is_damage() {
                 format!("after write {before}: entries {bad} to {bad}, from {bad} on of term 1")
             };
             assert_names(&text, &[&named]);
-            assert_names(&text, &["synced", "add it again"]);
+            assert_names(&text, &["synced"]);
+            assert_names(&refusal(&mut disk).to_string(), &[&text, "add it again"]);
         }
     }
 }
@@ -608,13 +644,13 @@ fn with_snapshot(covered: &[u64]) -> SimDisk {
 #[test]
 fn p1_the_newest_whole_snapshot_is_loaded() {
     let mut disk = with_snapshot(&[3, 5]);
-    let (recovered, _, store) = opened(&mut disk);
+    let (recovered, _, _) = opened(&mut disk);
     assert_eq!(recovered.base, id(1, 5));
     assert_eq!(recovered.config, meta(1, 5).config);
     assert_eq!(recovered.machine, Ledger::of(&[1, 2, 3, 4, 5]));
     assert_eq!(indices(&recovered), (1..=10).collect::<Vec<_>>());
     assert_eq!(recovered.commit, Index(5));
-    assert!(store.mended().is_empty());
+    assert!(recovered.mended.is_empty());
 }
 
 #[test]
@@ -634,26 +670,29 @@ fn p2_unfinished_snapshots_are_removed() {
 fn p3_a_damaged_newest_gives_way_to_an_older_one_that_the_log_reaches() {
     let mut disk = with_snapshot(&[3, 5]);
     disk.flip_bit(&snapshot_file(1, 5), 130, 2);
-    let (recovered, _, store) = opened(&mut disk);
+    let (recovered, _, _) = opened(&mut disk);
     assert_eq!(recovered.base, id(1, 3));
     assert_eq!(recovered.machine, Ledger::of(&[1, 2, 3]));
-    assert_names(&store.mended()[0], &[&snapshot_file(1, 5), "byte", "check"]);
+    assert_names(
+        &recovered.mended[0],
+        &[&snapshot_file(1, 5), "byte", "check"],
+    );
     // The next start finds nothing amiss, and serves nothing that is damaged.
-    let (again, _, store) = opened(&mut disk);
+    let (again, _, _) = opened(&mut disk);
     assert_eq!(again.base, id(1, 3));
-    assert!(store.mended().is_empty());
+    assert!(again.mended.is_empty());
 }
 
 #[test]
 fn p4_a_damaged_only_snapshot_gives_way_to_a_log_from_the_beginning() {
     let mut disk = with_snapshot(&[5]);
     disk.flip_bit(&snapshot_file(1, 5), 60, 2);
-    let (recovered, _, store) = opened(&mut disk);
+    let (recovered, _, _) = opened(&mut disk);
     assert_eq!(recovered.base, id(0, 0));
     assert_eq!(recovered.config, first_config());
     assert_eq!(recovered.machine, Ledger::default());
     assert_eq!(indices(&recovered), (1..=10).collect::<Vec<_>>());
-    assert_eq!(store.mended().len(), 1);
+    assert_eq!(recovered.mended.len(), 1);
 }
 
 #[test]
@@ -756,9 +795,9 @@ fn p9_a_snapshot_under_another_ones_name_counts_as_damaged() {
     let mut disk = with_snapshot(&[3]);
     disk.rename(&snapshot_file(1, 3), &snapshot_file(1, 4))
         .unwrap();
-    let (recovered, _, store) = opened(&mut disk);
+    let (recovered, _, _) = opened(&mut disk);
     assert_eq!(recovered.base, id(0, 0));
-    assert_names(&store.mended()[0], &["another's name"]);
+    assert_names(&recovered.mended[0], &["another's name"]);
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn cluster_of_one(options: Options) -> Replica<Heap> {
         commit: Index(0),
         next_write: WriteId(1),
         torn_bytes: 0,
+        mended: Vec::new(),
     };
     Replica::new(Instant(0), options, disk).expect("an empty disk contradicts nothing")
 }

@@ -50,6 +50,7 @@ impl Node {
             commit: Index(0),
             next_write: WriteId(1),
             torn_bytes: 0,
+            mended: Vec::new(),
         };
         let now = Instant(MS);
         let mut node = Self {

@@ -156,7 +156,7 @@ impl Life {
             match open::<Ledger>(&mut self.disk, &options(self.segment_bytes), expect) {
                 Ok((found, wal, store)) => {
                     self.disk.restart();
-                    assert!(store.mended().is_empty(), "{:?}", store.mended());
+                    assert!(found.mended.is_empty(), "{:?}", found.mended);
                     self.check(&found);
                     return (wal, store);
                 }

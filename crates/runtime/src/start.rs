@@ -51,7 +51,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     let opened = recover::<M>(&config, counters.clone()).await?;
     let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
-    for mended in opened.store.mended() {
+    for mended in &opened.recovered.mended {
         tracing::warn!(node = %hex(config.node.0), mended, "the data directory was mended");
     }
     if opened.recovered.torn_bytes > 0 {

@@ -146,7 +146,7 @@ impl<A: Application> World<A> {
                 self.stats.strays_refused += 1;
                 self.lose_content(at);
             }
-            Ok((found, _)) if self.keeps_all(at, &found, stray.as_ref(), "stray")? => {
+            Ok(found) if self.keeps_all(at, &found, stray.as_ref(), "stray")? => {
                 let node = &mut self.nodes[at];
                 node.ails = node.disk.is_hiding();
                 node.is_rotten = true;
@@ -205,7 +205,7 @@ impl<A: Application> World<A> {
             return Ok(());
         }
         let goes_on = match &first {
-            Ok((found, _)) => self.keeps_all(at, found, misread.as_ref(), "misread")?,
+            Ok(found) => self.keeps_all(at, found, misread.as_ref(), "misread")?,
             Err(_) => false,
         };
         match first {
@@ -217,8 +217,7 @@ impl<A: Application> World<A> {
             Ok(_) => {
                 copy.restart();
                 let again = self.try_open(&mut copy, at);
-                let whole =
-                    again.is_ok_and(|(found, _)| self.nodes[at].recovers(&found, true).is_ok());
+                let whole = again.is_ok_and(|found| self.nodes[at].recovers(&found, true).is_ok());
                 ensure(whole, "misread", || {
                     format!("n{} writes down what it misread: {misread:?}", at + 1)
                 })?;

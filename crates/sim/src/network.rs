@@ -89,6 +89,8 @@ pub(crate) struct Network {
     shuffle: u64,
     outlive: u64,
     holds: bool,
+    /// When all that was on its way as the calm came has arrived.
+    calm_from: u64,
 }
 
 impl Network {
@@ -121,6 +123,7 @@ impl Network {
             shuffle: knobs.shuffle,
             outlive: knobs.outlive,
             holds: knobs.holds,
+            calm_from: u64::MAX,
         }
     }
 
@@ -128,6 +131,8 @@ impl Network {
     /// election timeout.
     pub(crate) fn calm(&mut self, knobs: &Knobs) {
         (self.loss, self.double, self.shuffle, self.outlive) = (0, 0, 0, 0);
+        let arrivals = self.lanes.iter().map(|lane| lane.last_at);
+        self.calm_from = arrivals.max().expect("there are nodes");
         for lane in &mut self.lanes {
             lane.narrow = (0, 1, 0);
             lane.noise = None;
@@ -135,6 +140,11 @@ impl Network {
         }
         self.delay_ns = self.delay_ns.min(knobs.heartbeat_ns / 10);
         self.delay_spread_ns = self.delay_spread_ns.min(knobs.heartbeat_ns / 5);
+    }
+
+    /// Whether the calm has come, and no frame of the time before holds up those that follow it.
+    pub(crate) fn is_calm(&self, now: u64) -> bool {
+        now > self.calm_from
     }
 
     fn pair(&mut self, a: usize, b: usize) -> &mut Pair {

@@ -49,7 +49,8 @@ impl<A: Application> World<A> {
                 self.nodes[at].disk = damaged;
                 self.lose_content(at);
             }
-            Ok((found, mended)) => {
+            Ok(found) => {
+                let mended = !found.mended.is_empty();
                 if !self.keeps_all(at, &found, Some(&damage), "rot")? {
                     return Ok(());
                 }
@@ -63,18 +64,18 @@ impl<A: Application> World<A> {
         Ok(())
     }
 
-    /// What recovery makes of a copy of a node's disk, and whether it had to mend a snapshot.
+    /// What recovery makes of a copy of a node's disk.
     pub(crate) fn try_open(
         &self,
         copy: &mut SimDisk,
         at: usize,
-    ) -> Result<(Recovered<Watched<A>>, bool), OpenError> {
+    ) -> Result<Recovered<Watched<A>>, OpenError> {
         copy.set_quota(None);
         let options = WalOptions {
             segment_bytes: self.plan.knobs.segment_bytes,
         };
-        let (found, _, store) = recovery::open::<Watched<A>>(copy, &options, self.expect(at))?;
-        Ok((found, !store.mended().is_empty()))
+        let (found, ..) = recovery::open::<Watched<A>>(copy, &options, self.expect(at))?;
+        Ok(found)
     }
 }
 

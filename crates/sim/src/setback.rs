@@ -243,7 +243,7 @@ impl<A: Application> World<A> {
         }
         let opened = self.try_open(&mut image.disk.clone(), at);
         let found = match opened {
-            Ok((found, _)) => found,
+            Ok(found) => found,
             Err(why) => {
                 let what = format!("the image of n{} does not open: {why}", at + 1);
                 return Err(Violation::new("rollback", what));

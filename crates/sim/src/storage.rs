@@ -308,8 +308,8 @@ impl<A: Application> World<A> {
         };
         self.stats.torn += u64::from(found.torn_bytes > 0);
         let is_rotten = self.nodes[at].is_rotten;
-        ensure(is_rotten || store.mended().is_empty(), "recovery", || {
-            format!("a whole snapshot is damaged: {:?}", store.mended())
+        ensure(is_rotten || found.mended.is_empty(), "recovery", || {
+            format!("what is whole is damaged: {:?}", found.mended)
         })?;
         let node = &mut self.nodes[at];
         node.check_recovered(&found, is_rotten)?;

@@ -296,6 +296,7 @@ impl Node {
             commit: Index(0),
             next_write: WriteId(1),
             torn_bytes: 0,
+            mended: Vec::new(),
         };
         let replica = Replica::new(Instant(0), options, recovered).map_err(anyhow::Error::msg)?;
         Ok(Self {

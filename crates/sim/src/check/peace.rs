@@ -120,7 +120,7 @@ impl<A: Application> World<A> {
     }
 
     /// The leader whom all voters follow, if nothing that it or they have still to do could part
-    /// them: no slow write, no other members, no transfer, no newer term anywhere.
+    /// them: no slow frame, no slow write, no other members, no transfer, no newer term anywhere.
     fn office(&self) -> Option<Office> {
         let (leader, config) = (self.leader()?, self.cluster.members.current());
         let (id, term) = (self.nodes[leader].id, self.raft_of(leader)?.term());
@@ -132,7 +132,8 @@ impl<A: Application> World<A> {
             })
         };
         let mut voters = config.voters().iter().map(|id| id.0 as usize - 1);
-        let stands = !config.is_joint()
+        let stands = self.network.is_calm(self.schedule.now())
+            && !config.is_joint()
             && config.is_voter(id)
             && voters.all(follows)
             && self.errands.losses.is_empty()
