@@ -3,8 +3,7 @@
 # there is time for them. Prints the seeds, and for a failure the command that repeats it.
 #
 #   bash scripts/sim-seeds.sh           the same seeds, as every test run does
-#   bash scripts/sim-seeds.sh 300       fresh ones as well, for about so many seconds in all; one in
-#                                       some thousands fails for now: see crates/sim/seeds.txt
+#   bash scripts/sim-seeds.sh 300       fresh ones as well, for about so many seconds in all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -62,7 +62,7 @@ all)
     cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
   step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
   step "the simulator's hashes, debug and release" bash scripts/sim-hash.sh 0..40
-  step "simulated worlds, the same seeds" bash scripts/sim-seeds.sh
+  step "simulated worlds, the same and fresh ones" bash scripts/sim-seeds.sh 90
   step "the server's build" cargo build --locked
   ;;
 black-box)

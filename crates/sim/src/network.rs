@@ -184,9 +184,11 @@ impl Network {
             sending,
             wire,
         };
-        if self.lane(from, to).blocked > 0 {
-            if self.holds {
-                self.lane(from, to).held.push(sent);
+        let holds = self.holds;
+        let lane = self.lane(from, to);
+        if lane.blocked > 0 {
+            if holds || lane.sure {
+                lane.held.push(sent);
             }
             return sending;
         }
