@@ -12,7 +12,7 @@ use headwater_raft::{Index, LogId};
 use crate::entry::Entry;
 
 /// What one entry weighs beside its body, on disk and on the wire.
-const OVERHEAD_BYTES: u64 = 24;
+pub(crate) const OVERHEAD_BYTES: u64 = 24;
 
 /// The entries after a base, with their running weight.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ impl<M: StateMachine> Replica<M> {
     fn uncommitted_bytes(&self) -> u64 {
         let last = self.bodies.weight(self.raft.last().index);
         let committed = self.bodies.weight(self.raft.commit());
-        self.requests.held_bytes() + last.saturating_sub(committed)
+        self.requests.waiting_bytes() + last.saturating_sub(committed)
     }
 
     /// Gives the turn's commands to the leader: to the core here, or to another node. Without a

@@ -226,13 +226,14 @@ pub struct Options {
     pub request_timeout_ns: u64,
     /// The largest command.
     pub command_bytes_max: usize,
-    /// Bytes proposed but not yet committed, at most; beyond it proposals are refused as busy.
+    /// Bytes of commands that wait here for a leader or its answer, and of entries not yet
+    /// committed; beyond it proposals are refused as busy.
     pub uncommitted_bytes_max: u64,
     /// Queries that wait for a read, at most; beyond it they are refused as busy.
     pub queries_max: usize,
     /// Bytes of entries in one message to a peer, about.
     pub message_bytes_max: usize,
-    /// Bytes sent to a peer but not yet acknowledged, at most.
+    /// Bytes sent to a peer but not yet acknowledged; beyond it no further message leaves.
     pub window_bytes_max: u64,
     /// Bytes of log since the last snapshot that make a new one worth it, if the state is smaller.
     pub snapshot_log_bytes: u64,

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Index, Instant, LogId, NodeId, ReadId, ReadLevel, Term};
 
+use crate::bodies::OVERHEAD_BYTES;
 use crate::codec::NotForwarded;
 use crate::interface::{Output, ProposeFate, ReadFate, RequestId};
 use crate::machine::StateMachine;
@@ -24,6 +25,13 @@ pub(crate) struct Waiting {
     pub(crate) request: RequestId,
     pub(crate) command: Bytes,
     pub(crate) deadline: Instant,
+}
+
+impl Waiting {
+    /// What the command will weigh as an entry: one of no length takes its place, too.
+    fn weight(&self) -> u64 {
+        OVERHEAD_BYTES + self.command.len() as u64
+    }
 }
 
 /// A query that has no read index yet.
@@ -42,6 +50,8 @@ type Queries<Q> = Vec<Asking<Q>>;
 struct Forwarded {
     to: NodeId,
     waiting: Vec<Waiting>,
+    /// What they weigh.
+    bytes: u64,
     /// No answer is expected any more after this: another leads.
     until: Option<Instant>,
 }
@@ -59,7 +69,8 @@ struct Logged {
 pub(crate) struct Requests<M: StateMachine> {
     /// Commands for the next leader that can be reached.
     held: VecDeque<Waiting>,
-    held_bytes: u64,
+    /// What the commands weigh that no leader is known to have taken: held, or on their way to one.
+    waiting_bytes: u64,
     /// Room for those that leave together, used again.
     leaving: Vec<Waiting>,
     /// What held commands end as, should they wait too long.
@@ -103,7 +114,7 @@ impl<M: StateMachine> Requests<M> {
     pub(crate) fn new() -> Self {
         Self {
             held: VecDeque::new(),
-            held_bytes: 0,
+            waiting_bytes: 0,
             leaving: Vec::new(),
             held_for: ProposeFate::NoLeader,
             give_at: Instant(0),
@@ -143,12 +154,13 @@ impl<M: StateMachine> Requests<M> {
     // Proposals.
 
     pub(crate) fn hold(&mut self, waiting: Waiting) {
-        self.held_bytes += waiting.command.len() as u64;
+        self.waiting_bytes += waiting.weight();
         self.held.push_back(waiting);
     }
 
-    pub(crate) fn held_bytes(&self) -> u64 {
-        self.held_bytes
+    /// What the commands weigh that no leader is known to have taken.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
     }
 
     pub(crate) fn hold_all(&mut self, waiting: Vec<Waiting>) {
@@ -183,7 +195,7 @@ impl<M: StateMachine> Requests<M> {
         let fits = self.held.iter().take_while(|waiting| {
             let fits = weight < bytes;
             if fits {
-                weight += waiting.command.len() as u64;
+                weight += waiting.weight();
             }
             fits
         });
@@ -191,7 +203,7 @@ impl<M: StateMachine> Requests<M> {
         if count == 0 {
             return None;
         }
-        self.held_bytes -= weight;
+        self.waiting_bytes -= weight;
         let mut leaving = core::mem::take(&mut self.leaving);
         leaving.extend(self.held.drain(..count));
         Some(leaving)
@@ -201,9 +213,14 @@ impl<M: StateMachine> Requests<M> {
     pub(crate) fn forward(&mut self, to: NodeId, waiting: Vec<Waiting>) -> u64 {
         let batch = self.next_batch;
         self.next_batch += 1;
-        let until = None;
-        self.forwarded
-            .insert(batch, Forwarded { to, waiting, until });
+        let forwarded = Forwarded {
+            to,
+            bytes: waiting.iter().map(Waiting::weight).sum(),
+            waiting,
+            until: None,
+        };
+        self.waiting_bytes += forwarded.bytes;
+        self.forwarded.insert(batch, forwarded);
         batch
     }
 
@@ -212,9 +229,13 @@ impl<M: StateMachine> Requests<M> {
         if self.forwarded.get(&batch)?.to != from {
             return None;
         }
-        self.forwarded
-            .remove(&batch)
-            .map(|forwarded| forwarded.waiting)
+        self.remove_forwarded(batch)
+    }
+
+    fn remove_forwarded(&mut self, batch: u64) -> Option<Vec<Waiting>> {
+        let forwarded = self.forwarded.remove(&batch)?;
+        self.waiting_bytes -= forwarded.bytes;
+        Some(forwarded.waiting)
     }
 
     /// The leader is another: who led before has little time left to say what it took.
@@ -238,8 +259,7 @@ impl<M: StateMachine> Requests<M> {
             .map(|(&number, _)| number)
             .collect();
         for number in lost {
-            let batch = self.forwarded.remove(&number).expect("just listed");
-            for waiting in batch.waiting {
+            for waiting in self.remove_forwarded(number).unwrap_or_default() {
                 self.fail(waiting.request, ProposeFate::Unknown, out);
             }
         }

@@ -538,6 +538,126 @@ fn a_proposal_that_is_passed_on_twice_is_counted_once() {
     assert_eq!(node.replica.status().proposals, 1);
 }
 
+// What can pile up.
+
+/// Node 1 follows node 2, if it `leads` not itself, and may have 1000 bytes on their way to be
+/// committed, which are eight commands with what an entry weighs beside its body.
+fn narrow(leads: bool) -> (Node, Term) {
+    let mut node = Node::new(|options| options.uncommitted_bytes_max = 1000);
+    if leads {
+        let term = lead_settled(&mut node);
+        return (node, term);
+    }
+    node.follow(Term(1));
+    (node, Term(1))
+}
+
+/// Proposes until that is refused: how many commands were taken.
+fn taken_until_busy(node: &mut Node, names: u64) -> u64 {
+    for taken in 0..100 {
+        let fx = node.run([propose(names + taken)]);
+        if let Some(&(_, fate)) = fates(&fx).first() {
+            assert_eq!(fate, ProposeFate::Busy);
+            return taken;
+        }
+    }
+    panic!("a hundred commands were taken");
+}
+
+#[test]
+fn a_leader_takes_no_more_commands_than_may_wait_to_be_committed() {
+    let (mut node, term) = narrow(true);
+    assert_eq!(
+        taken_until_busy(&mut node, 1),
+        9,
+        "the ninth is one too many"
+    );
+    // Nor from a peer; and once they are committed, from anyone.
+    let fx = node.run([from(2, forward(5))]);
+    assert!(frames_to(&fx, 2).contains(&frame(19, 5, &[&[2]])), "{fx:?}");
+    let last = last(&node);
+    node.run([from(2, durable(term, last))]);
+    assert_eq!(taken_until_busy(&mut node, 100), 9);
+}
+
+#[test]
+fn a_follower_takes_no_more_commands_than_may_wait_for_its_leaders_answer() {
+    let (mut node, term) = narrow(false);
+    assert_eq!(taken_until_busy(&mut node, 1), 9);
+    // They were passed on one by one; the first three are answered.
+    for batch in 1..=3 {
+        let place = LogId::new(term, Index(batch + 1));
+        node.run([from(2, forward_reply(batch, place))]);
+    }
+    assert_eq!(taken_until_busy(&mut node, 100), 3);
+    // What ends as unknown waits no more.
+    node.wait(8000);
+    node.follow(Term(2));
+    assert_eq!(taken_until_busy(&mut node, 200), 9);
+}
+
+#[test]
+fn without_a_leader_even_commands_of_no_length_do_not_pile_up() {
+    let mut node = Node::new(|options| options.uncommitted_bytes_max = 1000);
+    let commands = (1..=100).map(|request| Input::Propose {
+        request: RequestId(request),
+        command: Bytes::new(),
+    });
+    let fx = node.run(commands);
+    let busy = fates(&fx)
+        .iter()
+        .filter(|(_, fate)| *fate == ProposeFate::Busy)
+        .count();
+    assert_eq!(
+        busy,
+        100 - 42,
+        "42 are more than 1000 bytes with what an entry weighs"
+    );
+}
+
+/// The appends that left for node 2: how many, and how long their frames are together.
+fn appends(outputs: &[Output<Ledger>]) -> (usize, usize) {
+    let frames = frames_to(outputs, 2);
+    let appends = frames.iter().filter(|frame| frame[0] == 3);
+    appends.fold((0, 0), |(count, bytes), frame| {
+        (count + 1, bytes + frame.len())
+    })
+}
+
+#[test]
+fn a_peer_is_sent_no_more_bytes_than_its_window_and_one_message_before_it_answers() {
+    let (window, message) = (2000, 300);
+    let mut node = Node::new(|options| {
+        options.window_bytes_max = window;
+        options.message_bytes_max = message;
+    });
+    let term = lead_settled(&mut node);
+    let held = last(&node);
+    let fx = node.run((1..=100).map(propose));
+    let (count, bytes) = appends(&fx);
+    // Two commands of 124 bytes fit a message, in a frame with some 80 bytes more.
+    assert_eq!(count, 9);
+    assert!(bytes <= window as usize + message + count * 80, "{bytes}");
+    let fx = node.run([from(2, durable(term, held))]);
+    assert_eq!(appends(&fx).0, 0, "that was known");
+    let fx = node.run([from(2, durable(term, held + 6))]);
+    assert_eq!(appends(&fx).0, 3, "as much as was answered");
+}
+
+#[test]
+fn a_peer_is_sent_no_more_messages_than_may_be_on_their_way() {
+    let mut node = Node::new(|options| {
+        options.core.inflight_max = 4;
+        options.message_bytes_max = 1;
+    });
+    let term = lead_settled(&mut node);
+    let held = last(&node);
+    let fx = node.run((1..=100).map(propose));
+    assert_eq!(appends(&fx).0, 4);
+    let fx = node.run([from(2, durable(term, held + 3))]);
+    assert_eq!(appends(&fx).0, 3);
+}
+
 // Changes of members.
 
 fn change(request: u64, voters: &[u64]) -> Input<Ledger> {
