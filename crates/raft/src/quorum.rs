@@ -82,4 +82,36 @@ mod tests {
         assert!(!quorum_reaches(&config, votes(&[3, 4, 5])));
         assert!(quorum_reaches(&config, votes(&[1, 3, 4])));
     }
+
+    #[test]
+    fn every_quorum_of_every_configuration_equals_a_naive_search() {
+        // All configurations over four nodes, in all states of which each has reached 0, 1 or 2.
+        // A group is a bit set; a quorum is any group of which more are in than out, on both sides.
+        let in_both = |group: u32, sides: [u32; 2]| {
+            let ins = sides.map(|side| (side & group).count_ones());
+            let outs = sides.map(|side| (side & !group).count_ones());
+            (0..2).all(|at| sides[at] == 0 || ins[at] > outs[at])
+        };
+        let ids = |set: u32| {
+            (0..4)
+                .filter(move |at| set >> at & 1 == 1)
+                .map(|at| NodeId(at + 1))
+        };
+        for (voters, outgoing) in (1..16).flat_map(|v| (0..16).map(move |o| (v, o))) {
+            let config = Config::of_voters(ids(voters)).with_outgoing(ids(outgoing));
+            let quorums: Vec<u32> = (0..16)
+                .filter(|&group| in_both(group, [voters, outgoing]))
+                .collect();
+            for code in 0..3_u32.pow(4) {
+                let value = |id: NodeId| code / 3_u32.pow(id.0 as u32 - 1) % 3;
+                let all_reach = |group: u32| ids(group).map(value).min();
+                let naive = quorums.iter().filter_map(|&group| all_reach(group)).max();
+                assert_eq!(
+                    Some(quorum_reaches(&config, value)),
+                    naive,
+                    "{config:?} {code}"
+                );
+            }
+        }
+    }
 }
