@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use headwater_raft::{Index, Input as CoreInput, Instant, LogId, NodeId, Pull, RoleName};
+use headwater_raft::{Index, Input as CoreInput, Instant, LogId, NodeId, Pull, RoleName, Term};
 
 use crate::codec::Frame;
 use crate::entry::{LogOrder, SnapshotMeta};
@@ -33,8 +33,8 @@ pub(crate) struct Snapshots<W> {
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// The piece that came with the frame at hand: total bytes, offset, bytes.
     pub(crate) piece: Option<(u64, u64, Bytes)>,
-    /// Whose snapshot is being received.
-    receiving_from: Option<NodeId>,
+    /// The snapshot that is being received, or was last.
+    receiving: Option<Receiving>,
 }
 
 /// An own snapshot in the making.
@@ -54,6 +54,25 @@ pub(crate) struct Sending {
     asked_at: Instant,
 }
 
+/// A leader's snapshot on its way here.
+#[derive(Debug)]
+struct Receiving {
+    from: NodeId,
+    term: Term,
+    base: LogId,
+    /// How much of its file is known to be here.
+    upto: u64,
+}
+
+impl Receiving {
+    /// Whether a piece that covers `base`, from the leader `from` of `term`, is of this very file. In
+    /// one term it has one process, and that one file that covers so much; another leader's may cover
+    /// the same and be cut otherwise.
+    fn is_of(&self, from: NodeId, term: Term, base: LogId) -> bool {
+        (self.from, self.term, self.base) == (from, term, base)
+    }
+}
+
 impl<W> Snapshots<W> {
     pub(crate) fn new(newest: LogId, weight: u64, state_bytes: u64) -> Self {
         Self {
@@ -63,7 +82,7 @@ impl<W> Snapshots<W> {
             walk: None,
             sending: BTreeMap::new(),
             piece: None,
-            receiving_from: None,
+            receiving: None,
         }
     }
 
@@ -83,15 +102,18 @@ impl<M: StateMachine> Replica<M> {
             }
             FileDone::Taken(meta) => self.on_taken(&meta, out),
             FileDone::Received { base, upto } => {
-                if let Some(to) = self.snapshots.receiving_from {
-                    let frame = Frame::PieceReply { base, upto }.encode();
+                if let Some(receiving) = &mut self.snapshots.receiving {
+                    if receiving.base == base {
+                        receiving.upto = upto;
+                    }
+                    let (to, frame) = (receiving.from, Frame::PieceReply { base, upto }.encode());
                     out.push(Output::Frame { to, frame });
                 }
             }
             FileDone::Loaded { meta, machine } => self.on_loaded(meta, machine, out),
             // The leader will notice the silence and start again from the first piece.
             FileDone::Refused { base, why } => {
-                if let Some(from) = self.snapshots.receiving_from {
+                if let Some(Receiving { from, .. }) = self.snapshots.receiving.take() {
                     let why = format!("its snapshot of {base} was dropped: {why}");
                     out.push(Output::Refused { from, why });
                 }
@@ -330,7 +352,28 @@ impl<M: StateMachine> Replica<M> {
         let Some((total_bytes, offset, bytes)) = self.snapshots.piece.take() else {
             return;
         };
-        self.snapshots.receiving_from = Some(from);
+        let term = self.raft.term();
+        let begun = self.snapshots.receiving.as_ref();
+        let begun = begun.filter(|receiving| receiving.is_of(from, term, base));
+        match (begun.map(|receiving| receiving.upto), offset) {
+            (None, 0) => {
+                self.snapshots.receiving = Some(Receiving {
+                    from,
+                    term,
+                    base,
+                    upto: 0,
+                });
+            }
+            (Some(0), 0) | (Some(_), 1..) => {}
+            (here, _) => {
+                // Mark: a snapshot goes on where it was interrupted.
+                // Its leader's connection broke, and it begins anew. Or it goes on with a file of
+                // which nothing is here.
+                let upto = here.unwrap_or(0);
+                let frame = Frame::PieceReply { base, upto }.encode();
+                return out.push(Output::Frame { to: from, frame });
+            }
+        }
         let order = FileOrder::Receive {
             base,
             total_bytes,

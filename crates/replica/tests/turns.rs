@@ -246,6 +246,90 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
     );
 }
 
+/// A piece of the leader's snapshot of 1000 bytes that covers `base`.
+fn piece(term: Term, base: LogId, offset: u64) -> Bytes {
+    let (total, offset) = (1000_u64.to_le_bytes(), offset.to_le_bytes());
+    frame(16, term.0, &[&log_id(base), &total, &offset, &[7; 100]])
+}
+
+fn piece_reply(base: LogId, upto: u64) -> Bytes {
+    frame(17, upto, &[&log_id(base)])
+}
+
+/// Where the pieces lie that went to the file.
+fn received_at(outputs: &[Output<Ledger>]) -> Vec<u64> {
+    let place = |output: &Output<Ledger>| match output {
+        Output::File(FileOrder::Receive { offset, .. }) => Some(*offset),
+        _ => None,
+    };
+    outputs.iter().filter_map(place).collect()
+}
+
+#[test]
+fn a_snapshot_of_which_a_part_is_here_goes_on_where_it_was_interrupted() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(5));
+    let base = LogId::new(Term(4), Index(90));
+    for offset in [0, 100] {
+        let upto = offset + 100;
+        let fx = node.run([from(2, piece(Term(5), base, offset))]);
+        assert_eq!(received_at(&fx), [offset]);
+        let fx = node.run([Input::FileDone(FileDone::Received { base, upto })]);
+        assert_eq!(frames_to(&fx, 2), [piece_reply(base, upto)]);
+    }
+    // The connection breaks. The leader does not know what has arrived, and begins anew.
+    let peer = NodeId(2);
+    node.run([false, true].map(|up| Input::Link { peer, up }));
+    let fx = node.run([from(2, piece(Term(5), base, 0))]);
+    assert_eq!(received_at(&fx), [], "that is here");
+    assert!(
+        frames_to(&fx, 2).contains(&piece_reply(base, 200)),
+        "{fx:?}"
+    );
+    let fx = node.run([from(2, piece(Term(5), base, 200))]);
+    assert_eq!(received_at(&fx), [200]);
+}
+
+#[test]
+fn of_two_leaders_snapshots_no_file_is_put_together() {
+    // They may cover the same and be cut otherwise.
+    let base = LogId::new(Term(4), Index(90));
+    let later = LogId::new(Term(4), Index(95));
+    for (leader, term, covered) in [(3, 6, base), (2, 7, base), (2, 5, later)] {
+        let mut node = Node::new(|_| ());
+        node.follow(Term(5));
+        node.run([from(2, piece(Term(5), base, 0))]);
+        let upto = 100;
+        node.run([Input::FileDone(FileDone::Received { base, upto })]);
+        let fx = node.run([from(leader, piece(Term(term), covered, 100))]);
+        assert_eq!(received_at(&fx), [], "not where the other's file ends");
+        let nothing = piece_reply(covered, 0);
+        assert!(frames_to(&fx, leader).contains(&nothing), "{fx:?}");
+        let fx = node.run([from(leader, piece(Term(term), covered, 0))]);
+        assert_eq!(received_at(&fx), [0], "it begins anew");
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_dropped_begins_anew() {
+    let base = LogId::new(Term(4), Index(90));
+    let refused = || FileDone::Refused {
+        base,
+        why: "damaged".into(),
+    };
+    let lost = || FileDone::Received { base, upto: 0 };
+    for done in [refused(), lost()] {
+        let mut node = Node::new(|_| ());
+        node.follow(Term(5));
+        node.run([from(2, piece(Term(5), base, 0))]);
+        let upto = 100;
+        node.run([Input::FileDone(FileDone::Received { base, upto })]);
+        node.run([Input::FileDone(done)]);
+        let fx = node.run([from(2, piece(Term(5), base, 0))]);
+        assert_eq!(received_at(&fx), [0]);
+    }
+}
+
 // Reads.
 
 fn query(request: u64) -> Input<Ledger> {
