@@ -101,6 +101,9 @@ impl Sizes {
     }
 }
 
+/// How long a transport that merges messages holds them: a tenth of a heartbeat.
+const HOLD_NS: u64 = 10_000_000;
+
 const TABLES: [Table; 5] = [
     Table {
         measurement: "throughput",
@@ -216,6 +219,18 @@ const TABLES: [Table; 5] = [
             },
             Column {
                 name: "CPU s/s, real clock",
+                decimals: 4,
+            },
+            Column {
+                name: "frames/s",
+                decimals: 0,
+            },
+            Column {
+                name: "merged: frames/s",
+                decimals: 0,
+            },
+            Column {
+                name: "merged: real",
                 decimals: 4,
             },
             Column {
@@ -416,8 +431,17 @@ impl Turn<'_> {
         let sizes = self.sizes;
         let (groups, seed) = (sizes.groups, self.cli.seed);
         let (ns, real) = (sizes.idle_virtual_ns, sizes.idle_real);
-        let idle = idle::measure(groups, seed, false, ns, real)?;
-        let resting = idle::measure(groups, seed, true, ns, real)?;
+        let kept = |rests, hold_ns| {
+            let keeping = idle::Keeping {
+                groups,
+                seed,
+                rests,
+                hold_ns,
+            };
+            idle::measure(keeping, ns, real)
+        };
+        let (idle, resting) = (kept(false, 0)?, kept(true, 0)?);
+        let merged = kept(false, HOLD_NS)?;
         self.push(
             ("idle", 0, Contender::HeadwaterCore),
             &[
@@ -426,6 +450,9 @@ impl Turn<'_> {
                 ("inputs/s/group", idle.steps_per_second),
                 ("CPU s/s, virtual clock", idle.cpu_virtual),
                 ("CPU s/s, real clock", idle.cpu_real),
+                ("frames/s", idle.frames_per_second),
+                ("merged: frames/s", merged.frames_per_second),
+                ("merged: real", merged.cpu_real),
                 ("at rest: virtual", resting.cpu_virtual),
                 ("at rest: real", resting.cpu_real),
             ],
