@@ -166,6 +166,8 @@ fn no_message_panics_the_core() {
                     _ => {}
                 }
                 solo.raft.end_turn(&mut Vec::new());
+                let sound = solo.raft.audit().and_then(|()| solo.raft.audit_log());
+                assert!(solo.raft.is_halted() || sound.is_ok(), "{sound:?}");
                 for peer in 2..=3 {
                     if let Pull::Append { last, .. } = solo.raft.pull(n(peer)) {
                         solo.raft.sent(solo.now, n(peer), last);

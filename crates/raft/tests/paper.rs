@@ -319,6 +319,37 @@ fn hearing_the_leader_or_granting_a_vote_puts_the_election_off() {
     }
 }
 
+#[test]
+fn election_timeouts_are_chosen_at_random_from_an_interval_and_the_seed_decides() {
+    let full = Options::default().election_ns;
+    // Three in a row of one node, each after it has heard its leader.
+    let waits = |seed: u64| {
+        let options = Options {
+            seed,
+            ..Options::default()
+        };
+        let mut solo = Solo::with(options, 3, 1, None, &[]);
+        [1, 2, 3].map(|_| {
+            solo.hear(2, beat(1, 0, 0));
+            solo.raft.next_deadline().since(solo.now)
+        })
+    };
+    let mut all: Vec<u64> = (0..300).flat_map(waits).collect();
+    assert_eq!(waits(7), waits(7));
+    all.sort_unstable();
+    assert!(full <= all[0] && all[899] < 2 * full);
+    for tenth in 0..10 {
+        let from = full + full / 10 * tenth;
+        let inside = all
+            .iter()
+            .filter(|&&wait| wait >= from && wait < from + full / 10);
+        let count = inside.count();
+        assert!((50..=150).contains(&count), "{count} of 900 in one tenth");
+    }
+    all.dedup();
+    assert_eq!(all.len(), 900, "no two are alike");
+}
+
 // Figure 2, candidates.
 
 #[test]
