@@ -210,6 +210,52 @@ fn there_is_no_rest_while_a_transfer_is_under_way() {
     assert_eq!(cluster.leader(), Some(2));
 }
 
+/// Three nodes with leases on, of which node 1 leads and has told node 2 to take over.
+fn told() -> Cluster {
+    let options = Options {
+        lease_drift_ppm: Some(100_000),
+        ..Options::default()
+    };
+    let disks = (0..3).map(|_| disk::Disk::holding(0, &[])).collect();
+    let mut cluster = Cluster::with_options(options, disks);
+    cluster.elect(1);
+    cluster.deadline(1);
+    cluster.settle();
+    let read = cluster.read_as(1, ReadLevel::Lease);
+    assert_eq!(cluster.answer(1, read), Some(Ok(Index(1))), "by the lease");
+    cluster.transfer(1, Some(2)).expect("nothing is in the way");
+    assert!(cluster.on_wire(1, 2).contains(&timeout_now(1)));
+    cluster
+}
+
+#[test]
+fn while_another_may_lead_no_lease_answers_a_read_but_a_round_of_heartbeats_does() {
+    let mut cluster = told();
+    for level in [ReadLevel::Lease, ReadLevel::Linearizable] {
+        let read = cluster.read_as(1, level);
+        assert_eq!(cluster.answer(1, read), None, "not at once");
+        cluster.settle_but(|_, _, message| matches!(message, Message::TimeoutNow { .. }));
+        assert_eq!(cluster.answer(1, read), Some(Ok(Index(1))));
+    }
+}
+
+#[test]
+fn a_read_that_comes_while_another_is_elected_is_not_answered_by_the_prior_leader() {
+    let mut cluster = told();
+    // Node 2 is elected by node 3, appends and commits, and node 1 hears nothing of it.
+    cluster.settle_but(|from, to, message| {
+        to == 1 || from == 1 && !matches!(message, Message::TimeoutNow { .. })
+    });
+    assert_eq!(cluster.leader(), Some(2));
+    assert_eq!(cluster.raft(1).role(), RoleName::Leader);
+    let reads = [ReadLevel::Lease, ReadLevel::Linearizable].map(|level| cluster.read_as(1, level));
+    assert!(reads.iter().all(|&read| cluster.answer(1, read).is_none()));
+    cluster.settle();
+    for read in reads {
+        assert_eq!(cluster.answer(1, read), Some(Err(ReadLost::LeaderChanged)));
+    }
+}
+
 // The target.
 
 /// Node 1, follower of node 2 in term 1, whose log ends at 1@t1.
