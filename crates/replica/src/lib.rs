@@ -21,6 +21,7 @@
 //! | [`snapshot_file`] | the same for snapshot files |
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
+//! | [`inspect`] | what a directory holds, told without changing it |
 //! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod config_record;
 pub mod entry;
 pub mod framing;
 pub mod identity;
+pub mod inspect;
 mod intake;
 pub mod interface;
 pub mod machine;

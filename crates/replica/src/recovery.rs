@@ -86,6 +86,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What is wrong, without advice.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Foreign(text) => format!("not this node's data: {text}"),
+            Self::Damaged(text) => format!("damaged: {text}"),
+            Self::NewerFormat(text) | Self::Occupied(text) => text.clone(),
+            Self::Disk(error) => format!("disk: {error}"),
+        }
+    }
+
     pub(crate) fn damaged(file: &str, offset: u64, what: &str) -> Self {
         Self::Damaged(format!("{file}, byte {offset}: {what}"))
     }
@@ -106,16 +116,14 @@ impl From<DiskError> for OpenError {
 
 impl core::fmt::Display for OpenError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.what())?;
         match self {
-            Self::Foreign(text) => write!(f, "not this node's data: {text}"),
-            Self::Damaged(text) => write!(
-                f,
-                "damaged: {text}. Nothing was changed. If other members hold the data, remove this \
-                 member, empty its directory, and add it again as a new one; if not, restore the \
-                 directory from a backup"
+            Self::Damaged(_) => f.write_str(
+                ". Nothing was changed. If other members hold the data, remove this member, empty \
+                 its directory, and add it again as a new one; if not, restore the directory from a \
+                 backup",
             ),
-            Self::NewerFormat(text) | Self::Occupied(text) => f.write_str(text),
-            Self::Disk(error) => write!(f, "disk: {error}"),
+            _ => Ok(()),
         }
     }
 }
@@ -136,33 +144,11 @@ pub fn open<M: StateMachine>(
     let life = (expect.fresh_incarnation ^ (expect.fresh_incarnation >> 64)) as u64;
     let (identity, first_config) = identify(disk, options, expect)?;
 
-    let mut segments = Segments::find(disk, &identity)?;
-    if segments.log.is_empty() {
-        let why = "the directory has an identity but no log";
-        return Err(OpenError::damaged(WAL_DIR, 0, why));
-    }
-    let replay = Replay::run(disk, &mut segments)?;
-    let found = Found::<M>::newest(disk, identity.cluster, first_config)?;
-    if replay.base.index > found.meta.base.index {
-        if let Some(why) = segments.amiss {
-            return Err(why);
-        }
-        let why = format!(
-            "the log begins after entry {}, and {}",
-            replay.base,
-            found.shortfall()
-        );
-        // Mark: the snapshot that the log begins after is not there.
-        return Err(OpenError::damaged(WAL_DIR, 0, &why));
-    }
-    // It had its name, so it was durable, and what it covers may have been in it alone.
-    if let Some(bad) = found.newest_bad()
-        && replay.id_at(bad.index) != Some(bad)
-    {
-        let why = format!("the log lacks entry {bad}, and {}", found.shortfall());
-        // Mark: a snapshot that was ahead of its log is damaged.
-        return Err(OpenError::damaged(WAL_DIR, 0, &why));
-    }
+    let Judged {
+        segments,
+        replay,
+        found,
+    } = Judged::<M>::of(disk, &identity, first_config)?;
 
     replay.mend(disk, &segments.log)?;
     for name in &segments.leftovers {
@@ -173,11 +159,7 @@ pub fn open<M: StateMachine>(
     disk.sync_dir("")?;
     let position = replay.position(&segments.log);
     let mut wal = Wal::resume(options.clone(), identity, life, position);
-    let mut mended = found.mended();
-    if let Some(OpenError::Damaged(what)) = segments.amiss {
-        // Mark: what a snapshot covers is damaged in the log.
-        mended.push(format!("{what}; a snapshot covers it"));
-    }
+    let mended = mended(&segments, &found);
     let (meta, machine, store) = found.settle(disk, identity.cluster)?;
 
     let mut recovered = Recovered {
@@ -201,6 +183,65 @@ pub fn open<M: StateMachine>(
         void_log(disk, &mut wal, &mut recovered)?;
     }
     Ok((recovered, wal, store))
+}
+
+/// A data directory that was looked at as a whole and found good enough to go on with.
+pub(crate) struct Judged<M> {
+    pub(crate) segments: Segments,
+    pub(crate) replay: Replay,
+    pub(crate) found: Found<M>,
+}
+
+impl<M: StateMachine> Judged<M> {
+    /// Judges everything and changes nothing.
+    pub(crate) fn of(
+        disk: &mut dyn Disk,
+        identity: &Identity,
+        first_config: Config,
+    ) -> Result<Self, OpenError> {
+        let mut segments = Segments::find(disk, identity)?;
+        if segments.log.is_empty() {
+            let why = "the directory has an identity but no log";
+            return Err(OpenError::damaged(WAL_DIR, 0, why));
+        }
+        let replay = Replay::run(disk, &mut segments)?;
+        let found = Found::<M>::newest(disk, identity.cluster, first_config)?;
+        if replay.base.index > found.meta.base.index {
+            if let Some(why) = segments.amiss {
+                return Err(why);
+            }
+            let why = format!(
+                "the log begins after entry {}, and {}",
+                replay.base,
+                found.shortfall()
+            );
+            // Mark: the snapshot that the log begins after is not there.
+            return Err(OpenError::damaged(WAL_DIR, 0, &why));
+        }
+        // It had its name, so it was durable, and what it covers may have been in it alone.
+        if let Some(bad) = found.newest_bad()
+            && replay.id_at(bad.index) != Some(bad)
+        {
+            let why = format!("the log lacks entry {bad}, and {}", found.shortfall());
+            // Mark: a snapshot that was ahead of its log is damaged.
+            return Err(OpenError::damaged(WAL_DIR, 0, &why));
+        }
+        Ok(Self {
+            segments,
+            replay,
+            found,
+        })
+    }
+}
+
+/// What is damaged and can be done without.
+pub(crate) fn mended<M: StateMachine>(segments: &Segments, found: &Found<M>) -> Vec<String> {
+    let mut mended = found.mended();
+    if let Some(OpenError::Damaged(what)) = &segments.amiss {
+        // Mark: what a snapshot covers is damaged in the log.
+        mended.push(format!("{what}; a snapshot covers it"));
+    }
+    mended
 }
 
 /// The snapshot is ahead of the log or contradicts it: a crash came between loading a received
@@ -233,9 +274,8 @@ fn identify(
         node: expect.node,
         incarnation: expect.fresh_incarnation,
     };
-    let bytes = read_identity(disk)?;
-    match bytes.map(|bytes| decode_identity(&bytes)) {
-        Some(Ok((found, first_config))) => {
+    match identity_of(disk)? {
+        Some((found, first_config)) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
                 return Err(OpenError::Foreign(format!(
                     "the directory belongs to cluster {:x} node {:x}, this is cluster {:x} node {:x}",
@@ -244,11 +284,8 @@ fn identify(
             }
             Ok((found, first_config))
         }
-        Some(Err(HeadError::Newer(version))) => Err(OpenError::newer(IDENTITY_FILE, version)),
-        Some(Err(HeadError::Malformed(why))) => Err(OpenError::damaged(IDENTITY_FILE, 0, &why.0)),
         None => {
             // Mark: a directory is formatted.
-            check_formattable(disk)?;
             format_log(disk, options, wanted)?;
             // An identity without a log is damage, so the log's directory must outlive a power
             // cut before the identity can.
@@ -256,6 +293,18 @@ fn identify(
             write_identity(disk, &wanted, &expect.first_config)?;
             Ok((wanted, expect.first_config))
         }
+    }
+}
+
+/// Whose a directory is, and the configuration it began with; `None` if it may be formatted.
+pub(crate) fn identity_of(disk: &mut dyn Disk) -> Result<Option<(Identity, Config)>, OpenError> {
+    let Some(bytes) = read_identity(disk)? else {
+        return check_formattable(disk).map(|()| None);
+    };
+    match decode_identity(&bytes) {
+        Ok(found) => Ok(Some(found)),
+        Err(HeadError::Newer(version)) => Err(OpenError::newer(IDENTITY_FILE, version)),
+        Err(HeadError::Malformed(why)) => Err(OpenError::damaged(IDENTITY_FILE, 0, &why.0)),
     }
 }
 

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use headwater_raft::WriteId;
 
 use crate::entry::Identity;
+use crate::inspect::SegmentReport;
 use crate::port::{Disk, DiskError};
 use crate::record::{HeadError, SEGMENT_HEAD_BYTES, SegmentHead, decode_witness};
 use crate::recovery::OpenError;
@@ -76,6 +77,28 @@ impl Segments {
         self.leftovers.extend(names);
         self.amiss = Some(why);
     }
+}
+
+/// Every segment that is there, whole or not.
+pub(crate) fn segments_of(
+    disk: &mut dyn Disk,
+    identity: &Identity,
+) -> Result<Vec<SegmentReport>, DiskError> {
+    let names = disk.list(WAL_DIR)?;
+    let mut all = Vec::new();
+    for seq in names.iter().filter_map(|name| segment_seq(name)) {
+        let name = segment_name(seq);
+        all.push(SegmentReport {
+            bytes: disk.size(&name)?.unwrap_or(0),
+            begins: match read_segment(disk, identity, seq) {
+                Ok(segment) => Ok((segment.head.prev, segment.head.next_write)),
+                Err(OpenError::Disk(error)) => return Err(error),
+                Err(why) => Err(why.what()),
+            },
+            name,
+        });
+    }
+    Ok(all)
 }
 
 /// Where in `seqs`, which are in order, the last stretch without a gap begins.

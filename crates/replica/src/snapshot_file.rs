@@ -11,6 +11,7 @@ use bytes::Bytes;
 use headwater_raft::{Config, Index, LogId, NodeId, Term};
 
 use crate::entry::SnapshotMeta;
+use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError};
 use crate::recovery::OpenError;
@@ -424,6 +425,34 @@ impl<M: StateMachine> Found<M> {
         };
         Ok((self.meta, self.machine, store))
     }
+}
+
+/// Every snapshot that has its name, whole or not, oldest first.
+pub(crate) fn snapshots_of<M: StateMachine>(
+    disk: &mut dyn Disk,
+    cluster: u64,
+) -> Result<Vec<SnapshotReport>, DiskError> {
+    let mut all = Vec::new();
+    for covers in disk
+        .list(SNAPSHOT_DIR)?
+        .iter()
+        .filter_map(|name| file_base(name, "snap"))
+    {
+        let name = file_name(covers, "snap");
+        all.push(SnapshotReport {
+            bytes: disk.size(&name)?.unwrap_or(0),
+            covers,
+            damage: match load::<M>(disk, &name, cluster) {
+                Ok((meta, _)) if meta.base == covers => None,
+                Ok((meta, _)) => Some(format!("it covers {} under another's name", meta.base)),
+                Err(Unloadable::Disk(error)) => return Err(error),
+                Err(why) => Some(why.text()),
+            },
+            name,
+        });
+    }
+    all.sort_unstable_by_key(|snapshot| snapshot.covers);
+    Ok(all)
 }
 
 fn file_name(base: LogId, kind: &str) -> String {

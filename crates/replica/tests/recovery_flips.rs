@@ -9,6 +9,7 @@ use headwater_raft::WriteId;
 use headwater_replica::checksum::crc32c;
 use headwater_replica::config_record::decode_config;
 use headwater_replica::identity::decode_identity;
+use headwater_replica::inspect::{Report, inspect};
 use headwater_replica::port::Disk;
 use headwater_replica::record::{SegmentHead, decode_entries, decode_frame_head, decode_witness};
 use headwater_replica::recovery::{OpenError, Recovered};
@@ -85,6 +86,38 @@ fn goes_on(disk: &mut SimDisk, found: &Recovered<Ledger>, wal: &mut headwater_re
     assert_eq!(again.torn_bytes, 0);
 }
 
+/// What a look at the directory tells, which changes nothing.
+fn told(disk: &mut SimDisk) -> Result<Option<Report>, OpenError> {
+    let before = disk.contents();
+    let told = inspect::<Ledger>(disk);
+    assert_eq!(before, disk.contents());
+    told
+}
+
+/// A look tells what recovery then says and does.
+fn assert_told(told: &Result<Option<Report>, OpenError>, result: &Result<Opened, OpenError>) {
+    let log = match told {
+        Ok(report) => &report.as_ref().expect("it was used").log,
+        Err(why) => &Err(why.clone()),
+    };
+    match (log, result) {
+        (Ok(log), Ok((found, ..))) => {
+            assert_eq!((log.hard, log.base), (found.hard, found.base));
+            assert_eq!(
+                (log.begins_after, log.commit),
+                (found.log_base, found.commit)
+            );
+            assert_eq!(log.entries.0, found.entries.len() as u64);
+            assert_eq!(
+                (log.torn_bytes, &log.mended),
+                (found.torn_bytes, &found.mended)
+            );
+        }
+        (Err(told), Err(why)) => assert_eq!(told, why),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn flip_everything(witness: bool) {
     let (mut whole, last_sync) = directory(witness);
     let want = content(&opened(&mut whole.clone()).0);
@@ -104,7 +137,12 @@ fn flip_everything(witness: bool) {
                 let mut disk = whole.clone();
                 disk.flip_bit(&name, offset, bit as u8);
                 let in_last_sync = name == second && last_sync.contains(&offset);
-                let (found, mut wal, _) = match try_open(&mut disk) {
+                let told = (offset % 16 == 0).then(|| told(&mut disk));
+                let result = try_open(&mut disk);
+                if let Some(told) = told {
+                    assert_told(&told, &result);
+                }
+                let (found, mut wal, _) = match result {
                     Ok(opened) => opened,
                     Err(OpenError::Damaged(text) | OpenError::Foreign(text)) => {
                         assert!(text.contains(&name), "{name} {offset}: {text}");
