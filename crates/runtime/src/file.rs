@@ -35,6 +35,8 @@ pub enum Use {
     Snapshots,
     /// The log's next segment, made ahead of its need.
     Spare,
+    /// Looking alone: nothing is opened for writing.
+    Reading,
 }
 
 /// A real directory as a [`Disk`].
@@ -96,7 +98,7 @@ impl FileDisk {
             }
             let file = OpenOptions::new()
                 .read(true)
-                .write(true)
+                .write(self.used_for != Use::Reading)
                 .create(create)
                 .mode(0o600)
                 .open(&path)
@@ -129,7 +131,7 @@ impl FileDisk {
         match self.used_for {
             Use::Log => self.counters.log_bytes.add(bytes as u64),
             Use::Snapshots => self.counters.snapshot_bytes.add(bytes as u64),
-            Use::Spare => {}
+            Use::Spare | Use::Reading => {}
         }
     }
 }

@@ -63,6 +63,23 @@ impl DirectoryLock {
     }
 }
 
+/// Whether a process holds a directory. Changes nothing; where there is no lock, nobody does.
+///
+/// # Errors
+/// The lock is there and cannot be looked at.
+pub fn is_held(directory: &Path) -> io::Result<bool> {
+    let file = match File::open(directory.join(LOCK_FILE)) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
 fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());

@@ -52,6 +52,11 @@ Examples:
   headwater dev --data-dir ./play    keep the data for the next time
   headwater dev --demo               half a minute, no hands: writes, kills the leader, checks";
 
+const DISK_EXAMPLES: &str = "\
+Examples:
+  headwater disk inspect /var/lib/headwater           what it holds
+  headwater disk verify /var/lib/headwater && cp -r /var/lib/headwater /backup";
+
 /// The command line, understood.
 #[derive(Parser, Debug)]
 #[command(
@@ -79,8 +84,32 @@ pub enum Command {
     Dev(DevArgs),
     /// Run whole clusters in worlds made of dice; any failure repeats from its seed
     Sim(headwater_sim::cli::Arguments),
+    /// Look at the data directory of a server that is stopped; nothing in it is changed
+    #[command(subcommand, after_help = DISK_EXAMPLES)]
+    Disk(DiskCommand),
     /// Print the version
     Version,
+}
+
+/// What `headwater disk` can do.
+#[derive(Subcommand, Debug)]
+pub enum DiskCommand {
+    /// Show whose it is, its files, and what a server would begin with
+    Inspect(DiskArgs),
+    /// Check every byte: status 0 if all is whole, 1 if a server would refuse it, 3 if it would
+    /// start without what is damaged
+    Verify(DiskArgs),
+}
+
+/// Flags of `headwater disk`.
+#[derive(Args, Debug)]
+pub struct DiskArgs {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `headwater serve`.

@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod convert;
 mod dev;
+mod disk;
 mod etcd_flags;
 mod failure;
 mod front;
@@ -58,6 +59,10 @@ fn main() -> ExitCode {
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
         Command::Sim(arguments) => {
             return headwater_sim::cli::main(&arguments, "headwater sim", headwater_sim::run::run);
+        }
+        Command::Disk(command) => {
+            return disk::run(&command)
+                .unwrap_or_else(|error| complain(&format!("{error:#}\n"), disk::REFUSED));
         }
         Command::Version => {
             println!("{}", cli::version());

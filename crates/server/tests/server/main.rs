@@ -2,6 +2,7 @@
 
 mod api;
 mod dev;
+mod disk;
 mod members;
 mod start;
 mod support;

@@ -1,0 +1,224 @@
+//! A data directory, told and checked for an operator: `headwater disk`.
+//! Never changes anything in it, and never looks at one that a server is using.
+//!
+//! # Source
+//! docs/format.md, "Recovery".
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use headwater_kv::Store;
+use headwater_raft::{Config, LogId, NodeId};
+use headwater_replica::inspect::{LogReport, Report, SegmentReport, SnapshotReport, inspect};
+use headwater_runtime::file::{FileDisk, Use};
+use headwater_runtime::lock;
+use headwater_runtime::name::hex;
+use serde_json::{Value, json};
+
+use crate::cli::{DiskArgs, DiskCommand};
+
+/// The exit code for a directory that a server would refuse, or that could not be read.
+pub const REFUSED: u8 = 1;
+
+/// The exit code for a directory with which a server would start, without what is damaged.
+const MENDED: u8 = 3;
+
+/// Carries the command out; its exit code.
+///
+/// # Errors
+/// The directory is not there, in use, not a server's, or cannot be read.
+pub fn run(command: &DiskCommand) -> Result<ExitCode> {
+    let (args, verifies) = match command {
+        DiskCommand::Inspect(args) => (args, false),
+        DiskCommand::Verify(args) => (args, true),
+    };
+    let report = look(&args.directory)?;
+    let text = match (args.json, verifies) {
+        (true, _) => format!("{:#}\n", to_json(&report)),
+        (false, true) => verdict(&report),
+        (false, false) => tell(&report)?,
+    };
+    print!("{text}");
+    Ok(match &report.log {
+        _ if !verifies => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(REFUSED),
+        Ok(log) if log.mended.is_empty() && spoilt(&report).is_none() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(MENDED),
+    })
+}
+
+fn look(directory: &Path) -> Result<Report> {
+    let name = directory.display();
+    ensure!(directory.is_dir(), "{name}: no such directory");
+    let held = lock::is_held(directory).with_context(|| format!("{name}: looking at its lock"))?;
+    ensure!(
+        !held,
+        "{name} is in use by a server: stop it first, or look at a copy"
+    );
+    let mut disk = FileDisk::new(directory.to_owned(), Use::Reading, Arc::default());
+    match inspect::<Store>(&mut disk) {
+        Ok(Some(report)) => Ok(report),
+        Ok(None) => bail!("{name} holds no data: no server has used it yet"),
+        Err(why) => bail!("{name}: {why}"),
+    }
+}
+
+/// A snapshot that is damaged, though not one that a server would begin with.
+fn spoilt(report: &Report) -> Option<&SnapshotReport> {
+    let mut snapshots = report.snapshots.iter();
+    snapshots.find(|snapshot| snapshot.damage.is_some())
+}
+
+fn verdict(report: &Report) -> String {
+    let log = match &report.log {
+        Ok(log) => log,
+        Err(why) => return format!("refused: {why}\n"),
+    };
+    let mut text = String::new();
+    for what in &log.mended {
+        text += &format!("damaged, and not needed: {what}\n");
+    }
+    let told = !log.mended.is_empty();
+    if let Some(snapshot) = spoilt(report).filter(|_| !told) {
+        let why = snapshot.damage.as_deref().unwrap_or_default();
+        text += &format!("damaged, and not needed: {}, {why}\n", snapshot.name);
+    }
+    if text.is_empty() {
+        text += "whole\n";
+    }
+    text
+}
+
+fn tell(report: &Report) -> Result<String> {
+    let mut text = String::new();
+    let identity = &report.identity;
+    writeln!(text, "cluster   {}", hex(identity.cluster))?;
+    writeln!(text, "member    {}", hex(identity.node.0))?;
+    writeln!(text, "disk      {}", hex(identity.incarnation))?;
+    if let Ok(log) = &report.log {
+        tell_log(&mut text, log)?;
+    }
+    writeln!(text, "\n{:>12}  {:44}  HOLDS", "BYTES", "FILE")?;
+    for SegmentReport {
+        name,
+        bytes,
+        begins,
+    } in &report.segments
+    {
+        let holds = match begins {
+            Ok((after, write)) => format!("entries after {after}, writes from {write} on"),
+            Err(why) => why.clone(),
+        };
+        writeln!(text, "{bytes:>12}  {name:44}  {holds}")?;
+    }
+    for snapshot in &report.snapshots {
+        let (bytes, name) = (snapshot.bytes, &snapshot.name);
+        let holds = match &snapshot.damage {
+            None => format!("all up to {}", snapshot.covers),
+            Some(why) => format!("damaged: {why}"),
+        };
+        writeln!(text, "{bytes:>12}  {name:44}  {holds}")?;
+    }
+    write!(text, "\n{}", verdict(report))?;
+    Ok(text)
+}
+
+fn tell_log(text: &mut String, log: &LogReport) -> Result<()> {
+    let vote = log.hard.voted_for.map_or("nobody".into(), name_of);
+    writeln!(text, "term      {}, voted for {vote}", log.hard.term)?;
+    writeln!(text, "members   {}", members(&log.config))?;
+    if log.base == LogId::default() {
+        writeln!(text, "snapshot  none")?;
+    } else {
+        writeln!(text, "snapshot  up to {}", log.base)?;
+    }
+    let (count, bytes) = log.entries;
+    let (after, last) = (log.begins_after, log.last);
+    writeln!(
+        text,
+        "log       {count} entries, {bytes} bytes of commands, after {after} up to {last}"
+    )?;
+    writeln!(text, "commit    {} at least", log.commit)?;
+    if log.torn_bytes > 0 {
+        let torn = log.torn_bytes;
+        writeln!(
+            text,
+            "torn      {torn} bytes of a write that was not finished"
+        )?;
+    }
+    Ok(())
+}
+
+fn name_of(id: NodeId) -> String {
+    hex(id.0).to_string()
+}
+
+fn members(config: &Config) -> String {
+    let all = config.members().iter().map(|&id| {
+        let kind = if config.is_voter(id) {
+            ""
+        } else {
+            " (learner)"
+        };
+        name_of(id) + kind
+    });
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn to_json(report: &Report) -> Value {
+    let identity = &report.identity;
+    let segments = report.segments.iter().map(|segment| {
+        let mut value = json!({ "name": segment.name, "bytes": segment.bytes });
+        match &segment.begins {
+            Ok((after, write)) => {
+                value["after"] = id_json(*after);
+                value["first_write"] = write.0.into();
+            }
+            Err(why) => value["damage"] = why.as_str().into(),
+        }
+        value
+    });
+    let snapshots = report.snapshots.iter().map(|snapshot| {
+        json!({
+            "name": snapshot.name,
+            "bytes": snapshot.bytes,
+            "covers": id_json(snapshot.covers),
+            "damage": snapshot.damage,
+        })
+    });
+    json!({
+        "cluster": hex(identity.cluster).to_string(),
+        "member": name_of(identity.node),
+        "disk": hex(identity.incarnation).to_string(),
+        "segments": segments.collect::<Vec<_>>(),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "log": report.log.as_ref().ok().map(log_json),
+        "refused": report.log.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn log_json(log: &LogReport) -> Value {
+    let names = |ids: &[NodeId]| ids.iter().copied().map(name_of).collect::<Vec<_>>();
+    json!({
+        "term": log.hard.term.0,
+        "voted_for": log.hard.voted_for.map(name_of),
+        "members": names(&log.config.members()),
+        "voters": names(&log.config.voters()),
+        "snapshot": id_json(log.base),
+        "after": id_json(log.begins_after),
+        "last": id_json(log.last),
+        "entries": log.entries.0,
+        "command_bytes": log.entries.1,
+        "commit_at_least": log.commit.0,
+        "last_write": log.last_write.0,
+        "torn_bytes": log.torn_bytes,
+        "mended": log.mended,
+    })
+}
+
+fn id_json(id: LogId) -> Value {
+    json!({ "index": id.index.0, "term": id.term.0 })
+}
