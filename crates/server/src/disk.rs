@@ -18,7 +18,7 @@ use headwater_runtime::lock;
 use headwater_runtime::name::hex;
 use serde_json::{Value, json};
 
-use crate::cli::{DiskArgs, DiskCommand};
+use crate::cli::DiskCommand;
 
 /// The exit code for a directory that a server would refuse, or that could not be read.
 pub const REFUSED: u8 = 1;
@@ -157,7 +157,8 @@ fn name_of(id: NodeId) -> String {
 }
 
 fn members(config: &Config) -> String {
-    let all = config.members().iter().map(|&id| {
+    let all = config.members();
+    let all = all.iter().map(|&id| {
         let kind = if config.is_voter(id) {
             ""
         } else {
