@@ -210,12 +210,13 @@ impl<A: Application> World<A> {
         }
         let goes_on = match &first {
             Ok(found) => {
+                let keeps = self.keeps_all(at, found, misread.as_ref(), "misread")?;
                 let whole = self.try_open(&mut self.nodes[at].disk.clone(), at);
                 if whole.is_ok_and(|whole| whole.next_write > found.next_write) {
                     // Nobody was told of the write that it misses, but a later start may find it.
                     return Ok(());
                 }
-                self.keeps_all(at, found, misread.as_ref(), "misread")?
+                keeps
             }
             Err(_) => false,
         };
