@@ -14,6 +14,7 @@
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
 //! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
+//! | [`stream`] | what one client is told of all that it watches, in order |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `wire` | numbers and byte strings in commands and snapshots |
 //! | `record` | one version of one key in one allocation |
@@ -40,6 +41,7 @@ mod range;
 mod record;
 pub mod request;
 mod snapshot;
+pub mod stream;
 pub mod txn;
 pub mod watch;
 mod wire;

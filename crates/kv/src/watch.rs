@@ -196,6 +196,12 @@ impl Watches {
         self.watchers.len()
     }
 
+    /// How many of them read what they missed from the log.
+    pub fn behind(&self) -> usize {
+        let watchers = self.watchers.values();
+        watchers.filter(|watcher| !watcher.is_synced).count()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.watchers.is_empty()

@@ -43,6 +43,14 @@ pub(crate) enum Frame {
         batch: u64,
         result: Result<LogId, NotForwarded>,
     },
+    /// What stands beside one node's machine says something to what stands beside another's.
+    Note { number: u64, bytes: Bytes },
+}
+
+/// The frame that carries a note to another node, which tells of it by
+/// [`Output::Note`](crate::interface::Output::Note). It may be lost with its link.
+pub fn note(number: u64, bytes: Bytes) -> Bytes {
+    Frame::Note { number, bytes }.encode()
 }
 
 /// The core's message in a frame, if it carries one: for those who watch the wire.
@@ -82,6 +90,7 @@ mod kind {
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
     pub(super) const FORWARD_REPLY: u8 = 19;
+    pub(super) const NOTE: u8 = 20;
 }
 
 /// Encodes a message of the core; `entries` are the bodies of an append, else empty.
@@ -236,6 +245,10 @@ impl Frame {
                     Err(why) => out.push(*why as u8),
                 }
             }
+            Self::Note { number, bytes } => {
+                put_head(&mut out, kind::NOTE, *number);
+                out.extend_from_slice(bytes);
+            }
         }
         out.into()
     }
@@ -291,6 +304,10 @@ impl Frame {
                     result,
                 }
             }
+            kind::NOTE => Self::Note {
+                number: first,
+                bytes: rest(&mut reader, bytes),
+            },
             _ => Self::Raft(decode_message(kind, first, &mut reader)?, Vec::new()),
         };
         if !reader.0.is_empty() {

@@ -146,6 +146,15 @@ pub enum Output<M: StateMachine> {
         /// Who was to lead, once this node has given way to a newer term; or why it did not.
         result: Result<NodeId, TransferFate>,
     },
+    /// A peer's [`note`](crate::note), for what stands beside the machine here.
+    Note {
+        /// The peer.
+        from: NodeId,
+        /// The number it bears.
+        number: u64,
+        /// What it says.
+        bytes: Bytes,
+    },
     /// A peer sent what no correct peer of this version sends; it was not heard (rule R12).
     Refused {
         /// The peer.

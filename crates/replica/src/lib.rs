@@ -57,7 +57,7 @@ pub mod wal;
 /// What [`StateMachine::apply`] is told: an entry's place in the log.
 pub use headwater_raft::LogId;
 
-pub use codec::message_of;
+pub use codec::{message_of, note};
 pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};
 pub use port::{Disk, DiskError, DiskErrorKind};

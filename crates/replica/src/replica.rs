@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{
     Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogChange, LogId, Message,
-    NodeId, Pull, Raft, RoleName, Write,
+    NodeId, Pull, Raft, RoleName, Term, Write,
 };
 
 use crate::bodies::Bodies;
@@ -130,6 +130,16 @@ impl<M: StateMachine> Replica<M> {
 
     /// Ends the turn: proposes what was gathered, sends, logs, applies.
     pub fn end_turn(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
+        self.end_turn_before(now, out, &mut |_| {});
+    }
+
+    /// The same, before someone who sees the machine after each command.
+    pub fn end_turn_before(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Output<M>>,
+        onlooker: &mut dyn FnMut(&M),
+    ) {
         self.now = self.now.max(now);
         if self.halted {
             return;
@@ -146,7 +156,7 @@ impl<M: StateMachine> Replica<M> {
         self.send_pieces(out);
         self.raft.end_turn(&mut self.effects);
         self.carry_out(out);
-        self.apply_committed(out);
+        self.apply_committed(out, onlooker);
         self.walk_snapshot(out);
         self.requests.expire(self.now, out);
         self.expire_changes(out);
@@ -175,6 +185,13 @@ impl<M: StateMachine> Replica<M> {
             proposals_pending: self.requests.pending(),
             leader_changes: self.leader_changes,
         }
+    }
+
+    /// The term in which this node leads, once it has applied an entry of that term.
+    pub fn reigns_in(&self) -> Option<Term> {
+        let term = self.raft.term();
+        let leads = self.raft.role() == RoleName::Leader;
+        (leads && self.applied.term == term).then_some(term)
     }
 
     /// The state machine, for reading only.
@@ -322,6 +339,11 @@ impl<M: StateMachine> Replica<M> {
             Frame::ForwardReply { batch, result } => {
                 self.on_forward_reply(from, batch, result, out);
             }
+            Frame::Note { number, bytes } => out.push(Output::Note {
+                from,
+                number,
+                bytes,
+            }),
         }
     }
 
@@ -380,7 +402,7 @@ impl<M: StateMachine> Replica<M> {
 
     // Applying.
 
-    fn apply_committed(&mut self, out: &mut Vec<Output<M>>) {
+    fn apply_committed(&mut self, out: &mut Vec<Output<M>>, onlooker: &mut dyn FnMut(&M)) {
         let commit = self.raft.commit();
         while self.applied.index < commit {
             let next = self.applied.index.next();
@@ -394,6 +416,7 @@ impl<M: StateMachine> Replica<M> {
             match kind {
                 EntryKind::Command => {
                     let reply = self.machine.apply(id, &entry.body);
+                    onlooker(&self.machine);
                     if let Some(request) = request {
                         out.push(Output::Proposed {
                             request,

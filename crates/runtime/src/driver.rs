@@ -20,11 +20,12 @@ use headwater_replica::interface::{
 };
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
-use headwater_replica::{LogOrder, StateMachine};
+use headwater_replica::{LogOrder, StateMachine, note};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
+use crate::company::{Company, Stage};
 use crate::counters::Counters;
 use crate::handle::{
     Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
@@ -69,6 +70,8 @@ pub enum Event<M: StateMachine> {
     PeerAddress(NodeId, PeerAddress),
     /// This node is to hand its leadership over, to this one or to the best.
     Transfer(Option<NodeId>, TransferOutcome),
+    /// A note to the company of a peer.
+    Note(NodeId, u64, Bytes),
     /// News of a peer.
     Peer(PeerEvent),
     /// The log is durable up to here.
@@ -120,6 +123,8 @@ pub struct Parts<M: StateMachine> {
     pub clock: Clock,
     /// The node.
     pub replica: Replica<M>,
+    /// What stands beside its machine.
+    pub company: Box<dyn Company<M>>,
     /// Where everything arrives.
     pub inbox: Arc<Inbox<Event<M>>>,
     /// The connections.
@@ -199,7 +204,13 @@ impl<M: StateMachine> Driver<M> {
                 return StopReason::Shutdown;
             }
             let due = self.parts.replica.next_deadline();
-            let due = self.stop_by.map_or(due, |stop_by| due.min(stop_by));
+            let others = [self.stop_by, self.parts.company.next_deadline()];
+            let due = others.into_iter().flatten().fold(due, Instant::min);
+            if due <= self.parts.clock.now() {
+                // A timer that is over would not let others run.
+                tokio::task::yield_now().await;
+                continue;
+            }
             // A timer set too early costs an idle turn; setting it anew costs something each turn.
             if due < armed || timer.is_elapsed() {
                 timer.as_mut().reset(self.parts.clock.timer_at(due));
@@ -238,6 +249,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
+            Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -376,7 +388,11 @@ impl<M: StateMachine> Driver<M> {
             return;
         }
         let now = self.parts.clock.now();
-        self.parts.replica.end_turn(now, &mut self.outputs);
+        let Parts {
+            replica, company, ..
+        } = &mut self.parts;
+        let mut onlooker = |machine: &M| company.after_command(machine);
+        replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
         self.parts.counters.turns.add(1);
         self.carry_out();
         let status = self.parts.replica.status();
@@ -387,6 +403,23 @@ impl<M: StateMachine> Driver<M> {
             None => {}
         }
         self.parts.status.write(status);
+        self.attend(now);
+    }
+
+    /// The company sees how things stand.
+    fn attend(&mut self, now: Instant) {
+        let Parts {
+            replica,
+            company,
+            inbox,
+            ..
+        } = &mut self.parts;
+        company.after_turn(&Stage {
+            now,
+            machine: replica.machine(),
+            reign: replica.reigns_in(),
+            inbox,
+        });
     }
 
     fn carry_out(&mut self) {
@@ -402,6 +435,11 @@ impl<M: StateMachine> Driver<M> {
                 Output::Config { config, committed } => self.on_config(config, committed),
                 Output::Reconfigured { request, result } => self.on_reconfigured(request, result),
                 Output::Transferred { request, result } => self.on_transferred(request, result),
+                Output::Note {
+                    from,
+                    number,
+                    bytes,
+                } => self.parts.company.on_note(from, number, bytes),
                 Output::Refused { from, why } => self.on_refused(from, why),
                 Output::Disowned { by } => self.on_disowned(by),
                 Output::Halt(text) => self.halt(text),

@@ -17,6 +17,7 @@ use headwater_replica::framing::FRAME_BYTES_MAX;
 use headwater_replica::interface::MemberChange;
 use tokio::sync::{oneshot, watch};
 
+use crate::company::Company;
 use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
 use crate::inbox::{Inbox, Refused};
@@ -342,7 +343,18 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// See [`StartError`]; the text names the directory or address and what to do.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
-        let shared = crate::start::start(config).await?;
+        Self::start_with(config, Box::new(())).await
+    }
+
+    /// The same, with company beside the machine.
+    ///
+    /// # Errors
+    /// As [`Handle::start`].
+    pub async fn start_with(
+        config: NodeConfig,
+        company: Box<dyn Company<M>>,
+    ) -> Result<Self, StartError> {
+        let shared = crate::start::start(config, company).await?;
         Ok(Self {
             node: Arc::new(Owned { shared }),
         })
@@ -469,6 +481,22 @@ impl<M: StateMachine> Handle<M> {
                 Refused::Closed => TransferError::Stopped,
             })?;
         answer.await.unwrap_or(Err(TransferError::Stopped))
+    }
+
+    /// Has the loop make a turn, although nothing arrived: the company has been called.
+    pub fn wake(&self) {
+        self.node.shared.inbox.wake();
+    }
+
+    /// Says something to the company of a peer, if there is a connection: it is lost with that. Its
+    /// number and its bytes mean what the companies agree on.
+    ///
+    /// # Panics
+    /// If there are more bytes than [`COMMAND_BYTES_MAX`]: a note must fit into a frame.
+    pub fn note(&self, to: NodeId, number: u64, bytes: Bytes) {
+        assert!(bytes.len() <= COMMAND_BYTES_MAX, "a note is too long");
+        let inbox = &self.node.shared.inbox;
+        inbox.put(Event::Note(to, number, bytes));
     }
 
     /// How the node was at the end of its last turn; never waits.

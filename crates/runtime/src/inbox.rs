@@ -87,6 +87,11 @@ impl<E> Inbox<E> {
         self.arrived.notified().await;
     }
 
+    /// Lets [`Inbox::wait`] return, though nothing arrives.
+    pub fn wake(&self) {
+        self.arrived.notify_one();
+    }
+
     /// Takes in nothing from now on; what waits is given back.
     pub fn close(&self) -> Vec<E> {
         let mut state = self.lock();

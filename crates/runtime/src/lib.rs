@@ -15,6 +15,7 @@
 //! | [`handle`] | what an embedder holds |
 //! | `start` | from a configuration to a running node |
 //! | `driver` | the one loop |
+//! | [`company`] | what an embedder puts beside its machine, in the loop |
 //! | `inbox` | the one queue into it |
 //! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
 //! | [`file`](mod@file) | the disk door onto a real directory |
@@ -25,6 +26,7 @@
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `leadership` | what the log tells of elections |
 
+pub mod company;
 pub mod counters;
 pub mod file;
 pub mod frame;
@@ -49,5 +51,6 @@ pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
     ReadLevel, ReconfigureError, StartError, Status, StopReason, TransferError,
 };
-pub use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, NotTaken, Term};
+pub use company::{Company, Stage};
+pub use headwater_raft::{Config, Index, Instant, LogId, NodeId, NotChanged, NotTaken, Term};
 pub use headwater_replica::{Malformed, StateMachine};

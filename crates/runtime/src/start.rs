@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::company::Company;
 use crate::counters::Counters;
 use crate::dice;
 use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX, StatusCell};
@@ -41,7 +42,10 @@ struct Opened<M> {
 }
 
 /// Starts a node on the current tokio runtime.
-pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<M>, StartError> {
+pub(crate) async fn start<M: StateMachine>(
+    config: NodeConfig,
+    company: Box<dyn Company<M>>,
+) -> Result<Shared<M>, StartError> {
     check(&config).map_err(StartError::Config)?;
     let lock = Arc::new(take_directory(&config)?);
     // Before recovery, which can take long: an address that is taken should be known at once.
@@ -79,6 +83,7 @@ pub(crate) async fn start<M: StateMachine>(config: NodeConfig) -> Result<Shared<
     let parts = Parts {
         clock,
         replica,
+        company,
         network: Network::start(
             membership(&config, identity, life),
             listeners,

@@ -10,21 +10,27 @@ use headwater_runtime::{Handle, ProposeError, ReadError, ReadLevel, Status};
 use tokio::time::Instant;
 
 use crate::config::{Cluster, Limits};
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb::ResponseHeader;
+use crate::outlook::Outlook;
 
 /// This member as its services see it.
 pub struct Backend {
     node: Handle<Store>,
+    desk: Desk,
+    outlook: Outlook,
     cluster: Cluster,
     limits: Limits,
 }
 
 impl Backend {
-    /// The services' view of a running `node`.
-    pub fn new(node: Handle<Store>, cluster: Cluster, limits: Limits) -> Self {
+    /// The services' view of a running `node`, with the way to its company.
+    pub fn new(node: Handle<Store>, desk: Desk, cluster: Cluster, limits: Limits) -> Self {
         Self {
             node,
+            desk,
+            outlook: Outlook::new(),
             cluster,
             limits,
         }
@@ -38,6 +44,16 @@ impl Backend {
     /// The bounds on what a request may ask.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The way to watches and leases.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// What may end a stream.
+    pub fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
     /// How the node is.

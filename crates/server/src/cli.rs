@@ -5,10 +5,11 @@
 //! etcd's flags and their defaults.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::argv;
+use crate::{argv, duration};
 
 /// The version of etcd's API that is spoken.
 pub const API_VERSION: &str = "3.6";
@@ -232,6 +233,17 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub quota_backend_bytes: i64,
+
+    /// How often watchers that asked for it are told how far they are, like 30s or 10m
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10m",
+        value_parser = duration::parse,
+        alias = "experimental-watch-progress-notify-interval",
+        help_heading = "Limits"
+    )]
+    pub watch_progress_notify_interval: Duration,
 
     /// How much to say on the standard error: error, warn, info, debug or trace
     #[arg(

@@ -23,6 +23,9 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 /// The time that a request has besides two elections, as in etcd.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
+/// Watchers are told how far they are no more often than this, as in etcd.
+const PROGRESS_EVERY_MIN: Duration = Duration::from_millis(100);
+
 /// Everything that a server needs to start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -36,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the node needs.
     pub node: NodeConfig,
+    /// How often watchers that asked for it are told how far they are.
+    pub progress_every: Duration,
     /// Whether the cluster is said to exist already.
     pub is_joining: bool,
     /// Whether to stop when the standard input ends.
@@ -138,6 +143,7 @@ impl Config {
             cluster,
             limits,
             node,
+            progress_every: args.watch_progress_notify_interval.max(PROGRESS_EVERY_MIN),
             is_joining: args.initial_cluster_state == ClusterState::Existing,
             exit_with_parent: args.exit_with_parent,
             warnings,

@@ -5,6 +5,7 @@
 //! The etcd v3 API, packages `etcdserverpb` and `mvccpb`.
 
 use headwater_kv::request as kv;
+use headwater_kv::watch::{Event, EventKind, WatchRequest};
 
 use crate::generated::etcdserverpb as api;
 use crate::generated::mvccpb;
@@ -136,7 +137,38 @@ fn compare(compare: api::Compare) -> kv::Compare {
     }
 }
 
-fn key_value(kv: kv::KeyValue) -> mvccpb::KeyValue {
+/// A watch as the store knows it.
+pub fn watch(request: api::WatchCreateRequest) -> WatchRequest {
+    use api::watch_create_request::FilterType;
+    let leaves_out = |kind: FilterType| request.filters.contains(&kind.into());
+    WatchRequest {
+        no_put: leaves_out(FilterType::Noput),
+        no_delete: leaves_out(FilterType::Nodelete),
+        key: request.key,
+        range_end: request.range_end,
+        start_revision: request.start_revision,
+        prev_kv: request.prev_kv,
+        progress_notify: request.progress_notify,
+        fragment: request.fragment,
+    }
+}
+
+/// An event as clients know it.
+pub fn event(event: Event) -> mvccpb::Event {
+    use mvccpb::event::EventType;
+    let kind = match event.kind {
+        EventKind::Put => EventType::Put,
+        EventKind::Delete => EventType::Delete,
+    };
+    mvccpb::Event {
+        r#type: kind.into(),
+        kv: Some(key_value(event.kv)),
+        prev_kv: event.prev_kv.map(key_value),
+    }
+}
+
+/// A key as clients know it.
+pub fn key_value(kv: kv::KeyValue) -> mvccpb::KeyValue {
     mvccpb::KeyValue {
         key: kv.key,
         create_revision: kv.create_revision,

@@ -172,8 +172,6 @@ const FLAGS: &[EtcdFlag] = &[
     value("experimental-warning-apply-duration", TUNING),
     value("warning-unary-request-duration", TUNING),
     value("experimental-warning-unary-request-duration", TUNING),
-    value("watch-progress-notify-interval", TUNING),
-    value("experimental-watch-progress-notify-interval", TUNING),
     value("compaction-batch-limit", TUNING),
     value("experimental-compaction-batch-limit", TUNING),
     value("max-learners", TUNING),

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::generated::etcdserverpb::cluster_server::ClusterServer;
 use crate::generated::etcdserverpb::kv_server::KvServer;
 use crate::generated::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::generated::etcdserverpb::watch_server::WatchServer;
 use crate::generated::health::health_server::HealthServer;
 use crate::http_pages;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ use crate::service::cluster::ClusterService;
 use crate::service::health::HealthService;
 use crate::service::kv::KvService;
 use crate::service::maintenance::MaintenanceService;
+use crate::service::watch::WatchService;
 use crate::service::not_served;
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
@@ -36,6 +38,7 @@ pub struct Front {
     kv: KvServer<KvService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
+    watch: WatchServer<WatchService>,
     health: HealthServer<HealthService>,
     pages: Router,
     backend: Arc<Backend>,
@@ -52,6 +55,8 @@ impl Front {
                 .max_decoding_message_size(message_bytes_max),
             cluster: ClusterServer::new(ClusterService(Arc::clone(&backend))),
             maintenance: MaintenanceServer::new(MaintenanceService(Arc::clone(&backend))),
+            watch: WatchServer::new(WatchService(Arc::clone(&backend)))
+                .max_decoding_message_size(message_bytes_max),
             health: HealthServer::new(HealthService),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
@@ -100,6 +105,7 @@ impl Front {
             "etcdserverpb.KV" => infallible(self.kv.clone().call(request).await),
             "etcdserverpb.Cluster" => infallible(self.cluster.clone().call(request).await),
             "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
+            "etcdserverpb.Watch" => infallible(self.watch.clone().call(request).await),
             "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
             _ => refuse(not_served(service, method)),
         }
@@ -114,7 +120,7 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
 }
 
 /// Whether the client would rather fail than wait for a leader.
-fn wants_leader(headers: &HeaderMap) -> bool {
+pub fn wants_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|v| v == "true")
 }
 

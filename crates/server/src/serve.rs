@@ -10,20 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
-use headwater_kv::Store;
 use headwater_runtime::{Handle, StartError, StopReason};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::authority::Mended;
 use crate::backend::Backend;
+use crate::company::StoreCompany;
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::front::Front;
 use crate::members;
 
@@ -62,19 +63,16 @@ pub async fn run(config: Config) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    let node = Handle::<Store>::start(config.node.clone()).await;
-    let node = node.map_err(|error| explain(&error))?;
-    let backend = Arc::new(Backend::new(
-        node,
-        config.cluster.clone(),
-        config.limits.clone(),
-    ));
+    let backend = start_node(&config).await?;
+    let outlook = tokio::spawn(look_for_leader(Arc::clone(&backend), config.node.election));
 
     let front = Front::new(Arc::clone(&backend));
     let doors = Doors::open(listeners, &front);
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let end = wait_for_end(&backend, config.exit_with_parent).await;
     ready.abort();
+    outlook.abort();
+    backend.outlook().stop();
     doors.close().await;
     backend.shutdown().await;
     match end? {
@@ -82,6 +80,23 @@ pub async fn run(config: Config) -> Result<()> {
         End::Halted(why) => bail!("the node had to stop: {why}"),
     }
     Ok(())
+}
+
+/// Starts the node with the store's company beside it.
+async fn start_node(config: &Config) -> Result<Arc<Backend>> {
+    let (calls, called) = mpsc::unbounded_channel();
+    let (notes, _noted) = mpsc::unbounded_channel();
+    let company = StoreCompany::new(config.progress_every, called, notes);
+    let node = Handle::start_with(config.node.clone(), Box::new(company)).await;
+    let node = node.map_err(|error| explain(&error))?;
+    let desk = Desk::new(calls, node.clone());
+    let (cluster, limits) = (config.cluster.clone(), config.limits.clone());
+    Ok(Arc::new(Backend::new(node, desk, cluster, limits)))
+}
+
+async fn look_for_leader(backend: Arc<Backend>, every: Duration) {
+    let outlook = backend.outlook();
+    outlook.look_for_leader(every, || backend.has_leader()).await;
 }
 
 fn refuse_to_join_empty_handed(config: &Config) -> Result<()> {

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod health;
 pub mod kv;
 pub mod maintenance;
+pub mod watch;
 
 use crate::failure::Failure;
 

@@ -84,6 +84,8 @@ impl<A: Application> World<A> {
             Output::Transferred { request, result } => {
                 self.on_transferred(node, request, result)?;
             }
+            // Simulated company asks a node itself.
+            Output::Note { .. } => {}
             Output::Refused { from, why } => self.on_refused(node, from, &why)?,
             Output::Disowned { by } => {
                 let me = self.nodes[node].id;

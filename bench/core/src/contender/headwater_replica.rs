@@ -170,7 +170,10 @@ impl Replicas {
             Output::Reconfigured { result, .. } => {
                 ensure!(result.is_ok(), "a change of members failed: {result:?}");
             }
-            Output::Answered { .. } | Output::Config { .. } | Output::Transferred { .. } => {}
+            Output::Answered { .. }
+            | Output::Config { .. }
+            | Output::Note { .. }
+            | Output::Transferred { .. } => {}
             Output::Disowned { .. } => bail!("node {}: another disk", at + 1),
             Output::Refused { why, .. } => bail!("node {}: {why}", at + 1),
             Output::Halt(why) => bail!("node {}: {why}", at + 1),

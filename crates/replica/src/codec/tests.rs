@@ -151,6 +151,14 @@ fn samples() -> Vec<Frame> {
             batch: 7,
             result: Err(NotForwarded::DiskSlow),
         },
+        Frame::Note {
+            number: 8,
+            bytes: Bytes::from_static(b"note"),
+        },
+        Frame::Note {
+            number: 9,
+            bytes: Bytes::new(),
+        },
     ]);
     frames
 }

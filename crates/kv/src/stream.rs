@@ -1,0 +1,346 @@
+//! Streams of watches: what one client is told, in order, of all that it watches through one
+//! connection.
+//! Never holds more for a client than it has asked for: what is next is found when it is wanted.
+//!
+//! A client calls its watchers by numbers of its own; on a node they have names ([`WatchId`]). What
+//! a client is told in reply to its requests goes before events, and watchers that have events take
+//! turns. The fragments of one revision follow each other with nothing in between, because clients
+//! put them together by that.
+//!
+//! # Source
+//! etcd v3 API, service `Watch`; etcd's server side of it, and how its client reads fragments.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::apply::Store;
+use crate::watch::{Event, Told, WatchId, WatchRefusal, WatchRequest, Watches};
+
+/// How many watchers a node has at most.
+pub const WATCHERS_MAX: usize = 1 << 20;
+
+/// How many replies to requests wait for a client; see [`Streams::is_behind`].
+pub const REPLIES_MAX: usize = 64;
+
+/// A stream's name on this node; never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StreamId(pub u64);
+
+/// What a stream says next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// The store's revision; zero where etcd names none.
+    pub revision: i64,
+    /// Whom it concerns, by the client's number.
+    pub id: i64,
+    /// What it says.
+    pub word: Word,
+}
+
+/// What a stream says of one watcher.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// It watches from now on.
+    Created,
+    /// Nothing is watched, and the number is [`NOBODY`].
+    Refused(Refusal),
+    /// It has ended, as the client wished.
+    Canceled,
+    /// It has ended: what it was to be told is compacted away, up to this revision.
+    Compacted(i64),
+    /// These events, each revision's together.
+    Events {
+        /// At least one.
+        events: Vec<Event>,
+        /// Whether the next word goes on with the last revision.
+        fragment: bool,
+    },
+    /// There is no event up to the revision that was not told: to it, or with the number
+    /// [`NOBODY`] to all watchers of the stream.
+    Progress,
+}
+
+/// The number of no watcher.
+pub const NOBODY: i64 = -1;
+
+/// Why nothing is watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The client's number is taken.
+    Duplicate,
+    /// The node has as many watchers as it may.
+    TooMany,
+    /// There can be nothing to tell.
+    Watch(WatchRefusal),
+}
+
+/// All streams of one node, and what is watched through them.
+#[derive(Debug, Default)]
+pub struct Streams {
+    watches: Watches,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Through which stream, and by which number.
+    owners: BTreeMap<WatchId, (StreamId, i64)>,
+    opened: u64,
+    /// Those that may have something to say since they last had nothing.
+    woken: BTreeSet<StreamId>,
+}
+
+/// One client's watchers.
+#[derive(Debug, Default)]
+struct Stream {
+    watchers: BTreeMap<i64, WatchId>,
+    /// The next number to give.
+    next: i64,
+    /// Replies to requests.
+    replies: VecDeque<Said>,
+    /// Who may have something to be told; whoever comes first is next.
+    ready: VecDeque<i64>,
+    /// Who is in the midst of a revision.
+    unfinished: Option<i64>,
+    owes_progress: bool,
+}
+
+impl Streams {
+    /// A client begins to watch, nothing so far.
+    pub fn open(&mut self) -> StreamId {
+        let stream = StreamId(self.opened);
+        self.opened += 1;
+        self.streams.insert(stream, Stream::default());
+        stream
+    }
+
+    /// A client is gone, with all its watchers.
+    pub fn close(&mut self, stream: StreamId) {
+        let Some(closed) = self.streams.remove(&stream) else {
+            return;
+        };
+        self.woken.remove(&stream);
+        for id in closed.watchers.into_values() {
+            self.watches.cancel(id);
+            self.owners.remove(&id);
+        }
+    }
+
+    /// A client wants to watch; `number` is its own for that, or zero for any. The stream says what
+    /// came of it.
+    pub fn create(&mut self, stream: StreamId, number: i64, request: WatchRequest, store: &Store) {
+        let created = self.watch(stream, number, request, store);
+        let (id, word) = match created {
+            Ok(number) => (number, Word::Created),
+            Err(refusal) => (NOBODY, Word::Refused(refusal)),
+        };
+        self.reply(stream, id, word, store);
+    }
+
+    fn watch(
+        &mut self,
+        id: StreamId,
+        number: i64,
+        request: WatchRequest,
+        store: &Store,
+    ) -> Result<i64, Refusal> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Err(Refusal::TooMany);
+        };
+        if stream.watchers.contains_key(&number) && number != 0 {
+            return Err(Refusal::Duplicate);
+        }
+        if self.watches.len() >= WATCHERS_MAX {
+            return Err(Refusal::TooMany);
+        }
+        let created = self.watches.create(request, store);
+        let watch = created.map_err(Refusal::Watch)?;
+        let number = stream.number(number);
+        stream.watchers.insert(number, watch);
+        self.owners.insert(watch, (id, number));
+        Ok(number)
+    }
+
+    /// A client does not want to watch any more. If there was no such watcher, nothing is said.
+    pub fn cancel(&mut self, stream: StreamId, number: i64, store: &Store) {
+        if self.forget(stream, number) {
+            self.reply(stream, number, Word::Canceled, store);
+        }
+    }
+
+    /// A client wants to know up to which revision it was told everything. That is said once it was,
+    /// if it watches anything.
+    pub fn progress(&mut self, stream: StreamId) {
+        if let Some(asked) = self.streams.get_mut(&stream) {
+            asked.owes_progress = true;
+            self.woken.insert(stream);
+        }
+    }
+
+    /// Whether so many replies wait for a client that no more of its requests should be heard.
+    pub fn is_behind(&self, stream: StreamId) -> bool {
+        let stream = self.streams.get(&stream);
+        stream.is_some_and(|stream| stream.replies.len() >= REPLIES_MAX)
+    }
+
+    /// Commands were applied; see [`Watches::advance`].
+    pub fn advance(&mut self, store: &Store) {
+        self.watches.advance(store);
+    }
+
+    /// Some time has passed; see [`Watches::remind`].
+    pub fn remind(&mut self) {
+        self.watches.remind();
+    }
+
+    /// How many watchers there are.
+    pub fn watchers(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// How many watchers are behind, and read what they missed.
+    pub fn watchers_behind(&self) -> usize {
+        self.watches.behind()
+    }
+
+    /// How many streams there are.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// The streams for which there may be something since [`Self::next`] last gave them nothing.
+    pub fn woken(&mut self) -> BTreeSet<StreamId> {
+        for watch in self.watches.woken() {
+            let (stream, number) = self.owners[&watch];
+            let owner = self.streams.get_mut(&stream).expect("it has a watcher");
+            owner.ready.push_back(number);
+            self.woken.insert(stream);
+        }
+        core::mem::take(&mut self.woken)
+    }
+
+    /// What a stream says next, about `bytes_max` of it; `None` if there is nothing.
+    pub fn next(&mut self, id: StreamId, store: &Store, bytes_max: usize) -> Option<Said> {
+        self.advance(store);
+        let woken = self.woken();
+        self.woken = woken;
+        loop {
+            let stream = self.streams.get_mut(&id)?;
+            if stream.unfinished.is_none()
+                && let Some(reply) = stream.replies.pop_front()
+            {
+                return Some(reply);
+            }
+            let turn = stream.unfinished.take();
+            let Some(number) = turn.or_else(|| stream.ready.pop_front()) else {
+                self.woken.remove(&id);
+                return self.tell_progress(id, store);
+            };
+            // One that was cancelled may still stand in the line.
+            let Some(watch) = stream.watchers.get(&number).copied() else {
+                continue;
+            };
+            match self.watches.take(watch, store, bytes_max) {
+                None => {}
+                Some(Told::Looking) => {
+                    let stream = self.streams.get_mut(&id)?;
+                    stream.ready.push_back(number);
+                    self.woken.insert(id);
+                    return None;
+                }
+                Some(told) => return Some(self.say(id, number, told)),
+            }
+        }
+    }
+
+    /// In a client's words, what one of its watchers is told. If that may not be all, it goes to the
+    /// end of the line.
+    fn say(&mut self, id: StreamId, number: i64, told: Told) -> Said {
+        let is_unfinished = matches!(told, Told::Events { fragment: true, .. });
+        if let Some(stream) = self.streams.get_mut(&id) {
+            if is_unfinished {
+                stream.unfinished = Some(number);
+            } else {
+                stream.ready.push_back(number);
+            }
+        }
+        let (revision, word) = match told {
+            Told::Looking => unreachable!("nothing is said of that"),
+            Told::Progress { revision } => (revision, Word::Progress),
+            Told::Events {
+                revision,
+                events,
+                fragment,
+            } => (revision, Word::Events { events, fragment }),
+            Told::Compacted { compact_revision } => {
+                self.forget(id, number);
+                (0, Word::Compacted(compact_revision))
+            }
+        };
+        Said {
+            revision,
+            id: number,
+            word,
+        }
+    }
+
+    /// Says how far the client is, if it asked.
+    fn tell_progress(&mut self, id: StreamId, store: &Store) -> Option<Said> {
+        let stream = self.streams.get_mut(&id)?;
+        if !core::mem::take(&mut stream.owes_progress) || stream.watchers.is_empty() {
+            return None;
+        }
+        let watchers = stream.watchers.values().copied();
+        let Some(revision) = self.watches.progress(watchers, store) else {
+            stream.owes_progress = true;
+            return None;
+        };
+        Some(Said {
+            revision,
+            id: NOBODY,
+            word: Word::Progress,
+        })
+    }
+
+    fn forget(&mut self, stream: StreamId, number: i64) -> bool {
+        let stream = self.streams.get_mut(&stream);
+        let Some(watch) = stream.and_then(|stream| stream.forget(number)) else {
+            return false;
+        };
+        self.watches.cancel(watch);
+        self.owners.remove(&watch);
+        true
+    }
+
+    fn reply(&mut self, id: StreamId, number: i64, word: Word, store: &Store) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.replies.push_back(Said {
+                revision: store.mvcc().revision(),
+                id: number,
+                word,
+            });
+            self.woken.insert(id);
+        }
+    }
+}
+
+impl Stream {
+    /// The number that a watcher gets: the one it wants, or the next that is free.
+    fn number(&mut self, wanted: i64) -> i64 {
+        if wanted != 0 {
+            return wanted;
+        }
+        while self.watchers.contains_key(&self.next) {
+            self.next = self.next.wrapping_add(1).max(0);
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1).max(0);
+        number
+    }
+
+    fn forget(&mut self, number: i64) -> Option<WatchId> {
+        self.unfinished.take_if(|unfinished| *unfinished == number);
+        self.watchers.remove(&number)
+    }
+}

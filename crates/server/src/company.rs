@@ -1,0 +1,288 @@
+//! The store's company in the node's loop: who watches it, and when its leases end.
+//! Never waits and never decides: `kv` does, and here it is told of time, turns and calls.
+//!
+//! Everyone who calls waits for an answer, so as many calls are under way as requests and streams
+//! of clients; and of each stream there is at most one word on its way, so a client that does not
+//! read costs no more than that.
+//!
+//! # Source
+//! ARCHITECTURE.md, "Threads"; etcd's watchable store and lessor.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_kv::Store;
+use headwater_kv::lessor::{Lessor, Renewal};
+use headwater_kv::request::Command;
+use headwater_kv::stream::{Said, StreamId, Streams, Word};
+use headwater_kv::watch::WatchRequest;
+use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
+use tokio::sync::{mpsc, oneshot};
+
+/// About how many bytes of events one word holds.
+const WORD_BYTES: usize = 64 << 10;
+
+/// How much is said in one turn, about; what is left waits for the next, so that the loop has time
+/// for everyone else.
+const TURN_BYTES: usize = 1 << 20;
+
+/// What a word counts for beside its keys and values, and a watcher that had none for a look.
+const WORD_COST_BYTES: usize = 1 << 10;
+
+/// How often it is written down what a lease has left, if it has more than that; etcd's interval.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+
+/// How many leases are revoked in one turn.
+const ENDED_MAX: usize = 500;
+
+/// What a service wants of the company.
+#[derive(Debug)]
+pub enum Call {
+    /// A client begins to watch.
+    Open(oneshot::Sender<StreamId>),
+    /// A client wants something changed in what it watches; answered once it may ask for more.
+    Watch(StreamId, Wish, oneshot::Sender<()>),
+    /// What is a client to be told next? Answered once there is something.
+    Next(StreamId, oneshot::Sender<Said>),
+    /// A client watches no more.
+    Close(StreamId),
+    /// A lease is to be renewed; since that was asked for, a quorum has confirmed this leader.
+    Renew(i64, oneshot::Sender<Renewal>),
+    /// How many seconds has a lease left, if this node leads?
+    TimeLeft(i64, oneshot::Sender<Option<i64>>),
+    /// All leases, the next to end first; none if this node does not lead.
+    InOrderOfEnd(oneshot::Sender<Vec<i64>>),
+    /// How many there are of everything?
+    Count(oneshot::Sender<Counts>),
+}
+
+/// What a client of a stream wants.
+#[derive(Debug)]
+pub enum Wish {
+    /// To watch, under a number of its own or under any.
+    Create(i64, WatchRequest),
+    /// To watch no more.
+    Cancel(i64),
+    /// To know how far it is.
+    Progress,
+}
+
+/// The company in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Streams of watches.
+    pub streams: usize,
+    /// Watchers.
+    pub watchers: usize,
+    /// Of these, those that are behind.
+    pub watchers_behind: usize,
+    /// Events told.
+    pub events: u64,
+    /// Leases found to have ended.
+    pub leases_ended: u64,
+    /// Leases renewed.
+    pub leases_renewed: u64,
+}
+
+/// A note between members: from whom, its number, what it says.
+pub type Note = (NodeId, u64, Bytes);
+
+/// All that stands beside the store.
+#[derive(Debug)]
+pub struct StoreCompany {
+    calls: mpsc::UnboundedReceiver<Call>,
+    notes: mpsc::UnboundedSender<Note>,
+    streams: Streams,
+    /// Who waits for the next word of a stream.
+    waiting: BTreeMap<StreamId, oneshot::Sender<Said>>,
+    /// Who has asked for so much that the answers come first.
+    held_back: BTreeMap<StreamId, oneshot::Sender<()>>,
+    /// Streams that waited and have something to say since.
+    woken: Vec<StreamId>,
+    /// What may still be said in this turn.
+    budget_bytes: usize,
+    lessor: Lessor,
+    reign: Option<Term>,
+    remind_every: Duration,
+    remind_at: Instant,
+    counts: Counts,
+}
+
+impl StoreCompany {
+    /// A company that is called through `calls`, and passes on what other members say.
+    pub fn new(
+        remind_every: Duration,
+        calls: mpsc::UnboundedReceiver<Call>,
+        notes: mpsc::UnboundedSender<Note>,
+    ) -> Self {
+        Self {
+            calls,
+            notes,
+            streams: Streams::default(),
+            waiting: BTreeMap::new(),
+            held_back: BTreeMap::new(),
+            woken: Vec::new(),
+            budget_bytes: 0,
+            lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
+            reign: None,
+            remind_every,
+            remind_at: Instant(0).after(ns(remind_every)),
+            counts: Counts::default(),
+        }
+    }
+
+    fn on_call(&mut self, call: Call, stage: &Stage<'_, Store>) {
+        let (now_ns, store) = (stage.now().0, stage.machine());
+        // Whoever has gone away meanwhile is told nothing, and that is no loss.
+        match call {
+            Call::Open(answer) => {
+                let stream = self.streams.open();
+                if answer.send(stream).is_err() {
+                    self.streams.close(stream);
+                }
+            }
+            Call::Watch(stream, wish, answer) => {
+                match wish {
+                    Wish::Create(id, request) => self.streams.create(stream, id, request, store),
+                    Wish::Cancel(id) => self.streams.cancel(stream, id, store),
+                    Wish::Progress => self.streams.progress(stream),
+                }
+                if self.streams.is_behind(stream) {
+                    self.held_back.insert(stream, answer);
+                } else {
+                    let _ = answer.send(());
+                }
+            }
+            Call::Next(stream, answer) => {
+                self.waiting.insert(stream, answer);
+                self.woken.push(stream);
+            }
+            Call::Close(stream) => {
+                self.streams.close(stream);
+                self.waiting.remove(&stream);
+                self.held_back.remove(&stream);
+            }
+            Call::Renew(id, answer) => {
+                let term = self.reign.unwrap_or_default().0;
+                let renewal = self.lessor.renew(now_ns, term, id, store);
+                self.counts.leases_renewed += u64::from(matches!(renewal, Renewal::Renewed(_)));
+                let _ = answer.send(renewal);
+            }
+            Call::TimeLeft(id, answer) => {
+                let left = self.lessor.time_to_live(now_ns, id);
+                // What has ended here, and is not revoked yet, has nothing left.
+                let _ = answer.send(left.or(self.reign.map(|_| 0)));
+            }
+            Call::InOrderOfEnd(answer) => {
+                let _ = answer.send(self.lessor.in_order_of_end().collect());
+            }
+            Call::Count(answer) => {
+                let _ = answer.send(Counts {
+                    streams: self.streams.len(),
+                    watchers: self.streams.watchers(),
+                    watchers_behind: self.streams.watchers_behind(),
+                    ..self.counts
+                });
+            }
+        }
+    }
+
+    /// Lets streams speak that somebody listens to, one word each, until enough is said.
+    fn speak(&mut self, store: &Store) {
+        self.woken.extend(self.streams.woken());
+        let mut spoken = 0;
+        while self.budget_bytes > 0
+            && let Some(&stream) = self.woken.get(spoken)
+        {
+            spoken += 1;
+            let Some(listener) = self.waiting.remove(&stream) else {
+                continue;
+            };
+            self.budget_bytes = self.budget_bytes.saturating_sub(WORD_COST_BYTES);
+            match self.streams.next(stream, store, WORD_BYTES) {
+                Some(said) => {
+                    self.charge(&said);
+                    let _ = listener.send(said);
+                }
+                None => drop(self.waiting.insert(stream, listener)),
+            }
+            if !self.streams.is_behind(stream)
+                && let Some(held_back) = self.held_back.remove(&stream)
+            {
+                let _ = held_back.send(());
+            }
+        }
+        self.woken.drain(..spoken);
+        // Those who have looked far and found nothing yet, and go on in the next turn.
+        self.woken.extend(self.streams.woken());
+    }
+
+    fn charge(&mut self, said: &Said) {
+        if let Word::Events { events, .. } = &said.word {
+            self.counts.events += events.len() as u64;
+            let sizes = events.iter().map(|event| event.kv.value.len());
+            let bytes: usize = sizes.sum();
+            self.budget_bytes = self.budget_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// What the leader owes its leases.
+    fn watch_over_leases(&mut self, stage: &Stage<'_, Store>) {
+        let (now_ns, store) = (stage.now().0, stage.machine());
+        if self.reign != stage.reign() {
+            self.reign = stage.reign();
+            match self.reign {
+                Some(term) => self.lessor.lead(now_ns, term.0, store),
+                None => self.lessor.follow(),
+            }
+        }
+        self.lessor.observe(now_ns, store);
+        for ended in self.lessor.ended(now_ns, ENDED_MAX) {
+            self.counts.leases_ended += 1;
+            stage.propose(Command::LeaseRevoke(ended).encode());
+        }
+        if let Some(checkpoint) = self.lessor.checkpoint(now_ns) {
+            stage.propose(Command::LeaseCheckpoint(checkpoint).encode());
+        }
+    }
+}
+
+impl Company<Store> for StoreCompany {
+    fn after_command(&mut self, store: &Store) {
+        self.streams.advance(store);
+    }
+
+    fn after_turn(&mut self, stage: &Stage<'_, Store>) {
+        // What a snapshot brought is seen here.
+        self.streams.advance(stage.machine());
+        self.watch_over_leases(stage);
+        if self.remind_at <= stage.now() {
+            self.remind_at = stage.now().after(ns(self.remind_every));
+            self.streams.remind();
+        }
+        while let Ok(call) = self.calls.try_recv() {
+            self.on_call(call, stage);
+        }
+        self.budget_bytes = TURN_BYTES;
+        self.speak(stage.machine());
+    }
+
+    fn on_note(&mut self, from: NodeId, number: u64, bytes: Bytes) {
+        // Who should read it is gone when the server stops.
+        let _ = self.notes.send((from, number, bytes));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        if !self.woken.is_empty() {
+            return Some(Instant(0));
+        }
+        let lessor = self.lessor.next_deadline_ns().map(Instant);
+        let remind = (!self.streams.is_empty()).then_some(self.remind_at);
+        lessor.into_iter().chain(remind).min()
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

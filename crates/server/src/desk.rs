@@ -1,0 +1,86 @@
+//! How services reach the company in the loop: they call, and wait for the answer here.
+//! Never looks into either.
+//!
+//! # Source
+//! ARCHITECTURE.md, "Threads".
+
+use headwater_kv::Store;
+use headwater_kv::stream::{Said, StreamId};
+use headwater_runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::company::{Call, Wish};
+use crate::failure::Failure;
+
+/// The way to a node's company. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    calls: mpsc::UnboundedSender<Call>,
+    node: Handle<Store>,
+}
+
+impl Desk {
+    /// The way to the company of `node`, which takes its calls from the other end of `calls`.
+    pub fn new(calls: mpsc::UnboundedSender<Call>, node: Handle<Store>) -> Self {
+        Self { calls, node }
+    }
+
+    /// Calls, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Failure::Stopped`], and no other.
+    pub async fn call<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.put(call(answer));
+        answered.await.map_err(|_| Failure::Stopped)
+    }
+
+    /// Begins to watch, nothing so far.
+    ///
+    /// # Errors
+    /// [`Failure::Stopped`], and no other.
+    pub async fn open(&self) -> Result<Watching, Failure> {
+        let id = self.call(Call::Open).await?;
+        let desk = self.clone();
+        Ok(Watching { id, desk })
+    }
+
+    fn put(&self, call: Call) {
+        // After the end nobody takes it, and whoever waits for an answer learns of that.
+        if self.calls.send(call).is_ok() {
+            self.node.wake();
+        }
+    }
+}
+
+/// A stream of watches, as its client sees it. It ends when this is dropped.
+pub struct Watching {
+    id: StreamId,
+    desk: Desk,
+}
+
+impl Watching {
+    /// Has something changed in what is watched; returns once more may be asked for.
+    ///
+    /// # Errors
+    /// [`Failure::Stopped`], and no other.
+    pub async fn wish(&self, wish: Wish) -> Result<(), Failure> {
+        let id = self.id;
+        self.desk.call(|done| Call::Watch(id, wish, done)).await
+    }
+
+    /// What is to be told next; waits until there is something.
+    ///
+    /// # Errors
+    /// [`Failure::Stopped`], and no other.
+    pub async fn next(&self) -> Result<Said, Failure> {
+        let id = self.id;
+        self.desk.call(|next| Call::Next(id, next)).await
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.desk.put(Call::Close(self.id));
+    }
+}
