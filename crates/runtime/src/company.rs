@@ -62,6 +62,12 @@ impl<M: StateMachine> Stage<'_, M> {
         self.reign
     }
 
+    /// Says something to the company of a peer in the next turn; see
+    /// [`Handle::note`](crate::Handle::note).
+    pub fn note(&self, to: NodeId, number: u64, bytes: Bytes) {
+        self.inbox.put(Event::Note(to, number, bytes));
+    }
+
     /// Has a command proposed in the next turn. What becomes of it is seen in the machine.
     pub fn propose(&self, command: Bytes) {
         let (nobody, _) = oneshot::channel();

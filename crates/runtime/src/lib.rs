@@ -47,10 +47,10 @@ mod snapshot_thread;
 mod start;
 mod worker;
 
+pub use company::{Company, Stage};
 pub use handle::{
     Applied, COMMAND_BYTES_MAX, Handle, NodeConfig, PeerAddress, ProposeError, ReadError,
     ReadLevel, ReconfigureError, StartError, Status, StopReason, TransferError,
 };
-pub use company::{Company, Stage};
 pub use headwater_raft::{Config, Index, Instant, LogId, NodeId, NotChanged, NotTaken, Term};
 pub use headwater_replica::{Malformed, StateMachine};

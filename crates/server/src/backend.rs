@@ -4,9 +4,10 @@
 //! # Source
 //! Dissertation §6.3 (what a client may repeat); the etcd v3 API's response header.
 
+use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{Command, Outcome, Query};
-use headwater_runtime::{Handle, ProposeError, ReadError, ReadLevel, Status};
+use headwater_runtime::{Handle, NodeId, ProposeError, ReadError, ReadLevel, Status};
 use tokio::time::Instant;
 
 use crate::config::{Cluster, Limits};
@@ -63,7 +64,17 @@ impl Backend {
 
     /// Whether this member knows of a leader.
     pub fn has_leader(&self) -> bool {
-        self.node.leader().is_some()
+        self.leader().is_some()
+    }
+
+    /// The leader, as far as this member knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.node.leader()
+    }
+
+    /// Says something to the company of another member.
+    pub fn note(&self, to: NodeId, number: u64, bytes: Bytes) {
+        self.node.note(to, number, bytes);
     }
 
     /// The header of an answer given at `revision`.

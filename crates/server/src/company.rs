@@ -9,6 +9,7 @@
 //! ARCHITECTURE.md, "Threads"; etcd's watchable store and lessor.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use headwater_kv::stream::{Said, StreamId, Streams, Word};
 use headwater_kv::watch::WatchRequest;
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::leases::{Answer, Question, Says};
 
 /// About how many bytes of events one word holds.
 const WORD_BYTES: usize = 64 << 10;
@@ -32,6 +35,9 @@ const WORD_COST_BYTES: usize = 1 << 10;
 
 /// How often it is written down what a lease has left, if it has more than that; etcd's interval.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+
+/// Questions to other members under way before it is looked for those that nobody waits for.
+const ASKED_MIN: usize = 1 << 10;
 
 /// How many leases are revoked in one turn.
 const ENDED_MAX: usize = 500;
@@ -53,6 +59,8 @@ pub enum Call {
     TimeLeft(i64, oneshot::Sender<Option<i64>>),
     /// All leases, the next to end first; none if this node does not lead.
     InOrderOfEnd(oneshot::Sender<Vec<i64>>),
+    /// The leader is asked what only it knows.
+    Ask(NodeId, Question, oneshot::Sender<Answer>),
     /// How many there are of everything?
     Count(oneshot::Sender<Counts>),
 }
@@ -85,14 +93,14 @@ pub struct Counts {
     pub leases_renewed: u64,
 }
 
-/// A note between members: from whom, its number, what it says.
-pub type Note = (NodeId, u64, Bytes);
+/// A question of another member, and its number.
+pub type Asked = (NodeId, u64, Question);
 
 /// All that stands beside the store.
 #[derive(Debug)]
 pub struct StoreCompany {
     calls: mpsc::UnboundedReceiver<Call>,
-    notes: mpsc::UnboundedSender<Note>,
+    questions: mpsc::UnboundedSender<Asked>,
     streams: Streams,
     /// Who waits for the next word of a stream.
     waiting: BTreeMap<StreamId, oneshot::Sender<Said>>,
@@ -104,21 +112,26 @@ pub struct StoreCompany {
     budget_bytes: usize,
     lessor: Lessor,
     reign: Option<Term>,
+    /// Who waits for an answer of another member, and the number of the last question.
+    asked: BTreeMap<u64, oneshot::Sender<Answer>>,
+    question: u64,
+    /// From so many on those are looked for that wait no more.
+    asked_max: usize,
     remind_every: Duration,
     remind_at: Instant,
     counts: Counts,
 }
 
 impl StoreCompany {
-    /// A company that is called through `calls`, and passes on what other members say.
+    /// A company that is called through `calls`, and passes on what other members ask.
     pub fn new(
         remind_every: Duration,
         calls: mpsc::UnboundedReceiver<Call>,
-        notes: mpsc::UnboundedSender<Note>,
+        questions: mpsc::UnboundedSender<Asked>,
     ) -> Self {
         Self {
             calls,
-            notes,
+            questions,
             streams: Streams::default(),
             waiting: BTreeMap::new(),
             held_back: BTreeMap::new(),
@@ -126,6 +139,10 @@ impl StoreCompany {
             budget_bytes: 0,
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
             reign: None,
+            asked: BTreeMap::new(),
+            // An answer to a question of an earlier life means nothing.
+            question: RandomState::new().hash_one(0u8),
+            asked_max: ASKED_MIN,
             remind_every,
             remind_at: Instant(0).after(ns(remind_every)),
             counts: Counts::default(),
@@ -177,6 +194,12 @@ impl StoreCompany {
             Call::InOrderOfEnd(answer) => {
                 let _ = answer.send(self.lessor.in_order_of_end().collect());
             }
+            Call::Ask(leader, question, answer) => {
+                self.forget_unasked();
+                self.question = self.question.wrapping_add(1);
+                self.asked.insert(self.question, answer);
+                stage.note(leader, self.question, question.encode());
+            }
             Call::Count(answer) => {
                 let _ = answer.send(Counts {
                     streams: self.streams.len(),
@@ -185,6 +208,14 @@ impl StoreCompany {
                     ..self.counts
                 });
             }
+        }
+    }
+
+    /// Who asked and has gone away does not wait for an answer.
+    fn forget_unasked(&mut self) {
+        if self.asked.len() >= self.asked_max {
+            self.asked.retain(|_, answer| !answer.is_closed());
+            self.asked_max = ASKED_MIN.max(2 * self.asked.len());
         }
     }
 
@@ -269,8 +300,16 @@ impl Company<Store> for StoreCompany {
     }
 
     fn on_note(&mut self, from: NodeId, number: u64, bytes: Bytes) {
-        // Who should read it is gone when the server stops.
-        let _ = self.notes.send((from, number, bytes));
+        match Says::decode(bytes) {
+            Some(Says::Answers(answer)) => {
+                if let Some(asked) = self.asked.remove(&number) {
+                    let _ = asked.send(answer);
+                }
+            }
+            // Who should answer is gone when the server stops.
+            Some(Says::Asks(question)) => drop(self.questions.send((from, number, question))),
+            None => {}
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -82,6 +82,8 @@ pub struct Limits {
     pub txn_ops_max: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// The shortest life of a lease, in seconds: a leader must be able to fail and another to follow.
+    pub lease_ttl_min: i64,
     /// What is said to be the largest store; not enforced.
     pub quota_bytes: i64,
 }
@@ -331,8 +333,16 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         request_bytes_max: args.max_request_bytes,
         txn_ops_max: args.max_txn_ops,
         request_timeout: REQUEST_TIME + 2 * Duration::from_millis(election),
+        lease_ttl_min: lease_ttl_min(heartbeat, election),
         quota_bytes: args.quota_backend_bytes,
     })
+}
+
+/// One and a half elections, in whole heartbeats and then in whole seconds, as in etcd.
+fn lease_ttl_min(heartbeat_ms: u64, election_ms: u64) -> i64 {
+    let heartbeats = 3 * (election_ms / heartbeat_ms) / 2;
+    let seconds = (heartbeats * heartbeat_ms).div_ceil(1000);
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

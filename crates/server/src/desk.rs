@@ -29,7 +29,10 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure::Stopped`], and no other.
-    pub async fn call<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, Failure> {
+    pub async fn call<T>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<T>) -> Call,
+    ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         self.put(call(answer));
         answered.await.map_err(|_| Failure::Stopped)

@@ -17,6 +17,7 @@ use crate::backend::Backend;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb::cluster_server::ClusterServer;
 use crate::generated::etcdserverpb::kv_server::KvServer;
+use crate::generated::etcdserverpb::lease_server::LeaseServer;
 use crate::generated::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::generated::etcdserverpb::watch_server::WatchServer;
 use crate::generated::health::health_server::HealthServer;
@@ -25,9 +26,10 @@ use crate::metrics::Metrics;
 use crate::service::cluster::ClusterService;
 use crate::service::health::HealthService;
 use crate::service::kv::KvService;
+use crate::service::lease::LeaseService;
 use crate::service::maintenance::MaintenanceService;
-use crate::service::watch::WatchService;
 use crate::service::not_served;
+use crate::service::watch::WatchService;
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
 const MESSAGE_SLACK_BYTES: usize = 512 << 10;
@@ -39,6 +41,7 @@ pub struct Front {
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
     watch: WatchServer<WatchService>,
+    lease: LeaseServer<LeaseService>,
     health: HealthServer<HealthService>,
     pages: Router,
     backend: Arc<Backend>,
@@ -57,6 +60,7 @@ impl Front {
             maintenance: MaintenanceServer::new(MaintenanceService(Arc::clone(&backend))),
             watch: WatchServer::new(WatchService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
+            lease: LeaseServer::new(LeaseService(Arc::clone(&backend))),
             health: HealthServer::new(HealthService),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
@@ -106,6 +110,7 @@ impl Front {
             "etcdserverpb.Cluster" => infallible(self.cluster.clone().call(request).await),
             "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
             "etcdserverpb.Watch" => infallible(self.watch.clone().call(request).await),
+            "etcdserverpb.Lease" => infallible(self.lease.clone().call(request).await),
             "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
             _ => refuse(not_served(service, method)),
         }

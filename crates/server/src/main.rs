@@ -21,6 +21,7 @@ mod front;
 mod generated;
 mod http_pages;
 mod identity;
+mod leases;
 mod members;
 mod metrics;
 mod metrics_text;

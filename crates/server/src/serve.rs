@@ -26,7 +26,7 @@ use crate::company::StoreCompany;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::front::Front;
-use crate::members;
+use crate::{leases, members};
 
 /// How long calls under way may go on once the server is to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -85,18 +85,22 @@ pub async fn run(config: Config) -> Result<()> {
 /// Starts the node with the store's company beside it.
 async fn start_node(config: &Config) -> Result<Arc<Backend>> {
     let (calls, called) = mpsc::unbounded_channel();
-    let (notes, _noted) = mpsc::unbounded_channel();
-    let company = StoreCompany::new(config.progress_every, called, notes);
+    let (questions, asked) = mpsc::unbounded_channel();
+    let company = StoreCompany::new(config.progress_every, called, questions);
     let node = Handle::start_with(config.node.clone(), Box::new(company)).await;
     let node = node.map_err(|error| explain(&error))?;
     let desk = Desk::new(calls, node.clone());
     let (cluster, limits) = (config.cluster.clone(), config.limits.clone());
-    Ok(Arc::new(Backend::new(node, desk, cluster, limits)))
+    let backend = Arc::new(Backend::new(node, desk, cluster, limits));
+    tokio::spawn(leases::answer_others(Arc::clone(&backend), asked));
+    Ok(backend)
 }
 
 async fn look_for_leader(backend: Arc<Backend>, every: Duration) {
     let outlook = backend.outlook();
-    outlook.look_for_leader(every, || backend.has_leader()).await;
+    outlook
+        .look_for_leader(every, || backend.has_leader())
+        .await;
 }
 
 fn refuse_to_join_empty_handed(config: &Config) -> Result<()> {

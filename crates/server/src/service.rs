@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod health;
 pub mod kv;
+pub mod lease;
 pub mod maintenance;
 pub mod watch;
 

@@ -1,0 +1,218 @@
+//! Leases for whoever asks, on whichever member: only the leader knows how long one has left, so the
+//! others ask it.
+//! Never decides when a lease ends: the lessor does.
+//!
+//! # Source
+//! etcd: followers pass renewals on to the leader; docs/wire.md, "What servers say to each other".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use headwater_kv::lessor::Renewal;
+use headwater_kv::request::{Command, KvError, LeaseTimeToLiveRequest, Query};
+use headwater_runtime::ReadLevel;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backend::Backend;
+use crate::company::{Asked, Call};
+use crate::failure::Failure;
+
+/// Questions of other members that may be under way here; who asks more asks again.
+const QUESTIONS_MAX: usize = 1 << 14;
+
+/// After so long without an answer a leader is asked again: the note may be lost.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// How long to wait before the next attempt to find a leader that answers.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a renewal may find that something must be written down first.
+const ATTEMPTS_MAX: usize = 3;
+
+/// What only the leader knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// Renew this lease.
+    Renew(i64),
+    /// How long has this lease left?
+    TimeLeft(i64),
+}
+
+/// What the leader says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// So many seconds: those that a lease has again, or has left.
+    Seconds(i64),
+    /// There is no such lease.
+    Gone,
+    /// This member does not lead, or cannot confirm that it does.
+    NotNow,
+}
+
+impl Question {
+    /// Its bytes in a note.
+    pub fn encode(self) -> Bytes {
+        match self {
+            Self::Renew(id) => encode(1, id),
+            Self::TimeLeft(id) => encode(2, id),
+        }
+    }
+}
+
+impl Answer {
+    /// Its bytes in a note.
+    pub fn encode(self) -> Bytes {
+        match self {
+            Self::Seconds(seconds) => encode(16, seconds),
+            Self::Gone => encode(17, 0),
+            Self::NotNow => encode(18, 0),
+        }
+    }
+}
+
+fn encode(kind: u8, number: i64) -> Bytes {
+    let mut bytes = Vec::with_capacity(9);
+    bytes.put_u8(kind);
+    bytes.put_i64_le(number);
+    bytes.into()
+}
+
+/// What a note says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Says {
+    /// It asks.
+    Asks(Question),
+    /// It answers.
+    Answers(Answer),
+}
+
+impl Says {
+    /// Reads a note; `None` if it is of no kind known here.
+    pub fn decode(mut bytes: Bytes) -> Option<Self> {
+        if bytes.len() != 9 {
+            return None;
+        }
+        let (kind, number) = (bytes.get_u8(), bytes.get_i64_le());
+        Some(match kind {
+            1 => Self::Asks(Question::Renew(number)),
+            2 => Self::Asks(Question::TimeLeft(number)),
+            16 => Self::Answers(Answer::Seconds(number)),
+            17 => Self::Answers(Answer::Gone),
+            18 => Self::Answers(Answer::NotNow),
+            _ => return None,
+        })
+    }
+}
+
+/// Asks the leader, whoever that is, until it answers or the request's time is up.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn ask(backend: &Backend, question: Question) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + backend.limits().request_timeout;
+    loop {
+        let answer = match backend.leader() {
+            Some(leader) if leader == backend.cluster().me => answer(backend, question).await?,
+            Some(leader) => {
+                let asked = backend
+                    .desk()
+                    .call(|answer| Call::Ask(leader, question, answer));
+                match timeout(ANSWER_TIME, asked).await {
+                    Ok(answer) => answer?,
+                    Err(_) => Answer::NotNow,
+                }
+            }
+            None => Answer::NotNow,
+        };
+        if answer != Answer::NotNow {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            return Err(match backend.leader() {
+                Some(_) => Failure::TimedOut,
+                None => Failure::NoLeader,
+            });
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Answers the questions of other members, for ever.
+pub async fn answer_others(backend: Arc<Backend>, mut questions: mpsc::UnboundedReceiver<Asked>) {
+    let room = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    while let Some((from, number, question)) = questions.recv().await {
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            continue;
+        };
+        let backend = Arc::clone(&backend);
+        tokio::spawn(async move {
+            let answer = answer(&backend, question).await.unwrap_or(Answer::NotNow);
+            backend.note(from, number, answer.encode());
+            drop(permit);
+        });
+    }
+}
+
+/// What this member has to say, if it leads.
+async fn answer(backend: &Backend, question: Question) -> Result<Answer, Failure> {
+    match question {
+        Question::Renew(id) => renew(backend, id).await,
+        Question::TimeLeft(id) => {
+            let left = backend.desk().call(|left| Call::TimeLeft(id, left)).await?;
+            Ok(left.map_or(Answer::NotNow, Answer::Seconds))
+        }
+    }
+}
+
+/// Renews a lease if this member leads. The read has a quorum confirm that since the client asked,
+/// which the lessor relies on.
+async fn renew(backend: &Backend, id: i64) -> Result<Answer, Failure> {
+    let query = Query::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: false });
+    match backend.query(query, ReadLevel::Linearizable).await {
+        Ok(outcome) if outcome.result == Err(KvError::LeaseNotFound) => return Ok(Answer::Gone),
+        Ok(_) => {}
+        Err(Failure::Stopped) => return Err(Failure::Stopped),
+        Err(_) => return Ok(Answer::NotNow),
+    }
+    for _ in 0..ATTEMPTS_MAX {
+        match backend.desk().call(|told| Call::Renew(id, told)).await? {
+            Renewal::Renewed(ttl) => return Ok(Answer::Seconds(ttl)),
+            Renewal::Gone => return Ok(Answer::Gone),
+            Renewal::NotLeading => return Ok(Answer::NotNow),
+            Renewal::First(checkpoint) => {
+                // Whether it came about is seen by the next attempt.
+                let _ = backend.propose(&Command::LeaseCheckpoint(checkpoint)).await;
+            }
+        }
+    }
+    Ok(Answer::NotNow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_comes_back_as_it_went() {
+        for question in [Question::Renew(-7), Question::TimeLeft(1 << 62)] {
+            assert_eq!(Says::decode(question.encode()), Some(Says::Asks(question)));
+        }
+        for answer in [Answer::Seconds(60), Answer::Gone, Answer::NotNow] {
+            assert_eq!(Says::decode(answer.encode()), Some(Says::Answers(answer)));
+        }
+    }
+
+    #[test]
+    fn a_note_of_another_make_is_not_heard() {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\x03\0\0\0\0\0\0\0\0",
+            b"\x01\0\0\0\0\0\0\0\0\0",
+        ] {
+            assert_eq!(Says::decode(Bytes::copy_from_slice(bytes)), None);
+        }
+    }
+}
