@@ -29,6 +29,8 @@ pub enum Failure {
     Unimplemented(String),
     /// The service asked after is not one of ours.
     UnknownService,
+    /// What etcd says without a code of its own.
+    Unknown(&'static str),
     /// A broken promise between our own parts; the text is for the log.
     Internal(&'static str),
 }
@@ -37,6 +39,8 @@ pub enum Failure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Code {
+    /// No code fits.
+    Unknown = 2,
     /// The request itself is wrong.
     InvalidArgument = 3,
     /// There is no such thing.
@@ -72,6 +76,7 @@ impl Failure {
             ),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
             Self::UnknownService => (Code::NotFound, "unknown service"),
+            Self::Unknown(text) => (Code::Unknown, *text),
             Self::Internal(text) => (Code::Internal, *text),
         };
         (code, text.to_owned())

@@ -21,12 +21,16 @@ use crate::generated::etcdserverpb::lease_server::LeaseServer;
 use crate::generated::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::generated::etcdserverpb::watch_server::WatchServer;
 use crate::generated::health::health_server::HealthServer;
+use crate::generated::v3electionpb::election_server::ElectionServer;
+use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
 use crate::metrics::Metrics;
 use crate::service::cluster::ClusterService;
+use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
 use crate::service::kv::KvService;
 use crate::service::lease::LeaseService;
+use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::not_served;
 use crate::service::watch::WatchService;
@@ -42,6 +46,8 @@ pub struct Front {
     maintenance: MaintenanceServer<MaintenanceService>,
     watch: WatchServer<WatchService>,
     lease: LeaseServer<LeaseService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
     pages: Router,
     backend: Arc<Backend>,
@@ -61,6 +67,8 @@ impl Front {
             watch: WatchServer::new(WatchService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
             lease: LeaseServer::new(LeaseService(Arc::clone(&backend))),
+            lock: LockServer::new(LockService(Arc::clone(&backend))),
+            election: ElectionServer::new(ElectionService(Arc::clone(&backend))),
             health: HealthServer::new(HealthService),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
@@ -111,6 +119,8 @@ impl Front {
             "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
             "etcdserverpb.Watch" => infallible(self.watch.clone().call(request).await),
             "etcdserverpb.Lease" => infallible(self.lease.clone().call(request).await),
+            "v3lockpb.Lock" => infallible(self.lock.clone().call(request).await),
+            "v3electionpb.Election" => infallible(self.election.clone().call(request).await),
             "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
             _ => refuse(not_served(service, method)),
         }

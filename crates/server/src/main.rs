@@ -27,6 +27,7 @@ mod metrics;
 mod metrics_text;
 mod outlook;
 mod process;
+mod queue;
 mod serve;
 mod service;
 mod spelling;

@@ -5,9 +5,11 @@
 //! The etcd v3 API's services.
 
 pub mod cluster;
+pub mod election;
 pub mod health;
 pub mod kv;
 pub mod lease;
+pub mod lock;
 pub mod maintenance;
 pub mod watch;
 

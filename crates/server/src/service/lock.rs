@@ -1,0 +1,94 @@
+//! Locks: one client at a time holds a name, for as long as its lease lives.
+//! Never held by this server: a lock is a key in the store, and whoever sees that key sees the lock.
+//!
+//! # Source
+//! The etcd v3 API, service `v3lockpb.Lock`; etcd's clientv3, package `concurrency`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_kv::check::check;
+use headwater_kv::request::{Command, DeleteRangeRequest};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::backend::Backend;
+use crate::failure::Failure;
+use crate::front::wants_leader;
+use crate::generated::etcdserverpb::LeaseGrantRequest;
+use crate::generated::v3lockpb as api;
+use crate::generated::v3lockpb::lock_server::Lock;
+use crate::queue::Queue;
+use crate::service::lease;
+
+/// How long a lock lives, in seconds, if the client has no lease for it.
+const LEASE_TTL: i64 = 60;
+
+/// The service, on a backend shared with the others.
+pub struct LockService(pub Arc<Backend>);
+
+/// The lease that a client names, or a new one.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn lease_of(backend: &Backend, lease: i64) -> Result<i64, Failure> {
+    if lease != 0 {
+        return Ok(lease);
+    }
+    let ttl = LEASE_TTL;
+    let granted = lease::grant(backend, &LeaseGrantRequest { id: 0, ttl }).await?;
+    Ok(granted.id)
+}
+
+impl LockService {
+    async fn acquire(&self, request: api::LockRequest) -> Result<api::LockResponse, Failure> {
+        let backend = &self.0;
+        let lease = lease_of(backend, request.lease).await?;
+        let queue = Queue::new(&request.name);
+        let taken = queue.take(backend, lease, Bytes::new()).await?;
+        queue.wait(backend, &taken.place).await?;
+        // The lease may have ended while this waited.
+        let (is_there, revision) = taken.place.is_there(backend).await?;
+        taken.hold.keep();
+        if !is_there {
+            return Err(Failure::Unknown("mutex: session is expired"));
+        }
+        Ok(api::LockResponse {
+            header: Some(backend.header(revision)),
+            key: taken.place.key,
+        })
+    }
+
+    async fn release(&self, key: Bytes) -> Result<api::UnlockResponse, Failure> {
+        let command = Command::DeleteRange(DeleteRangeRequest {
+            key,
+            ..DeleteRangeRequest::default()
+        });
+        check(&command, usize::MAX).map_err(Failure::Kv)?;
+        let outcome = self.0.propose(&command).await?;
+        outcome.result.map_err(Failure::Kv)?;
+        Ok(api::UnlockResponse {
+            header: Some(self.0.header(outcome.revision)),
+        })
+    }
+}
+
+#[async_trait]
+impl Lock for LockService {
+    async fn lock(
+        &self,
+        request: Request<api::LockRequest>,
+    ) -> Result<Response<api::LockResponse>, Status> {
+        let wants_leader = wants_leader(request.metadata().as_ref());
+        tokio::select! {
+            locked = self.acquire(request.into_inner()) => Ok(locked?.into()),
+            end = self.0.outlook().end(wants_leader) => Err(end.into()),
+        }
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<api::UnlockRequest>,
+    ) -> Result<Response<api::UnlockResponse>, Status> {
+        Ok(self.release(request.into_inner().key).await?.into())
+    }
+}
