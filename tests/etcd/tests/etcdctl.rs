@@ -56,6 +56,21 @@ async fn the_past_is_compacted() {
 }
 
 #[tokio::test]
+async fn changes_are_watched() {
+    golden_file("watch.txt").await;
+}
+
+#[tokio::test]
+async fn leases_take_their_keys_along() {
+    golden_file("lease.txt").await;
+}
+
+#[tokio::test]
+async fn locks_and_elections_have_one_holder_at_a_time() {
+    golden_file("lock.txt").await;
+}
+
+#[tokio::test]
 async fn members_are_listed_and_healthy() {
     golden_file("endpoint.txt").await;
 }
