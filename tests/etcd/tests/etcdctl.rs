@@ -6,6 +6,7 @@ use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::{self, Differences};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 async fn differences_from(name: &str) -> (Server, Differences) {
     let server = Server::from_env().expect("a server to test");
@@ -92,6 +93,49 @@ async fn known_gaps_are_still_there() {
         commands,
         "a gap is closed; those that are left:\n{left}"
     );
+}
+
+/// What was there, what comes and what goes, in pages and under another prefix.
+#[tokio::test]
+async fn a_mirror_shows_what_the_original_has() {
+    let server = Server::from_env().expect("a server to test");
+    let original = Cluster::start(&server, 1, &[]).await.expect("a cluster");
+    let mirror = Cluster::start(&server, 1, &[]).await.expect("a cluster");
+    let at = |cluster: &Cluster, command: &str| golden::shell(cluster, command).expect("a shell");
+    // A mirror begins with pages of a thousand keys.
+    let mut client = original
+        .client(0, Duration::from_secs(5))
+        .await
+        .expect("a client");
+    for number in 0..1_200 {
+        let key = format!("p/{number:04}");
+        client.put(key, "old", None).await.expect("a put");
+    }
+    let to = mirror.members[0].client_url();
+    let mirroring = format!("etcdctl make-mirror --prefix p/ --dest-prefix q/ {to}");
+    let run = format!("timeout 4 {mirroring} >/dev/null 2>&1 &");
+    at(&original, &run);
+    let is_there = || at(&mirror, "etcdctl get q/1199").contains("old");
+    let since = Instant::now();
+    while !is_there() && since.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    at(
+        &original,
+        "etcdctl put p/new 1; etcdctl put other x; etcdctl del p/0007; etcdctl put p/0008 changed",
+    );
+    let all = |cluster, prefix: &str| {
+        let pairs = at(cluster, &format!("etcdctl get {prefix}/ --prefix"));
+        pairs.replace(&format!("{prefix}/"), "")
+    };
+    let since = Instant::now();
+    while all(&original, "p") != all(&mirror, "q") {
+        assert!(since.elapsed() < Duration::from_secs(10), "they differ");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let copied = all(&mirror, "q");
+    assert!(copied.contains("new\n1") && copied.contains("0008\nchanged"));
+    assert_eq!(copied.lines().count(), 2 * 1_200, "neither less nor more");
 }
 
 #[tokio::test]
