@@ -17,6 +17,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
+use crate::company::Call;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::metrics_text::Format;
@@ -165,13 +166,14 @@ fn checked(
 async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::asked_for(accept.unwrap_or_default());
-    match store_status(&shared.backend, ReadLevel::Local).await {
-        Ok(store) => {
-            let text = shared.metrics.text(format, &shared.backend, store);
-            ([(CONTENT_TYPE, format.content_type())], text).into_response()
-        }
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+    let backend = &shared.backend;
+    let store = store_status(backend, ReadLevel::Local).await;
+    let company = backend.desk().call(Call::Count).await;
+    let (Ok(store), Ok(company)) = (store, company) else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let text = shared.metrics.text(format, backend, store, company);
+    ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
 /// In the shape of etcd's gateway, so that its clients show the text.

@@ -12,6 +12,7 @@ use headwater_runtime::Status;
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
+use crate::company::Counts;
 use crate::metrics_text::{Format, Kind, Page};
 use crate::process;
 use crate::service::SERVICES;
@@ -109,10 +110,17 @@ impl Metrics {
     }
 
     /// Everything there is to tell now.
-    pub fn text(&self, format: Format, backend: &Backend, store: StoreStatus) -> String {
+    pub fn text(
+        &self,
+        format: Format,
+        backend: &Backend,
+        store: StoreStatus,
+        company: Counts,
+    ) -> String {
         let scrape = Scrape {
             calls: self.sums(),
             store,
+            company,
             node: backend.status(),
             quota_bytes: backend.limits().quota_bytes,
             members: backend.cluster().members.len(),
@@ -146,6 +154,7 @@ struct CallSums {
 struct Scrape {
     calls: Vec<CallSums>,
     store: StoreStatus,
+    company: Counts,
     node: Status,
     quota_bytes: i64,
     members: usize,
@@ -157,6 +166,7 @@ impl Scrape {
         self.put_node(&mut page);
         self.put_proposals(&mut page);
         self.put_store(&mut page);
+        self.put_company(&mut page);
         self.put_disk_and_peers(&mut page);
         put_process(&mut page);
         self.put_calls(&mut page);
@@ -258,6 +268,40 @@ impl Scrape {
             "etcd_debugging_mvcc_compact_revision",
             "The revision of the last compaction.",
             store.compact_revision,
+        );
+    }
+
+    fn put_company(&self, page: &mut Page) {
+        let company = &self.company;
+        page.gauge(
+            "etcd_debugging_mvcc_watch_stream_total",
+            "Streams of watches.",
+            company.streams,
+        );
+        page.gauge(
+            "etcd_debugging_mvcc_watcher_total",
+            "Watchers.",
+            company.watchers,
+        );
+        page.gauge(
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "Watchers that are behind and read what they missed.",
+            company.watchers_behind,
+        );
+        page.counter(
+            "etcd_debugging_mvcc_events_total",
+            "Events told to watchers of this member.",
+            company.events,
+        );
+        page.counter(
+            "etcd_debugging_lease_renewed_total",
+            "Leases renewed by this member as a leader.",
+            company.leases_renewed,
+        );
+        page.counter(
+            "etcd_debugging_server_lease_expired_total",
+            "Leases whose end this member has found as a leader.",
+            company.leases_ended,
         );
     }
 
@@ -371,6 +415,7 @@ mod tests {
         Scrape {
             calls: metrics.sums(),
             store: StoreStatus::default(),
+            company: Counts::default(),
             node: Status::default(),
             quota_bytes: 7,
             members: 3,
