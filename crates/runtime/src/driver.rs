@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{
-    Config, Instant, NodeId, ReadLevel, TransferFailed, TransferRefused, WriteId,
-};
+use headwater_raft::{Config, Instant, NodeId, ReadLevel, WriteId};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId,
     Status as ReplicaStatus, TransferFate,
@@ -21,7 +19,7 @@ use headwater_replica::interface::{
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{LogOrder, StateMachine, note};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
@@ -34,6 +32,10 @@ use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
 use crate::link::{Link, PeerEvent};
 use crate::name::Names;
+use crate::outcome::{
+    Pending, ProposalOutcome, QueryOutcome, ReconfigureOutcome, TransferOutcome, propose_error,
+    read_error, reconfigure_error, transfer_error,
+};
 use crate::tcp::Network;
 use crate::worker::Worker;
 
@@ -45,18 +47,6 @@ pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
 
 /// How long a node that was asked to stop goes on for the sake of requests under way.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// A proposal's way back to its client.
-pub type ProposalOutcome<R> = oneshot::Sender<Result<Applied<R>, ProposeError>>;
-
-/// A query's way back to its client.
-pub type QueryOutcome<A> = oneshot::Sender<Result<A, ReadError>>;
-
-/// The way back to who asked for a change of members.
-pub type ReconfigureOutcome = oneshot::Sender<Result<(), ReconfigureError>>;
-
-/// A transfer's way back to who asked for it.
-pub type TransferOutcome = oneshot::Sender<Result<NodeId, TransferError>>;
 
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
@@ -82,14 +72,6 @@ pub enum Event<M: StateMachine> {
     WorkerFailed(String),
     /// The node is to stop.
     Shutdown,
-}
-
-/// Who waits for an outcome.
-enum Pending<M: StateMachine> {
-    Proposal(usize, ProposalOutcome<M::Reply>),
-    Query(QueryOutcome<M::Answer>),
-    Reconfigure(ReconfigureOutcome),
-    Transfer(TransferOutcome),
 }
 
 /// How the replica was at the end of the last turn, for anyone to look at.
@@ -482,11 +464,7 @@ impl<M: StateMachine> Driver<M> {
         let Some(Pending::Reconfigure(outcome)) = self.pending.remove(&request) else {
             panic!("a second outcome, or one for a change never asked for: {request:?}");
         };
-        let _ = outcome.send(result.map_err(|fate| match fate {
-            ReconfigureFate::NotChanged(why) => ReconfigureError::NotChanged(why),
-            ReconfigureFate::Lost => ReconfigureError::Lost,
-            ReconfigureFate::Unknown => ReconfigureError::Unknown,
-        }));
+        let _ = outcome.send(result.map_err(reconfigure_error));
     }
 
     fn send(&self, to: NodeId, frame: Bytes) {
@@ -537,16 +515,7 @@ impl<M: StateMachine> Driver<M> {
         };
         let result = result
             .map(|(at, reply)| Applied { at, reply })
-            .map_err(|fate| match fate {
-                ProposeFate::NoLeader => ProposeError::NoLeader,
-                ProposeFate::DiskSlow => ProposeError::DiskSlow,
-                ProposeFate::Busy => ProposeError::Busy,
-                ProposeFate::TooLarge => ProposeError::TooLarge(bytes),
-                ProposeFate::Lost => ProposeError::Lost,
-                ProposeFate::Unknown => {
-                    ProposeError::Unknown("time ran out, or the leader was lost")
-                }
-            });
+            .map_err(|fate| propose_error(fate, bytes));
         let _ = outcome.send(result);
     }
 
@@ -554,12 +523,7 @@ impl<M: StateMachine> Driver<M> {
         let Some(Pending::Query(outcome)) = self.pending.remove(&request) else {
             panic!("a second answer, or one for a query never made: {request:?}");
         };
-        let _ = outcome.send(result.map_err(|fate| match fate {
-            ReadFate::NoLeader => ReadError::NoLeader,
-            ReadFate::LeaderChanged => ReadError::LeaderChanged,
-            ReadFate::Busy => ReadError::Busy,
-            ReadFate::Timeout => ReadError::Timeout,
-        }));
+        let _ = outcome.send(result.map_err(read_error));
     }
 
     fn on_transferred(&mut self, request: Option<RequestId>, result: Result<NodeId, TransferFate>) {
@@ -608,23 +572,5 @@ impl<M: StateMachine> Driver<M> {
         if !log || !files {
             tracing::error!("a disk thread did not end: the data directory stays locked");
         }
-    }
-}
-
-fn transfer_error(fate: TransferFate) -> TransferError {
-    match fate {
-        TransferFate::Refused(TransferRefused::NotLeader { leader }) => {
-            TransferError::NotLeader(leader)
-        }
-        TransferFate::Refused(TransferRefused::NotVoter) => TransferError::NotVoter,
-        TransferFate::Refused(TransferRefused::Itself) => TransferError::Itself,
-        TransferFate::Refused(TransferRefused::UnderWay { to }) => TransferError::UnderWay(to.0),
-        TransferFate::Refused(TransferRefused::NobodyFit) => TransferError::NobodyFit,
-        // A halted node stops.
-        TransferFate::Refused(_) => TransferError::Stopped,
-        TransferFate::Failed { why, .. } => match why {
-            TransferFailed::LeadershipLost => TransferError::LeadershipLost,
-            _ => TransferError::TimedOut,
-        },
     }
 }

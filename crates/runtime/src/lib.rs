@@ -17,6 +17,7 @@
 //! | `driver` | the one loop |
 //! | [`company`] | what an embedder puts beside its machine, in the loop |
 //! | `inbox` | the one queue into it |
+//! | `outcome` | who waits for what became of a request |
 //! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
 //! | [`file`](mod@file) | the disk door onto a real directory |
 //! | [`lock`](mod@lock) | one process a directory |
@@ -43,6 +44,7 @@ mod driver;
 mod inbox;
 mod leadership;
 mod log_thread;
+mod outcome;
 mod snapshot_thread;
 mod start;
 mod worker;

@@ -55,13 +55,7 @@ pub(crate) async fn start<M: StateMachine>(
     let opened = recover::<M>(&config, counters.clone()).await?;
     let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
-    for mended in &opened.recovered.mended {
-        tracing::warn!(node = %hex(config.node.0), mended, "the data directory was mended");
-    }
-    if opened.recovered.torn_bytes > 0 {
-        let bytes = opened.recovered.torn_bytes;
-        tracing::info!(node = %hex(config.node.0), bytes, "dropped the end of an unfinished write");
-    }
+    report_mending(config.node, &opened);
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
     let identity = opened.recovered.identity;
     let options = options(&config);
@@ -114,6 +108,17 @@ pub(crate) async fn start<M: StateMachine>(
         counters,
         stopped: supervise(config.node, parts),
     })
+}
+
+/// Says what recovery has put right.
+fn report_mending<M>(node: NodeId, opened: &Opened<M>) {
+    for mended in &opened.recovered.mended {
+        tracing::warn!(node = %hex(node.0), mended, "the data directory was mended");
+    }
+    if opened.recovered.torn_bytes > 0 {
+        let bytes = opened.recovered.torn_bytes;
+        tracing::info!(node = %hex(node.0), bytes, "dropped the end of an unfinished write");
+    }
 }
 
 /// Locks the data directory, unless it is somebody else's: there the lock's own file has no place.
