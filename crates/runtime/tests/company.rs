@@ -1,0 +1,130 @@
+//! What stands beside a machine, in the loop: it sees every command, proposes, and speaks with peers.
+
+mod common;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bytes::Bytes;
+use common::{Cluster, Journal, PATIENCE, until};
+use headwater_raft::NodeId;
+use headwater_runtime::{Company, Handle, Instant, NodeConfig, ReadLevel, Stage, StateMachine};
+
+/// What a guest tells of.
+#[derive(PartialEq, Eq, Debug)]
+enum Seen {
+    /// So many commands are applied.
+    Commands(usize),
+    /// This node leads from now on in a term; or no longer.
+    Reign(Option<u64>),
+    /// A note.
+    Note(NodeId, u64, Bytes),
+}
+
+/// Tells all it sees. As soon as its node leads, it has a command proposed and says so to node 2.
+struct Guest {
+    tells: Sender<Seen>,
+    reign: Option<u64>,
+    due: Option<Instant>,
+}
+
+impl Company<Journal> for Guest {
+    fn after_command(&mut self, machine: &Journal) {
+        let _ = self.tells.send(Seen::Commands(machine.query(()).len()));
+    }
+
+    fn after_turn(&mut self, stage: &Stage<'_, Journal>) {
+        let reign = stage.reign().map(|term| term.0);
+        if reign != self.reign {
+            self.reign = reign;
+            let _ = self.tells.send(Seen::Reign(reign));
+            if reign.is_some() {
+                stage.propose(Bytes::from_static(b"long live the leader"));
+                stage.note(NodeId(2), 7, Bytes::from_static(b"it is I"));
+            }
+        }
+        if self.due.is_some_and(|due| due <= stage.now()) {
+            self.due = None;
+            stage.propose(Bytes::from_static(b"in time"));
+        }
+    }
+
+    fn on_note(&mut self, from: NodeId, number: u64, bytes: Bytes) {
+        let _ = self.tells.send(Seen::Note(from, number, bytes));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+async fn start(cluster: &mut Cluster, id: u64, due_ns: Option<u64>) -> Receiver<Seen> {
+    let (tells, told) = channel();
+    let guest = Guest {
+        tells,
+        reign: None,
+        due: due_ns.map(Instant),
+    };
+    let node = Handle::start_with(cluster.config(id), Box::new(guest)).await;
+    cluster.nodes.insert(NodeId(id), node.expect("started"));
+    told
+}
+
+fn first_leads(config: &mut NodeConfig) {
+    config.priority = if config.node == NodeId(1) { 255 } else { 0 };
+}
+
+#[tokio::test]
+async fn company_sees_every_command_once_and_proposes_in_time() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let told = start(&mut cluster, 1, Some(300_000_000)).await;
+    let settled = |journal: &[Bytes]| journal.iter().any(|command| command == "in time");
+    let asked = std::time::Instant::now();
+    while !settled(&cluster.journal(1, ReadLevel::Linearizable).await) {
+        assert!(asked.elapsed() < PATIENCE, "its deadline was not kept");
+    }
+    for n in 0..20 {
+        let command = Bytes::from(format!("command {n}"));
+        cluster.node(1).propose(command).await.expect("applied");
+    }
+    let all = cluster.journal(1, ReadLevel::Linearizable).await.len();
+    cluster.stop(1).await;
+    let seen: Vec<Seen> = told.iter().collect();
+    let counts = seen.iter().filter_map(|seen| match seen {
+        Seen::Commands(count) => Some(*count),
+        _ => None,
+    });
+    assert!(counts.eq(1..=all), "{seen:?}");
+    assert_eq!(all, 22, "two of them its own");
+    assert_eq!(seen[0], Seen::Reign(Some(1)));
+}
+
+#[tokio::test]
+async fn company_of_one_node_hears_that_of_another() {
+    let mut cluster = Cluster::new(2, first_leads);
+    let first = start(&mut cluster, 1, None).await;
+    let second = start(&mut cluster, 2, None).await;
+    cluster.leader().await;
+    let to_second = Bytes::from_static(b"to the second");
+    cluster.node(1).note(NodeId(2), 1, to_second.clone());
+    let mut heard = Vec::new();
+    until("the second hears the note", || {
+        heard.extend(second.try_iter());
+        heard.contains(&Seen::Note(NodeId(1), 1, to_second.clone()))
+    })
+    .await;
+    // Whoever leads has told the second node, be it itself, which nobody hears.
+    let reigns = |seen: &Seen| matches!(seen, Seen::Reign(Some(_)));
+    if first.try_iter().any(|seen| reigns(&seen)) {
+        until("the leader's word", || {
+            heard.extend(second.try_iter());
+            let word = Bytes::from_static(b"it is I");
+            heard.contains(&Seen::Note(NodeId(1), 7, word))
+        })
+        .await;
+    } else {
+        assert!(heard.iter().any(reigns), "nobody leads: {heard:?}");
+    }
+    // To nobody, and to one that there is not: both come to nothing.
+    cluster.node(1).note(NodeId(9), 1, Bytes::new());
+    cluster.stop_all().await;
+}
