@@ -1,5 +1,5 @@
-//! Watchers: clients that watch keys at some node, at their own pace, and go on at another when
-//! they lose it.
+//! Watchers: clients that watch keys at some node, each through a stream, at their own pace, and go
+//! on at another when they lose it.
 //! Never judges what they are told: `watch` does.
 //!
 //! # Source
@@ -8,7 +8,8 @@
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{Query, Response};
-use headwater_kv::watch::{Told, WatchId, WatchRequest, Watches};
+use headwater_kv::stream::{NOBODY, Said, StreamId, Streams, Word};
+use headwater_kv::watch::{Told, WatchRequest};
 use headwater_replica::machine::StateMachine;
 
 use super::Kv;
@@ -26,10 +27,10 @@ const SOON_NS: u64 = 5 * MS;
 /// How often nodes remind their watchers of how far they are.
 const REMIND_NS: u64 = 50 * MS;
 
-/// All watchers, and the watches of all nodes.
+/// All watchers, and the streams of all nodes.
 #[derive(Debug)]
 pub(super) struct Watchers {
-    watches: Vec<Watches>,
+    streams: Vec<Streams>,
     watchers: Vec<Watcher>,
     remind_ns: u64,
     counts: Counts,
@@ -54,8 +55,8 @@ struct Watcher {
     keys: u64,
     next_ns: u64,
     judge: Option<Judge>,
-    /// Where it watches now, by which name, and whether there may be something for it.
-    at: Option<(usize, WatchId)>,
+    /// Where it watches now, through which stream, and whether there may be something for it.
+    at: Option<(usize, StreamId)>,
     is_awake: bool,
 }
 
@@ -75,7 +76,7 @@ impl Watchers {
         });
         let nodes = knobs.nodes + knobs.reserves;
         Self {
-            watches: (0..nodes).map(|_| Watches::default()).collect(),
+            streams: (0..nodes).map(|_| Streams::default()).collect(),
             watchers: watchers.collect(),
             remind_ns: REMIND_NS,
             counts: Counts::default(),
@@ -85,7 +86,7 @@ impl Watchers {
 
 impl Company<Kv> for Watchers {
     fn on_life(&mut self, node: usize) {
-        self.watches[node] = Watches::default();
+        self.streams[node] = Streams::default();
         for watcher in &mut self.watchers {
             watcher.at = watcher.at.filter(|(at, _)| *at != node);
         }
@@ -120,8 +121,7 @@ impl Company<Kv> for Watchers {
         } else {
             teller(store).revision + 1
         };
-        let id = self.watches[node].create(request.clone(), store);
-        let id = id.map_err(|why| format!("{why:?}"))?;
+        let id = begin(&mut self.streams[node], request.clone(), store)?;
         let nth = self.watchers.len() as u64;
         self.counts.created += 1;
         self.watchers.push(Watcher {
@@ -138,7 +138,7 @@ impl Company<Kv> for Watchers {
 
     fn after_turn(&mut self, node: usize, stage: &Stage<'_, Kv>) -> Result<(), String> {
         if let Some(store) = stage.machine(node) {
-            self.watches[node].advance(store);
+            self.streams[node].advance(store);
             self.wake(node);
         }
         Ok(())
@@ -148,14 +148,14 @@ impl Company<Kv> for Watchers {
         let now = stage.now_ns();
         if self.remind_ns <= now {
             self.remind_ns = now + REMIND_NS;
-            self.watches.iter_mut().for_each(Watches::remind);
+            self.streams.iter_mut().for_each(Streams::remind);
         }
-        for node in 0..self.watches.len() {
+        for node in 0..self.streams.len() {
             self.wake(node);
         }
         for watcher in &mut self.watchers {
             if watcher.next_ns <= now {
-                let acted = watcher.act(&mut self.watches, stage, &mut self.counts);
+                let acted = watcher.act(&mut self.streams, stage, &mut self.counts);
                 acted.map_err(|why| format!("a watcher: {why}"))?;
             }
         }
@@ -199,9 +199,9 @@ impl Company<Kv> for Watchers {
 impl Watchers {
     /// Tells watchers at a node that there is something for them.
     fn wake(&mut self, node: usize) {
-        let woken = self.watches[node].woken();
+        let woken = self.streams[node].woken();
         for watcher in &mut self.watchers {
-            let is_woken = |(at, id): (usize, WatchId)| at == node && woken.contains(&id);
+            let is_woken = |(at, id): (usize, StreamId)| at == node && woken.contains(&id);
             watcher.is_awake |= watcher.at.is_some_and(is_woken);
         }
     }
@@ -210,7 +210,7 @@ impl Watchers {
 impl Watcher {
     fn act(
         &mut self,
-        watches: &mut [Watches],
+        streams: &mut [Streams],
         stage: &Stage<'_, Kv>,
         counts: &mut Counts,
     ) -> Result<(), String> {
@@ -221,7 +221,7 @@ impl Watcher {
             None => false,
         };
         if let Some((node, id)) = self.at.filter(|_| left) {
-            watches[node].cancel(id);
+            streams[node].close(id);
             self.at = None;
         }
         let done = !is_calm && self.at.is_none() && self.dice.chance(1, 10);
@@ -229,15 +229,15 @@ impl Watcher {
             counts.events += judge.events;
         }
         if self.at.is_none() {
-            self.begin(watches, stage, counts);
+            self.begin(streams, stage, counts)?;
         }
         let Some((node, id)) = self.at else {
             self.next_ns = stage.now_ns() + SOON_NS;
             return Ok(());
         };
         if let Some(store) = stage.machine(node) {
-            let watches = &mut watches[node];
-            self.read((watches, id), store, stage, counts)?;
+            let streams = &mut streams[node];
+            self.read((streams, id), store, stage, counts)?;
         }
         let pace_ns = if is_calm { SOON_NS } else { self.pace_ns };
         self.next_ns = stage.now_ns() + pace_ns / 2 + self.dice.below(pace_ns);
@@ -245,13 +245,18 @@ impl Watcher {
     }
 
     /// Begins to watch at some node, or goes on there.
-    fn begin(&mut self, watches: &mut [Watches], stage: &Stage<'_, Kv>, counts: &mut Counts) {
-        let node = self.dice.below(watches.len() as u64) as usize;
+    fn begin(
+        &mut self,
+        streams: &mut [Streams],
+        stage: &Stage<'_, Kv>,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let node = self.dice.below(streams.len() as u64) as usize;
         let Some(store) = stage.machine(node) else {
-            return;
+            return Ok(());
         };
         if stage.is_calm() && !stage.is_member(node) {
-            return;
+            return Ok(());
         }
         let teller = teller(store);
         let judge = match &mut self.judge {
@@ -271,19 +276,17 @@ impl Watcher {
             // That is what this means.
             request.start_revision = 0;
         }
-        let id = watches[node].create(request, store);
-        self.at = Some((
-            node,
-            id.expect("it is neither empty nor before all revisions"),
-        ));
+        let id = begin(&mut streams[node], request, store)?;
+        self.at = Some((node, id));
         // Whether there is something for it will be said.
         self.is_awake = false;
+        Ok(())
     }
 
     /// Takes some of what there is for it, if it was woken.
     fn read(
         &mut self,
-        (watches, id): (&mut Watches, WatchId),
+        (streams, id): (&mut Streams, StreamId),
         store: &Store,
         stage: &Stage<'_, Kv>,
         counts: &mut Counts,
@@ -292,11 +295,8 @@ impl Watcher {
             return Ok(());
         };
         let teller = teller(store);
-        if self.dice.chance(1, 10)
-            && let Some(revision) = watches.progress([id], store)
-        {
-            counts.progress += 1;
-            judge.judge_progress(stage.model(), teller, revision)?;
+        if self.dice.chance(1, 10) {
+            streams.progress(id);
         }
         let takes = if stage.is_calm() {
             u64::MAX
@@ -308,10 +308,17 @@ impl Watcher {
             if !self.is_awake {
                 break;
             }
-            let Some(told) = watches.take(id, store, bytes_max) else {
+            let Some(said) = streams.next(id, store, bytes_max) else {
                 self.is_awake = false;
                 break;
             };
+            let is_for_all = said.id == NOBODY;
+            let told = told(said)?;
+            if let (true, Told::Progress { revision }) = (is_for_all, &told) {
+                counts.progress += 1;
+                judge.judge_progress(stage.model(), teller, *revision)?;
+                continue;
+            }
             judge.judge(stage.model(), teller, &told)?;
             match told {
                 Told::Events { fragment, .. } => counts.fragments += u64::from(fragment),
@@ -320,6 +327,7 @@ impl Watcher {
                 Told::Compacted { compact_revision } => {
                     counts.compacted += 1;
                     judge.begin_at(compact_revision);
+                    streams.close(id);
                     self.at = None;
                     break;
                 }
@@ -327,6 +335,30 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// Begins to watch through a stream of its own, which says so first.
+fn begin(streams: &mut Streams, request: WatchRequest, store: &Store) -> Result<StreamId, String> {
+    let id = streams.open();
+    streams.create(id, 0, request, store);
+    match streams.next(id, store, 1).map(|said| said.word) {
+        Some(Word::Created) => Ok(id),
+        other => Err(format!("a watch begins with {other:?}")),
+    }
+}
+
+/// What a stream with one watcher says of it.
+fn told(Said { revision, word, .. }: Said) -> Result<Told, String> {
+    Ok(match word {
+        Word::Events { events, fragment } => Told::Events {
+            revision,
+            events,
+            fragment,
+        },
+        Word::Progress => Told::Progress { revision },
+        Word::Compacted(compact_revision) => Told::Compacted { compact_revision },
+        other => return Err(format!("told {other:?}, which nobody asked for")),
+    })
 }
 
 fn teller(store: &Store) -> Teller {
