@@ -5,6 +5,7 @@ mod dev;
 mod disk;
 mod members;
 mod start;
+mod streams;
 mod support;
 
 /// The generated messages and clients, as the server has them.
