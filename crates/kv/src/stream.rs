@@ -22,7 +22,7 @@ pub const WATCHERS_MAX: usize = 1 << 20;
 /// How many replies to requests wait for a client; see [`Streams::is_behind`].
 pub const REPLIES_MAX: usize = 64;
 
-/// A stream's name on this node; never used again.
+/// A stream's name on this node, given by whoever opens it and never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StreamId(pub u64);
 
@@ -81,7 +81,6 @@ pub struct Streams {
     streams: BTreeMap<StreamId, Stream>,
     /// Through which stream, and by which number.
     owners: BTreeMap<WatchId, (StreamId, i64)>,
-    opened: u64,
     /// Those that may have something to say since they last had nothing.
     woken: BTreeSet<StreamId>,
 }
@@ -102,12 +101,13 @@ struct Stream {
 }
 
 impl Streams {
-    /// A client begins to watch, nothing so far.
-    pub fn open(&mut self) -> StreamId {
-        let stream = StreamId(self.opened);
-        self.opened += 1;
-        self.streams.insert(stream, Stream::default());
-        stream
+    /// A client begins to watch, nothing so far, through a stream of a new name.
+    ///
+    /// # Panics
+    /// If the name is in use.
+    pub fn open(&mut self, stream: StreamId) {
+        let before = self.streams.insert(stream, Stream::default());
+        assert!(before.is_none(), "two streams of one name");
     }
 
     /// A client is gone, with all its watchers.

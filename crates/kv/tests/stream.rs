@@ -19,7 +19,8 @@ struct One {
 impl One {
     fn new() -> Self {
         let mut streams = Streams::default();
-        let stream = streams.open();
+        let stream = StreamId(1);
+        streams.open(stream);
         Self {
             store: Store::default(),
             streams,
@@ -256,7 +257,8 @@ fn progress_is_told_once_everything_else_was() {
 #[test]
 fn who_has_something_to_say_is_named_until_it_has_nothing() {
     let mut one = One::new();
-    let other = one.streams.open();
+    let other = StreamId(2);
+    one.streams.open(other);
     assert!(one.streams.woken().is_empty());
     one.watch(1, of("a", 0));
     assert_eq!(Vec::from_iter(one.streams.woken()), [one.stream]);

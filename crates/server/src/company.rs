@@ -46,7 +46,7 @@ const ENDED_MAX: usize = 500;
 #[derive(Debug)]
 pub enum Call {
     /// A client begins to watch.
-    Open(oneshot::Sender<StreamId>),
+    Open(StreamId),
     /// A client wants something changed in what it watches; answered once it may ask for more.
     Watch(StreamId, Wish, oneshot::Sender<()>),
     /// What is a client to be told next? Answered once there is something.
@@ -153,12 +153,7 @@ impl StoreCompany {
         let (now_ns, store) = (stage.now().0, stage.machine());
         // Whoever has gone away meanwhile is told nothing, and that is no loss.
         match call {
-            Call::Open(answer) => {
-                let stream = self.streams.open();
-                if answer.send(stream).is_err() {
-                    self.streams.close(stream);
-                }
-            }
+            Call::Open(stream) => self.streams.open(stream),
             Call::Watch(stream, wish, answer) => {
                 match wish {
                     Wish::Create(id, request) => self.streams.create(stream, id, request, store),

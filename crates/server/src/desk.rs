@@ -4,6 +4,9 @@
 //! # Source
 //! ARCHITECTURE.md, "Threads".
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use headwater_kv::Store;
 use headwater_kv::stream::{Said, StreamId};
 use headwater_runtime::Handle;
@@ -17,12 +20,19 @@ use crate::failure::Failure;
 pub struct Desk {
     calls: mpsc::UnboundedSender<Call>,
     node: Handle<Store>,
+    /// How many streams were opened, which names the next.
+    opened: Arc<AtomicU64>,
 }
 
 impl Desk {
     /// The way to the company of `node`, which takes its calls from the other end of `calls`.
     pub fn new(calls: mpsc::UnboundedSender<Call>, node: Handle<Store>) -> Self {
-        Self { calls, node }
+        let opened = Arc::default();
+        Self {
+            calls,
+            node,
+            opened,
+        }
     }
 
     /// Calls, and waits for the answer.
@@ -39,13 +49,11 @@ impl Desk {
     }
 
     /// Begins to watch, nothing so far.
-    ///
-    /// # Errors
-    /// [`Failure::Stopped`], and no other.
-    pub async fn open(&self) -> Result<Watching, Failure> {
-        let id = self.call(Call::Open).await?;
+    pub fn open(&self) -> Watching {
+        let id = StreamId(self.opened.fetch_add(1, Ordering::Relaxed));
+        self.put(Call::Open(id));
         let desk = self.clone();
-        Ok(Watching { id, desk })
+        Watching { id, desk }
     }
 
     fn put(&self, call: Call) {

@@ -178,7 +178,7 @@ const FLAGS: &[EtcdFlag] = &[
     value("experimental-max-learners", TUNING),
     value("downgrade-check-time", TUNING),
     value("experimental-downgrade-check-time", TUNING),
-    switch("experimental-enable-lease-checkpoint", TUNING),
+    switch("experimental-enable-lease-checkpoint", ALWAYS),
     switch("experimental-initial-corrupt-check", CORRUPTION),
     value("corrupt-check-time", CORRUPTION),
     value("experimental-corrupt-check-time", CORRUPTION),

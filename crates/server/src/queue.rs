@@ -273,7 +273,7 @@ impl Watched {
             start_revision,
             ..WatchRequest::default()
         };
-        let watching = backend.desk().open().await?;
+        let watching = backend.desk().open();
         watching.wish(Wish::Create(0, request)).await?;
         Ok(Self(watching))
     }

@@ -110,3 +110,10 @@ fn of_several_peer_urls_the_first_is_used_and_the_rest_named() {
         config.warnings
     );
 }
+
+#[test]
+fn a_lease_lives_at_least_one_and_a_half_elections() {
+    assert_eq!(lease_ttl_min(100, 1000), 2);
+    assert_eq!(lease_ttl_min(500, 2500), 4);
+    assert_eq!(lease_ttl_min(100, 50_000), 75);
+}

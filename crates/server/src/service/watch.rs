@@ -33,7 +33,7 @@ impl Watch for WatchService {
         request: Request<Streaming<api::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let wants_leader = wants_leader(request.metadata().as_ref());
-        let watching = self.0.desk().open().await?;
+        let watching = self.0.desk().open();
         let (told, tells) = mpsc::channel(1);
         let backend = Arc::clone(&self.0);
         tokio::spawn(async move {

@@ -46,6 +46,13 @@ struct Counts {
     compacted: u64,
 }
 
+impl Counts {
+    /// How many streams there were so far: each watch has its own.
+    fn streams(&self) -> u64 {
+        self.created + self.resumed
+    }
+}
+
 /// One client that watches.
 #[derive(Debug)]
 struct Watcher {
@@ -121,9 +128,10 @@ impl Company<Kv> for Watchers {
         } else {
             teller(store).revision + 1
         };
-        let id = begin(&mut self.streams[node], request.clone(), store)?;
-        let nth = self.watchers.len() as u64;
         self.counts.created += 1;
+        let id = StreamId(self.counts.streams());
+        begin(&mut self.streams[node], id, request.clone(), store)?;
+        let nth = self.watchers.len() as u64;
         self.watchers.push(Watcher {
             dice: Dice::of(0, "asked", &[nth]),
             pace_ns: pace.max(1) as u64 * MS,
@@ -276,7 +284,8 @@ impl Watcher {
             // That is what this means.
             request.start_revision = 0;
         }
-        let id = begin(&mut streams[node], request, store)?;
+        let id = StreamId(counts.streams());
+        begin(&mut streams[node], id, request, store)?;
         self.at = Some((node, id));
         // Whether there is something for it will be said.
         self.is_awake = false;
@@ -338,11 +347,16 @@ impl Watcher {
 }
 
 /// Begins to watch through a stream of its own, which says so first.
-fn begin(streams: &mut Streams, request: WatchRequest, store: &Store) -> Result<StreamId, String> {
-    let id = streams.open();
+fn begin(
+    streams: &mut Streams,
+    id: StreamId,
+    request: WatchRequest,
+    store: &Store,
+) -> Result<(), String> {
+    streams.open(id);
     streams.create(id, 0, request, store);
     match streams.next(id, store, 1).map(|said| said.word) {
-        Some(Word::Created) => Ok(id),
+        Some(Word::Created) => Ok(()),
         other => Err(format!("a watch begins with {other:?}")),
     }
 }
