@@ -22,8 +22,9 @@ use crate::failure::Failure;
 /// Questions of other members that may be under way here; who asks more asks again.
 const QUESTIONS_MAX: usize = 1 << 14;
 
-/// After so long without an answer a leader is asked again: the note may be lost.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// After so long without an answer whoever leads then is asked again: the note may be lost, or the
+/// leader paused. Well below the shortest life of a lease.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// How long to wait before the next attempt to find a leader that answers.
 const PAUSE: Duration = Duration::from_millis(50);
