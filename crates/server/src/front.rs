@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use crate::backend::Backend;
+use crate::counted::Counted;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb::cluster_server::ClusterServer;
 use crate::generated::etcdserverpb::kv_server::KvServer;
@@ -24,7 +25,7 @@ use crate::generated::health::health_server::HealthServer;
 use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
-use crate::metrics::Metrics;
+use crate::metrics::{MethodId, Metrics, status_code};
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
@@ -100,11 +101,21 @@ impl Front {
             self.dispatch(service, method, request).await
         };
         let response = with_grpc_limit_code(response);
-        if let Some(counted) = counted {
-            self.metrics
-                .on_end(counted, status_code(response.headers()));
+        match counted {
+            Some(method) => self.count(method, response),
+            None => response,
         }
-        response
+    }
+
+    /// Counts the end of a call: now, or when its stream ends.
+    fn count(&self, method: MethodId, response: Response<Body>) -> Response<Body> {
+        let is_refused = response.headers().contains_key("grpc-status");
+        if is_refused || !self.metrics.is_stream(method) {
+            self.metrics.on_end(method, status_code(response.headers()));
+            return response;
+        }
+        let metrics = Arc::clone(&self.metrics);
+        response.map(|body| Body::new(Counted::new(body, metrics, method)))
     }
 
     async fn dispatch(
@@ -141,13 +152,6 @@ pub fn wants_leader(headers: &HeaderMap) -> bool {
 
 fn refuse(failure: Failure) -> Response<Body> {
     tonic::Status::from(failure).into_http()
-}
-
-/// The code that the response's head carries. A response whose status comes in its trailers is a
-/// success so far: services fail before they send.
-fn status_code(headers: &HeaderMap) -> usize {
-    let number = |value: &http::HeaderValue| value.to_str().ok()?.parse().ok();
-    headers.get("grpc-status").and_then(number).unwrap_or(0)
 }
 
 /// Go's gRPC calls a message beyond the limit exhausted resources; tonic calls it out of range,

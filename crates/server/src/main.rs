@@ -11,6 +11,7 @@ mod cli;
 mod company;
 mod config;
 mod convert;
+mod counted;
 mod desk;
 mod dev;
 mod disk;

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_kv::request::StoreStatus;
 use headwater_runtime::Status;
+use http::HeaderMap;
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
 use crate::company::Counts;
 use crate::metrics_text::{Format, Kind, Page};
 use crate::process;
-use crate::service::SERVICES;
+use crate::service::{SERVICES, UNARY};
 
 /// What the node counts and etcd has no name for: the node's name for it, and what
 /// it is. All of it only grows.
@@ -102,6 +103,11 @@ impl Metrics {
         Some(MethodId(place))
     }
 
+    /// Whether a call of a method goes on after the head of its answer.
+    pub fn is_stream(&self, method: MethodId) -> bool {
+        self.calls[method.0].kind != UNARY
+    }
+
     /// Counts a call that ended with gRPC's status `code`.
     pub fn on_end(&self, method: MethodId, code: usize) {
         let unknown = 2;
@@ -138,6 +144,13 @@ impl Metrics {
         };
         self.calls.iter().map(sums).collect()
     }
+}
+
+/// The code that a response's head or its trailers carry. A head without one is a success so far: the
+/// calls that are no streams fail before they send.
+pub fn status_code(headers: &HeaderMap) -> usize {
+    let number = |value: &http::HeaderValue| value.to_str().ok()?.parse().ok();
+    headers.get("grpc-status").and_then(number).unwrap_or(0)
 }
 
 #[derive(Debug)]

@@ -24,7 +24,8 @@ pub struct Service {
     pub methods: &'static [(&'static str, &'static str)],
 }
 
-const UNARY: &str = "unary";
+/// What metrics call a method of one request and one answer.
+pub const UNARY: &str = "unary";
 const BIDI: &str = "bidi_stream";
 const SERVER: &str = "server_stream";
 

@@ -12,6 +12,10 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
+/// How metrics call the watch.
+const WATCH: &str = "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",\
+                     grpc_type=\"bidi_stream\"";
+
 fn channel(port: u16) -> Channel {
     let url = format!("http://127.0.0.1:{port}");
     Endpoint::from_shared(url).expect("a URL").connect_lazy()
@@ -82,6 +86,38 @@ fn a_server_that_stops_ends_its_streams_at_once_and_says_why() {
         assert_eq!(end(&mut kept).await, stopped);
         assert!(server.wait().success());
         assert!(since.elapsed() < Duration::from_secs(5), "it was held up");
+    });
+}
+
+/// Watches that are open are those that were begun and have not ended: so dashboards count them.
+#[test]
+fn a_stream_is_counted_when_it_ends() {
+    on_a_runtime(async {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let server = Server::start(dir.path(), &[]);
+        let (requests, mut watched) = watch(server.port, false).await.expect("a stream");
+        assert!(watched.message().await.expect("a word").is_some());
+        let ended = |code| format!("grpc_server_handled_total{{grpc_code=\"{code}\",{WATCH}}} ");
+        let started = format!("grpc_server_started_total{{{WATCH}}} 1");
+        let page = server.http("GET", "/metrics");
+        assert!(page.contains(&started), "{page}");
+        assert!(page.contains(&(ended("OK") + "0")), "{page}");
+        assert!(
+            page.contains("\netcd_debugging_mvcc_watcher_total 1\n"),
+            "{page}"
+        );
+        drop((requests, watched));
+        let since = Instant::now();
+        let cancelled = ended("Canceled") + "1";
+        loop {
+            let page = server.http("GET", "/metrics");
+            if page.contains(&cancelled) && page.contains("\netcd_debugging_mvcc_watcher_total 0\n")
+            {
+                break;
+            }
+            assert!(since.elapsed() < PATIENCE, "{page}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
 }
 
