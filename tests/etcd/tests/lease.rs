@@ -130,6 +130,39 @@ async fn a_lease_is_kept_alive_through_any_member() {
     assert!(error.contains("lease not found"), "{error}");
 }
 
+/// All at once, through a member that must ask the leader for each.
+#[tokio::test]
+async fn a_thousand_leases_are_renewed_through_a_follower() {
+    const LEASES: i64 = 1_000;
+    let cluster = cluster(3).await;
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    let mut client = client(&cluster, (leader + 1) % 3).await;
+    let since = Instant::now();
+    let mut grants = tokio::task::JoinSet::new();
+    for id in 1..=LEASES {
+        let mut client = client.clone();
+        grants.spawn(async move { granted(&mut client, 60, id).await.map(drop) });
+    }
+    for granted in grants.join_all().await {
+        granted.expect("a lease");
+    }
+    let granted = since.elapsed();
+    let since = Instant::now();
+    let mut renewals = tokio::task::JoinSet::new();
+    for id in 1..=LEASES {
+        let mut client = client.clone();
+        renewals.spawn(async move { client.lease_keep_alive(id).await.map(drop) });
+    }
+    for renewed in renewals.join_all().await {
+        renewed.expect("a renewal");
+    }
+    let renewed = since.elapsed();
+    println!("measured: {LEASES} leases granted in {granted:?} and renewed in {renewed:?}");
+    assert!(renewed < PATIENCE, "{renewed:?}");
+    let leases = client.leases().await.expect("a list");
+    assert_eq!(leases.leases().len() as i64, LEASES);
+}
+
 #[tokio::test]
 async fn leases_are_listed_in_the_order_in_which_they_end() {
     let cluster = cluster(1).await;
