@@ -207,7 +207,7 @@ fn log_json(log: &LogReport) -> Value {
         "term": log.hard.term.0,
         "voted_for": log.hard.voted_for.map(name_of),
         "members": names(&log.config.members()),
-        "voters": names(&log.config.voters()),
+        "voters": names(log.config.voters()),
         "snapshot": id_json(log.base),
         "after": id_json(log.begins_after),
         "last": id_json(log.last),
