@@ -255,7 +255,7 @@ mod tests {
         let error = run("headwater bogus", &[]).unwrap_err();
         for part in [
             "\"bogus\"",
-            "serve (meant if nothing is said), dev, sim, version",
+            "serve (meant if nothing is said), dev, sim, disk, version",
         ] {
             assert!(error.contains(part), "{error}");
         }

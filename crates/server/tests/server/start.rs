@@ -171,7 +171,7 @@ fn all_mistakes_in_settings_are_complained_of_alike() {
         (&["--name", "a,b"], "must not contain"),
         (&["--cert-file", "server.pem"], "TLS"),
         (&["server"], "did you mean \"serve\"?"),
-        (&["bogus"], "dev, sim, version"),
+        (&["bogus"], "dev, sim, disk, version"),
         (&["dev", "--nodes", "0"], "--nodes"),
     ] {
         let (status, out, text) = run(arguments);
