@@ -7,7 +7,9 @@
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{Command, Outcome, Query};
-use headwater_runtime::{Handle, NodeId, ProposeError, ReadError, ReadLevel, Status};
+use headwater_runtime::{
+    Handle, NodeId, ProposeError, ReadError, ReadLevel, Status, TransferError,
+};
 use tokio::time::Instant;
 
 use crate::config::{Cluster, Limits};
@@ -131,6 +133,22 @@ impl Backend {
                 ReadError::Stopped => Failure::Stopped,
                 _ => Failure::TimedOut,
             })
+    }
+
+    /// Hands leadership over to a member, if this one leads.
+    ///
+    /// # Errors
+    /// See [`Failure`]; after `TransferTimedOut` the member may yet take over.
+    pub async fn move_leader(&self, to: NodeId) -> Result<(), Failure> {
+        match self.node.transfer_leadership(Some(to)).await {
+            Ok(_) | Err(TransferError::Itself) => Ok(()),
+            Err(TransferError::NotLeader(_)) => Err(Failure::NotLeader),
+            Err(TransferError::NotVoter) => Err(Failure::BadTransferee),
+            Err(TransferError::TimedOut) => Err(Failure::TransferTimedOut),
+            Err(TransferError::LeadershipLost) => Err(Failure::LeaderChanged),
+            Err(TransferError::Stopped) => Err(Failure::Stopped),
+            Err(_) => Err(Failure::Busy),
+        }
     }
 
     /// Lets the node finish what it writes, and stops it.

@@ -23,6 +23,12 @@ pub enum Failure {
     TimedOut,
     /// A leader was lost on the way; a write may or may not have been carried out.
     LeaderLost,
+    /// Only the leader can do that.
+    NotLeader,
+    /// Leadership cannot go to that member.
+    BadTransferee,
+    /// The member that was to lead did not take over in time.
+    TransferTimedOut,
     /// The server is stopping.
     Stopped,
     /// This server does not do that; the text says what, and since when or why.
@@ -73,6 +79,15 @@ impl Failure {
             Self::LeaderLost => (
                 Code::Unavailable,
                 "etcdserver: request timed out, possibly due to previous leader failure",
+            ),
+            Self::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+            Self::BadTransferee => (
+                Code::FailedPrecondition,
+                "etcdserver: bad leader transferee",
+            ),
+            Self::TransferTimedOut => (
+                Code::Unavailable,
+                "etcdserver: request timed out, leader transfer took too long",
             ),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
             Self::UnknownService => (Code::NotFound, "unknown service"),

@@ -198,3 +198,29 @@ async fn the_status_table_tells_who_leads() {
     }
     assert!(column(9).all(str::is_empty), "{table}");
 }
+
+#[tokio::test]
+async fn leadership_moves_to_the_member_that_is_named() {
+    let server = Server::from_env().expect("a server to test");
+    let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+    let shell = |command: &str| golden::shell(&cluster, command).expect("a shell");
+    let members = shell("etcdctl member list");
+    let id_of = |member: usize| {
+        let url = cluster.members[member].client_url();
+        let line = members.lines().find(|line| line.contains(&url));
+        let id = line.and_then(|line| line.split(',').next());
+        id.expect("it is listed").to_owned()
+    };
+    for _ in 0..3 {
+        let leader = cluster.wait_for_leader().await.expect("a leader");
+        let next = (leader + 1) % 3;
+        let (from, to) = (id_of(leader), id_of(next));
+        let said = shell(&format!("etcdctl move-leader {to}"));
+        let done = format!("Leadership transferred from {from} to {to}");
+        assert!(said.contains(&done), "{said}");
+        assert_eq!(cluster.wait_for_leader().await.expect("a leader"), next);
+        shell("etcdctl put k v");
+    }
+    let said = shell("etcdctl move-leader 1234 2>&1");
+    assert!(said.contains("bad leader transferee"), "{said}");
+}

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_kv::request::{Query, Response as KvResponse, StoreStatus};
-use headwater_runtime::ReadLevel;
+use headwater_runtime::{NodeId, ReadLevel};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -125,9 +125,11 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(
         &self,
-        _request: Request<api::MoveLeaderRequest>,
+        request: Request<api::MoveLeaderRequest>,
     ) -> Result<Response<api::MoveLeaderResponse>, Status> {
-        refuse("MoveLeader")
+        let to = NodeId(request.get_ref().target_id);
+        self.0.move_leader(to).await?;
+        Ok(Response::new(api::MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(
