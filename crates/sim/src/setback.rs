@@ -384,9 +384,11 @@ impl<A: Application> World<A> {
         })
     }
 
-    /// A fenced node has had a turn: if it heard its witness, it has halted.
+    /// A fenced node has had a turn: if it heard its witness, it has halted, or died before it could.
     pub(crate) fn check_halted(&self, at: usize, has_heard: bool) -> Result<(), Violation> {
-        let goes_on = self.nodes[at].fenced && !self.setbacks.has_halted(at) && has_heard;
+        let node = &self.nodes[at];
+        let lives = node.fenced && node.live.is_some();
+        let goes_on = lives && !self.setbacks.has_halted(at) && has_heard;
         ensure(!goes_on, "rollback", || {
             format!("n{} goes on with a disk that was set back", at + 1)
         })
