@@ -4,6 +4,8 @@
 #   etcdctl   the client whose answers are checked        (Debian: etcd-client)
 #   protoc    compiles the protocol of the clients' crate (Debian: protobuf-compiler, libprotobuf-dev)
 #   cc        compiles the allocator                      (Debian: build-essential)
+#   java      runs TLC, which checks the specification    (Debian: default-jdk-headless)
+#   pip       gets TLC itself                              (Debian: python3-pip)
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -19,6 +21,8 @@ command -v protoc >/dev/null || missing+=(protobuf-compiler)
   [ -e "$(dirname "$(command -v protoc || echo /usr/local/bin/protoc)")/../include/google/protobuf/descriptor.proto" ] ||
   missing+=(libprotobuf-dev)
 command -v cc >/dev/null || missing+=(build-essential)
+command -v java >/dev/null || missing+=(default-jdk-headless)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 by_hand="install these by hand and try again: ${missing[*]}"

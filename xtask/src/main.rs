@@ -1,5 +1,5 @@
 //! The chores: `cargo xtask CHORE`.
-//! Never needs more than cargo and git.
+//! Never needs more than cargo and git; `spec` also Java and pip.
 //!
 //! # Source
 //! Matklad's `cargo xtask` convention.
@@ -8,6 +8,7 @@ mod ci;
 mod marks;
 mod mutants;
 mod proto;
+mod spec;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ usage: cargo xtask CHORE
                   [--list] [--quick] [--only NAME]... [--seconds S, of each] [--jobs N]
   marks           which rare branches, marked in the sources, the simulator's seeds pass
                   [--list] [--seeds N, of each plan] [--jobs N]
+  spec            the specification in spec/, checked by TLC; `spec` alone says how
   tidy            the rules of the house that the compiler does not know
   proto           write crates/server/src/generated from crates/server/proto
   proto --check   say whether that would change anything";
@@ -44,6 +46,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["ci"] => ci::run(&root()),
         ["mutants", options @ ..] => mutants::run(&root(), options),
         ["marks", options @ ..] => marks::run(&root(), options),
+        ["spec", what @ ..] => spec::run(&root(), what),
         ["tidy"] => tidy_up(&root()),
         ["proto"] => proto::write(&root()),
         ["proto", "--check"] => proto::check(&root()),
