@@ -13,6 +13,7 @@ pub mod copy;
 mod hunt;
 mod mutant;
 mod schemata;
+pub mod sheet;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

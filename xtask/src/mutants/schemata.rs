@@ -7,7 +7,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::mutant::{Edit, Mutant};
+use super::mutant::Mutant;
+use super::sheet::Edit;
 
 /// A bug and the number of its switch. Zero is no bug.
 pub type Numbered<'a> = (usize, &'a Mutant);
