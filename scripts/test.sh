@@ -54,6 +54,8 @@ all)
   step "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
   step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
+  step "the specification, every state" cargo xtask spec check
+  step "the specification, planted changes" cargo xtask spec teeth --quick
   step "clippy on the exploration" \
     cargo clippy --locked --manifest-path explore/Cargo.toml --all-targets -- -D warnings
   step "tests of the exploration" cargo test --locked --manifest-path explore/Cargo.toml
