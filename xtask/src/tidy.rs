@@ -10,6 +10,7 @@ mod dependencies;
 mod files;
 mod functions;
 mod manifest;
+mod specified;
 mod words;
 
 use std::fmt;
@@ -98,6 +99,7 @@ pub fn check(tree: &Tree) -> Vec<Refusal> {
     dependencies::check(tree, &mut refusals);
     files::check(tree, &mut refusals);
     functions::check(tree, &mut refusals);
+    specified::check(tree, &mut refusals);
     words::check(tree, &mut refusals);
     check_generated(tree, &mut refusals);
     refusals

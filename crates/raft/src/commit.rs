@@ -1,6 +1,8 @@
 //! Commitment: which entries can never be lost.
 //! Never sends messages; replication does.
 //!
+//! Specified by: AdvanceCommit.
+//!
 //! # Source
 //! Raft paper §5.3, §5.4.2, Figure 8; dissertation §3.6.2, §10.2.1 (a leader's own copy counts
 //! only when durable, and a majority may commit without it).

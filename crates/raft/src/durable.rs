@@ -1,6 +1,8 @@
 //! The one queue of durable writes, and what is known to be safe.
 //! Never writes: it numbers the writes and remembers what waits for them, and since when.
 //!
+//! Specified by: Sync, Crash.
+//!
 //! # Source
 //! Raft paper, Figure 2, persistent state ("updated on stable storage before responding to
 //! RPCs"); dissertation §10.2.1; rules R1 to R3 and R10.

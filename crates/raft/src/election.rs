@@ -1,6 +1,8 @@
 //! Elections: who may lead, and when to ask.
 //! Never touches the log; a new leader's first entry is replication's affair.
 //!
+//! Specified by: Campaign, UpdateTerm, HandleVote, HandleVoteReply, CheckQuorum.
+//!
 //! # Source
 //! Raft paper §5.2, §5.4.1; dissertation §3.4, §4.2.3 (disruptive servers), §6.2 (a leader that
 //! lost its quorum), §9.6 (pre-vote), §3.10 (an election that the leader asked for); rule R10 for

@@ -37,6 +37,8 @@
 //!   clock after what it hands in has arrived. Late answers date from when they were asked for.
 //! * *A clock that stops*, as some do while a machine sleeps, is a clock out of its bounds.
 //!
+//! Specified by: Tick, Beat, HandleBeat, HandlePromise.
+//!
 //! # Source
 //! Dissertation §6.4.1, Figure 6.3; rule R7 of ARCHITECTURE.md.
 

@@ -7,6 +7,8 @@
 //! committed. One change is under way at a time, and none before the leader has committed an entry
 //! of its term.
 //!
+//! Specified by: Reconfigure, Promote, LeaveJoint, NameDisk, LeaveOffice, Wipe.
+//!
 //! # Source
 //! Raft paper §6; dissertation §4.1 (configurations in force when appended), §4.2.1 (catching up
 //! new servers), §4.2.2 (removing the leader), §4.3 (joint consensus); Ongaro, raft-dev 2015 (no

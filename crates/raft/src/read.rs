@@ -10,6 +10,8 @@
 //! Two other levels ask for a round only when they must: a lease read when the leader has no
 //! lease (`lease`), a bounded read when nothing recent enough is known (`mark`).
 //!
+//! Specified by: AskRead, HandleBeatReply, ServeRead.
+//!
 //! # Source
 //! Raft paper §8; dissertation §6.4.
 

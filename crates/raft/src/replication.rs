@@ -1,6 +1,8 @@
 //! AppendEntries, both sides: the leader's log becomes the followers' log.
 //! Never counts copies; commitment does. Never claims durability; the write queue knows.
 //!
+//! Specified by: Lead, Propose, HandleAppend, HandleAppendReply.
+//!
 //! # Source
 //! Raft paper §5.3, Figure 2 (AppendEntries RPC), §8 (a leader's first entry); dissertation §3.5.
 

@@ -1,6 +1,8 @@
 //! Snapshots: forgetting the log's beginning, and starting from a leader's snapshot.
 //! Never sees a snapshot's bytes.
 //!
+//! Specified by: Compact, HandleSnapshot, Install.
+//!
 //! # Source
 //! Raft paper §7, Figure 13; dissertation §5.
 

@@ -2,6 +2,8 @@
 //! Never elects anyone: it picks who should stand, waits until that one holds the whole log, and
 //! says so. The election that follows is an election like any other.
 //!
+//! Specified by: TimeoutNow, TakeOver.
+//!
 //! # Source
 //! Dissertation §3.10 (leadership transfer), §4.2.3 (such elections are heeded although a leader
 //! is heard); rule R10 for slow disks.

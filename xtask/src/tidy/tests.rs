@@ -259,3 +259,42 @@ fn generated_code_of_other_protos_is_refused() {
     assert_eq!(only(&changed), ("generated", proto::STAMP.to_owned(), 1));
     assert_eq!(only(&[(proto::STAMP, "")]).0, "generated");
 }
+
+const MODULE: &str = "\
+(***** election *****)
+May(s) == TRUE
+Stand(s) ==
+    x' = 1
+(***** behaviour *****)
+Next ==
+    \\/ \\E s \\in Server :
+        \\/ Stand(s)
+Spec == Init
+";
+
+fn room(specified_by: &str) -> String {
+    format!("//! A room.\n{specified_by}//!\n//! # Source\n//! Raft paper.\n")
+}
+
+#[test]
+fn a_room_names_the_actions_that_specify_it() {
+    let path = "crates/raft/src/election.rs";
+    let named = room("//!\n//! Specified by:\n//! Stand.\n");
+    let refusals = check(&tree(&[("spec/M.tla", MODULE), (path, &named)]));
+    assert!(refusals.is_empty(), "{refusals:#?}");
+
+    let rule = only(&[("spec/M.tla", MODULE), (path, &room(""))]);
+    assert_eq!(rule, ("specified", "spec/M.tla".to_owned(), 1));
+    let more = room("//! Specified by: Stand, May.\n");
+    let rule = only(&[("spec/M.tla", MODULE), (path, &more)]);
+    assert_eq!(rule, ("specified", path.to_owned(), 1));
+}
+
+#[test]
+fn a_group_of_actions_bears_the_name_of_a_room() {
+    let module = "(***** voting *****)\nA == TRUE\n";
+    let rule = only(&[("spec/M.tla", module)]);
+    assert_eq!(rule, ("specified", "spec/M.tla".to_owned(), 1));
+    let planned = "(***** repair (no room has it yet) *****)\nA == TRUE\n";
+    assert!(check(&tree(&[("spec/M.tla", planned)])).is_empty());
+}
