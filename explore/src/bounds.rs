@@ -36,6 +36,8 @@ pub struct Bounds {
     pub forgets: u8,
     /// Whether that may be as often as it likes, and of its followers for a leader, too.
     pub ticks: bool,
+    /// Whether a message that only causes answers is answered at once, as none is lost by that.
+    pub eager: bool,
     /// How many entries fit one append; zero: all.
     pub batch: u8,
     /// The logs that the nodes begin with, by the terms of their entries; nothing of them is
@@ -62,6 +64,7 @@ impl Bounds {
             "links" => self.links = value,
             "silence" => self.silence = value > 0,
             "ticks" => self.ticks = value > 0,
+            "eager" => self.eager = value > 0,
             "batch" => self.batch = value,
             "symmetry" => self.symmetry = value > 0,
             _ => return false,
@@ -101,6 +104,7 @@ impl Bounds {
         silence: false,
         forgets: 0,
         ticks: false,
+        eager: true,
         batch: 0,
         logs: [&[]; NODES],
         symmetry: true,
@@ -282,6 +286,44 @@ pub const DEEP: &[Scope] = &[
         bounds: Bounds {
             terms: 2,
             proposals: 1,
+            ..Bounds::LEAST
+        },
+    },
+];
+
+/// Scopes of which the specification has as many states (`spec/MCRaft.tla`): messages are not
+/// answered eagerly there.
+pub const SPEC: &[Scope] = &[
+    Scope {
+        name: "spec-election",
+        about: "one election, its first entry, and a disk that takes its time",
+        bounds: Bounds {
+            campaigns: 1,
+            writes: 1,
+            eager: false,
+            ..Bounds::LEAST
+        },
+    },
+    Scope {
+        name: "spec-logs",
+        about: "the same in a second term, over logs that differ",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 1,
+            writes: 1,
+            logs: [&[1, 1], &[1], &[]],
+            eager: false,
+            ..Bounds::LEAST
+        },
+    },
+    Scope {
+        name: "spec-restart",
+        about: "the first with a crash at any moment",
+        bounds: Bounds {
+            campaigns: 1,
+            writes: 1,
+            crashes: 1,
+            eager: false,
             ..Bounds::LEAST
         },
     },

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater_explore::bounds::{Bounds, DEEP, QUICK, Scope};
+use headwater_explore::bounds::{Bounds, DEEP, QUICK, SPEC, Scope};
 use headwater_explore::report::explore_for;
 
 const USAGE: &str = "\
@@ -26,7 +26,7 @@ Raft's safety properties in each. Without arguments: all quick scopes.
   --help         this text
 
 Bounds: terms campaigns proposals crashes reads questions snapshots writes links transfers forgets
-batch, and with 0 or 1 silence ticks symmetry. See docs/testing.md.";
+batch, and with 0 or 1 silence ticks eager symmetry. See docs/testing.md.";
 
 struct Orders {
     scopes: Vec<Scope>,
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if words.iter().any(|word| word == "--list") {
-        for scope in QUICK.iter().chain(DEEP) {
+        for scope in QUICK.iter().chain(DEEP).chain(SPEC) {
             println!(
                 "{}\n    {}\n    {:?}",
                 scope.name, scope.about, scope.bounds
@@ -94,7 +94,8 @@ fn orders(words: &[String]) -> Result<Orders, String> {
 }
 
 fn scope(name: &str) -> Result<Scope, String> {
-    let known = QUICK.iter().chain(DEEP).find(|scope| scope.name == name);
+    let mut all = QUICK.iter().chain(DEEP).chain(SPEC);
+    let known = all.find(|scope| scope.name == name);
     known
         .copied()
         .ok_or_else(|| format!("no scope is called {name}: see --list"))

@@ -10,9 +10,10 @@
 //! # Source
 //! Lamport, "Specifying Systems" (2002), on sets of messages; stateright, the checker.
 
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stateright::{Model, Property};
 
@@ -96,6 +97,8 @@ pub struct Seen {
     pub answers: AtomicU64,
     /// States, had renamings not been taken for the same.
     pub orbits: AtomicU64,
+    /// What the specification tells apart of all states, where nothing is eager.
+    pub views: Mutex<HashSet<u64>>,
 }
 
 /// A cluster and its bounds.
@@ -123,21 +126,7 @@ impl Cluster {
 
     /// Gives a state its key.
     fn seal(&self, mut state: State) -> State {
-        let left = &state.left;
-        let counts = [
-            left.proposals,
-            left.crashes,
-            left.reads,
-            left.snapshots,
-            left.campaigns,
-            left.links,
-            left.questions,
-            left.forgets,
-            left.transfers,
-        ];
-        let left = counts
-            .into_iter()
-            .fold(0, |sum, one| sum << 8 | u64::from(one));
+        let left = state.left.number();
         let mut keys = [u64::MAX; RENAMINGS];
         let count = if self.bounds.symmetry { RENAMINGS } else { 1 };
         for (at, key) in keys.iter_mut().enumerate().take(count) {
@@ -184,7 +173,9 @@ impl Cluster {
             witness.seal();
         }
         self.post(&mut next, new.clone());
-        self.saturate(&mut next, at, &new);
+        if self.bounds.eager {
+            self.saturate(&mut next, at, &new);
+        }
         let asks = match action.step {
             Step::Deliver(place) => self.world.letter(place).is_question,
             _ => false,
@@ -240,6 +231,24 @@ impl Cluster {
         }
     }
 
+    /// Notes what the specification tells of a state; called once for each. Where messages are
+    /// answered eagerly, it would have others.
+    pub fn see(&self, state: &State) {
+        if self.bounds.eager {
+            return;
+        }
+        let count = if self.bounds.symmetry { RENAMINGS } else { 1 };
+        let view = |at: usize| {
+            let nodes = state.nodes.iter().map(|local| local.views[at]);
+            let nodes = nodes.fold(0, u64::wrapping_add);
+            let parts = [nodes, state.sums[at], state.left.number()];
+            parts.into_iter().fold(0, mix)
+        };
+        let views = self.seen.views.lock();
+        let mut views = views.unwrap_or_else(PoisonError::into_inner);
+        views.extend((0..count).map(view).min());
+    }
+
     fn count(&self, made: &Move) {
         for told in &made.told {
             let counter = match told {
@@ -254,6 +263,23 @@ impl Cluster {
 }
 
 impl Left {
+    /// All of it in one number.
+    fn number(&self) -> u64 {
+        let counts = [
+            self.proposals,
+            self.crashes,
+            self.reads,
+            self.snapshots,
+            self.campaigns,
+            self.links,
+            self.questions,
+            self.forgets,
+            self.transfers,
+        ];
+        let add = |sum, one| sum << 8 | u64::from(one);
+        counts.into_iter().fold(0, add)
+    }
+
     fn less(mut self, step: &Step, leads: bool, asks: bool) -> Self {
         match step {
             Step::Deadline if !leads => self.campaigns -= 1,

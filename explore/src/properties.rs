@@ -27,6 +27,7 @@ pub fn all(bounds: &Bounds) -> Vec<Property<Cluster>> {
         Property::always("Sound", |m: &Cluster, s: &State| {
             // Evaluated once a state, so it counts them, too.
             m.seen.orbits.fetch_add(s.orbit(), Relaxed);
+            m.see(s);
             holds(s, Sound)
         }),
         Property::always("Election Safety", |_, s| holds(s, ElectionSafety)),

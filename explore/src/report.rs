@@ -22,6 +22,8 @@ pub struct Report {
     pub states: usize,
     /// States, had names counted.
     pub orbits: u64,
+    /// States that differ by what the specification knows.
+    pub views: usize,
     /// States that single nodes were in, and messages sent.
     pub sizes: (usize, usize),
     /// The longest way to a state.
@@ -60,6 +62,9 @@ impl fmt::Display for Report {
             self.depth,
             self.time.as_secs_f64()
         )?;
+        if self.views > 0 {
+            write!(f, "; {} to the specification", self.views)?;
+        }
         f.write_str(if self.is_whole { "" } else { ", NOT COMPLETE" })
     }
 }
@@ -87,6 +92,7 @@ pub fn explore_for(bounds: Bounds, threads: usize, seed: u64, most: Duration) ->
         transitions: checker.state_count(),
         states: checker.unique_state_count(),
         orbits: model.seen.orbits.load(Relaxed),
+        views: model.seen.views.lock().map_or(0, |views| views.len()),
         sizes: model.world.sizes(),
         depth: checker.max_depth(),
         time,

@@ -4,11 +4,19 @@
 //! # Source
 //! spec/README.md.
 
+mod actions;
 mod bounds;
 mod check;
+mod coverage;
+mod equal;
+mod json;
+mod mutate;
 mod results;
+mod tables;
 mod teeth;
 mod tlc;
+mod trace;
+mod walk;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -25,7 +33,13 @@ usage: cargo xtask spec WHAT
   teeth     each planted change of spec/mutants is caught by the property it names
             [--quick, those found soon] [--only NAME]... [--jobs N] [--write the numbers down]
   run MODULE.tla CONFIG.cfg
-            one run of TLC, with files of spec/";
+            one run of TLC, with files of spec/
+  equal [SCOPE]...
+            whether spec/Raft.tla has as many states as the real core
+  trace [--events N] FILE...
+            whether traces are behaviours of spec/Raft.tla
+  traces [PLAN]...
+            the same of the worlds of all plans, and what they show of it";
 
 /// What to do, from the command line.
 #[derive(Debug)]
@@ -88,6 +102,9 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
         ["check", options @ ..] => check::run(root, &Options::parse(options)?),
         ["teeth", options @ ..] => teeth::run(root, &Options::parse(options)?),
         ["run", module, config] => run_one(root, module, config),
+        ["equal", only @ ..] => equal::run(root, only),
+        ["trace", words @ ..] => trace::files(root, words),
+        ["traces", only @ ..] => coverage::run(root, only),
         _ => bail!("{USAGE}"),
     }
 }

@@ -87,6 +87,13 @@ impl Durable {
 const LATE_FOR_LIMITS: u64 = 4;
 
 impl Raft {
+    /// What is to be said, to whom, once the latest term and vote are durable.
+    pub fn waiting(&self) -> impl Iterator<Item = (NodeId, &Message)> {
+        let is_of_now = |said: &&(Term, NodeId, Message)| said.0 == self.hard.term;
+        let waiting = self.durable.waiting.iter().filter(is_of_now);
+        waiting.map(|(_, to, message)| (*to, message))
+    }
+
     /// Issues a write of `self.hard`, whose term or vote has changed.
     pub(crate) fn persist_hard(&mut self, fx: &mut Vec<Effect>) {
         self.durable.hard = self.durable.next;

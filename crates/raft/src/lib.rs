@@ -223,6 +223,7 @@ pub use effect::{
     TransferFailed, TransferRefused, Write,
 };
 pub use message::{AppendResult, Message, Pace};
+pub use progress::Following;
 pub use raft::Raft;
 pub use runs::Runs;
 pub use types::{

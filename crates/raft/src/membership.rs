@@ -473,6 +473,11 @@ impl Raft {
         term > known.unwrap_or(self.log.base().term) && !self.role.is_leader()
     }
 
+    /// The disk at the other end of the last connection to each peer.
+    pub fn disks_met(&self) -> impl Iterator<Item = (NodeId, Incarnation)> {
+        self.membership.met.iter().map(|(&id, &disk)| (id, disk))
+    }
+
     /// This life of the node's disk, if the driver tells disks apart.
     pub fn disk(&self) -> Option<Incarnation> {
         self.membership.own_disk

@@ -97,6 +97,25 @@ struct CatchUp {
     is_ready: bool,
 }
 
+/// What a leader knows of a follower, for whoever looks on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Following {
+    /// `matchIndex`.
+    pub matched: Index,
+    /// `nextIndex`.
+    pub next: Index,
+    /// Whether common ground is still looked for.
+    pub is_probing: bool,
+    /// Where the appends under way end, in the order in which they left.
+    pub in_flight: Vec<Index>,
+    /// The highest commit index sent to it.
+    pub commit_sent: Index,
+    /// The highest read round that it has confirmed.
+    pub round: u64,
+    /// Whether it is joining and keeps up.
+    pub has_caught_up: bool,
+}
+
 /// How appends flow.
 #[derive(Clone, Debug)]
 enum Flow {
@@ -124,6 +143,24 @@ impl Progress {
             commit_sent: Index(0),
             disk: Pace::Quick,
             catch_up: None,
+        }
+    }
+
+    /// The follower as an observer sees it.
+    pub(crate) fn following(&self) -> Following {
+        let ends = |sent: &(Index, Instant)| sent.0;
+        let in_flight = match &self.flow {
+            Flow::Probe { sent } => sent.iter().map(ends).collect(),
+            Flow::Replicate { inflight } => inflight.iter().map(ends).collect(),
+        };
+        Following {
+            matched: self.matched,
+            next: self.next,
+            is_probing: !self.is_replicating(),
+            in_flight,
+            commit_sent: self.commit_sent,
+            round: self.round,
+            has_caught_up: self.has_caught_up(),
         }
     }
 

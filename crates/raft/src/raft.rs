@@ -16,7 +16,7 @@ use crate::log::TermLog;
 use crate::mark::Marks;
 use crate::membership::Membership;
 use crate::message::{AppendResult, Message};
-use crate::progress::Progress;
+use crate::progress::{Following, Progress};
 use crate::read::FollowerReads;
 use crate::replication::Follower;
 use crate::role::Role;
@@ -406,6 +406,16 @@ impl Raft {
     pub fn flowing_after(&self, peer: NodeId) -> Option<Index> {
         let progress = self.progress(peer)?;
         progress.is_replicating().then(|| progress.matched())
+    }
+
+    /// Up to here the log is known to agree with that of the current term's leader.
+    pub fn verified(&self) -> Index {
+        self.follower.verified()
+    }
+
+    /// What this node knows of a peer's log; `None` unless it leads.
+    pub fn following(&self, peer: NodeId) -> Option<Following> {
+        self.progress(peer).map(Progress::following)
     }
 
     /// Up to where the leader knows a peer to hold its log; `None` unless this node leads.

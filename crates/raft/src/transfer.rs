@@ -189,6 +189,12 @@ impl Raft {
         }
     }
 
+    /// To whom leadership is being handed over, and whether that one has been told to stand.
+    pub fn transferring(&self) -> Option<(NodeId, bool)> {
+        let transfer = self.transfer_under_way()?;
+        Some((transfer.to, transfer.told))
+    }
+
     fn transfer_under_way(&self) -> Option<&Transfer> {
         self.role.leadership()?.transfer.as_ref()
     }

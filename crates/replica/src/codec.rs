@@ -61,6 +61,15 @@ pub fn message_of(frame: &Bytes) -> Option<Message> {
     }
 }
 
+/// The same, and of a piece of a snapshot the message that the core will be given for it.
+pub fn header_of(frame: &Bytes) -> Option<Message> {
+    match Frame::decode(frame) {
+        Ok(Frame::Raft(message, _)) => Some(message),
+        Ok(Frame::Piece { term, base, .. }) => Some(Message::Snapshot { term, base }),
+        _ => None,
+    }
+}
+
 /// Why a leader did not take forwarded commands: surely none was appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotForwarded {

@@ -8,6 +8,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`port`], [`machine`] | the doors to the world, and to the embedder's state |
+//! | [`calls`] | the core, and what it was asked, for whoever looks on |
 //! | [`interface`] | inputs, outputs, outcomes, options |
 //! | [`replica`] | the driver: turns, and what the core's effects become |
 //! | `intake`, `request` | clients' requests on their way, and until their one outcome |
@@ -30,6 +31,7 @@ extern crate alloc;
 
 mod bodies;
 mod brief;
+pub mod calls;
 pub mod checksum;
 mod codec;
 pub mod config_record;
@@ -57,7 +59,7 @@ pub mod wal;
 /// What [`StateMachine::apply`] is told: an entry's place in the log.
 pub use headwater_raft::LogId;
 
-pub use codec::{message_of, note};
+pub use codec::{header_of, message_of, note};
 pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};
 pub use port::{Disk, DiskError, DiskErrorKind};

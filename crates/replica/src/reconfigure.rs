@@ -33,7 +33,9 @@ impl<M: StateMachine> Replica<M> {
     ) {
         let (now, fx) = (self.now, &mut self.effects);
         let MemberChange { expect, target, .. } = change;
-        let begun = self.raft.reconfigure(now, expect, target, change.force, fx);
+        let begun = self
+            .raft
+            .reconfigure(now, (expect, target), change.force, fx);
         self.carry_out(out);
         match begun {
             Ok(first) => self.changing.push(Changing {

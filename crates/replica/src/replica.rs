@@ -19,6 +19,7 @@ use headwater_raft::{
 
 use crate::bodies::Bodies;
 use crate::brief::BriefFrames;
+use crate::calls::{Core, Taken};
 use crate::codec::{Frame, encode_message};
 use crate::config_record::{config_entry, identities};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
@@ -33,7 +34,7 @@ use crate::snapshots::Snapshots;
 pub struct Replica<M: StateMachine> {
     pub(crate) options: Options,
     pub(crate) now: Instant,
-    pub(crate) raft: Raft,
+    pub(crate) raft: Core,
     pub(crate) machine: M,
     pub(crate) applied: LogId,
     pub(crate) bodies: Bodies,
@@ -84,7 +85,7 @@ impl<M: StateMachine> Replica<M> {
         Ok(Self {
             options,
             now,
-            raft,
+            raft: Core::new(raft),
             machine: disk.machine,
             applied: disk.base,
             bodies,
@@ -202,6 +203,16 @@ impl<M: StateMachine> Replica<M> {
     /// The core, for reading only.
     pub fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    /// From now on the calls of the core are kept for [`Replica::take_calls`].
+    pub fn keep_calls(&mut self) {
+        self.raft.keep_calls();
+    }
+
+    /// The calls of the core since the last time this was asked, in order.
+    pub fn take_calls(&mut self) -> Vec<Taken> {
+        self.raft.take_calls()
     }
 
     // The core and its effects.

@@ -77,6 +77,13 @@ impl Object {
         self
     }
 
+    pub(crate) fn objects(mut self, key: &str, values: impl IntoIterator<Item = Self>) -> Self {
+        self.key(key);
+        let objects: Vec<String> = values.into_iter().map(Self::end).collect();
+        let _ = write!(self.0, "[{}]", objects.join(","));
+        self
+    }
+
     /// The object as text.
     pub(crate) fn end(mut self) -> String {
         self.0.push('}');

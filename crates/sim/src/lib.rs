@@ -100,7 +100,7 @@
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles: Figure 3, members, promises, reads of each level, peace |
-//! | `telling`, `json` | the same for programs |
+//! | `telling`, `calls`, `json` | the same for programs |
 //! | [`cover`] | which abstract states a run went through |
 //! | [`trace`], `stats` | what happened: a hash, words for people; counts |
 //! | [`run`] | from a plan to a verdict |
@@ -110,6 +110,7 @@
 
 mod ailing;
 pub mod application;
+mod calls;
 pub mod campaign;
 mod chaos;
 mod check;

@@ -17,12 +17,14 @@ use headwater_replica::wal::Wal;
 
 use crate::ailing::BadRead;
 use crate::application::Application;
+use crate::calls;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
 use crate::json::Object;
 use crate::telling;
+use crate::trace::Trace;
 use crate::witness::Watched;
 
 /// A machine.
@@ -225,6 +227,22 @@ impl<A: Application> Live<A> {
             .number("commit", raft.commit().0)
             .number("applied", self.replica.status().applied.0)
             .object("config", telling::config(raft.config()))
+    }
+
+    /// Tells a trace file what the core was asked since the last time.
+    pub(crate) fn tell_calls(
+        &mut self,
+        trace: &mut Trace,
+        (now, node): (u64, usize),
+        sending: Option<u64>,
+    ) {
+        for taken in self.replica.take_calls() {
+            if calls::is_worth_a_line(&taken) {
+                trace.tell(now, Some(node), "core", |object| {
+                    calls::taken(object, &taken, sending)
+                });
+            }
+        }
     }
 
     pub(crate) fn new(

@@ -269,6 +269,7 @@ impl<A: Application> World<A> {
         self.trace.note(now, Some(at), || {
             format!("is set back to {began:?}, witness {witness:?}")
         });
+        self.trace.tell(now, Some(at), "set-back", |object| object);
         self.stats.rollbacks += 1;
         if let Some(witness) = witness {
             self.nodes[at].keep_as_lost();

@@ -14,11 +14,13 @@ use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Disk, DiskErrorKind};
 
 use crate::application::Application;
+use crate::calls;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
+use crate::telling;
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -341,11 +343,19 @@ impl<A: Application> World<A> {
             )
         })?;
         image.hard = hard;
-        let live = Live::new(replica, (wal, store), image);
+        let mut live = Live::new(replica, (wal, store), image);
+        if self.trace.has_file() {
+            live.replica.keep_calls();
+        }
         self.trace.tell(now, Some(at), "start", |object| {
-            object
+            let object = object
                 .number("life", node.life)
-                .object("state", live.state())
+                .number("write", node.durable.last_write.0)
+                .flag("leases", self.plan.knobs.leases)
+                .object("state", live.state());
+            let snapshot = node.snapshot;
+            telling::id(object, "snapshot", "snapshot_term", snapshot)
+                .object("core", calls::found(live.replica.raft()))
         });
         node.live = Some(live);
         self.wake(at);

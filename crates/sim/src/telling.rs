@@ -5,10 +5,12 @@
 //! # Source
 //! Raft paper, Figure 2, for the words.
 
-use headwater_raft::{AppendResult, Config, Entries, HardState, LogId, Message, NodeId, ReadLevel};
+use headwater_raft::{
+    AppendResult, Config, Entries, HardState, Incarnation, Index, LogId, Message, NodeId, ReadLevel,
+};
 use headwater_replica::interface::Input;
 use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::{LogOrder, message_of};
+use headwater_replica::{LogOrder, SnapshotMeta, header_of, message_of};
 
 use crate::application::Application;
 use crate::json::Object;
@@ -31,6 +33,22 @@ pub(crate) fn config(config: &Config) -> Object {
         .numbers("outgoing", nodes(config.outgoing()))
         .numbers("learners", nodes(config.learners()))
         .numbers("joining", nodes(config.joining()))
+        .objects("disks", config.disks().iter().map(disk_of))
+}
+
+/// A node and its disk.
+pub(crate) fn disk_of((node, disk): &(NodeId, Incarnation)) -> Object {
+    let object = Object::new().number("of", node.0);
+    object.text("disk", &format!("{:x}", disk.0))
+}
+
+/// The configurations among entries.
+pub(crate) fn configs(object: Object, entries: &Entries) -> Object {
+    let one = |(at, config): &(Index, Config)| {
+        let object = Object::new().number("at", at.0);
+        object.object("config", self::config(config))
+    };
+    object.objects("configs", entries.configs.iter().map(one))
 }
 
 /// What Figure 2 keeps on stable storage beside the log.
@@ -39,10 +57,10 @@ pub(crate) fn hard(object: Object, hard: HardState) -> Object {
     object.number("term", hard.term.0).number("vote", vote)
 }
 
-fn terms(entries: &Entries) -> impl Iterator<Item = u64> {
+pub(crate) fn terms(entries: &Entries) -> impl Iterator<Item = u64> {
     let indices = entries.prev.index.0 + 1..=entries.last.0;
     indices.map(|index| {
-        let term = entries.term_at(headwater_raft::Index(index));
+        let term = entries.term_at(Index(index));
         term.map_or(0, |term| term.0)
     })
 }
@@ -78,9 +96,9 @@ pub(crate) fn message(told: &Message) -> Object {
             commit,
         } => {
             let object = kind("append").number("term", term.0);
-            id(object, "prev", "prev_term", entries.prev)
-                .numbers("terms", terms(entries))
-                .number("commit", commit.0)
+            let object = id(object, "prev", "prev_term", entries.prev);
+            let object = object.numbers("terms", terms(entries));
+            configs(object, entries).number("commit", commit.0)
         }
         Message::AppendReply { term, result } => {
             let object = kind("append-reply").number("term", term.0);
@@ -120,9 +138,7 @@ fn beside(told: &Message) -> Object {
             .number("round", *round)
             .number("pace", *disk as u64)
             .number("promise_ns", *promise_ns),
-        Message::Heard { term, durable, .. } => kind("heard")
-            .number("term", term.0)
-            .number("durable", durable.0),
+        Message::Heard { .. } | Message::Disowned { .. } => of_disk(told),
         Message::TimeoutNow { term } => kind("timeout-now").number("term", term.0),
         Message::Rest { term, last } => id(
             kind("rest").number("term", term.0),
@@ -144,7 +160,6 @@ fn beside(told: &Message) -> Object {
             "base_term",
             *base,
         ),
-        Message::Disowned { .. } => kind("disowned"),
         Message::ReadAsk { id, life, lease } => kind("read-ask")
             .number("read", id.0)
             .number("life", *life)
@@ -160,9 +175,33 @@ fn beside(told: &Message) -> Object {
     }
 }
 
+/// A message about a disk of the receiver.
+fn of_disk(told: &Message) -> Object {
+    match told {
+        Message::Heard {
+            disk,
+            life,
+            term,
+            voted,
+            durable,
+        } => Object::new()
+            .text("type", "heard")
+            .number("term", term.0)
+            .flag("voted", *voted)
+            .number("durable", durable.0)
+            .text("disk", &format!("{:x}", disk.0))
+            .number("life", *life),
+        Message::Disowned { disk } => {
+            let object = Object::new().text("type", "disowned");
+            object.text("disk", &format!("{:x}", disk.0))
+        }
+        _ => unreachable!("the others are told above"),
+    }
+}
+
 /// A frame: a message of the core, or what a driver says to another.
 pub(crate) fn frame(frame: &bytes::Bytes) -> Object {
-    match message_of(frame) {
+    match header_of(frame) {
         Some(told) => message(&told),
         None => Object::new()
             .text("type", "driver")
@@ -195,13 +234,17 @@ pub(crate) fn order(order: &LogOrder) -> Object {
     }
 }
 
-fn level(level: Option<ReadLevel>) -> &'static str {
+pub(crate) fn level(level: Option<ReadLevel>) -> &'static str {
     match level {
         Some(ReadLevel::Linearizable) => "linearizable",
         Some(ReadLevel::Lease) => "lease",
         Some(ReadLevel::Bounded { .. }) => "bounded",
         None => "local",
     }
+}
+
+fn snapshot(object: Object, meta: &SnapshotMeta) -> Object {
+    id(object, "base", "base_term", meta.base).object("config", config(&meta.config))
 }
 
 /// What a node takes in, for a trace file.
@@ -226,8 +269,8 @@ pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -
         Input::Link { peer, up } => kind("link").number("peer", peer.0).flag("up", *up),
         Input::LogDone { upto } => kind("log-done").number("write", upto.0),
         Input::FileDone(done) => match done {
-            FileDone::Taken(meta) => id(kind("taken"), "base", "base_term", meta.base),
-            FileDone::Loaded { meta, .. } => id(kind("loaded"), "base", "base_term", meta.base),
+            FileDone::Taken(meta) => snapshot(kind("taken"), meta),
+            FileDone::Loaded { meta, .. } => snapshot(kind("loaded"), meta),
             _ => kind("file-done"),
         },
     }

@@ -289,9 +289,10 @@ impl<A: Application> World<A> {
         let trace = &mut self.trace;
         for input in std::mem::take(&mut live.inbox) {
             let told = trace.has_file().then(|| telling::input(live, &input));
+            let mut sending = None;
             match &input {
                 Input::Frame { from, frame } => {
-                    live.sendings.pop_front();
+                    sending = live.sendings.pop_front();
                     has_heard = true;
                     self.setbacks.on_heard(node, from.0 as usize - 1, frame);
                 }
@@ -303,6 +304,7 @@ impl<A: Application> World<A> {
                 _ => {}
             }
             live.replica.step(instant, input, &mut outputs);
+            live.tell_calls(trace, (now, node), sending);
             if let Some(told) = told {
                 trace.tell(now, Some(node), "step", |object| {
                     object.object("input", told).object("state", live.state())
@@ -310,6 +312,7 @@ impl<A: Application> World<A> {
             }
         }
         live.replica.end_turn(instant, &mut outputs);
+        live.tell_calls(trace, (now, node), None);
         trace.tell(now, Some(node), "turn", |object| {
             object.object("state", live.state())
         });

@@ -1,0 +1,224 @@
+//! Traces of all plans, held against the specification, and which of its actions they show:
+//! `cargo xtask spec traces`. Beside them stand traces with something wrong, which have to be
+//! rejected.
+//! Never runs a world that a plan does not tell.
+//!
+//! # Source
+//! docs/testing.md, "Traces"; Howard et al., "Smart Casual Verification", NSDI'25.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::json::Json;
+use super::tables::Tables;
+use super::tlc::Tlc;
+use super::walk::Walk;
+use super::{actions, mutate, trace};
+use crate::mutants::{PLANS, target_dir};
+
+/// The plans whose worlds are traced, and how many seeds of each.
+const SEEDS: [(&str, u64); 3] = [("swarm", 24), ("disks", 16), ("long", 12)];
+
+/// Where the plans are that tell one world each.
+const DIRECTED: &str = "scenarios";
+
+/// How much of a trace is walked through: worlds are as long as they like.
+const EVENTS: usize = 1000;
+
+/// So many traces are walked through at once, which bounds the memory.
+const AT_ONCE: usize = 16;
+
+/// The scenarios of which mutants are made, and how much of each is kept.
+const MUTATED: [&str; 2] = ["scenarios/a-wiped-disk", "scenarios/a-removed-leader"];
+const MUTATED_EVENTS: usize = 300;
+const MUTANTS_AT_ONCE: usize = 100;
+
+/// Traces the seeds of all plans, walks through them, and prints what they show. `only`: these
+/// plans, or the mutants; then nothing is missed.
+pub fn run(root: &Path, only: &[&str]) -> Result<()> {
+    let tlc = Tlc::find(root)?;
+    let sim = Simulator::build(root)?;
+    let wanted = |name| only.is_empty() || only.contains(&name);
+    let mut plans = Vec::new();
+    for (plan, seeds) in SEEDS.into_iter().filter(|(plan, _)| wanted(plan)) {
+        let traces = (0..seeds).map(|seed| sim.trace(plan, Some(seed)));
+        plans.push((plan, traces.collect::<Result<Vec<_>>>()?));
+    }
+    if wanted(DIRECTED) {
+        let traces = scenarios(root)?
+            .into_iter()
+            .map(|plan| sim.trace(&plan, None));
+        plans.push((DIRECTED, traces.collect::<Result<Vec<_>>>()?));
+    }
+    let mut shown: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut rejections = 0;
+    for (plan, traces) in &plans {
+        let (mut events, mut whole) = (0, 0);
+        for some in traces.chunks(AT_ONCE) {
+            let texts: Vec<String> = some.iter().map(|(_, text)| text.clone()).collect();
+            for ((name, text), verdict) in
+                some.iter().zip(trace::judge(root, &tlc, &texts, EVENTS)?)
+            {
+                events += verdict.events;
+                whole += usize::from(verdict.uncovered.is_none());
+                for action in &verdict.actions {
+                    *shown.entry(action).or_default().entry(plan).or_default() += 1;
+                }
+                if let Some(rejected) = &verdict.rejected {
+                    rejections += 1;
+                    println!("{name}: {}", trace::in_words(&verdict));
+                    trace::explain(root, &tlc, text, rejected)?;
+                }
+            }
+        }
+        println!(
+            "measured: {plan}: {} traces, {events} events are behaviours; {whole} to their end or to \
+             event {EVENTS}",
+            traces.len()
+        );
+    }
+    let missing = print_table(
+        &shown,
+        &plans.iter().map(|(plan, _)| *plan).collect::<Vec<_>>(),
+    );
+    ensure!(rejections == 0, "{rejections} traces are no behaviours");
+    ensure!(
+        missing.is_empty() || !only.is_empty(),
+        "no trace shows {}",
+        missing.join("; ")
+    );
+    if wanted("mutants") {
+        mutants(root, &tlc, &sim)?;
+    }
+    Ok(())
+}
+
+/// The table of actions; those that nothing shows.
+fn print_table(shown: &BTreeMap<&str, BTreeMap<&str, usize>>, plans: &[&str]) -> Vec<String> {
+    let mut missing = Vec::new();
+    if plans.is_empty() {
+        return missing;
+    }
+    print!("{:<40}", "action");
+    plans.iter().for_each(|plan| print!("{plan:>11}"));
+    println!();
+    for (room, action) in actions::ALL {
+        let counts = |plan: &&str| shown.get(action)?.get(*plan).copied();
+        print!("{:<40}", format!("{room}: {action}"));
+        plans
+            .iter()
+            .for_each(|plan| print!("{:>11}", counts(plan).unwrap_or(0)));
+        println!();
+        if plans.iter().all(|plan| counts(plan).is_none()) {
+            missing.push(format!("{room}: {action}"));
+        }
+    }
+    missing
+}
+
+/// Makes mutants of some traces, and lets none live.
+fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
+    let (mut made, mut alive) = (0, Vec::new());
+    for plan in MUTATED {
+        let (_, text) = sim.trace(plan, None)?;
+        let lines = text.lines().map(Json::parse).collect::<Result<Vec<_>>>()?;
+        let whole = Walk::of_lines(&lines, MUTATED_EVENTS, &mut Tables::default())?;
+        let end = whole.events.last().map_or(0, |event| event.line);
+        let mutants = mutate::all(&lines[..end]);
+        made += mutants.len();
+        for some in mutants.chunks(MUTANTS_AT_ONCE) {
+            let mut tables = Tables::default();
+            let mut walks = Vec::new();
+            let mut names = Vec::new();
+            for mutant in some {
+                // What cannot even be read is rejected.
+                if let Ok(walk) = Walk::of_lines(&mutant.lines, usize::MAX, &mut tables) {
+                    walks.push(walk);
+                    names.push(&mutant.what);
+                }
+            }
+            let accepted = trace::accepted(root, tlc, &walks, &tables)?;
+            let of_alive = names
+                .iter()
+                .zip(accepted)
+                .filter(|(_, is_accepted)| *is_accepted);
+            alive.extend(of_alive.map(|(what, _)| format!("{plan}: {what}")));
+        }
+    }
+    println!(
+        "measured: {made} traces with one thing wrong, {} of them accepted",
+        alive.len()
+    );
+    ensure!(
+        alive.is_empty(),
+        "accepted, but wrong:\n{}",
+        alive.join("\n")
+    );
+    Ok(())
+}
+
+/// The scenarios, by name.
+fn scenarios(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for file in fs::read_dir(root.join(PLANS).join(DIRECTED))? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        names.push(format!("{DIRECTED}/{name}"));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The simulator, built.
+struct Simulator {
+    program: PathBuf,
+    plans: PathBuf,
+    file: PathBuf,
+}
+
+impl Simulator {
+    fn build(root: &Path) -> Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--release"])
+            .args(["--package", "headwater-sim"])
+            .current_dir(root)
+            .status()
+            .context("starting cargo")?;
+        ensure!(status.success(), "the simulator does not build");
+        let target = target_dir(root);
+        Ok(Self {
+            program: target.join("release/headwater-sim"),
+            plans: root.join(PLANS),
+            file: target.join("tlc/trace.jsonl"),
+        })
+    }
+
+    /// The trace of one world, and the world's name.
+    fn trace(&self, plan: &str, seed: Option<u64>) -> Result<(String, String)> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--plan")
+            .arg(self.plans.join(format!("{plan}.plan")));
+        command.args(
+            seed.into_iter()
+                .flat_map(|seed| ["--seed".to_owned(), seed.to_string()]),
+        );
+        command.args(["--shrink", "0", "--trace"]).arg(&self.file);
+        let output = command.output()?;
+        ensure!(
+            output.status.success(),
+            "{plan} {seed:?} fails:\n{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let name = seed.map_or(plan.to_owned(), |seed| format!("{plan}, seed {seed}"));
+        let text = fs::read_to_string(&self.file)?;
+        // Longer than any that is walked through.
+        let lines: Vec<&str> = text.lines().take(EVENTS * 10).collect();
+        Ok((name, lines.join("\n")))
+    }
+}

@@ -1,0 +1,319 @@
+//! Traces that no node can have made: each is a real one in which one thing is altered, dropped,
+//! doubled or out of order. All of them have to be rejected.
+//! Never makes one that could have happened: what leaves no trace may be missing.
+//!
+//! # Source
+//! DeMillo, Lipton and Sayward, "Hints on Test Data Selection" (1978), on mutants.
+
+use std::collections::BTreeMap;
+
+use super::json::Json;
+
+/// A trace with one thing wrong.
+pub struct Mutant {
+    /// What is wrong with it.
+    pub what: String,
+    pub lines: Vec<Json>,
+}
+
+/// What the specification knows nothing of, so that it may be anything: the pace of disks, and how
+/// long promises hold.
+const UNTOLD: [&str; 2] = ["pace", "promise_ns"];
+
+/// So many lines stay behind the one that is changed: there it must be noticed.
+const LINES_BEHIND: usize = 200;
+
+/// All mutants of a trace: of each kind of line, and of each field in it, one.
+pub fn all(lines: &[Json]) -> Vec<Mutant> {
+    let mut places: BTreeMap<String, Vec<(usize, Change)>> = BTreeMap::new();
+    for at in 0..lines.len() {
+        let Some(label) = label(&lines[at]) else {
+            continue;
+        };
+        let mut add = |what: String, change| places.entry(what).or_default().push((at, change));
+        // A link that changes nothing may be any other.
+        let leaves = if label == "link" && !is_missed(lines, at) {
+            Vec::new()
+        } else {
+            leaves(&lines[at], &label)
+        };
+        for path in leaves {
+            let names: Vec<String> = path.iter().map(Step::name).collect();
+            add(
+                format!("{label}: {} altered", names.join(".")),
+                Change::Alter(path),
+            );
+        }
+        if is_missed(lines, at) {
+            add(format!("{label}: dropped"), Change::Drop);
+        }
+        if is_seen_twice(lines, at) {
+            add(format!("{label}: doubled"), Change::Double);
+        }
+        if let Some(next) = next_of_node(lines, at).filter(|&next| differ(&lines[at], &lines[next]))
+        {
+            add(
+                format!("{label}: later than what follows it"),
+                Change::Swap(next),
+            );
+        }
+    }
+    let one = |(what, mut at): (String, Vec<(usize, Change)>)| {
+        let (at, change) = at.swap_remove(at.len() / 2);
+        let lines = changed(lines, at, change);
+        Mutant { what, lines }
+    };
+    places.into_iter().map(one).collect()
+}
+
+/// What is done to a line.
+enum Change {
+    Alter(Vec<Step>),
+    Drop,
+    Double,
+    Swap(usize),
+}
+
+/// A step from a value to one inside it.
+#[derive(Clone)]
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+impl Step {
+    fn name(&self) -> String {
+        match self {
+            Self::Field(name) => name.clone(),
+            Self::Item(_) => "*".to_owned(),
+        }
+    }
+}
+
+fn changed(lines: &[Json], at: usize, change: Change) -> Vec<Json> {
+    let end = lines.len().min(at + LINES_BEHIND);
+    let mut lines = lines[..end].to_vec();
+    match change {
+        Change::Alter(path) => alter(&mut lines[at], &path),
+        Change::Drop => drop(lines.remove(at)),
+        Change::Double => lines.insert(at, lines[at].clone()),
+        Change::Swap(next) => lines.swap(at, next),
+    }
+    lines
+}
+
+/// What kind of event a line is; nothing if the specification does not look at it.
+fn label(line: &Json) -> Option<String> {
+    let kind = line.text("kind").ok()?;
+    let of = |value: &Json| value.text("type").ok().map(str::to_owned);
+    match kind {
+        "core" => {
+            let call = line.get("call").ok()?;
+            let message = call.find("message").and_then(of);
+            let message = message
+                .map(|message| format!(" {message}"))
+                .unwrap_or_default();
+            Some(format!("{}{message}", of(call)?))
+        }
+        "send" => {
+            let message = of(line.get("message").ok()?)?;
+            (message != "driver" && message != "heard").then(|| format!("send {message}"))
+        }
+        "start" => Some(kind.to_owned()),
+        _ => None,
+    }
+}
+
+fn node(line: &Json) -> Option<u64> {
+    line.number("node").ok()
+}
+
+/// The next event of the same node in the same life and turn.
+fn next_of_node(lines: &[Json], at: usize) -> Option<usize> {
+    let next = at + 1;
+    let is_same = next < lines.len() && node(&lines[next]) == node(&lines[at]);
+    let kind = |at: usize| lines[at].text("kind").ok();
+    (is_same && kind(next) == kind(at) && label(&lines[next]).is_some()).then_some(next)
+}
+
+/// The next call of the same node.
+fn next_call(lines: &[Json], at: usize) -> Option<&Json> {
+    let mut later = lines[at + 1..].iter();
+    later.find(|line| node(line) == node(&lines[at]) && matches!(line.text("kind"), Ok("core")))
+}
+
+/// Whether two events of a turn cannot have happened the other way round.
+fn differ(one: &Json, other: &Json) -> bool {
+    let told = |line: &Json, key: &str| line.find(key).cloned();
+    if told(one, "kind") == Some(Json::Text("send".into())) {
+        return told(one, "message") != told(other, "message")
+            || told(one, "to") != told(other, "to");
+    }
+    let said = |line: &Json| sends(line);
+    told(one, "state") != told(other, "state") && said(one) + said(other) > 0
+        || said(one) > 0 && said(other) > 0 && told(one, "effects") != told(other, "effects")
+}
+
+/// How many messages and writes a call causes.
+fn sends(line: &Json) -> usize {
+    let is_sent = |call: &Json| call.text("type").is_ok_and(|kind| kind == "sent");
+    let is_kept = |effect: &&Json| {
+        let kind = effect.text("type").unwrap_or_default();
+        kind == "send" || kind == "persist"
+    };
+    let effects = line.list("effects").unwrap_or_default().iter();
+    effects.filter(is_kept).count() + usize::from(line.get("call").is_ok_and(is_sent))
+}
+
+/// Whether the node of a line goes on after it in the same life, so that it would be noticed there.
+fn goes_on(lines: &[Json], at: usize) -> bool {
+    let later = lines[at + 1..].iter().take(LINES_BEHIND - 1);
+    let mut own = later.filter(|line| node(line) == node(&lines[at]));
+    let mut has_ended_turn = false;
+    own.find_map(|line| match line.text("kind").ok()? {
+        "turn" => {
+            has_ended_turn = true;
+            None
+        }
+        "core" => has_ended_turn.then_some(true),
+        "crash" | "start" => Some(false),
+        _ => None,
+    })
+    .unwrap_or(false)
+}
+
+/// The state of a node before a line.
+fn state_before(lines: &[Json], at: usize) -> Option<&Json> {
+    let before = lines[..at].iter().rev().find(|line| {
+        node(line) == node(&lines[at]) && matches!(line.text("kind"), Ok("core" | "start"))
+    })?;
+    before.find("core").unwrap_or(before).find("state")
+}
+
+/// Whether it would be noticed that a line is missing.
+fn is_missed(lines: &[Json], at: usize) -> bool {
+    let line = &lines[at];
+    let changes = line.find("state") != state_before(lines, at) || sends(line) > 0;
+    // A message that tells of a commit index may be lost, if the next tells of it too.
+    let is_told_again = label(line).is_some_and(|what| what == "receive commit");
+    // What one end of a connection undoes, the other does as well.
+    let is_undone_twice = label(line).is_some_and(|what| what == "link")
+        && next_call(lines, at)
+            .and_then(label)
+            .is_some_and(|what| what == "link");
+    goes_on(lines, at)
+        && !is_told_again
+        && !is_undone_twice
+        && match line.text("kind") {
+            Ok("core") => changes,
+            // The first start of a node leads to where all nodes begin.
+            Ok("start") => line.number("life").is_ok_and(|life| life > 1),
+            Ok("send") => true,
+            _ => false,
+        }
+}
+
+/// Whether it would be noticed that something happened twice.
+fn is_seen_twice(lines: &[Json], at: usize) -> bool {
+    let line = &lines[at];
+    goes_on(lines, at)
+        && match line.text("kind") {
+            // Meeting somebody takes back what was said to whoever was met before.
+            Ok("core") => sends(line) > 0 && label(line).is_some_and(|what| what != "met"),
+            Ok("send") => true,
+            _ => false,
+        }
+}
+
+/// The ways to all values of a line that the specification looks at.
+fn leaves(line: &Json, label: &str) -> Vec<Vec<Step>> {
+    let mut all = Vec::new();
+    let Json::Object(fields) = line else {
+        return all;
+    };
+    for (name, value) in fields {
+        let is_looked_at = match label {
+            // That each life has a later name than the one before is all that is asked of it.
+            "start" => matches!(name.as_str(), "write" | "core"),
+            // Whether it is the one that arrives is asked where it arrives.
+            _ => !matches!(name.as_str(), "t" | "kind" | "node" | "sending"),
+        };
+        if is_looked_at {
+            add_leaves(value, &mut vec![Step::Field(name.clone())], &mut all);
+        }
+    }
+    all
+}
+
+fn add_leaves(value: &Json, path: &mut Vec<Step>, all: &mut Vec<Vec<Step>>) {
+    match value {
+        Json::Object(fields) => {
+            let kind = value.text("type").unwrap_or_default().to_owned();
+            for (name, value) in fields {
+                if !is_untold(&kind, name) {
+                    path.push(Step::Field(name.clone()));
+                    add_leaves(value, path, all);
+                    path.pop();
+                }
+            }
+        }
+        // One item stands for all.
+        Json::List(items) => {
+            if let Some(item) = items.last() {
+                path.push(Step::Item(items.len() - 1));
+                add_leaves(item, path, all);
+                path.pop();
+            }
+        }
+        Json::Null => {}
+        _ => all.push(path.clone()),
+    }
+}
+
+/// Whether the specification looks at a field of something of this type.
+fn is_untold(kind: &str, name: &str) -> bool {
+    let of_own_disk = matches!(kind, "beat" | "commit") && name == "durable";
+    let of_peer = kind == "met" && name == "life";
+    // The leader knows the disks of those who stay.
+    let of_target = kind == "reconfigure" && name == "target";
+    // Who it is, nobody has heard yet.
+    let of_newcomer = kind.is_empty() && name == "disk";
+    let is_left_out = of_own_disk || of_peer || of_target || of_newcomer;
+    UNTOLD.contains(&name) || name == "type" || kind == "heard" || is_left_out
+}
+
+fn alter(value: &mut Json, path: &[Step]) {
+    let inside = match (path.first(), &mut *value) {
+        (Some(Step::Field(name)), Json::Object(fields)) => fields
+            .iter_mut()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v),
+        (Some(Step::Item(at)), Json::List(items)) => items.get_mut(*at),
+        _ => None,
+    };
+    match inside {
+        Some(inside) => alter(inside, &path[1..]),
+        None => {
+            let other = match &*value {
+                Json::Number(number) => Json::Number(number + 1),
+                Json::Flag(is) => Json::Flag(!is),
+                Json::Text(text) => Json::Text(another(text).to_owned()),
+                same => same.clone(),
+            };
+            *value = other;
+        }
+    }
+}
+
+/// Another word that may stand in a word's place.
+fn another(text: &str) -> &'static str {
+    match text {
+        "follower" => "leader",
+        "leader" | "candidate" | "pre-candidate" => "follower",
+        "append" => "replace",
+        "replace" | "same" | "reset" => "append",
+        "linearizable" => "lease",
+        "lease" | "bounded" => "linearizable",
+        _ => "another",
+    }
+}
