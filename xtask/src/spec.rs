@@ -129,6 +129,23 @@ fn run_one(root: &Path, module: &str, config: &str) -> Result<()> {
     Ok(())
 }
 
+/// A row for each item that came out well, and the names of the others.
+fn sort_out<T>(
+    items: &[T],
+    outcomes: Vec<Result<tlc::Outcome>>,
+    name: impl Fn(&T) -> &String,
+    row: impl Fn(&T, &tlc::Outcome) -> Vec<String>,
+) -> (Vec<Vec<String>>, String) {
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    for (item, outcome) in items.iter().zip(outcomes) {
+        match outcome {
+            Ok(outcome) => rows.push(row(item, &outcome)),
+            Err(_) => wrong.push(name(item).as_str()),
+        }
+    }
+    (rows, wrong.join(", "))
+}
+
 /// What `work` makes of each item, some at a time, in the order of the items.
 fn in_parallel<T: Sync, R: Send>(
     jobs: usize,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::bounds::{self, Bounds, Kind};
 use super::tlc::{AT_THE_END, Job, Outcome, Tlc};
-use super::{Options, in_parallel, results};
+use super::{Options, in_parallel, results, sort_out};
 
 /// What may be checked at most takes so long, on a machine that has other things to do.
 const SECONDS_MAX: u64 = 4 * 3600;
@@ -41,16 +41,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         }
         outcome
     });
-    let mut rows = Vec::new();
-    let mut wrong = Vec::new();
-    for (bounds, outcome) in all.iter().zip(outcomes) {
-        match outcome {
-            Ok(outcome) => rows.push(row(bounds, &outcome)),
-            Err(_) => wrong.push(bounds.name.as_str()),
-        }
-    }
+    let (rows, wrong) = sort_out(&all, outcomes, |bounds| &bounds.name, row);
     let settled = results::settle(root, &results::CHECK, &rows, options.write);
-    let wrong = wrong.join(", ");
     ensure!(wrong.is_empty(), "not as they should be: {wrong}");
     settled
 }

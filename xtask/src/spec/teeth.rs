@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::bounds::{self, Bounds, Kind};
 use super::tlc::{AT_THE_END, DIR, Job, Outcome, Tlc};
-use super::{Options, in_parallel, results};
+use super::{Options, in_parallel, results, sort_out};
 use crate::mutants::sheet::{self, Sheet};
 
 /// Where the changes lie, one a file.
@@ -102,17 +102,9 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         }
         outcome
     });
-    let mut rows = Vec::new();
-    let mut wrong = Vec::new();
-    for (tooth, outcome) in teeth.iter().zip(found) {
-        match outcome {
-            Ok(outcome) => rows.push(row(tooth, &outcome)),
-            Err(_) => wrong.push(tooth.name.as_str()),
-        }
-    }
+    let (rows, wrong) = sort_out(&teeth, found, |tooth| &tooth.name, row);
     println!("{} of {} caught", rows.len(), teeth.len());
     let settled = results::settle(root, &results::TEETH, &rows, options.write);
-    let wrong = wrong.join(", ");
     ensure!(wrong.is_empty(), "not as they should be: {wrong}");
     settled
 }
