@@ -16,6 +16,7 @@ STEP_SECONDS=1200
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 summary=()
+failures=""
 failed_steps=0
 passed=0
 failed=0
@@ -29,6 +30,8 @@ step() {
     verdict=FAILED
     failed_steps=$((failed_steps + 1))
     cat "$log"
+    # Said again at the end, because that is the part of a long output that is kept and read.
+    failures+=$(printf '\n== %s FAILED, and said last:\n' "$name"; tail -n 12 "$log" | cut -c1-400)$'\n'
   fi
   # cargo's closing lines: "test result: ok. 12 passed; 0 failed; ..."
   read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
@@ -94,7 +97,7 @@ fi
 
 echo
 printf '%s\n' "${summary[@]}"
-echo
+printf '%s\n' "$failures"
 if [ "$failed_steps" -gt 0 ] && [ "$failed" -eq 0 ]; then
   # A step that is no test failed; say so in the one line that is read.
   failed=$failed_steps
