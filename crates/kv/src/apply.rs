@@ -11,6 +11,7 @@ use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
+use crate::hash::hash;
 use crate::index::KeyRange;
 use crate::lease::Leases;
 use crate::members::Members;
@@ -135,6 +136,7 @@ impl Store {
             Query::LeaseTimeToLive(request) => {
                 self.time_to_live(request).map(Response::LeaseTimeToLive)
             }
+            Query::Hash(request) => hash(&self.mvcc, request).map(Response::Hash),
             Query::LeaseLeases => {
                 let ids = self.leases.iter().map(|(id, _)| id);
                 Ok(Response::LeaseLeases(ids.collect()))

@@ -47,7 +47,11 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
     match query {
         Query::Range(request) => check_range(request),
         Query::Txn(request) => check_txn(request, max_txn_ops),
-        Query::Status | Query::Members | Query::LeaseTimeToLive(_) | Query::LeaseLeases => Ok(()),
+        Query::Status
+        | Query::Members
+        | Query::LeaseTimeToLive(_)
+        | Query::LeaseLeases
+        | Query::Hash(_) => Ok(()),
     }
 }
 

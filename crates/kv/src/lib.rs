@@ -13,6 +13,7 @@
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
+//! | `hash` | one number that members who agree agree on |
 //! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`stream`] | what one client is told of all that it watches, in order |
 //! | [`members`] | what the members say of themselves, beside the keys |
@@ -30,6 +31,7 @@ mod changes;
 pub mod check;
 pub mod command;
 mod compaction;
+mod hash;
 mod history;
 mod index;
 mod leaf;

@@ -20,7 +20,6 @@ pub(crate) use restore::Restore;
 
 use crate::attached::Attached;
 use crate::changes::{Change, Changes};
-use crate::history::History;
 use crate::index::{End, Index, KeyRange};
 use crate::record::{Parts, Record};
 use crate::request::StoreStatus;
@@ -126,11 +125,28 @@ impl Mvcc {
         self.index.count(range, revision)
     }
 
-    /// All histories of keys from `start` on; what compaction has dropped may still be in them.
-    pub(crate) fn histories(&self, start: &[u8]) -> impl Iterator<Item = &History> {
-        self.index.histories(KeyRange {
-            start,
+    /// The versions after `last` that a compaction to `compact_revision` keeps, in order of key,
+    /// then revision. Of each key one that is later than `revision` may be among them, so that
+    /// whoever walks bit by bit counts that look, too.
+    pub(crate) fn kept_after<'a>(
+        &'a self,
+        last: Option<&'a Record>,
+        revision: i64,
+        compact_revision: i64,
+    ) -> impl Iterator<Item = &'a Record> {
+        let range = KeyRange {
+            start: last.map_or(&[], Record::key),
             end: End::Unbounded,
+        };
+        self.index.histories(range).flat_map(move |history| {
+            let kept = history.kept(compact_revision);
+            let seen = last.filter(|last| last.key() == history.key());
+            let from = seen.map_or(0, |seen| {
+                kept.partition_point(|record| record.position() <= seen.position())
+            });
+            let unseen = &kept[from..];
+            let until = unseen.partition_point(|record| record.main() <= revision);
+            &unseen[..unseen.len().min(until + 1)]
         })
     }
 

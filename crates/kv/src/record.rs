@@ -23,7 +23,7 @@ pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 80;
 ///
 /// Layout: key (length first), main, main - create, version, lease, sub, then the value to the end.
 /// The key leads because searching reads nothing else.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Record(Arc<[u8]>);
 
 /// A version's fields.

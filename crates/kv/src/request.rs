@@ -11,6 +11,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::record::Record;
+
 /// One key at one revision (`mvccpb.KeyValue`).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyValue {
@@ -393,6 +395,45 @@ pub enum Response {
     Status(StoreStatus),
     /// To [`Query::Members`]: of each member that published, by id.
     Members(Vec<Attributes>),
+    /// To [`Query::Hash`].
+    Hash(HashResponse),
+}
+
+/// Hash one piece of what there is up to a revision.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HashRequest {
+    /// The revision; zero or less for the current one. Not looked at after the first piece.
+    pub revision: i64,
+    /// What the piece before came to; `None` for the first.
+    pub so_far: Option<HashPart>,
+    /// About how many bytes of versions a piece is; it bounds the work, too.
+    pub piece_bytes: usize,
+}
+
+/// What a hash has come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HashResponse {
+    /// There is more; ask again with this.
+    Part(HashPart),
+    /// That was all.
+    Whole {
+        /// The hash: equal on all members for equal revisions.
+        hash: u32,
+        /// The revision that it goes up to.
+        revision: i64,
+        /// The compaction that it leaves out; -1 before the first.
+        compact_revision: i64,
+    },
+}
+
+/// A hash of the versions up to the last one looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HashPart {
+    pub(crate) hash: u32,
+    pub(crate) revision: i64,
+    pub(crate) compact_revision: i64,
+    /// The last version looked at; `None` before the first.
+    pub(crate) last: Option<Record>,
 }
 
 /// The store in numbers.
@@ -425,6 +466,8 @@ pub enum Query {
     LeaseTimeToLive(LeaseTimeToLiveRequest),
     /// All leases.
     LeaseLeases,
+    /// One number for all versions, piece by piece.
+    Hash(HashRequest),
 }
 
 /// What the store replies, with the store's revision after it (the response header's).

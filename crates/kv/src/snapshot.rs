@@ -174,23 +174,14 @@ impl Walk {
 
     fn show_records(&mut self, mvcc: &Mvcc, chunk: &mut Chunk, mut last: Option<Record>) -> Next {
         let start = last.clone();
-        let start_key = start.as_ref().map_or(&[][..], Record::key);
-        for history in mvcc.histories(start_key) {
-            let seen = start.as_ref().filter(|start| start.key() == history.key());
-            let kept = history.kept(self.compact_revision);
-            let from = seen.map_or(0, |seen| {
-                kept.partition_point(|record| record.position() <= seen.position())
-            });
-            for record in &kept[from..] {
-                if chunk.is_full() {
-                    return Next::Records(last);
-                }
-                last = Some(record.clone());
-                chunk.looked_bytes += LOOK_BYTES;
-                // This and the versions after it came after the walk began.
-                if record.main() > self.revision {
-                    break;
-                }
+        for record in mvcc.kept_after(start.as_ref(), self.revision, self.compact_revision) {
+            if chunk.is_full() {
+                return Next::Records(last);
+            }
+            last = Some(record.clone());
+            chunk.looked_bytes += LOOK_BYTES;
+            // What came after the walk began is not shown.
+            if record.main() <= self.revision {
                 chunk.out.push(RECORD);
                 put_slice(&mut chunk.out, record.as_bytes());
                 self.records += 1;

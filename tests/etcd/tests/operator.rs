@@ -292,6 +292,48 @@ async fn etcds_single_dashes_and_separate_values_are_understood() {
 }
 
 #[tokio::test]
+async fn members_that_agree_have_one_hash() {
+    let cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
+    put_all(&cluster, "k", 300).await;
+    let mut client = cluster.client(0, LIMIT).await.expect("a client");
+    client.delete("k0007", None).await.expect("a deletion");
+    client.compact(200, None).await.expect("a compaction");
+    client.put("k0001", "again", None).await.expect("a put");
+    let revision = client.status().await.expect("a status");
+    let revision = revision.header().expect("a header").revision();
+    let mut hashes = Vec::new();
+    for member in 0..3 {
+        let mut client = cluster.client(member, LIMIT).await.expect("a client");
+        // A linearizable read of a member waits until that has everything.
+        client.get("k0001", None).await.expect("a read");
+        let answer = client.hash_kv(revision).await.expect("a hash");
+        assert_eq!(answer.compact_version(), 200);
+        hashes.push(answer.hash());
+        let earlier = client.hash_kv(revision - 1).await.expect("a hash");
+        assert_ne!(earlier.hash(), answer.hash(), "a put changes it");
+        let refusal = |answer: Result<_, etcd_client::Error>| answer.err().map(|e| e.to_string());
+        let compacted = refusal(client.hash_kv(199).await.map(drop)).expect("it is compacted");
+        let text = "etcdserver: mvcc: required revision has been compacted";
+        assert!(compacted.contains(text), "{compacted}");
+        let future = refusal(client.hash_kv(9999).await.map(drop)).expect("it is to come");
+        let text = "etcdserver: mvcc: required revision is a future revision";
+        assert!(future.contains(text), "{future}");
+        client.hash().await.expect("a hash of everything");
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+    let endpoints: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
+    let printed = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .arg(format!("--endpoints={}", endpoints.join(",")))
+        .args(["endpoint", "hashkv", "-w", "json"])
+        .output()
+        .expect("etcdctl runs");
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    let hash = format!("\"hash\":{},", hashes[0]);
+    assert_eq!(printed.matches(&hash).count(), 3, "{printed}");
+}
+
+#[tokio::test]
 async fn all_may_be_killed_at_once() {
     let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
     put_all(&cluster, "k", 300).await;

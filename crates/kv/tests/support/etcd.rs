@@ -81,6 +81,7 @@ impl Etcd {
                 });
                 self.outcome(reply, |reply| Response::LeaseTimeToLive(lease_of(reply)))
             }
+            Query::Hash(_) => panic!("etcd's hash is its own"),
             Query::LeaseLeases => {
                 let reply = self.post("lease/leases", &json!({}));
                 self.outcome(reply, |reply| {

@@ -14,8 +14,8 @@ pub mod watching;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Command, DeleteRangeRequest, LeaseTimeToLiveRequest, Outcome, PutRequest, Query, RangeRequest,
-    Response, StoreStatus,
+    Command, DeleteRangeRequest, HashRequest, HashResponse, KvError, LeaseTimeToLiveRequest,
+    Outcome, PutRequest, Query, RangeRequest, Response, StoreStatus,
 };
 use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
@@ -98,6 +98,34 @@ pub fn status(store: &Store) -> StoreStatus {
     }
 }
 
+/// One piece of a hash.
+pub fn hash_piece(store: &Store, request: HashRequest) -> Result<HashResponse, KvError> {
+    match store.query(Query::Hash(request)).result {
+        Ok(Response::Hash(response)) => Ok(response),
+        Ok(other) => panic!("no hash: {other:?}"),
+        Err(error) => Err(error),
+    }
+}
+
+/// The hash of all versions up to `revision`, its revision and the compacted one.
+pub fn hash(store: &Store, revision: i64, piece_bytes: usize) -> Result<(u32, i64, i64), KvError> {
+    let mut request = HashRequest {
+        revision,
+        so_far: None,
+        piece_bytes,
+    };
+    loop {
+        match hash_piece(store, request.clone())? {
+            HashResponse::Part(part) => request.so_far = Some(part),
+            HashResponse::Whole {
+                hash,
+                revision,
+                compact_revision,
+            } => return Ok((hash, revision, compact_revision)),
+        }
+    }
+}
+
 /// A copy of the store by way of a snapshot.
 pub fn reload(store: &mut Store, chunk_bytes: usize) -> Store {
     load(&chunks(store, chunk_bytes)).expect("a snapshot just written")
@@ -115,6 +143,8 @@ pub fn assert_equal_reads(left: &Store, right: &Store, context: &str) {
     assert_equal_leases(left, right, context);
     let all = range_of("\0", "\0");
     for revision in 0..=status(left).revision + 1 {
+        let (whole, pieces) = (hash(left, revision, usize::MAX), hash(right, revision, 100));
+        assert_eq!(whole, pieces, "{context}, hash at revision {revision}");
         for count_only in [false, true] {
             let query = Query::Range(RangeRequest {
                 revision,

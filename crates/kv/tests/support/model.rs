@@ -85,6 +85,7 @@ impl Model {
             Query::Status => Ok(Response::Status(self.status())),
             Query::Members => Ok(Response::Members(self.members.values().cloned().collect())),
             Query::LeaseTimeToLive(request) => self.time_to_live(request),
+            Query::Hash(_) => panic!("the hash of versions is the store's own"),
             Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
         };
         Outcome {

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use headwater_kv::request::{Query, Response as KvResponse, StoreStatus};
+use headwater_kv::request::{
+    HashRequest, HashResponse, Query, Response as KvResponse, StoreStatus,
+};
 use headwater_runtime::{NodeId, ReadLevel};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -35,6 +37,39 @@ pub async fn store_status(backend: &Backend, level: ReadLevel) -> Result<StoreSt
             "the store did not answer with its status",
         )),
         Err(error) => Err(Failure::Kv(error)),
+    }
+}
+
+/// How many bytes of the store are hashed before others have their turn.
+const HASH_PIECE_BYTES: usize = 256 * 1024;
+
+/// The hash of this member's versions up to `revision`; zero or less for the current one.
+async fn hash(backend: &Backend, revision: i64) -> Result<api::HashKvResponse, Failure> {
+    let mut request = HashRequest {
+        revision,
+        so_far: None,
+        piece_bytes: HASH_PIECE_BYTES,
+    };
+    loop {
+        let query = Query::Hash(request.clone());
+        let outcome = backend.query(query, ReadLevel::Local).await?;
+        match outcome.result {
+            Ok(KvResponse::Hash(HashResponse::Part(part))) => request.so_far = Some(part),
+            Ok(KvResponse::Hash(HashResponse::Whole {
+                hash,
+                revision,
+                compact_revision,
+            })) => {
+                return Ok(api::HashKvResponse {
+                    header: Some(backend.header(outcome.revision)),
+                    hash,
+                    compact_revision,
+                    hash_revision: revision,
+                });
+            }
+            Ok(_) => return Err(Failure::Internal("the store did not answer with a hash")),
+            Err(error) => return Err(Failure::Kv(error)),
+        }
     }
 }
 
@@ -106,14 +141,17 @@ impl Maintenance for MaintenanceService {
         &self,
         _request: Request<api::HashRequest>,
     ) -> Result<Response<api::HashResponse>, Status> {
-        refuse("Hash")
+        // The whole of the store are its versions: there are no pages of a file to hash.
+        let api::HashKvResponse { header, hash, .. } = hash(&self.0, 0).await?;
+        Ok(Response::new(api::HashResponse { header, hash }))
     }
 
     async fn hash_kv(
         &self,
-        _request: Request<api::HashKvRequest>,
+        request: Request<api::HashKvRequest>,
     ) -> Result<Response<api::HashKvResponse>, Status> {
-        refuse("HashKV")
+        let revision = request.get_ref().revision;
+        Ok(Response::new(hash(&self.0, revision).await?))
     }
 
     async fn snapshot(
