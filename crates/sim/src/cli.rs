@@ -44,10 +44,10 @@ pub struct Arguments {
     pub seed: Option<u64>,
 
     /// The seeds from A up to but not B [default: 0..200]
-    #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "minutes")]
+    #[arg(long, value_name = "A..B", value_parser = range)]
     pub seeds: Option<(u64, u64)>,
 
-    /// Seeds that nobody has tried, for so long; they are printed
+    /// Seeds for so long: those of --seeds, or fresh ones that nobody has tried, which are printed
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub minutes: Option<Duration>,
 
@@ -231,8 +231,9 @@ impl Session<'_> {
             return Err("--dump, --trace and --words are for one --seed".into());
         }
         let (first, end) = match (arguments.minutes, arguments.seeds) {
-            (Some(_), _) => (fresh_seed(), u64::MAX),
-            (None, seeds) => seeds.unwrap_or((0, 200)),
+            (_, Some(seeds)) => seeds,
+            (Some(_), None) => (fresh_seed(), u64::MAX),
+            (None, None) => (0, 200),
         };
         self.draw(first)?;
         let began = Instant::now();

@@ -34,6 +34,7 @@ fn what_would_run_nothing_is_refused() {
         assert!(parse(words).is_err(), "{words}");
     }
     assert!(parse("--minutes 0.5 --jobs 2 --plan disks").is_ok());
+    assert!(parse("--minutes 0.5 --seeds 7..9").is_ok());
 }
 
 #[test]
