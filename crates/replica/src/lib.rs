@@ -23,6 +23,7 @@
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
+//! | [`salvage`] | what a lost quorum left, as the first directory of a new cluster |
 //! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ mod replay;
 pub mod replica;
 mod request;
 mod runs;
+pub mod salvage;
 mod segments;
 pub mod snapshot_file;
 mod snapshot_record;

@@ -381,6 +381,11 @@ impl<M: StateMachine> Found<M> {
         Ok(found)
     }
 
+    /// The state machine alone.
+    pub(crate) fn into_machine(self) -> M {
+        self.machine
+    }
+
     /// What the newest of those that fail their checks covers, by its name.
     pub(crate) fn newest_bad(&self) -> Option<LogId> {
         self.damaged.first().map(|&(base, _)| base)

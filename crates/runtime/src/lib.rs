@@ -23,7 +23,7 @@
 //! | [`lock`](mod@lock) | one process a directory |
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
-//! | `clock`, `dice` | time and chance, which the inside is told |
+//! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `leadership` | what the log tells of elections |
 
@@ -39,7 +39,7 @@ pub mod name;
 pub mod tcp;
 
 mod clock;
-mod dice;
+pub mod dice;
 mod driver;
 mod inbox;
 mod leadership;

@@ -56,7 +56,20 @@ Examples:
 const DISK_EXAMPLES: &str = "\
 Examples:
   headwater disk inspect /var/lib/headwater           what it holds
-  headwater disk verify /var/lib/headwater && cp -r /var/lib/headwater /backup";
+  headwater disk verify /var/lib/headwater && cp -r /var/lib/headwater /backup
+  headwater disk recover /from/n1 /from/n3            which is the best, and what may be lost";
+
+const RECOVER_HELP: &str = "\
+For a cluster that has lost a quorum of its members for good. Stop what still runs of it and bring the
+directories that are left to one machine. Without --into this only compares them; with it, the best
+one's data begin a new cluster of one member, once you have typed the old cluster's id. The old
+directories are only read.
+
+Example:
+  headwater disk recover /from/n1 /from/n3 --into /var/lib/headwater \\
+      --name n1 --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster-token after-the-flood
+
+Exit status: 0 if one is whole (and the new cluster's directory is made), 1 otherwise.";
 
 /// The command line, understood.
 #[derive(Parser, Debug)]
@@ -100,6 +113,33 @@ pub enum DiskCommand {
     /// Check every byte: status 0 if all is whole, 1 if a server would refuse it, 3 if it would
     /// start without what is damaged
     Verify(DiskArgs),
+    /// After a quorum is lost for good: say which directory is the best and what may be lost, and
+    /// begin a new cluster with it
+    #[command(after_help = RECOVER_HELP)]
+    Recover(RecoverArgs),
+}
+
+/// Flags of `headwater disk recover`.
+#[derive(Args, Debug)]
+pub struct RecoverArgs {
+    /// The data directories that are left
+    #[arg(value_name = "DIR", required = true)]
+    pub directories: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "into")]
+    pub json: bool,
+    /// Where the new cluster's first directory is made; must be empty or not exist
+    #[arg(long, value_name = "NEWDIR")]
+    pub into: Option<PathBuf>,
+    /// The new member's name
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// Where its peers will find it, comma-separated
+    #[arg(long, value_name = "URLS", default_value = "http://localhost:2380")]
+    pub initial_advertise_peer_urls: String,
+    /// The new cluster's token, unlike the old one's
+    #[arg(long, value_name = "TOKEN")]
+    pub initial_cluster_token: Option<String>,
 }
 
 /// Flags of `headwater disk`.

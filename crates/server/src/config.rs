@@ -158,7 +158,7 @@ impl Config {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub fn check_name(name: &str) -> Result<()> {
     ensure!(!name.is_empty(), "--name must not be empty");
     ensure!(
         !name.contains(['=', ',']),

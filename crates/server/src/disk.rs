@@ -19,6 +19,7 @@ use headwater_runtime::name::hex;
 use serde_json::{Value, json};
 
 use crate::cli::DiskCommand;
+use crate::recover;
 
 /// The exit code for a directory that a server would refuse, or that could not be read.
 pub const REFUSED: u8 = 1;
@@ -34,6 +35,7 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
     let (args, verifies) = match command {
         DiskCommand::Inspect(args) => (args, false),
         DiskCommand::Verify(args) => (args, true),
+        DiskCommand::Recover(args) => return recover::run(args),
     };
     let report = look(&args.directory)?;
     let text = match (args.json, verifies) {
@@ -50,7 +52,11 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
     })
 }
 
-fn look(directory: &Path) -> Result<Report> {
+/// A directory that no server is using, as it is.
+///
+/// # Errors
+/// It is not there, in use, not a server's, empty, or cannot be read.
+pub fn look(directory: &Path) -> Result<Report> {
     let name = directory.display();
     ensure!(directory.is_dir(), "{name}: no such directory");
     let held = lock::is_held(directory).with_context(|| format!("{name}: looking at its lock"))?;
@@ -152,7 +158,8 @@ fn tell_log(text: &mut String, log: &LogReport) -> Result<()> {
     Ok(())
 }
 
-fn name_of(id: NodeId) -> String {
+/// A member's id as people read it.
+pub fn name_of(id: NodeId) -> String {
     hex(id.0).to_string()
 }
 

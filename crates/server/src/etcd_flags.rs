@@ -109,7 +109,7 @@ const FLAGS: &[EtcdFlag] = &[
     switch(
         "force-new-cluster",
         Answer::Refuse(
-            "forcing a new cluster from old data is not built in yet: start a majority of the members",
+            "see `headwater disk recover --help`: it begins a new cluster with what a lost one left",
         ),
     ),
     value(

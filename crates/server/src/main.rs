@@ -29,6 +29,7 @@ mod metrics_text;
 mod outlook;
 mod process;
 mod queue;
+mod recover;
 mod serve;
 mod service;
 mod spelling;

@@ -4,8 +4,9 @@
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::shell;
 use headwater_etcd_tests::judge::agreed_state;
+use std::io::Write;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -331,6 +332,117 @@ async fn members_that_agree_have_one_hash() {
     let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
     let hash = format!("\"hash\":{},", hashes[0]);
     assert_eq!(printed.matches(&hash).count(), 3, "{printed}");
+}
+
+/// Runs `headwater disk recover` with `answer` on its standard input; how it ended, what it printed.
+fn recover(server: &Server, words: &[&str], answer: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(&server.program)
+        .args(["disk", "recover"])
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("it is piped");
+    // It may have ended without a question.
+    let _ = input.write_all(answer.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    (output.status.code(), printed)
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_quorum_begins_anew_from_what_is_left() {
+    let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
+    if cluster.server.is_etcd {
+        println!("etcd has --force-new-cluster instead");
+        return;
+    }
+    put_all(&cluster, "k", 200).await;
+    let mut client = cluster.client(0, LIMIT).await.expect("a client");
+    client
+        .get("k0199", None)
+        .await
+        .expect("a read waits for all of them");
+    for number in 0..3 {
+        cluster.kill(number);
+    }
+    let dirs: Vec<String> = cluster
+        .members
+        .iter()
+        .map(|m| m.data_dir.display().to_string())
+        .collect();
+    let server = cluster.server.clone();
+    let (code, printed) = recover(&server, &[&dirs[0], &dirs[1]], "");
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains("These are a quorum, and nothing is lost"),
+        "{printed}"
+    );
+
+    let mut alone = laid_out(1);
+    let into = alone.members[0].data_dir.display().to_string();
+    let (name, urls) = (alone.members[0].name.clone(), alone.members[0].peer_url());
+    let made = [
+        dirs[0].as_str(),
+        "--into",
+        &into,
+        "--name",
+        &name,
+        "--initial-advertise-peer-urls",
+        &urls,
+        "--initial-cluster-token",
+        "after-the-flood",
+    ];
+    let (code, printed) = recover(&server, &made, "yes\n");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(
+        printed.contains("that was not it; nothing was changed"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("nobody can say how many there were"),
+        "{printed}"
+    );
+    assert_eq!(count_of_files(&alone), 0, "{printed}");
+    let old = printed
+        .split("Type ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let old = old.expect("it asks for an id").to_owned();
+    let (code, printed) = recover(&server, &made, &format!("{old}\n"));
+    assert_eq!(code, Some(0), "{printed}");
+    let (code, again) = recover(&server, &made, &format!("{old}\n"));
+    assert_eq!(code, Some(1), "{again}");
+    assert!(again.contains("it is not empty"), "{again}");
+
+    let flags = alone.flags(0);
+    let token = |flag: &&String| !flag.starts_with("--initial-cluster-token");
+    let mut command = Command::new(&server.program);
+    command
+        .args(flags.iter().filter(token))
+        .arg("--initial-cluster-token=after-the-flood");
+    alone.spawn_command(0, command).expect("it starts");
+    alone.ready().await.expect("it serves alone");
+    assert_eq!(count_of(&alone, 0, "k").await, 200);
+    put_all(&alone, "later", 20).await;
+    alone.kill(0);
+    let mut command = Command::new(&server.program);
+    command
+        .args(flags.iter().filter(token))
+        .arg("--initial-cluster-token=after-the-flood");
+    alone.spawn_command(0, command).expect("it starts");
+    alone.ready().await.expect("it serves again");
+    assert_eq!(count_of(&alone, 0, "later").await, 20);
+    assert_eq!(count_of(&alone, 0, "k").await, 200);
+}
+
+/// How many files a member's data directory holds.
+fn count_of_files(cluster: &Cluster) -> usize {
+    std::fs::read_dir(&cluster.members[0].data_dir).map_or(0, Iterator::count)
 }
 
 #[tokio::test]
