@@ -47,7 +47,7 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
     Ok(match &report.log {
         _ if !verifies => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(REFUSED),
-        Ok(log) if log.mended.is_empty() && spoilt(&report).is_none() => ExitCode::SUCCESS,
+        Ok(log) if damaged(&report, log).next().is_none() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(MENDED),
     })
 }
@@ -72,10 +72,16 @@ pub fn look(directory: &Path) -> Result<Report> {
     }
 }
 
-/// A snapshot that is damaged, though not one that a server would begin with.
-fn spoilt(report: &Report) -> Option<&SnapshotReport> {
-    let mut snapshots = report.snapshots.iter();
-    snapshots.find(|snapshot| snapshot.damage.is_some())
+/// What is damaged, though a server would start without it: what it would mend, and snapshots older
+/// than the one that it would begin with.
+fn damaged<'a>(report: &'a Report, log: &'a LogReport) -> impl Iterator<Item = String> + 'a {
+    let is_told = |name: &str| log.mended.iter().any(|what| what.contains(name));
+    let older = move |snapshot: &SnapshotReport| {
+        let (name, why) = (&snapshot.name, snapshot.damage.as_ref()?);
+        (!is_told(name)).then(|| format!("{name}, {why}"))
+    };
+    let older = report.snapshots.iter().filter_map(older);
+    log.mended.iter().cloned().chain(older)
 }
 
 fn verdict(report: &Report) -> String {
@@ -84,13 +90,8 @@ fn verdict(report: &Report) -> String {
         Err(why) => return format!("refused: {why}\n"),
     };
     let mut text = String::new();
-    for what in &log.mended {
+    for what in damaged(report, log) {
         text += &format!("damaged, and not needed: {what}\n");
-    }
-    let told = !log.mended.is_empty();
-    if let Some(snapshot) = spoilt(report).filter(|_| !told) {
-        let why = snapshot.damage.as_deref().unwrap_or_default();
-        text += &format!("damaged, and not needed: {}, {why}\n", snapshot.name);
     }
     if text.is_empty() {
         text += "whole\n";
@@ -229,4 +230,59 @@ fn log_json(log: &LogReport) -> Value {
 
 fn id_json(id: LogId) -> Value {
     json!({ "index": id.index.0, "term": id.term.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_raft::{HardState, Index, WriteId};
+    use headwater_replica::Identity;
+
+    use super::*;
+
+    fn snapshot(index: u64, damage: Option<&str>) -> SnapshotReport {
+        SnapshotReport {
+            name: format!("snap/{index}.snap"),
+            bytes: 1,
+            covers: LogId::new(headwater_raft::Term(1), Index(index)),
+            damage: damage.map(str::to_owned),
+        }
+    }
+
+    fn log(mended: &[&str]) -> LogReport {
+        LogReport {
+            hard: HardState::default(),
+            base: LogId::default(),
+            begins_after: LogId::default(),
+            last: LogId::default(),
+            entries: (0, 0),
+            commit: Index(0),
+            config: Config::default(),
+            last_write: WriteId(0),
+            torn_bytes: 0,
+            mended: mended.iter().map(|&what| what.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn all_that_is_damaged_is_named_once() {
+        let report = Report {
+            identity: Identity {
+                cluster: 1,
+                node: NodeId(1),
+                incarnation: 1,
+            },
+            segments: Vec::new(),
+            snapshots: vec![
+                snapshot(1, Some("torn")),
+                snapshot(2, Some("rotten")),
+                snapshot(3, None),
+                snapshot(4, Some("cut")),
+            ],
+            log: Ok(log(&["snap/4.snap, cut"])),
+        };
+        let told = "damaged, and not needed: snap/4.snap, cut\n\
+                    damaged, and not needed: snap/1.snap, torn\n\
+                    damaged, and not needed: snap/2.snap, rotten\n";
+        assert_eq!(verdict(&report), told);
+    }
 }
