@@ -46,6 +46,9 @@ pub struct Recovered<M> {
     pub entries: Vec<Entry>,
     /// A commit index that was true once; never more than a hint.
     pub commit: Index,
+    /// The last write that the log held; before `next_write` there is one more if the log was void
+    /// and opening has begun it anew.
+    pub found_write: WriteId,
     /// The next write's place in the queue.
     pub next_write: WriteId,
     /// Bytes of an unfinished, never acknowledged write that were dropped.
@@ -170,6 +173,7 @@ pub fn open<M: StateMachine>(
         machine,
         log_base: replay.base,
         commit: replay.commit.max(meta.base.index),
+        found_write: replay.last_write,
         next_write: replay.last_write.next(),
         torn_bytes: replay.torn_bytes,
         mended,

@@ -63,6 +63,7 @@ fn cluster_of_one(options: Options) -> Replica<Heap> {
         log_base: LogId::default(),
         entries: Vec::new(),
         commit: Index(0),
+        found_write: WriteId(0),
         next_write: WriteId(1),
         torn_bytes: 0,
         mended: Vec::new(),

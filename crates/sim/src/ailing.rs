@@ -7,7 +7,6 @@
 //! # Source
 //! Alagappan et al., "Protocol-Aware Recovery", FAST'18; docs/format.md, "Recovery".
 
-use headwater_raft::LogId;
 use headwater_replica::recovery::{OpenError, Recovered};
 
 use crate::application::Application;
@@ -176,13 +175,10 @@ impl<A: Application> World<A> {
         let Err(why) = node.recovers(found, true) else {
             return Ok(true);
         };
-        // A log that a snapshot was ahead of is begun anew by a write of recovery's own.
-        let begun = found.base != LogId::default() && found.log_base == found.base;
-        let voided = u64::from(begun && found.entries.is_empty());
-        let last = found.next_write.0.saturating_sub(1 + voided);
+        let last = found.found_write;
         // Whoever finds the last write cannot have lost the end.
-        let is_cut = last < node.durable.last_write.0;
-        let passes = damage.is_some_and(|damage| damage.takes_end || last >= node.before_last.0);
+        let is_cut = last < node.durable.last_write;
+        let passes = damage.is_some_and(|damage| damage.takes_end || last >= node.before_last);
         let passes = is_cut && passes;
         self.stats.rot_last_sync += 1;
         ensure(passes, oracle, || {

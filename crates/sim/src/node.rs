@@ -408,13 +408,17 @@ impl<A: Application> Node<A> {
                 self.snapshot, found.base
             )
         })?;
+        ensure(
+            found.found_write >= self.durable.last_write,
+            "recovery",
+            || {
+                format!(
+                    "write {} was durable, and {} is the last found",
+                    self.durable.last_write, found.found_write
+                )
+            },
+        )?;
         let last_write = WriteId(found.next_write.0.saturating_sub(1));
-        ensure(last_write >= self.durable.last_write, "recovery", || {
-            format!(
-                "write {} was durable, and {last_write} is the last found",
-                self.durable.last_write
-            )
-        })?;
         let mut image = self.durable.clone();
         let mut why = Vec::new();
         let mut rest = self.issued.iter();

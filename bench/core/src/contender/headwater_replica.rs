@@ -297,6 +297,7 @@ impl Node {
             log_base: LogId::default(),
             entries: Vec::new(),
             commit: Index(0),
+            found_write: WriteId(0),
             next_write: WriteId(1),
             torn_bytes: 0,
             mended: Vec::new(),
