@@ -4,6 +4,7 @@
 //! # Source
 //! etcd v3 API, services `KV` and `Lease`; Raft paper §2 (replicated state machines).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_replica::LogId;
@@ -14,7 +15,7 @@ use crate::compaction::{Hold, compact, purge_some};
 use crate::hash::hash;
 use crate::index::KeyRange;
 use crate::lease::Leases;
-use crate::members::Members;
+use crate::members::{Members, Roster};
 use crate::mvcc::{Mvcc, Put};
 use crate::range::range;
 use crate::record::Record;
@@ -96,6 +97,12 @@ impl Store {
         &self.leases
     }
 
+    /// Who the members are, as far as this was told. Another one after each change: whoever looks
+    /// on may compare pointers.
+    pub fn roster(&self) -> &Arc<Roster> {
+        self.members.roster()
+    }
+
     fn execute(&mut self, at: LogId, command: &Command) -> Result<Response, KvError> {
         // A server checks before it proposes. Checking again here keeps the store sound whoever
         // proposed; the limit on operations is that server's own setting, so it plays no part.
@@ -110,6 +117,15 @@ impl Store {
             }
             Command::Publish(attributes) => {
                 self.members.publish(attributes).map(|()| Response::Publish)
+            }
+            Command::Found(founders) => self.members.found(founders).map(|()| Response::Publish),
+            Command::MemberAdd(id, urls) => self.members.add(*id, urls).map(|()| Response::Publish),
+            Command::MemberRemove(id) => {
+                self.members.remove(*id);
+                Ok(Response::Publish)
+            }
+            Command::MemberUpdate(id, urls) => {
+                self.members.update(*id, urls).map(|()| Response::Publish)
             }
             Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
             Command::LeaseRevoke(request) => leases
@@ -132,7 +148,7 @@ impl Store {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
             Query::Txn(request) => txn::read(&self.mvcc, &self.leases, request).map(Response::Txn),
             Query::Status => Ok(Response::Status(self.status())),
-            Query::Members => Ok(Response::Members(self.members.to_vec())),
+            Query::Members => Ok(Response::Members(self.members.roster().clone())),
             Query::LeaseTimeToLive(request) => {
                 self.time_to_live(request).map(Response::LeaseTimeToLive)
             }

@@ -35,6 +35,9 @@ pub fn check(command: &Command, max_txn_ops: usize) -> Result<(), KvError> {
         Command::Txn(request) => check_txn(request, max_txn_ops),
         Command::Compact(_) | Command::LeaseRevoke(_) | Command::LeaseCheckpoint(_) => Ok(()),
         Command::Publish(attributes) => members::check(attributes),
+        Command::Found(founders) => founders.iter().try_for_each(members::check_member),
+        Command::MemberAdd(_, urls) | Command::MemberUpdate(_, urls) => members::check_urls(urls),
+        Command::MemberRemove(_) => Ok(()),
         Command::LeaseGrant(request) => lease::check_grant(request),
     }
 }

@@ -9,15 +9,18 @@
 //! The format is this project's own; the fields are those of the etcd v3 API.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::check::NESTED_TXNS_MAX;
-use crate::members::{put_attributes, read_attributes};
+use crate::members::{
+    put_attributes, put_member, put_urls, read_attributes, read_member, read_urls,
+};
 use crate::request::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Ended,
-    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, PutRequest,
-    RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, Member,
+    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
 };
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
@@ -34,6 +37,10 @@ const PUBLISH: u8 = 7;
 const LEASE_GRANT: u8 = 8;
 const LEASE_REVOKE: u8 = 9;
 const LEASE_CHECKPOINT: u8 = 10;
+const FOUND: u8 = 11;
+const MEMBER_ADD: u8 = 12;
+const MEMBER_REMOVE: u8 = 13;
+const MEMBER_UPDATE: u8 = 14;
 
 impl Command {
     /// The command as the log holds it.
@@ -53,6 +60,19 @@ impl Command {
                 out.push(PUBLISH);
                 put_attributes(&mut out, attributes);
             }
+            Command::Found(founders) => {
+                out.push(FOUND);
+                put_uint(&mut out, founders.len() as u64);
+                for founder in founders {
+                    put_member(&mut out, founder);
+                }
+            }
+            Command::MemberAdd(id, urls) => put_urls_of(&mut out, MEMBER_ADD, *id, urls),
+            Command::MemberRemove(id) => {
+                out.push(MEMBER_REMOVE);
+                put_uint(&mut out, *id);
+            }
+            Command::MemberUpdate(id, urls) => put_urls_of(&mut out, MEMBER_UPDATE, *id, urls),
             Command::LeaseGrant(request) => {
                 out.push(LEASE_GRANT);
                 put_int(&mut out, request.id);
@@ -85,15 +105,25 @@ impl Command {
             Command::Put(request) => 32 + request.key.len() + request.value.len(),
             Command::DeleteRange(request) => 16 + request.key.len() + request.range_end.len(),
             Command::Txn(_) => 512,
-            Command::Publish(_) => 128,
+            Command::Publish(_) | Command::MemberAdd(..) | Command::MemberUpdate(..) => 128,
+            Command::Found(founders) => 128 * founders.len(),
             Command::LeaseCheckpoint(request) => 32 + 16 * request.leases.len(),
-            Command::Compact(_) | Command::LeaseGrant(_) | Command::LeaseRevoke(_) => 32,
+            Command::Compact(_)
+            | Command::MemberRemove(_)
+            | Command::LeaseGrant(_)
+            | Command::LeaseRevoke(_) => 32,
         }
     }
 }
 
 fn flags(bits: [bool; 3]) -> u8 {
     u8::from(bits[0]) | u8::from(bits[1]) << 1 | u8::from(bits[2]) << 2
+}
+
+fn put_urls_of(out: &mut Vec<u8>, kind: u8, member: u64, urls: &[String]) {
+    out.push(kind);
+    put_uint(out, member);
+    put_urls(out, urls);
 }
 
 fn put_put(out: &mut Vec<u8>, request: &PutRequest) {
@@ -204,6 +234,12 @@ fn decode(bytes: &Bytes) -> Option<Command> {
             })
         }
         PUBLISH => Command::Publish(read_attributes(&mut decoder.reader)?),
+        FOUND => Command::Found(decoder.founders()?),
+        MEMBER_ADD => Command::MemberAdd(decoder.reader.uint()?, read_urls(&mut decoder.reader)?),
+        MEMBER_REMOVE => Command::MemberRemove(decoder.reader.uint()?),
+        MEMBER_UPDATE => {
+            Command::MemberUpdate(decoder.reader.uint()?, read_urls(&mut decoder.reader)?)
+        }
         LEASE_GRANT => Command::LeaseGrant(LeaseGrantRequest {
             id: decoder.reader.int()?,
             ttl: decoder.reader.int()?,
@@ -231,6 +267,14 @@ impl Decoder<'_> {
         let byte = self.reader.byte()?;
         let known = byte >> N == 0;
         known.then(|| core::array::from_fn(|bit| byte >> bit & 1 == 1))
+    }
+
+    fn founders(&mut self) -> Option<Vec<Member>> {
+        let mut founders = Vec::new();
+        for _ in 0..self.reader.uint()? {
+            founders.push(read_member(&mut self.reader)?);
+        }
+        Some(founders)
     }
 
     fn put(&mut self) -> Option<PutRequest> {

@@ -8,9 +8,11 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::members::Roster;
 use crate::record::Record;
 
 /// One key at one revision (`mvccpb.KeyValue`).
@@ -345,6 +347,30 @@ pub struct Attributes {
     pub client_urls: Vec<String>,
 }
 
+/// A member as the cluster knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name; empty until it has started once.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+impl From<Attributes> for Member {
+    fn from(attributes: Attributes) -> Self {
+        Self {
+            id: attributes.member,
+            name: attributes.name,
+            client_urls: attributes.client_urls,
+            peer_urls: Vec::new(),
+        }
+    }
+}
+
 /// A command to the store: what goes through the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -358,6 +384,14 @@ pub enum Command {
     Compact(CompactionRequest),
     /// Record what a member says of itself; no revision moves.
     Publish(Attributes),
+    /// Record the members that the cluster begins with, where nothing is known of them yet.
+    Found(Vec<Member>),
+    /// Record where the peers of a new member reach it; comes with the change that adds it.
+    MemberAdd(u64, Vec<String>),
+    /// Forget a member, and remember that it is gone; comes with the change that removes it.
+    MemberRemove(u64),
+    /// Record where the peers of a member reach it from now on.
+    MemberUpdate(u64, Vec<String>),
     /// Grant a lease; no revision moves.
     LeaseGrant(LeaseGrantRequest),
     /// Revoke a lease; its keys go at one revision.
@@ -379,7 +413,7 @@ pub enum Response {
     Txn(TxnResponse),
     /// To a compaction.
     Compact,
-    /// To a publication.
+    /// To a publication, and all else that is recorded of members.
     Publish,
     /// To a grant.
     LeaseGrant(LeaseGrantResponse),
@@ -393,8 +427,8 @@ pub enum Response {
     LeaseLeases(Vec<i64>),
     /// To [`Query::Status`].
     Status(StoreStatus),
-    /// To [`Query::Members`]: of each member that published, by id.
-    Members(Vec<Attributes>),
+    /// To [`Query::Members`].
+    Members(Arc<Roster>),
     /// To [`Query::Hash`].
     Hash(HashResponse),
 }
@@ -460,7 +494,7 @@ pub enum Query {
     Txn(TxnRequest),
     /// The store in numbers.
     Status,
-    /// What the members said of themselves.
+    /// Who the members are, and who was one.
     Members,
     /// One lease.
     LeaseTimeToLive(LeaseTimeToLiveRequest),
@@ -509,10 +543,14 @@ pub enum KvError {
     LeaseTtlTooLarge,
     /// What a leader decided about leases was committed in the term of another, or too late.
     LeaseDecisionVoid,
-    /// A member's name or client URLs are longer or more than the store keeps.
+    /// A member's name or URLs are longer or more than the store keeps.
     AttributesTooLarge,
-    /// As many members as the store keeps have published their attributes already.
+    /// As many members as the store keeps are known already.
     TooManyMembers,
+    /// "member not found"
+    MemberNotFound,
+    /// "Peer URLs already exists"
+    PeerUrlsExist,
     /// The log held bytes that are no command of a version known here.
     MalformedCommand,
 }

@@ -6,8 +6,8 @@
 //! the versions the walk still has to show. After the keys come the few changes of the compacted
 //! revision itself that no key shows any more (deletions), for watchers from that revision on.
 //!
-//! A chunk is a sequence of items: a tag byte, then the item. The head comes first, then what the
-//! members say of themselves, then the leases, then the keys; the end comes last.
+//! A chunk is a sequence of items: a tag byte, then the item. The head comes first, then who was a
+//! member, then who is one, then the leases, then the keys; the end comes last.
 //!
 //! # Source
 //! Raft paper §7; the format is this project's own.
@@ -21,14 +21,14 @@ use headwater_replica::machine::Malformed;
 
 use crate::compaction::Hold;
 use crate::lease::{Lease, Leases};
-use crate::members::{Members, put_attributes, read_attributes};
+use crate::members::{Members, put_member, read_attributes, read_member};
 use crate::mvcc::{Mvcc, Restore};
 use crate::record::Record;
-use crate::request::Attributes;
+use crate::request::Member;
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
@@ -37,21 +37,26 @@ const VERSION_OF_MEMBERS: u8 = 2;
 /// them.
 const VERSION_OF_LEASES: u8 = 3;
 
+/// From this version on the members' peer URLs are there, and who was removed; the end counts these.
+const VERSION_OF_PEER_URLS: u8 = 4;
+
 /// Version of the format, revision, compacted revision, term and number of the last checkpoint.
 const HEAD: u8 = 1;
 /// A version of a key; keys in order, versions of a key in order.
 const RECORD: u8 = 2;
 /// A change of the compacted revision that no key shows; in order.
 const CHANGE: u8 = 3;
-/// How many records, changes, members and leases there were.
+/// How many records, changes, members, leases and removed members there were.
 const END: u8 = 4;
 /// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
 const NOTHING: u8 = 5;
-/// What a member says of itself; in the order of their ids.
+/// A member; in the order of their ids.
 const MEMBER: u8 = 6;
 /// A lease: its id, its time to live, the index that granted it, what is left of it or zero for
 /// all; in the order of their ids.
 const LEASE: u8 = 7;
+/// The id of a member that was removed; in that order, before the members.
+const REMOVED: u8 = 8;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
 /// on work as well.
@@ -65,9 +70,10 @@ pub struct Walk {
     next: Next,
     records: u64,
     changes: u64,
-    members: u64,
+    counts: [u64; 2],
     /// The members as they were when the walk began, those not shown yet.
-    members_left: vec::IntoIter<Attributes>,
+    members_left: vec::IntoIter<Member>,
+    removed_left: vec::IntoIter<u64>,
     checkpoint: (u64, u64),
     leases: u64,
     /// The leases as they were when the walk began, those not shown yet.
@@ -91,14 +97,16 @@ enum Next {
 
 impl Walk {
     pub(crate) fn begin(mvcc: &Mvcc, leases: &Leases, members: &Members, hold: &mut Hold) -> Walk {
+        let roster = members.roster();
         Walk {
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
             next: Next::Head,
             records: 0,
             changes: 0,
-            members: 0,
-            members_left: members.to_vec().into_iter(),
+            counts: members.counts(),
+            members_left: roster.members().cloned().collect::<Vec<_>>().into_iter(),
+            removed_left: roster.removed().to_vec().into_iter(),
             checkpoint: leases.checkpoint(),
             leases: 0,
             leases_left: leases.to_vec().into_iter(),
@@ -147,12 +155,15 @@ impl Walk {
 
     fn show_members(&mut self, chunk: &mut Chunk) -> Next {
         while !chunk.is_full() {
-            let Some(attributes) = self.members_left.next() else {
+            if let Some(removed) = self.removed_left.next() {
+                chunk.out.push(REMOVED);
+                put_uint(&mut chunk.out, removed);
+            } else if let Some(member) = self.members_left.next() {
+                chunk.out.push(MEMBER);
+                put_member(&mut chunk.out, &member);
+            } else {
                 return Next::Leases;
-            };
-            chunk.out.push(MEMBER);
-            put_attributes(&mut chunk.out, &attributes);
-            self.members += 1;
+            }
         }
         Next::Members
     }
@@ -216,8 +227,9 @@ impl Walk {
         chunk.out.push(END);
         put_uint(&mut chunk.out, self.records);
         put_uint(&mut chunk.out, self.changes);
-        put_uint(&mut chunk.out, self.members);
+        put_uint(&mut chunk.out, self.counts[0]);
         put_uint(&mut chunk.out, self.leases);
+        put_uint(&mut chunk.out, self.counts[1]);
         self.hold = None;
         Next::Nothing
     }
@@ -316,8 +328,18 @@ impl Loading {
                     return Err("a member after leases or keys");
                 }
                 // Mark: a snapshot brings what a member says of itself.
-                let attributes = read_attributes(reader).ok_or("a broken member")?;
-                members.restore(&attributes)
+                let member = if self.version >= VERSION_OF_PEER_URLS {
+                    read_member(reader)
+                } else {
+                    read_attributes(reader).map(Member::from)
+                };
+                members.restore(member.ok_or("a broken member")?)
+            }
+            REMOVED if self.version >= VERSION_OF_PEER_URLS => {
+                if members.counts()[0] > 0 || leases.len() > 0 || self.records > 0 {
+                    return Err("a removed member after others");
+                }
+                members.restore_removed(reader.uint().ok_or(CUT)?)
             }
             LEASE if self.version >= VERSION_OF_LEASES => {
                 if self.records > 0 || self.changes > 0 {
@@ -350,7 +372,7 @@ impl Loading {
         if self.restore.is_some() {
             return Err("a second head");
         }
-        if members.len() > 0 || leases.len() > 0 {
+        if members.counts() != [0, 0] || leases.len() > 0 {
             return Err("the store is not fresh");
         }
         self.version = reader.byte().ok_or(CUT)?;
@@ -385,10 +407,11 @@ impl Loading {
             count(VERSION_OLDEST)?,
             count(VERSION_OF_MEMBERS)?,
             count(VERSION_OF_LEASES)?,
+            count(VERSION_OF_PEER_URLS)?,
         ];
-        let (members, leases) = (members.len() as u64, leases.len() as u64);
+        let ([members, removed], leases) = (members.counts(), leases.len() as u64);
         self.has_ended = true;
-        if shown == [self.records, self.changes, members, leases] {
+        if shown == [self.records, self.changes, members, leases, removed] {
             Ok(())
         } else {
             Err("chunks are missing")

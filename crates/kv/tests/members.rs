@@ -1,11 +1,15 @@
 //! What members say of themselves is kept beside the keys: bounded, and in every snapshot.
 mod support;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::check::check;
-use headwater_kv::members::{CLIENT_URL_BYTES_MAX, CLIENT_URLS_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
-use headwater_kv::request::{Attributes, Command, KvError, Query, Response};
+use headwater_kv::members::{
+    MEMBERS_MAX, NAME_BYTES_MAX, REMOVED_MAX, Roster, URL_BYTES_MAX, URLS_MAX,
+};
+use headwater_kv::request::{Attributes, Command, KvError, Member, Query, Response};
 use headwater_replica::machine::StateMachine;
 use support::{
     apply, assert_equal_reads, assert_every_chunk_counts, chunks, load, put_of, reload, status,
@@ -23,11 +27,25 @@ fn publish(store: &mut Store, attributes: Attributes) -> Result<Response, KvErro
     apply(store, &Command::Publish(attributes)).result
 }
 
-fn members(store: &Store) -> Vec<Attributes> {
+fn roster(store: &Store) -> Arc<Roster> {
     match store.query(Query::Members).result {
-        Ok(Response::Members(members)) => members,
+        Ok(Response::Members(roster)) => roster,
         other => panic!("members are always told: {other:?}"),
     }
+}
+
+/// What the members say of themselves.
+fn members(store: &Store) -> Vec<Attributes> {
+    let said = |member: &Member| Attributes {
+        member: member.id,
+        name: member.name.clone(),
+        client_urls: member.client_urls.clone(),
+    };
+    roster(store).members().map(said).collect()
+}
+
+fn urls(url: &str) -> Vec<String> {
+    vec![url.to_string()]
 }
 
 #[test]
@@ -56,12 +74,12 @@ fn what_is_too_large_is_refused_before_and_after_the_log() {
     let largest = Attributes {
         member: u64::MAX,
         name: "n".repeat(NAME_BYTES_MAX),
-        client_urls: vec!["u".repeat(CLIENT_URL_BYTES_MAX); CLIENT_URLS_MAX],
+        client_urls: vec!["u".repeat(URL_BYTES_MAX); URLS_MAX],
     };
     let mut too_large = [largest.clone(), largest.clone(), largest.clone()];
     too_large[0].name.push('n');
     too_large[1].client_urls.push(String::new());
-    too_large[2].client_urls[CLIENT_URLS_MAX - 1].push('u');
+    too_large[2].client_urls[URLS_MAX - 1].push('u');
     let mut store = Store::default();
     assert_eq!(
         publish(&mut store, largest.clone()),
@@ -143,6 +161,113 @@ fn a_snapshot_that_lacks_or_repeats_a_member_is_refused() {
     assert_equal_reads(&load(&whole).expect("whole"), &store, "whole");
 }
 
+/// Bytes that the version before peer URLs wrote, for a store that knows one member.
+#[test]
+fn a_snapshot_from_before_peer_urls_is_read() {
+    let old: &[u8] = &[
+        1, 3, 2, 1, 0, 0, // The head: version, revision 1, never compacted, no checkpoint.
+        6, 7, 2, b'm', b'7', 1, 1, b'u', // The member 7, m7, at u.
+        4, 0, 0, 1, 0, // The end: no records, no changes, one member, no leases.
+    ];
+    let loaded = load(&[Bytes::from_static(old)]).expect("an older version");
+    assert_eq!(members(&loaded), [attributes(7, "u")]);
+    let urls_of_peers = roster(&loaded)
+        .member(7)
+        .map(|member| member.peer_urls.len());
+    assert_eq!(urls_of_peers, Some(0));
+}
+
+#[test]
+fn who_was_removed_never_comes_back_and_is_in_every_snapshot() {
+    let mut store = Store::default();
+    for id in [5, 3] {
+        let added = apply(&mut store, &Command::MemberAdd(id, urls("http://p:1")));
+        assert_eq!(added.result, Ok(Response::Publish));
+        apply(&mut store, &Command::MemberRemove(id));
+    }
+    publish(&mut store, attributes(4, "u")).expect("there is room");
+    for command in [
+        Command::Publish(attributes(5, "u")),
+        Command::MemberAdd(3, urls("http://p:1")),
+        Command::MemberUpdate(3, urls("http://p:1")),
+    ] {
+        let result = apply(&mut store, &command).result;
+        assert_eq!(result, Err(KvError::MemberNotFound), "{command:?}");
+    }
+    let founders = [3, 6].map(|id| Member {
+        id,
+        name: format!("f{id}"),
+        ..Member::default()
+    });
+    apply(&mut store, &Command::Found(founders.to_vec()));
+    let ids: Vec<u64> = members(&store).iter().map(|told| told.member).collect();
+    assert_eq!(ids, [4, 6]);
+    assert_eq!(
+        roster(&store).removed(),
+        [5, 3],
+        "in the order of their going"
+    );
+    let loaded = reload(&mut store, 1);
+    assert_eq!(roster(&loaded), roster(&store));
+    assert_every_chunk_counts(&chunks(&mut store, 1));
+}
+
+#[test]
+fn the_removed_have_a_bound() {
+    let mut store = Store::default();
+    for id in 1..=REMOVED_MAX as u64 + 2 {
+        apply(&mut store, &Command::MemberRemove(id));
+    }
+    let known = roster(&store);
+    assert_eq!(known.removed().len(), REMOVED_MAX);
+    assert!(
+        !known.has_removed(2) && known.has_removed(3),
+        "the oldest go"
+    );
+    assert_eq!(roster(&reload(&mut store, 1 << 10)), known);
+}
+
+#[test]
+fn no_two_members_are_reached_at_one_url_after_an_update() {
+    let mut store = Store::default();
+    for id in [1, 2] {
+        apply(
+            &mut store,
+            &Command::MemberAdd(id, urls(&format!("http://p:{id}"))),
+        );
+    }
+    let mut update = |id, url| apply(&mut store, &Command::MemberUpdate(id, urls(url))).result;
+    assert_eq!(update(1, "http://p:2"), Err(KvError::PeerUrlsExist));
+    assert_eq!(update(1, "http://p:1"), Ok(Response::Publish), "its own");
+    assert_eq!(update(1, "http://p:3"), Ok(Response::Publish));
+    assert_eq!(update(9, "http://p:9"), Err(KvError::MemberNotFound));
+    let known = roster(&store);
+    let at = known.member(1).map(|member| member.peer_urls.clone());
+    assert_eq!(at, Some(urls("http://p:3")));
+}
+
+#[test]
+fn founders_take_nothing_from_what_is_known_better() {
+    let mut store = Store::default();
+    publish(&mut store, attributes(1, "http://c:1")).expect("there is room");
+    let founders = [1, 2].map(|id| Member {
+        id,
+        name: "flag".to_string(),
+        peer_urls: urls("http://flag:1"),
+        client_urls: Vec::new(),
+    });
+    apply(&mut store, &Command::Found(founders.to_vec()));
+    apply(&mut store, &Command::MemberUpdate(2, urls("http://new:1")));
+    apply(&mut store, &Command::Found(founders.to_vec()));
+    let known = roster(&store);
+    let of = |id| {
+        let member = known.member(id).expect("a founder");
+        (member.name.clone(), member.peer_urls.clone())
+    };
+    assert_eq!(of(1), ("m1".to_string(), urls("http://flag:1")));
+    assert_eq!(of(2), ("flag".to_string(), urls("http://new:1")));
+}
+
 /// Bytes that the version before members wrote, for a store of one put.
 #[test]
 fn a_snapshot_from_before_there_were_members_is_read() {
@@ -163,8 +288,8 @@ fn a_snapshot_from_before_there_were_members_is_read() {
 #[test]
 fn an_older_reader_refuses_at_the_head_and_so_do_we_for_what_is_newer() {
     let newest = chunks(&mut Store::default(), 1 << 20).concat();
-    assert_eq!(newest[..2], [1, 3], "the head says the third version");
-    for version in [0, 4, 255] {
+    assert_eq!(newest[..2], [1, 4], "the head says the fourth version");
+    for version in [0, 5, 255] {
         let mut other = newest.clone();
         other[1] = version;
         let refusal = load(&[Bytes::from(other)]).expect_err("another version");

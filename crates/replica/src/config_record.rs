@@ -6,6 +6,7 @@
 //! docs/format.md, "Rules for all files".
 
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 use headwater_raft::{Config, Entries, Incarnation, LogId, NodeId};
 
@@ -42,7 +43,26 @@ pub fn encode_config(config: &Config, out: &mut Vec<u8>) {
 /// The bytes are not exactly one configuration in its one spelling.
 pub fn decode_config(bytes: &[u8]) -> Result<Config, Malformed> {
     let mut reader = Reader(bytes);
-    let reader = &mut reader;
+    let config = read_config(&mut reader)?;
+    if !reader.0.is_empty() {
+        return Err(malformed("bytes after a configuration"));
+    }
+    Ok(config)
+}
+
+/// Reads the body of a configuration's entry: the configuration, and after it the command for the
+/// state machine that came with the change; empty if none did.
+///
+/// # Errors
+/// The bytes do not begin with a configuration in its one spelling.
+pub fn decode_change(body: &Bytes) -> Result<(Config, Bytes), Malformed> {
+    let mut reader = Reader(body);
+    let config = read_config(&mut reader)?;
+    let command = body.slice(body.len() - reader.0.len()..);
+    Ok((config, command))
+}
+
+fn read_config(reader: &mut Reader<'_>) -> Result<Config, Malformed> {
     let config = Config::of_voters(decode_nodes(reader)?)
         .with_outgoing(decode_nodes(reader)?)
         .with_learners(decode_nodes(reader)?)
@@ -56,9 +76,6 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, Malformed> {
     let config = config.with_disks(disks.iter().copied());
     if config.disks() != disks {
         return Err(malformed("a configuration's disks are out of order"));
-    }
-    if !reader.0.is_empty() {
-        return Err(malformed("bytes after a configuration"));
     }
     Ok(config)
 }
@@ -89,16 +106,17 @@ pub fn identities(prev: LogId, entries: &[Entry]) -> Result<Entries, Malformed> 
             header.runs.push((index, term));
         }
         if entry.kind == EntryKind::Config {
-            header.configs.push((index, decode_config(&entry.body)?));
+            header.configs.push((index, decode_change(&entry.body)?.0));
         }
         header.last = index;
     }
     Ok(header)
 }
 
-/// The entry in which a leader writes down `config`.
-pub(crate) fn config_entry(id: LogId, config: &Config) -> Entry {
+/// The entry in which a leader writes down `config`, with a command for the state machine or none.
+pub(crate) fn config_entry(id: LogId, config: &Config, command: &[u8]) -> Entry {
     let mut body = Vec::new();
     encode_config(config, &mut body);
+    body.extend_from_slice(command);
     Entry::new(id, EntryKind::Config, body.into())
 }

@@ -1,5 +1,5 @@
 //! Log entries with their bodies, and the orders given to the log.
-//! Never interprets a body.
+//! Never interprets a command.
 //!
 //! # Source
 //! Raft paper §5.3; Alagappan et al., FAST'18 (identifiers apart from bodies).
@@ -7,6 +7,8 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Config, HardState, Index, LogId, NodeId, WriteId};
+
+use crate::config_record::decode_change;
 
 /// What an entry is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +41,7 @@ pub struct Entry {
     pub id: LogId,
     /// What it is for.
     pub kind: EntryKind,
-    /// The command, or the encoded configuration; empty for a no-op.
+    /// The command, or the encoded configuration and the command with it; empty for a no-op.
     pub body: Bytes,
     /// CRC-32C of the body: computed once, where the entry is born, and checked at every border.
     pub crc: u32,
@@ -54,6 +56,18 @@ impl Entry {
             kind,
             body,
             crc,
+        }
+    }
+
+    /// What the state machine is told: the command, or that which came with a change of members.
+    pub fn command(&self) -> Option<Bytes> {
+        match self.kind {
+            EntryKind::Command => Some(self.body.clone()),
+            EntryKind::Noop => None,
+            EntryKind::Config => {
+                let (_, command) = decode_change(&self.body).ok()?;
+                (!command.is_empty()).then_some(command)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use headwater_raft::{Config, HardState, Index, LogId, WriteId};
 
-use crate::config_record::decode_config;
+use crate::config_record::decode_change;
 use crate::entry::{EntryKind, Identity};
 use crate::machine::StateMachine;
 use crate::port::Disk;
@@ -114,7 +114,7 @@ fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
         .iter()
         .rev()
         .filter(|entry| entry.kind == EntryKind::Config);
-    let mut configs = configs.filter_map(|entry| decode_config(&entry.body).ok());
+    let mut configs = configs.filter_map(|entry| Some(decode_change(&entry.body).ok()?.0));
     LogReport {
         hard: replay.hard,
         base: meta.base,

@@ -95,6 +95,9 @@ pub struct MemberChange {
     pub target: Config,
     /// Even if fewer than a majority of the new voters answer now.
     pub force: bool,
+    /// What the state machine is told with it, empty for nothing: a command that stands in the
+    /// change's first entry and is applied with that.
+    pub command: Bytes,
 }
 
 /// What a node wants done.

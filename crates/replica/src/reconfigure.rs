@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use headwater_raft::{Config, Instant, LogId};
+use headwater_raft::{Config, Instant, LogId, NotChanged};
 
 use crate::entry::EntryKind;
 use crate::interface::{MemberChange, Output, ReconfigureFate, RequestId};
@@ -33,10 +33,16 @@ impl<M: StateMachine> Replica<M> {
     ) {
         let (now, fx) = (self.now, &mut self.effects);
         let MemberChange { expect, target, .. } = change;
-        let begun = self
-            .raft
-            .reconfigure(now, (expect, target), change.force, fx);
+        let begun = if change.command.len() > self.options.command_bytes_max {
+            Err(NotChanged::Invalid("its command is too large"))
+        } else {
+            self.raft
+                .reconfigure(now, (expect, target), change.force, fx)
+        };
+        // Its entry is written down below, with the command in it.
+        self.change_command = begun.as_ref().ok().map(|&at| (at, change.command.clone()));
         self.carry_out(out);
+        self.change_command = None;
         match begun {
             Ok(first) => self.changing.push(Changing {
                 request,

@@ -42,6 +42,8 @@ pub struct Replica<M: StateMachine> {
     pub(crate) links: BTreeSet<NodeId>,
     pub(crate) requests: Requests<M>,
     pub(crate) changing: Vec<Changing>,
+    /// The command of the change that is being written down, and its place.
+    pub(crate) change_command: Option<(LogId, Bytes)>,
     /// Effects of the core not yet carried out, and the entries that its writes refer to.
     pub(crate) effects: Vec<Effect>,
     pub(crate) source: Vec<Entry>,
@@ -93,6 +95,7 @@ impl<M: StateMachine> Replica<M> {
             links: BTreeSet::new(),
             requests: Requests::new(),
             changing: Vec::new(),
+            change_command: None,
             effects: Vec::new(),
             source: Vec::new(),
             brief: BriefFrames::new(),
@@ -290,7 +293,7 @@ impl<M: StateMachine> Replica<M> {
         }
         let entries = match write.append() {
             None => Vec::new(),
-            Some(entries) if write.is_internal() => [internal_entry(entries)].into(),
+            Some(entries) if write.is_internal() => [self.internal_entry(entries)].into(),
             Some(entries) => self.take_source(entries),
         };
         self.bodies.append(entries.iter().cloned());
@@ -314,6 +317,16 @@ impl<M: StateMachine> Replica<M> {
             && source.last().map(|entry| entry.id) == Some(entries.last_id());
         assert!(matches, "the core appends only what it was just given");
         source
+    }
+
+    /// The entry that a leader makes itself: a configuration, or the empty first one of its term.
+    fn internal_entry(&self, entries: &Entries) -> Entry {
+        let id = entries.last_id();
+        let command = self.change_command.as_ref().filter(|(at, _)| *at == id);
+        match entries.configs.first() {
+            Some((_, config)) => config_entry(id, config, command.map_or(&[], |(_, bytes)| bytes)),
+            None => Entry::new(id, EntryKind::Noop, Bytes::new()),
+        }
     }
 
     // Peers.
@@ -424,23 +437,19 @@ impl<M: StateMachine> Replica<M> {
             let (id, kind) = (entry.id, entry.kind);
             self.applied = id;
             let request = self.requests.applied(id, out);
-            match kind {
-                EntryKind::Command => {
-                    let reply = self.machine.apply(id, &entry.body);
-                    onlooker(&self.machine);
-                    if let Some(request) = request {
-                        out.push(Output::Proposed {
-                            request,
-                            result: Ok((id, reply)),
-                        });
-                    }
-                }
-                EntryKind::Noop | EntryKind::Config => {
-                    // Only a leader that names a wrong place for a command brings us here.
-                    if let Some(request) = request {
-                        self.requests.fail(request, ProposeFate::Unknown, out);
-                    }
-                }
+            let reply = entry.command().map(|command| {
+                let reply = self.machine.apply(id, &command);
+                onlooker(&self.machine);
+                reply
+            });
+            match (request, reply, kind) {
+                (Some(request), Some(reply), EntryKind::Command) => out.push(Output::Proposed {
+                    request,
+                    result: Ok((id, reply)),
+                }),
+                // Only a leader that names a wrong place for a command brings us here.
+                (Some(request), ..) => self.requests.fail(request, ProposeFate::Unknown, out),
+                (None, ..) => {}
             }
             self.on_applied(id, kind, out);
         }
@@ -458,14 +467,5 @@ impl<M: StateMachine> Replica<M> {
         if let Some(request) = self.requests.applied(base, out) {
             self.requests.fail(request, ProposeFate::Unknown, out);
         }
-    }
-}
-
-/// The entry that a leader makes itself: a configuration, or the empty first one of its term.
-fn internal_entry(entries: &Entries) -> Entry {
-    let id = entries.last_id();
-    match entries.configs.first() {
-        Some((_, config)) => config_entry(id, config),
-        None => Entry::new(id, EntryKind::Noop, Bytes::new()),
     }
 }

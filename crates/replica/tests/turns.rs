@@ -13,6 +13,7 @@ use headwater_raft::{
     Config, HardState, Incarnation, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term,
     TransferFailed, TransferRefused, WriteId,
 };
+use headwater_replica::config_record::decode_change;
 use headwater_replica::interface::{
     Input, MemberChange, Options, Output, ProposeFate, ReconfigureFate, RequestId, TransferFate,
 };
@@ -21,7 +22,7 @@ use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{Entry, EntryKind, Identity, LogOrder, SnapshotMeta};
-use wal_common::Ledger;
+use wal_common::{Ledger, sum};
 
 const MS: u64 = 1_000_000;
 
@@ -753,6 +754,7 @@ fn change(request: u64, voters: &[u64]) -> Input<Ledger> {
             expect: nodes(&[1, 2, 3]),
             target: nodes(voters),
             force: false,
+            command: Bytes::new(),
         },
     }
 }
@@ -784,6 +786,49 @@ fn a_change_of_members_ends_well_when_its_last_step_is_committed() {
     assert_eq!(changed(&fx), [(7, Ok(()))]);
     let members = node.replica.raft().config().voters();
     assert_eq!(members, [NodeId(1), NodeId(2)]);
+}
+
+fn change_telling(request: u64, voters: &[u64], command: &'static [u8]) -> Input<Ledger> {
+    let Input::Reconfigure { request, change } = change(request, voters) else {
+        panic!("made above");
+    };
+    let command = Bytes::from_static(command);
+    let change = MemberChange { command, ..change };
+    Input::Reconfigure { request, change }
+}
+
+#[test]
+fn what_comes_with_a_change_is_applied_with_its_first_entry_and_once() {
+    let (mut node, term) = leading();
+    let fx = node.run([change_telling(7, &[1, 2], b"two go on")]);
+    let told = |node: &Node| node.replica.machine().sums.clone();
+    assert_eq!(told(&node), [], "nothing is committed");
+    let followers = fx.iter().filter_map(|output| match output {
+        Output::Log(LogOrder::Write(write)) => Some(write.entries.clone()),
+        _ => None,
+    });
+    let written: Vec<Entry> = followers.flatten().collect();
+    let (config, command) = decode_change(&written[0].body).expect("a configuration");
+    assert!(config.is_joint());
+    assert_eq!(command, &b"two go on"[..]);
+    assert_eq!(written[0].command(), Some(command));
+    node.run([from(2, durable(term, 3))]);
+    assert_eq!(told(&node), [sum(b"two go on")], "joint, and applied");
+    let fx = node.run([from(2, durable(term, 4))]);
+    assert_eq!(changed(&fx), [(7, Ok(()))]);
+    assert_eq!(told(&node), [sum(b"two go on")]);
+}
+
+#[test]
+fn what_comes_with_a_change_that_does_not_begin_is_told_to_nobody() {
+    let (mut node, term) = leading();
+    node.run([change(7, &[1, 2])]);
+    let refused = Err(ReconfigureFate::NotChanged(NotChanged::InProgress));
+    let fx = node.run([change_telling(8, &[1, 3], b"too early")]);
+    assert_eq!(changed(&fx), [(8, refused)]);
+    node.run([from(2, durable(term, 3))]);
+    node.run([from(2, durable(term, 4))]);
+    assert_eq!(node.replica.machine().sums, []);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod wal_common;
 use bytes::Bytes;
 use headwater_raft::{Config, Incarnation, Index, NodeId, WriteId};
 use headwater_replica::checksum::crc32c;
-use headwater_replica::config_record::{decode_config, encode_config};
+use headwater_replica::config_record::{decode_change, decode_config, encode_config};
 use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, encode_entries, entries_bytes};
 use headwater_replica::wal::segment_name;
@@ -139,6 +139,14 @@ fn a_configuration_reads_back_in_its_one_spelling() {
     let mut longer = bytes.clone();
     longer.push(0);
     decode_config(&longer).unwrap_err();
+    // In an entry a command may follow.
+    let body = Bytes::from(longer);
+    let (read, command) = decode_change(&body).expect("a configuration and a byte");
+    assert_eq!(
+        (read, &command[..]),
+        (decode_config(&bytes).unwrap(), &[0][..])
+    );
+    decode_change(&body.slice(..bytes.len() - 1)).unwrap_err();
     // The first two voters change places.
     let mut disordered = bytes.clone();
     disordered.swap(4, 12);

@@ -8,11 +8,12 @@
 //! ARCHITECTURE.md, "Threads"; the simulator's company, which stands in the same place.
 
 use bytes::Bytes;
-use headwater_raft::{Instant, NodeId, Term};
+use headwater_raft::{Config, Index, Instant, NodeId, Raft, Term};
 use headwater_replica::StateMachine;
 use tokio::sync::oneshot;
 
 use crate::driver::Event;
+use crate::handle::PeerAddress;
 use crate::inbox::Inbox;
 
 /// What an embedder puts beside its machine. It runs in the loop, so it never waits.
@@ -42,6 +43,7 @@ impl<M: StateMachine> Company<M> for () {
 pub struct Stage<'a, M: StateMachine> {
     pub(crate) now: Instant,
     pub(crate) machine: &'a M,
+    pub(crate) raft: &'a Raft,
     pub(crate) reign: Option<Term>,
     pub(crate) inbox: &'a Inbox<Event<M>>,
 }
@@ -60,6 +62,33 @@ impl<M: StateMachine> Stage<'_, M> {
     /// The term in which this node leads, once it has applied an entry of that term.
     pub fn reign(&self) -> Option<Term> {
         self.reign
+    }
+
+    /// The configuration in force here.
+    pub fn config(&self) -> &Config {
+        self.raft.config()
+    }
+
+    /// On the leader: the last entry of its log, and up to which a peer is known to hold it.
+    pub fn progress(&self, peer: NodeId) -> Option<(Index, Index)> {
+        let matched = self.raft.matched(peer)?;
+        Some((matched, self.raft.last().index))
+    }
+
+    /// Tells this node where a peer listens; see
+    /// [`Handle::set_peer_address`](crate::Handle::set_peer_address).
+    pub fn set_peer_address(&self, peer: NodeId, address: PeerAddress) {
+        self.inbox.put(Event::PeerAddress(peer, address));
+    }
+
+    /// From now on a node that was a member may not connect.
+    pub fn forget_peer(&self, peer: NodeId) {
+        self.inbox.put(Event::Forget(peer));
+    }
+
+    /// From now on this is answered to whoever asks on the port for peers; see [`crate::card::ask`].
+    pub fn set_card(&self, card: Bytes) {
+        self.inbox.put(Event::Card(card));
     }
 
     /// Says something to the company of a peer in the next turn; see

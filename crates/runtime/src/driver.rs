@@ -58,6 +58,10 @@ pub enum Event<M: StateMachine> {
     Reconfigure(MemberChange, ReconfigureOutcome),
     /// Where a node listens that is or will be a peer.
     PeerAddress(NodeId, PeerAddress),
+    /// A node that was a peer may not connect any more.
+    Forget(NodeId),
+    /// What is told to whoever asks who is here.
+    Card(Bytes),
     /// This node is to hand its leadership over, to this one or to the best.
     Transfer(Option<NodeId>, TransferOutcome),
     /// A note to the company of a peer.
@@ -131,6 +135,8 @@ pub struct Driver<M: StateMachine> {
     links: BTreeMap<NodeId, Arc<Link>>,
     /// The other members, as last committed.
     members: Vec<NodeId>,
+    /// Who was one and may not know yet that it is none any more.
+    leaving: Vec<NodeId>,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
     events: Vec<Event<M>>,
@@ -152,6 +158,7 @@ impl<M: StateMachine> Driver<M> {
             members: raft.config().peers_of(raft.me()),
             leadership: Leadership::new(parts.names.clone()),
             parts,
+            leaving: Vec::new(),
             links: BTreeMap::new(),
             pending: HashMap::new(),
             next_request: 0,
@@ -230,6 +237,8 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
+            Event::Forget(peer) => self.forget(peer),
+            Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
             Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
@@ -377,6 +386,7 @@ impl<M: StateMachine> Driver<M> {
         replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
         self.parts.counters.turns.add(1);
         self.carry_out();
+        self.part_with_leaving();
         let status = self.parts.replica.status();
         let node = || self.parts.names.of(status.node);
         match self.leadership.news(now, &status) {
@@ -399,6 +409,7 @@ impl<M: StateMachine> Driver<M> {
         company.after_turn(&Stage {
             now,
             machine: replica.machine(),
+            raft: replica.raft(),
             reign: replica.reigns_in(),
             inbox,
         });
@@ -443,21 +454,38 @@ impl<M: StateMachine> Driver<M> {
     /// Another configuration is in force. Who was a member of a committed one and is no more has
     /// nothing to say here.
     fn on_config(&mut self, config: Config, committed: bool) {
-        let network = &mut self.parts.network;
         if committed {
             let me = self.parts.replica.raft().me();
-            let was = std::mem::take(&mut self.members);
-            self.members = config.peers_of(me);
-            for peer in was {
-                if !config.is_member(peer) && config.is_member(me) {
-                    network.forget(peer);
-                    if let Some(link) = self.links.get(&peer) {
-                        link.close();
-                    }
-                }
-            }
+            let was = std::mem::replace(&mut self.members, config.peers_of(me));
+            self.leaving.retain(|&peer| !config.is_member(peer));
+            let gone = was.into_iter().filter(|&peer| !config.is_member(peer));
+            self.leaving.extend(gone.filter(|_| config.is_member(me)));
         }
         self.parts.config.send_replace(config);
+    }
+
+    /// Parts with those who are no members any more; the leader only when it has told them, or they
+    /// are gone.
+    fn part_with_leaving(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let peers = self.parts.replica.raft().peers();
+        let (stay, part) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition(|peer| peers.contains(peer));
+        self.leaving = stay;
+        let part: Vec<NodeId> = part;
+        for peer in part {
+            self.forget(peer);
+        }
+    }
+
+    fn forget(&mut self, peer: NodeId) {
+        self.parts.network.forget(peer);
+        if let Some(link) = self.links.get(&peer) {
+            link.close();
+        }
     }
 
     fn on_reconfigured(&mut self, request: RequestId, result: Result<(), ReconfigureFate>) {

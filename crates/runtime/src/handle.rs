@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Index, LogId, NodeId, NotChanged, ReadLevel as CoreLevel, Term};
+use headwater_raft::{
+    Config, Incarnation, Index, LogId, NodeId, NotChanged, ReadLevel as CoreLevel, Term,
+};
 use headwater_replica::StateMachine;
 use headwater_replica::framing::FRAME_BYTES_MAX;
 use headwater_replica::interface::MemberChange;
@@ -118,6 +120,7 @@ struct Owned<M: StateMachine> {
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) node: NodeId,
     pub(crate) cluster: u64,
+    pub(crate) disk: Incarnation,
     pub(crate) command_bytes_max: usize,
     pub(crate) inbox: Arc<Inbox<Event<M>>>,
     pub(crate) status: Arc<StatusCell>,
@@ -409,6 +412,11 @@ impl<M: StateMachine> Handle<M> {
         answer.await.unwrap_or(Err(ReadError::Stopped))
     }
 
+    /// The incarnation of the data directory.
+    pub fn disk(&self) -> Incarnation {
+        self.node.shared.disk
+    }
+
     /// The configuration in force here, as of the last turn. A node that does not find itself in it
     /// has been removed and can be shut down; its requests find no leader. One that has just been
     /// started to join finds nobody until it has heard a leader.
@@ -437,11 +445,28 @@ impl<M: StateMachine> Handle<M> {
         target: Config,
         force: bool,
     ) -> Result<(), ReconfigureError> {
+        self.reconfigure_telling(expect, target, force, Bytes::new())
+            .await
+    }
+
+    /// The same, with a command for the state machine in the entry that begins the change: both
+    /// happen or neither does. What the machine replies to it is lost.
+    ///
+    /// # Errors
+    /// See [`ReconfigureError`].
+    pub async fn reconfigure_telling(
+        &self,
+        expect: Config,
+        target: Config,
+        force: bool,
+        command: Bytes,
+    ) -> Result<(), ReconfigureError> {
         let (outcome, answer) = oneshot::channel();
         let change = MemberChange {
             expect,
             target,
             force,
+            command,
         };
         self.node
             .shared

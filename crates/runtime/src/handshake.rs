@@ -71,8 +71,8 @@ pub enum Refusal {
     Cluster = 2,
     /// The caller meant to reach another node: addresses are mixed up.
     WrongNode = 3,
-    /// The caller is no member this node knows of.
-    Stranger = 4,
+    /// The caller was a member and is none any more.
+    Removed = 4,
     /// The caller should have waited to be called: the lower id dials.
     Direction = 5,
     /// This node is stopping.
@@ -85,7 +85,7 @@ impl Refusal {
             Self::Version,
             Self::Cluster,
             Self::WrongNode,
-            Self::Stranger,
+            Self::Removed,
             Self::Direction,
             Self::Stopping,
         ]

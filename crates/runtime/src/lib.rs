@@ -23,10 +23,12 @@
 //! | [`lock`](mod@lock) | one process a directory |
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
+//! | [`card`] | who is here, for one that may not shake hands yet |
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `leadership` | what the log tells of elections |
 
+pub mod card;
 pub mod company;
 pub mod counters;
 pub mod file;

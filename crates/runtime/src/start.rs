@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_raft::{Config, NodeId};
+use headwater_raft::{Config, Incarnation, NodeId};
 use headwater_replica::interface::Options;
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
@@ -101,6 +101,7 @@ pub(crate) async fn start<M: StateMachine>(
     Ok(Shared {
         node: config.node,
         cluster: config.cluster,
+        disk: Incarnation(identity.incarnation),
         command_bytes_max: config.command_bytes_max,
         inbox: inbox.clone(),
         status,

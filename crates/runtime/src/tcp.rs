@@ -1,6 +1,10 @@
 //! Peers over TCP: one connection per pair, dialled by the lower id, made again when it breaks.
 //! Never looks into frames and never queues any: `link` carries them.
 //!
+//! A node that was away while members changed does not know whom to dial, and perhaps the leader is
+//! new. So the higher id dials too where nobody has come for a while, and strangers of the cluster
+//! are let in; but not those who were removed.
+//!
 //! # Source
 //! docs/wire.md, "Connections"; ARCHITECTURE.md, "The driver and its three doors" (a killed peer's
 //! connections reset at once).
@@ -12,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use headwater_raft::{Incarnation, NodeId};
 use headwater_replica::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::card::{QUESTION, encode_card};
 use crate::counters::Counters;
 use crate::dice;
 use crate::handle::PeerAddress;
@@ -54,6 +60,10 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether the other end is still there, and how often then.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
+/// How long the higher id waits for the lower to dial before it does so itself, and after each
+/// attempt.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Who this node is to its peers, and who they are to it.
 #[derive(Clone, Debug)]
 pub struct Membership {
@@ -72,8 +82,8 @@ pub struct Membership {
 pub struct Network {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
-    /// Of the peers that this node dials.
-    dialling: BTreeMap<NodeId, AbortHandle>,
+    /// Each peer's address, and who dials it.
+    dialling: BTreeMap<NodeId, (PeerAddress, AbortHandle)>,
 }
 
 struct Shared {
@@ -98,12 +108,18 @@ impl std::fmt::Debug for Shared {
 /// What is known of other nodes. A lock held for a look or a copy.
 #[derive(Default)]
 struct Known {
-    /// Who may connect.
+    /// Whom this node looks for itself.
     peers: BTreeSet<NodeId>,
+    /// Who may not connect.
+    removed: BTreeSet<NodeId>,
+    /// How many connections there are to whom.
+    linked: BTreeMap<NodeId, usize>,
+    /// What is told to whoever asks who is here.
+    card: Bytes,
 }
 
 impl Network {
-    /// Starts to accept on `listeners` and to dial every peer of a higher id. What happens goes
+    /// Starts to accept on `listeners` and to dial every peer. What happens goes
     /// to `sink`.
     pub fn start(
         membership: Membership,
@@ -136,27 +152,45 @@ impl Network {
         network
     }
 
-    /// From now on `peer` may connect, or is dialled at `address`, which replaces any other.
+    /// From now on `peer` is dialled at `address`, which replaces any other.
     pub fn add(&mut self, peer: NodeId, address: PeerAddress) {
         let me = self.shared.identity.node;
         if peer == me {
             return;
         }
-        self.forget(peer);
-        self.shared.known().peers.insert(peer);
-        if me < peer {
-            let dialling = keep_dialling(self.shared.clone(), peer, address);
-            self.dialling.insert(peer, self.tasks.spawn(dialling));
+        let mut known = self.shared.known();
+        known.removed.remove(&peer);
+        known.peers.insert(peer);
+        drop(known);
+        if self
+            .dialling
+            .get(&peer)
+            .is_some_and(|(at, _)| *at == address)
+        {
+            return;
+        }
+        let dialling = keep_dialling(self.shared.clone(), peer, address.clone());
+        let dialling = self.tasks.spawn(dialling);
+        if let Some((_, before)) = self.dialling.insert(peer, (address, dialling)) {
+            before.abort();
         }
     }
 
-    /// From now on `peer` is a stranger. A connection that stands is the caller's to close, unless
+    /// From now on `peer` may not connect. A connection that stands is the caller's to close, unless
     /// this node has dialled it.
     pub fn forget(&mut self, peer: NodeId) {
-        self.shared.known().peers.remove(&peer);
-        if let Some(dialling) = self.dialling.remove(&peer) {
+        let mut known = self.shared.known();
+        known.peers.remove(&peer);
+        known.removed.insert(peer);
+        drop(known);
+        if let Some((_, dialling)) = self.dialling.remove(&peer) {
             dialling.abort();
         }
+    }
+
+    /// From now on this is told to whoever asks who is here; see [`crate::card`].
+    pub fn set_card(&self, card: Bytes) {
+        self.shared.known().card = card;
     }
 
     /// Takes no new connections from now on.
@@ -183,9 +217,10 @@ impl Shared {
     /// Reports the link, carries its frames, reports its end.
     async fn run_link(&self, peer: Peer, stream: TcpStream) {
         let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
+        *self.known().linked.entry(peer.node).or_default() += 1;
         let running = Running {
             link: link.clone(),
-            sink: self.sink.clone(),
+            shared: self,
         };
         (self.sink)(PeerEvent::Up(link.clone()));
         let why = link.run(&self.sink).await;
@@ -196,15 +231,22 @@ impl Shared {
 
 /// A link that is being run. However that ends, also when its task is aborted because the peer is
 /// forgotten or listens elsewhere, the peer and the loop hear of it.
-struct Running {
+struct Running<'a> {
     link: Arc<Link>,
-    sink: Sink,
+    shared: &'a Shared,
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.link.shut();
-        (self.sink)(PeerEvent::Down(self.link.clone()));
+        let peer = self.link.peer();
+        let mut known = self.shared.known();
+        match known.linked.get_mut(&peer) {
+            Some(links) if *links > 1 => *links -= 1,
+            _ => drop(known.linked.remove(&peer)),
+        }
+        drop(known);
+        (self.shared.sink)(PeerEvent::Down(self.link.clone()));
     }
 }
 
@@ -226,7 +268,14 @@ impl From<io::Error> for DialError {
 async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) {
     let mut pause = PAUSE_MIN;
     let mut told = String::new();
+    let waits = shared.identity.node > peer;
     loop {
+        if waits {
+            sleep(PATIENCE).await;
+            if shared.known().linked.contains_key(&peer) {
+                continue;
+            }
+        }
         let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
         let error = match attempt {
             Ok(Ok((met, stream))) => {
@@ -239,6 +288,8 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
                 }
                 "the connection broke at once".to_string()
             }
+            // It knows this node, and dials.
+            Ok(Err(DialError::Refused(Refusal::Direction, _))) => continue,
             Ok(Err(DialError::Refused(refusal, text))) => {
                 if refusal != Refusal::Stopping {
                     pause = PAUSE_REFUSED;
@@ -359,7 +410,13 @@ async fn greet(
 ) -> io::Result<Option<(Hello, TcpStream)>> {
     configure(&stream)?;
     let mut bytes = [0; HELLO_BYTES];
-    stream.read_exact(&mut bytes).await?;
+    stream.read_exact(&mut bytes[..QUESTION.len()]).await?;
+    if bytes[..QUESTION.len()] == QUESTION {
+        let card = shared.known().card.clone();
+        stream.write_all(&encode_card(&card)).await?;
+        return Ok(None);
+    }
+    stream.read_exact(&mut bytes[QUESTION.len()..]).await?;
     let hello = Hello::decode(&bytes).map_err(io::Error::other)?;
     let stopping = shared.stopping.load(Ordering::Relaxed);
     let verdict = judge(shared, &hello, stopping);
@@ -420,11 +477,16 @@ fn judge(shared: &Shared, hello: &Hello, stopping: bool) -> Result<u16, (Refusal
         );
         return Err((Refusal::WrongNode, text));
     }
-    if !shared.known().peers.contains(&hello.from) {
-        let text = format!("node {from} is not a member that node {here} knows");
-        return Err((Refusal::Stranger, text));
+    if hello.from == me.node {
+        let text = format!("node {here} called itself: check the peer addresses");
+        return Err((Refusal::WrongNode, text));
     }
-    if hello.from > me.node {
+    let known = shared.known();
+    if known.removed.contains(&hello.from) {
+        let text = format!("node {from} is no member any more, says node {here}");
+        return Err((Refusal::Removed, text));
+    }
+    if hello.from > me.node && known.peers.contains(&hello.from) {
         let text = format!("node {from} dialled node {here}: the lower id dials");
         return Err((Refusal::Direction, text));
     }

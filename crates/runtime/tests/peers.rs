@@ -10,6 +10,7 @@ use headwater_raft::NodeId;
 use headwater_replica::Identity;
 use headwater_replica::checksum::crc32c;
 use headwater_replica::framing::{FRAME_BYTES_MAX, head_of};
+use headwater_runtime::card;
 use headwater_runtime::counters::Counters;
 use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
 use headwater_runtime::link::{Link, PeerEvent};
@@ -198,13 +199,14 @@ async fn a_node_of_another_cluster_is_refused_with_a_reason() {
 async fn only_members_that_should_dial_and_mean_us_may_connect() {
     let (listener, address) = listen().await;
     let mut two = start(2, CLUSTER, listener, &[(1, address), (3, address)]);
+    two.network.forget(NodeId(4));
     let wrong_version = Hello {
         versions: (7, 9),
         ..hello(1, 2)
     };
     let cases = [
-        (hello(4, 2), Refusal::Stranger),
-        (hello(2, 2), Refusal::Stranger),
+        (hello(4, 2), Refusal::Removed),
+        (hello(2, 2), Refusal::WrongNode),
         (hello(3, 2), Refusal::Direction),
         (hello(1, 3), Refusal::WrongNode),
         (wrong_version, Refusal::Version),
@@ -222,6 +224,37 @@ async fn only_members_that_should_dial_and_mean_us_may_connect() {
     two.network.stop_accepting();
     let (_stream, answer) = greet(two.address, hello(1, 2)).await;
     assert_eq!(answer.refusal, Some(Refusal::Stopping));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_a_new_one_is_found_by_it() {
+    let (listener, at_one) = listen().await;
+    let mut one = start(1, CLUSTER, listener, &[]);
+    let (listener, _) = listen().await;
+    // The lower id should dial, and does not know whom.
+    let mut two = start(2, CLUSTER, listener, &[(1, at_one)]);
+    assert_eq!(one.up().await.peer(), NodeId(2));
+    assert_eq!(two.up().await.peer(), NodeId(1));
+    // Once it knows, it dials itself; the other leaves it at that.
+    one.network.add(NodeId(2), two.address.to_string());
+    assert_eq!(one.up().await.peer(), NodeId(2));
+    assert_eq!(two.up().await.peer(), NodeId(1));
+}
+
+#[tokio::test]
+async fn who_asks_is_told_what_stands_on_the_card() {
+    let (listener, _) = listen().await;
+    let one = start(1, CLUSTER, listener, &[]);
+    let address = one.address.to_string();
+    assert_eq!(card::ask(&address).await.expect("an answer"), &b""[..]);
+    let card = Bytes::from(vec![7; 100_000]);
+    one.network.set_card(card.clone());
+    assert_eq!(card::ask(&address).await.expect("an answer"), card);
+    let (nobody, address) = listen().await;
+    drop(nobody);
+    card::ask(&address.to_string())
+        .await
+        .expect_err("nobody is there");
 }
 
 #[tokio::test]

@@ -8,10 +8,13 @@ use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{Command, Outcome, Query};
 use headwater_runtime::{
-    Handle, NodeId, ProposeError, ReadError, ReadLevel, Status, TransferError,
+    Config, Handle, NodeId, ProposeError, ReadError, ReadLevel, ReconfigureError, Status,
+    TransferError,
 };
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::census::Ending;
 use crate::config::{Cluster, Limits};
 use crate::desk::Desk;
 use crate::failure::Failure;
@@ -25,21 +28,32 @@ pub struct Backend {
     outlook: Outlook,
     cluster: Cluster,
     limits: Limits,
+    ending: Ending,
+    /// Held by who changes the members.
+    changing: Mutex<()>,
 }
 
 impl Backend {
     /// The services' view of a running `node`, with the way to its company.
-    pub fn new(node: Handle<Store>, desk: Desk, cluster: Cluster, limits: Limits) -> Self {
+    pub fn new(
+        node: Handle<Store>,
+        desk: Desk,
+        cluster: Cluster,
+        limits: Limits,
+        ending: Ending,
+    ) -> Self {
         Self {
             node,
             desk,
             outlook: Outlook::new(),
             cluster,
             limits,
+            ending,
+            changing: Mutex::default(),
         }
     }
 
-    /// The members, as configured.
+    /// The cluster, and this member's place in it.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
@@ -133,6 +147,47 @@ impl Backend {
                 ReadError::Stopped => Failure::Stopped,
                 _ => Failure::TimedOut,
             })
+    }
+
+    /// The configuration in force here.
+    pub fn config(&self) -> Config {
+        self.node.members()
+    }
+
+    /// The incarnation of this member's data directory.
+    pub fn disk(&self) -> u128 {
+        self.node.disk().0
+    }
+
+    /// Whether this member has no vote until somebody gives it one.
+    pub fn is_learner(&self) -> bool {
+        self.config().learners().contains(&self.cluster.me)
+    }
+
+    /// Waits for whoever changes the members, and keeps the others waiting while it is held.
+    pub async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Changes the configuration, if this member leads, and tells the store in the same entry.
+    ///
+    /// # Errors
+    /// As [`Handle::reconfigure`].
+    pub async fn reconfigure(
+        &self,
+        expect: Config,
+        target: Config,
+        command: Bytes,
+    ) -> Result<(), ReconfigureError> {
+        let node = &self.node;
+        node.reconfigure_telling(expect, target, false, command)
+            .await
+    }
+
+    /// Has the server end, for this reason.
+    pub fn end(&self, why: String) {
+        // If nobody takes it, the server ends already.
+        let _ = self.ending.send(why);
     }
 
     /// Hands leadership over to a member, if this one leads.

@@ -17,6 +17,9 @@ pub const API_VERSION: &str = "3.6";
 /// The release of etcd that clients are told this is like: by it they decide what they may use.
 pub const ETCD_VERSION: &str = "3.6.6";
 
+/// Where a server listens for peers unless told otherwise.
+pub const LISTEN_PEER_URLS: &str = "http://localhost:2380";
+
 const ABOUT: &str = "A replicated key-value server that speaks etcd's v3 API";
 
 const EXAMPLES: &str = "\
@@ -181,7 +184,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "URLS",
-        default_value = "http://localhost:2380",
+        default_value = LISTEN_PEER_URLS,
         help_heading = "This server"
     )]
     pub listen_peer_urls: String,

@@ -21,6 +21,7 @@ use headwater_kv::watch::WatchRequest;
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::census::Census;
 use crate::leases::{Answer, Question, Says};
 
 /// About how many bytes of events one word holds.
@@ -61,6 +62,8 @@ pub enum Call {
     InOrderOfEnd(oneshot::Sender<Vec<i64>>),
     /// The leader is asked what only it knows.
     Ask(NodeId, Question, oneshot::Sender<Answer>),
+    /// On the leader: up to which entry does a member hold the log, of how many?
+    Progress(NodeId, oneshot::Sender<Option<(u64, u64)>>),
     /// How many there are of everything?
     Count(oneshot::Sender<Counts>),
 }
@@ -111,6 +114,7 @@ pub struct StoreCompany {
     /// What may still be said in this turn.
     budget_bytes: usize,
     lessor: Lessor,
+    census: Census,
     reign: Option<Term>,
     /// Who waits for an answer of another member, and the number of the last question.
     asked: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -126,6 +130,7 @@ impl StoreCompany {
     /// A company that is called through `calls`, and passes on what other members ask.
     pub fn new(
         remind_every: Duration,
+        census: Census,
         calls: mpsc::UnboundedReceiver<Call>,
         questions: mpsc::UnboundedSender<Asked>,
     ) -> Self {
@@ -138,6 +143,7 @@ impl StoreCompany {
             woken: Vec::new(),
             budget_bytes: 0,
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
+            census,
             reign: None,
             asked: BTreeMap::new(),
             // An answer to a question of an earlier life means nothing.
@@ -194,6 +200,10 @@ impl StoreCompany {
                 self.question = self.question.wrapping_add(1);
                 self.asked.insert(self.question, answer);
                 stage.note(leader, self.question, question.encode());
+            }
+            Call::Progress(member, answer) => {
+                let progress = stage.progress(member);
+                let _ = answer.send(progress.map(|(held, last)| (held.0, last.0)));
             }
             Call::Count(answer) => {
                 let _ = answer.send(Counts {
@@ -283,6 +293,7 @@ impl Company<Store> for StoreCompany {
         // What a snapshot brought is seen here.
         self.streams.advance(stage.machine());
         self.watch_over_leases(stage);
+        self.census.after_turn(stage);
         if self.remind_at <= stage.now() {
             self.remind_at = stage.now().after(ns(self.remind_every));
             self.streams.remind();

@@ -13,7 +13,7 @@ use anyhow::{Result, bail, ensure};
 use headwater_raft::NodeId;
 use headwater_runtime::{COMMAND_BYTES_MAX, NodeConfig};
 
-use crate::cli::{ClusterState, ServeArgs};
+use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
 use crate::identity;
 use crate::url::Url;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub listen_client: Vec<SocketAddr>,
     /// The members.
     pub cluster: Cluster,
+    /// Where the other members listen for peers, as the command line has it.
+    pub initial_peer_urls: Vec<String>,
     /// Bounds on requests.
     pub limits: Limits,
     /// What the node needs.
@@ -43,24 +45,32 @@ pub struct Config {
     pub progress_every: Duration,
     /// Whether the cluster is said to exist already.
     pub is_joining: bool,
+    /// Whether it may do without its port for peers: it is alone, and was not told where to listen.
+    pub may_be_unreachable: bool,
     /// Whether to stop when the standard input ends.
     pub exit_with_parent: bool,
     /// What the operator should know but need not act on.
     pub warnings: Vec<String>,
 }
 
-/// The cluster as configured.
+/// The cluster, and this server's place in it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// Its id.
     pub id: u64,
     /// This member.
     pub me: NodeId,
-    /// All members, by id.
-    pub members: Vec<Member>,
+    /// Its name.
+    pub name: String,
+    /// Where it is said to listen for peers.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+    /// The members as the command line names them, by id; none if this server came later.
+    pub founders: Vec<Member>,
 }
 
-/// One member as configured.
+/// One member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
     /// Its id.
@@ -71,6 +81,8 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// Where clients reach it; the command line says so of this member only.
     pub client_urls: Vec<String>,
+    /// Whether it learns, and has no vote until somebody gives it one.
+    pub is_learner: bool,
 }
 
 /// Bounds on requests, each with a flag.
@@ -114,21 +126,19 @@ impl Config {
         warn_of_unused_urls(&by_name, &mut warnings);
 
         let cluster = cluster(args, &by_name, &client_urls);
+        let others = by_name.iter().filter(|(name, _)| **name != args.name);
+        let initial_peer_urls = others.flat_map(|(_, urls)| urls).map(Url::to_string);
+        let initial_peer_urls = initial_peer_urls.collect();
         let limits = limits(args)?;
-        let is_alone = cluster.members.len() == 1;
+        let is_alone = cluster.founders.len() == 1;
         let node = NodeConfig {
             members: peer_addresses(args, &by_name),
             names: cluster
-                .members
+                .founders
                 .iter()
                 .map(|member| (member.id, member.name.clone()))
                 .collect(),
-            // A lone member has nobody to listen to, so its peer port may well be taken.
-            listen_peer: if is_alone {
-                Vec::new()
-            } else {
-                addresses("listen-peer-urls", &listen_peer)?
-            },
+            listen_peer: addresses("listen-peer-urls", &listen_peer)?,
             heartbeat: Duration::from_millis(args.heartbeat_interval),
             election: Duration::from_millis(args.election_timeout),
             // etcd's API has no reads that trust clocks.
@@ -143,13 +153,29 @@ impl Config {
             name: args.name.clone(),
             listen_client: addresses("listen-client-urls", &listen_client)?,
             cluster,
+            initial_peer_urls,
             limits,
             node,
             progress_every: args.watch_progress_notify_interval.max(PROGRESS_EVERY_MIN),
             is_joining: args.initial_cluster_state == ClusterState::Existing,
+            may_be_unreachable: is_alone && args.listen_peer_urls == LISTEN_PEER_URLS,
             exit_with_parent: args.exit_with_parent,
             warnings,
         })
+    }
+
+    /// This server is another member than the command line alone would make it: `others` are those
+    /// whom it can reach so far.
+    pub fn become_member(&mut self, cluster: u64, me: NodeId, others: BTreeMap<NodeId, String>) {
+        self.cluster.id = cluster;
+        self.cluster.me = me;
+        self.cluster.founders.clear();
+        self.node.cluster = cluster;
+        self.node.node = me;
+        self.node.members = others;
+        self.node.joins = true;
+        self.node.names = [(me, self.name.clone())].into_iter().collect();
+        self.may_be_unreachable = false;
     }
 
     /// The data directory.
@@ -274,6 +300,7 @@ fn cluster(
             },
             name: name.clone(),
             peer_urls,
+            is_learner: false,
         }
     };
     let mut members: Vec<Member> = by_name.iter().map(member).collect();
@@ -282,7 +309,10 @@ fn cluster(
     Cluster {
         id: identity::cluster_id(&args.initial_cluster_token, ids),
         me: own_id(args, by_name),
-        members,
+        name: args.name.clone(),
+        peer_urls: by_name[&args.name].iter().map(Url::to_string).collect(),
+        client_urls: client_urls.to_vec(),
+        founders: members,
     }
 }
 
@@ -301,6 +331,11 @@ fn peer_addresses(
         (id, urls[0].authority())
     };
     by_name.iter().map(address).collect()
+}
+
+/// Where to connect for a URL of a peer; `None` if that is no URL.
+pub fn address(url: &str) -> Option<String> {
+    Some(Url::parse("peer-urls", url).ok()?.authority())
 }
 
 fn addresses(flag: &str, urls: &[Url]) -> Result<Vec<SocketAddr>> {

@@ -29,6 +29,22 @@ pub enum Failure {
     BadTransferee,
     /// The member that was to lead did not take over in time.
     TransferTimedOut,
+    /// No such member, or none any more.
+    MemberNotFound,
+    /// A member's URLs are none.
+    BadMemberUrls,
+    /// Too many members have never started.
+    NotEnoughStarted,
+    /// Too few members answer.
+    Unhealthy,
+    /// There are as many learners as there may be.
+    TooManyLearners,
+    /// Only a learner can be given a vote.
+    NotLearner,
+    /// The learner does not hold enough of the log yet.
+    LearnerBehind,
+    /// What another member says to that.
+    Told(Code, String),
     /// The server is stopping.
     Stopped,
     /// This server does not do that; the text says what, and since when or why.
@@ -65,6 +81,25 @@ pub enum Code {
     Unavailable = 14,
 }
 
+impl Code {
+    /// The code of this number; `None` if that is no failure. A number that is not used here is
+    /// [`Code::Unknown`].
+    pub fn of_number(number: i32) -> Option<Self> {
+        let codes = [
+            Self::InvalidArgument,
+            Self::NotFound,
+            Self::ResourceExhausted,
+            Self::FailedPrecondition,
+            Self::OutOfRange,
+            Self::Unimplemented,
+            Self::Internal,
+            Self::Unavailable,
+        ];
+        let known = codes.into_iter().find(|code| *code as i32 == number);
+        (number != 0).then(|| known.unwrap_or(Self::Unknown))
+    }
+}
+
 impl Failure {
     /// The code and the text, as etcd has them.
     pub fn code_and_text(&self) -> (Code, String) {
@@ -89,6 +124,29 @@ impl Failure {
                 Code::Unavailable,
                 "etcdserver: request timed out, leader transfer took too long",
             ),
+            Self::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+            Self::BadMemberUrls => (
+                Code::InvalidArgument,
+                "etcdserver: given member URLs are invalid",
+            ),
+            Self::NotEnoughStarted => (
+                Code::FailedPrecondition,
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            Self::Unhealthy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+            Self::TooManyLearners => (
+                Code::FailedPrecondition,
+                "etcdserver: too many learner members in cluster",
+            ),
+            Self::NotLearner => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+            ),
+            Self::LearnerBehind => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            Self::Told(code, text) => return (*code, text.clone()),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
             Self::UnknownService => (Code::NotFound, "unknown service"),
             Self::Unknown(text) => (Code::Unknown, *text),
@@ -120,8 +178,10 @@ fn kv_error(error: KvError) -> (Code, String) {
         KvError::LeaseTtlTooLarge => (Code::OutOfRange, "too large lease TTL"),
         KvError::AttributesTooLarge => (
             Code::InvalidArgument,
-            "the member's name or client URLs are too long or too many",
+            "the member's name or URLs are too long or too many",
         ),
+        KvError::MemberNotFound => (Code::NotFound, "member not found"),
+        KvError::PeerUrlsExist => (Code::FailedPrecondition, "Peer URLs already exists"),
         KvError::TooManyMembers => (Code::ResourceExhausted, "too many members"),
         KvError::MalformedCommand => (Code::Internal, "a command of an unknown version"),
         // The store may learn new refusals before this table does; the text names the variant.

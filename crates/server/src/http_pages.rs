@@ -19,6 +19,7 @@ use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
 use crate::company::Call;
 use crate::failure::Failure;
+use crate::members;
 use crate::metrics::Metrics;
 use crate::metrics_text::Format;
 use crate::service::maintenance::{STORAGE_VERSION, store_status};
@@ -52,8 +53,10 @@ pub fn router(backend: Arc<Backend>, metrics: Arc<Metrics>) -> Router {
 async fn front_page(State(shared): State<Shared>) -> String {
     let cluster = shared.backend.cluster();
     let status = shared.backend.status();
+    let members = members::list(&shared.backend, ReadLevel::Local).await;
+    let members = members.unwrap_or_default();
     let name_of = |id| {
-        let member = cluster.members.iter().find(|member| member.id == id);
+        let member = members.iter().find(|member| member.id == id);
         member.map_or("?", |member| member.name.as_str())
     };
     format!(

@@ -1,5 +1,6 @@
 //! Names for clusters and members: the same numbers on every member, without asking anyone.
-//! Never random: all members derive them from the same flags.
+//! Never random for those who begin a cluster: all derive them from the same flags. Who comes later
+//! gets an id that nobody had.
 //!
 //! A member's id is a hash of the cluster's token, the member's name and its peer URLs; the
 //! cluster's id is a hash of the token and all member ids. The hash is 64-bit FNV-1a over
@@ -8,6 +9,9 @@
 //!
 //! # Source
 //! Fowler, Noll and Vo's hash; the finalizer of Steele, Lea and Flood's SplitMix.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_raft::NodeId;
 
@@ -22,6 +26,20 @@ pub fn member_id(token: &str, name: &str, peer_urls: &[String]) -> NodeId {
     for url in urls {
         hash.part(url.as_bytes());
     }
+    NodeId(hash.finish())
+}
+
+/// An id for a new member of `cluster` that its peers reach at `peer_urls`: another one each time.
+pub fn new_member_id(cluster: u64, peer_urls: &[String]) -> NodeId {
+    let mut hash = Hash::new("new member");
+    hash.part(&cluster.to_be_bytes());
+    for url in peer_urls {
+        hash.part(url.as_bytes());
+    }
+    hash.part(&RandomState::new().hash_one(0u8).to_be_bytes());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = now.map_or(0, |since| since.as_nanos());
+    hash.part(&nanoseconds.to_be_bytes());
     NodeId(hash.finish())
 }
 

@@ -1,5 +1,5 @@
 //! Leases for whoever asks, on whichever member: only the leader knows how long one has left, so the
-//! others ask it.
+//! others ask it, as they do for changes of members.
 //! Never decides when a lease ends: the lessor does.
 //!
 //! # Source
@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backend::Backend;
+use crate::changes;
 use crate::company::{Asked, Call};
 use crate::failure::Failure;
 
@@ -33,16 +34,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPTS_MAX: usize = 3;
 
 /// What only the leader knows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
     /// Renew this lease.
     Renew(i64),
     /// How long has this lease left?
     TimeLeft(i64),
+    /// Change the members; what exactly, `changes` knows.
+    Change(Bytes),
 }
 
 /// What the leader says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// So many seconds: those that a lease has again, or has left.
     Seconds(i64),
@@ -50,38 +53,43 @@ pub enum Answer {
     Gone,
     /// This member does not lead, or cannot confirm that it does.
     NotNow,
+    /// What became of a change of members; `changes` reads it.
+    Changed(Bytes),
 }
 
 impl Question {
     /// Its bytes in a note.
-    pub fn encode(self) -> Bytes {
+    pub fn encode(&self) -> Bytes {
         match self {
-            Self::Renew(id) => encode(1, id),
-            Self::TimeLeft(id) => encode(2, id),
+            Self::Renew(id) => encode(1, *id, &[]),
+            Self::TimeLeft(id) => encode(2, *id, &[]),
+            Self::Change(change) => encode(3, 0, change),
         }
     }
 }
 
 impl Answer {
     /// Its bytes in a note.
-    pub fn encode(self) -> Bytes {
+    pub fn encode(&self) -> Bytes {
         match self {
-            Self::Seconds(seconds) => encode(16, seconds),
-            Self::Gone => encode(17, 0),
-            Self::NotNow => encode(18, 0),
+            Self::Seconds(seconds) => encode(16, *seconds, &[]),
+            Self::Gone => encode(17, 0, &[]),
+            Self::NotNow => encode(18, 0, &[]),
+            Self::Changed(outcome) => encode(19, 0, outcome),
         }
     }
 }
 
-fn encode(kind: u8, number: i64) -> Bytes {
-    let mut bytes = Vec::with_capacity(9);
+fn encode(kind: u8, number: i64, rest: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(9 + rest.len());
     bytes.put_u8(kind);
     bytes.put_i64_le(number);
+    bytes.put_slice(rest);
     bytes.into()
 }
 
 /// What a note says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Says {
     /// It asks.
     Asks(Question),
@@ -92,11 +100,14 @@ pub enum Says {
 impl Says {
     /// Reads a note; `None` if it is of no kind known here.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.len() != 9 {
+        if bytes.len() < 9 {
             return None;
         }
         let (kind, number) = (bytes.get_u8(), bytes.get_i64_le());
         Some(match kind {
+            3 => Self::Asks(Question::Change(bytes)),
+            19 => Self::Answers(Answer::Changed(bytes)),
+            _ if !bytes.is_empty() => return None,
             1 => Self::Asks(Question::Renew(number)),
             2 => Self::Asks(Question::TimeLeft(number)),
             16 => Self::Answers(Answer::Seconds(number)),
@@ -112,15 +123,21 @@ impl Says {
 /// # Errors
 /// See [`Failure`].
 pub async fn ask(backend: &Backend, question: Question) -> Result<Answer, Failure> {
+    // What is asked twice is done twice, which only leases do not mind.
+    let patience = match question {
+        Question::Change(_) => backend.limits().request_timeout,
+        _ => ANSWER_TIME,
+    };
     let deadline = Instant::now() + backend.limits().request_timeout;
     loop {
         let answer = match backend.leader() {
-            Some(leader) if leader == backend.cluster().me => answer(backend, question).await?,
+            Some(leader) if leader == backend.cluster().me => answer(backend, &question).await?,
             Some(leader) => {
+                let question = question.clone();
                 let asked = backend
                     .desk()
                     .call(|answer| Call::Ask(leader, question, answer));
-                match timeout(ANSWER_TIME, asked).await {
+                match timeout(patience, asked).await {
                     Ok(answer) => answer?,
                     Err(_) => Answer::NotNow,
                 }
@@ -149,7 +166,7 @@ pub async fn answer_others(backend: Arc<Backend>, mut questions: mpsc::Unbounded
         };
         let backend = Arc::clone(&backend);
         tokio::spawn(async move {
-            let answer = answer(&backend, question).await.unwrap_or(Answer::NotNow);
+            let answer = answer(&backend, &question).await.unwrap_or(Answer::NotNow);
             backend.note(from, number, answer.encode());
             drop(permit);
         });
@@ -157,8 +174,9 @@ pub async fn answer_others(backend: Arc<Backend>, mut questions: mpsc::Unbounded
 }
 
 /// What this member has to say, if it leads.
-async fn answer(backend: &Backend, question: Question) -> Result<Answer, Failure> {
-    match question {
+async fn answer(backend: &Backend, question: &Question) -> Result<Answer, Failure> {
+    match *question {
+        Question::Change(ref change) => Ok(changes::answer(backend, change).await),
         Question::Renew(id) => renew(backend, id).await,
         Question::TimeLeft(id) => {
             let left = backend.desk().call(|left| Call::TimeLeft(id, left)).await?;

@@ -7,6 +7,9 @@
 mod argv;
 mod authority;
 mod backend;
+mod card;
+mod census;
+mod changes;
 mod cli;
 mod company;
 mod config;
@@ -22,6 +25,7 @@ mod front;
 mod generated;
 mod http_pages;
 mod identity;
+mod join;
 mod leases;
 mod members;
 mod metrics;

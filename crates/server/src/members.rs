@@ -1,16 +1,17 @@
 //! Who takes part and where clients reach whom: each member publishes its own addresses through
 //! the log, so that any one of them can tell all.
-//! Never decides who is a member.
+//! Never decides who is a member: the configuration says that, and the roster the rest.
 //!
 //! # Source
 //! etcd: a member publishes its attributes when it starts, and again until that has succeeded.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_kv::check::check;
-use headwater_kv::request::{Attributes, Command, Query, Response};
-use headwater_runtime::ReadLevel;
+use headwater_kv::members::Roster;
+use headwater_kv::request::{self, Attributes, Command, Query, Response};
+use headwater_runtime::{Config, NodeId, ReadLevel};
 use tracing::{info, warn};
 
 use crate::backend::Backend;
@@ -26,26 +27,49 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// That the store answered another question than the one asked: our own fault.
 const MISMATCH: Failure = Failure::Internal("the store did not answer with the members");
 
-/// All members, each as it published itself. Of one that has not, there is what the configuration
-/// says: its name, and client URLs only if it is this one.
+/// All members, each as the roster knows it. Of one that it does not know yet, there is what the
+/// command line says: its name, and client URLs only if it is this one.
 ///
 /// # Errors
 /// See [`Failure`].
 pub async fn list(backend: &Backend, level: ReadLevel) -> Result<Vec<Member>, Failure> {
-    let mut published = published(backend, level).await?;
-    let as_known = |member: &Member| match published.remove(&member.id.0) {
-        Some(attributes) => Member {
-            name: attributes.name,
-            client_urls: attributes.client_urls,
-            ..member.clone()
-        },
-        None => member.clone(),
-    };
-    Ok(backend.cluster().members.iter().map(as_known).collect())
+    let roster = roster(backend, level).await?;
+    Ok(known(backend.cluster(), &roster, &backend.config()))
 }
 
-/// Publishes this member's name and client URLs unless the cluster has them; tries until that has
-/// succeeded or cannot.
+/// The members of `config`, but those who are leaving, with what is known of them.
+pub fn known(cluster: &Cluster, roster: &Roster, config: &Config) -> Vec<Member> {
+    let lists = [config.voters(), config.joining(), config.learners()];
+    let mut ids: Vec<NodeId> = lists.concat();
+    ids.sort_unstable();
+    let described = |id: NodeId| {
+        let founder = cluster.founders.iter().find(|founder| founder.id == id);
+        let known = match roster.member(id.0) {
+            Some(known) => known.clone(),
+            None => request::Member {
+                id: id.0,
+                name: founder.map_or_else(String::new, |founder| founder.name.clone()),
+                client_urls: founder.map_or_else(Vec::new, |founder| founder.client_urls.clone()),
+                peer_urls: Vec::new(),
+            },
+        };
+        let peer_urls = match founder {
+            Some(founder) if known.peer_urls.is_empty() => founder.peer_urls.clone(),
+            _ => known.peer_urls,
+        };
+        Member {
+            id,
+            name: known.name,
+            peer_urls,
+            client_urls: known.client_urls,
+            is_learner: config.learners().contains(&id),
+        }
+    };
+    ids.into_iter().map(described).collect()
+}
+
+/// Publishes this member's name and client URLs unless the cluster has them, and those it began
+/// with; tries until that has succeeded or cannot.
 pub async fn publish(backend: &Backend) {
     let own = own_attributes(backend.cluster());
     let mut pause = PAUSE_MIN;
@@ -83,36 +107,65 @@ fn may_pass(failure: &Failure) -> bool {
 
 async fn publish_once(backend: &Backend, own: &Attributes) -> Result<(), Failure> {
     // What this member has applied may be older than what it published in an earlier life.
-    let published = published(backend, ReadLevel::Linearizable).await?;
-    if published.get(&own.member) == Some(own) {
+    let roster = roster(backend, ReadLevel::Linearizable).await?;
+    let founders: Vec<_> = backend.cluster().founders.iter().map(founder).collect();
+    let is_missing = |founder: &request::Member| {
+        let known = roster.member(founder.id);
+        let is_known = known.is_some_and(|known| !known.peer_urls.is_empty());
+        !is_known && !roster.has_removed(founder.id)
+    };
+    if founders.iter().any(is_missing) {
+        propose(backend, &Command::Found(founders)).await?;
+    }
+    let known = roster.member(own.member);
+    if let Some(known) = known
+        && !known.client_urls.is_empty()
+        && known.name != own.name
+    {
+        backend.end(format!(
+            "check --name and --data-dir: {:x} is the member \"{}\", not \"{}\"",
+            own.member, known.name, own.name
+        ));
+        return Err(Failure::Stopped);
+    }
+    if known.is_some_and(|known| (&known.name, &known.client_urls) == (&own.name, &own.client_urls))
+    {
         return Ok(());
     }
-    let command = Command::Publish(own.clone());
-    check(&command, backend.limits().txn_ops_max).map_err(Failure::Kv)?;
-    let outcome = backend.propose(&command).await?;
+    propose(backend, &Command::Publish(own.clone())).await
+}
+
+async fn propose(backend: &Backend, command: &Command) -> Result<(), Failure> {
+    check(command, backend.limits().txn_ops_max).map_err(Failure::Kv)?;
+    let outcome = backend.propose(command).await?;
     outcome.result.map(drop).map_err(Failure::Kv)
 }
 
-async fn published(
-    backend: &Backend,
-    level: ReadLevel,
-) -> Result<BTreeMap<u64, Attributes>, Failure> {
+/// Who the members are, as the store has it.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn roster(backend: &Backend, level: ReadLevel) -> Result<Arc<Roster>, Failure> {
     let outcome = backend.query(Query::Members, level).await?;
     match outcome.result.map_err(Failure::Kv)? {
-        Response::Members(members) => {
-            let by_id = members.into_iter().map(|member| (member.member, member));
-            Ok(by_id.collect())
-        }
+        Response::Members(roster) => Ok(roster),
         _ => Err(MISMATCH),
     }
 }
 
+fn founder(member: &Member) -> request::Member {
+    request::Member {
+        id: member.id.0,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: Vec::new(),
+    }
+}
+
 fn own_attributes(cluster: &Cluster) -> Attributes {
-    let own = cluster.members.iter().find(|known| known.id == cluster.me);
-    let own = own.expect("no configuration passes that does not name this member");
     Attributes {
-        member: own.id.0,
-        name: own.name.clone(),
-        client_urls: own.client_urls.clone(),
+        member: cluster.me.0,
+        name: cluster.name.clone(),
+        client_urls: cluster.client_urls.clone(),
     }
 }

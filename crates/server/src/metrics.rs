@@ -129,7 +129,7 @@ impl Metrics {
             company,
             node: backend.status(),
             quota_bytes: backend.limits().quota_bytes,
-            members: backend.cluster().members.len(),
+            members: backend.config().members().len(),
         };
         scrape.text(format)
     }

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail, ensure};
-use headwater_runtime::{Handle, StartError, StopReason};
+use anyhow::{Result, anyhow, bail};
+use headwater_runtime::{Handle, ReadLevel, StartError, StopReason};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -22,11 +22,12 @@ use tracing::{error, info, warn};
 
 use crate::authority::Mended;
 use crate::backend::Backend;
+use crate::census::{Census, Ending};
 use crate::company::StoreCompany;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::front::Front;
-use crate::{leases, members};
+use crate::{join, leases, members};
 
 /// How long calls under way may go on once the server is to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -51,26 +52,29 @@ pub async fn run(config: Config) -> Result<()> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    refuse_to_join_empty_handed(&config)?;
+    let mut config = join::settle(config).await?;
     // The ports come first: one that is taken must not leave a data directory behind.
     let listeners = listen(&config.listen_client).await?;
+    do_without_peers(&mut config).await;
     info!(
         name = config.name,
         member_id = %format_args!("{:x}", config.cluster.me.0),
         cluster_id = %format_args!("{:x}", config.cluster.id),
-        members = config.cluster.members.len(),
         data_dir = %config.data_dir().display(),
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    let backend = start_node(&config).await?;
+    let (ending, mut ends) = mpsc::unbounded_channel();
+    let backend = start_node(&config, ending).await?;
     let outlook = tokio::spawn(look_for_leader(Arc::clone(&backend), config.node.election));
 
     let front = Front::new(Arc::clone(&backend));
     let doors = Doors::open(listeners, &front);
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
-    let end = wait_for_end(&backend, config.exit_with_parent).await;
+    let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
+    let end = wait_for_end(&backend, &mut ends, config.exit_with_parent).await;
     ready.abort();
+    asking.abort();
     outlook.abort();
     backend.outlook().stop();
     doors.close().await;
@@ -78,20 +82,22 @@ pub async fn run(config: Config) -> Result<()> {
     match end? {
         End::Asked(why) => info!(why, "stopped"),
         End::Halted(why) => bail!("the node had to stop: {why}"),
+        End::NoMember(why) => bail!("{why}"),
     }
     Ok(())
 }
 
 /// Starts the node with the store's company beside it.
-async fn start_node(config: &Config) -> Result<Arc<Backend>> {
+async fn start_node(config: &Config, ending: Ending) -> Result<Arc<Backend>> {
     let (calls, called) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
-    let company = StoreCompany::new(config.progress_every, called, questions);
+    let census = Census::new(config.cluster.clone(), ending.clone());
+    let company = StoreCompany::new(config.progress_every, census, called, questions);
     let node = Handle::start_with(config.node.clone(), Box::new(company)).await;
     let node = node.map_err(|error| explain(&error))?;
     let desk = Desk::new(calls, node.clone());
     let (cluster, limits) = (config.cluster.clone(), config.limits.clone());
-    let backend = Arc::new(Backend::new(node, desk, cluster, limits));
+    let backend = Arc::new(Backend::new(node, desk, cluster, limits, ending));
     tokio::spawn(leases::answer_others(Arc::clone(&backend), asked));
     Ok(backend)
 }
@@ -103,15 +109,52 @@ async fn look_for_leader(backend: Arc<Backend>, every: Duration) {
         .await;
 }
 
-fn refuse_to_join_empty_handed(config: &Config) -> Result<()> {
-    let has_data = std::fs::read_dir(config.data_dir()).is_ok_and(|mut d| d.next().is_some());
-    ensure!(
-        !config.is_joining || has_data,
-        "--initial-cluster-state existing: joining a running cluster is not built in yet, and {} \
-         holds no data of an earlier life; start all members with --initial-cluster-state new",
-        config.data_dir().display()
-    );
-    Ok(())
+/// A lone server that was not told where to listen for peers does without them if something else
+/// listens there.
+async fn do_without_peers(config: &mut Config) {
+    if !config.may_be_unreachable {
+        return;
+    }
+    for &address in &config.node.listen_peer {
+        if let Err(error) = TcpListener::bind(address).await {
+            warn!("no member can be added: peers cannot reach this one at {address}: {error}");
+            config.node.listen_peer.clear();
+            return;
+        }
+    }
+}
+
+/// While there is no leader, asks the others whether this server has a place among them: who was
+/// removed while it was away hears of it from nobody else.
+async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
+    let (me, every) = (config.cluster.me.0, 2 * config.node.election);
+    let flags = config.initial_peer_urls.clone();
+    loop {
+        tokio::time::sleep(every).await;
+        if backend.has_leader() {
+            continue;
+        }
+        let known = members::list(&backend, ReadLevel::Local).await;
+        let known = known.unwrap_or_default().into_iter();
+        let others = known.filter(|member| member.id.0 != me);
+        let mut urls: Vec<String> = others.flat_map(|member| member.peer_urls).collect();
+        urls.extend(
+            flags
+                .iter()
+                .filter(|url| !urls.contains(url))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        for (_, answer) in join::ask_all(urls, every).await {
+            let Ok(card) = answer else { continue };
+            if card.cluster == config.cluster.id
+                && let Some(why) = card.refuses(me, Some(backend.disk()))
+            {
+                backend.end(why);
+                return;
+            }
+        }
+    }
 }
 
 async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
@@ -161,7 +204,6 @@ async fn report_ready(backend: &Backend, config: &Config) {
         .iter()
         .map(ToString::to_string)
         .collect();
-    let members = config.cluster.members.len();
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(10);
     while !backend.has_leader() {
@@ -171,8 +213,13 @@ async fn report_ready(backend: &Backend, config: &Config) {
             .as_millis()
             .is_multiple_of(LEADERLESS_REPORT.as_millis())
         {
-            let needed = members / 2 + 1;
-            warn!("no leader yet: {needed} of the {members} members must run and reach each other");
+            let voters = backend.config().voters().len();
+            if voters == 0 {
+                warn!("not heard of the cluster yet: its leader must run and reach this member");
+                continue;
+            }
+            let needed = voters / 2 + 1;
+            warn!("no leader yet: {needed} of the {voters} voters must run and reach each other");
         }
     }
     info!(
@@ -184,15 +231,21 @@ async fn report_ready(backend: &Backend, config: &Config) {
 enum End {
     Asked(&'static str),
     Halted(String),
+    NoMember(String),
 }
 
-async fn wait_for_end(backend: &Backend, exit_with_parent: bool) -> Result<End> {
+async fn wait_for_end(
+    backend: &Backend,
+    ends: &mut mpsc::UnboundedReceiver<String>,
+    exit_with_parent: bool,
+) -> Result<End> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let parent = parent_end(exit_with_parent)?;
     Ok(tokio::select! {
         _ = terminate.recv() => End::Asked("SIGTERM"),
         _ = interrupt.recv() => End::Asked("SIGINT"),
+        Some(why) = ends.recv() => End::NoMember(why),
         () = parent => End::Asked("the parent process ended"),
         reason = backend.stopped() => match reason {
             StopReason::Shutdown => End::Asked("the node stopped"),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use headwater_raft::{Config, Instant, NodeId, NotChanged, Term, TransferRefused};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ReconfigureFate, RequestId, TransferFate,
@@ -133,6 +134,7 @@ impl<A: Application> World<A> {
             expect,
             target,
             force,
+            command: Bytes::new(),
         };
         let request = RequestId(name);
         self.give(node, Input::Reconfigure { request, change });

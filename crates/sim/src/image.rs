@@ -6,7 +6,7 @@
 //! Raft paper, Figure 2, persistent state.
 
 use headwater_raft::{Config, HardState, Index, LogId, Term, WriteId};
-use headwater_replica::config_record::decode_config;
+use headwater_replica::config_record::decode_change;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::{Entry, EntryKind, LogOrder};
 
@@ -35,7 +35,7 @@ pub(crate) fn config_of(entry: &Entry) -> Option<(Index, Config)> {
     if entry.kind != EntryKind::Config {
         return None;
     }
-    let config = decode_config(&entry.body).expect("the core has read it");
+    let config = decode_change(&entry.body).expect("the core has read it").0;
     Some((entry.id.index, config))
 }
 

@@ -253,6 +253,7 @@ impl Cluster for Replicas {
                 expect: node.replica.raft().config().clone(),
                 target: target(change),
                 force: false,
+                command: Bytes::new(),
             },
         });
         Ok(())

@@ -42,7 +42,12 @@ impl Etcd {
             Command::LeaseRevoke(request) => {
                 ("lease/revoke", json!({ "ID": request.id.to_string() }))
             }
-            Command::Publish(_) | Command::LeaseCheckpoint(_) => {
+            Command::Publish(_)
+            | Command::Found(_)
+            | Command::MemberAdd(..)
+            | Command::MemberRemove(_)
+            | Command::MemberUpdate(..)
+            | Command::LeaseCheckpoint(_) => {
                 panic!("clients cannot do this in etcd")
             }
         };
@@ -57,7 +62,7 @@ impl Etcd {
                 ttl: int(reply, "TTL"),
             }),
             Command::LeaseRevoke(_) => Response::LeaseRevoke,
-            Command::Publish(_) | Command::LeaseCheckpoint(_) => unreachable!("refused above"),
+            _ => unreachable!("refused above"),
         })
     }
 

@@ -306,9 +306,34 @@ impl Generator {
         }
     }
 
+    /// What is said of members: by themselves mostly, or with a change. The founders are few.
+    fn about_members(&mut self) -> Command {
+        let Attributes {
+            member,
+            client_urls,
+            name,
+        } = self.attributes();
+        match self.dice.below(16) {
+            0 => Command::MemberRemove(member),
+            1 | 2 => Command::MemberAdd(member, client_urls),
+            3 | 4 => Command::MemberUpdate(member, client_urls),
+            5 => Command::Found(vec![Member {
+                id: member % 4,
+                name: name.chars().take(9).collect(),
+                peer_urls: vec!["p".to_string(); self.dice.below(3) as usize],
+                client_urls: Vec::new(),
+            }]),
+            _ => Command::Publish(Attributes {
+                member,
+                client_urls,
+                name,
+            }),
+        }
+    }
+
     pub fn command(&mut self) -> Command {
         if !self.spares_etcd && self.dice.once_in(40) {
-            return Command::Publish(self.attributes());
+            return self.about_members();
         }
         if self.dice.once_in(12) {
             return match self.dice.below(6) {

@@ -1,9 +1,11 @@
 //! The store as one would explain it: a full map of the keys for every revision.
 
 use bytes::Bytes;
+use headwater_kv::members::Roster;
 use headwater_kv::request::*;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Map = BTreeMap<Bytes, KeyValue>;
 
@@ -15,7 +17,8 @@ pub struct Model {
     maps: Vec<Map>,
     compacted: i64,
     versions: Vec<Version>,
-    members: BTreeMap<u64, Attributes>,
+    members: BTreeMap<u64, Member>,
+    removed: Vec<u64>,
     /// By id, the time to live and what a checkpoint left of it.
     leases: BTreeMap<i64, (i64, i64)>,
     checkpoint: u64,
@@ -43,6 +46,7 @@ impl Default for Model {
             compacted: -1,
             versions: Vec::new(),
             members: BTreeMap::new(),
+            removed: Vec::new(),
             leases: BTreeMap::new(),
             checkpoint: 0,
         }
@@ -83,7 +87,11 @@ impl Model {
             Query::Txn(request) => check_txn(request, usize::MAX)
                 .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
             Query::Status => Ok(Response::Status(self.status())),
-            Query::Members => Ok(Response::Members(self.members.values().cloned().collect())),
+            Query::Members => {
+                let members = self.members.values().cloned();
+                let roster = Roster::new(members, self.removed.clone());
+                Ok(Response::Members(Arc::new(roster)))
+            }
             Query::LeaseTimeToLive(request) => self.time_to_live(request),
             Query::Hash(_) => panic!("the hash of versions is the store's own"),
             Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
@@ -127,10 +135,11 @@ impl Model {
                 self.compacted = request.revision;
                 Response::Compact
             }
-            Command::Publish(attributes) => {
-                self.publish(attributes)?;
-                Response::Publish
-            }
+            Command::Publish(_)
+            | Command::Found(_)
+            | Command::MemberAdd(..)
+            | Command::MemberRemove(_)
+            | Command::MemberUpdate(..) => self.on_members(command)?,
             Command::LeaseGrant(request) => self.grant(request)?,
             Command::LeaseRevoke(request) => self.revoke(&mut open, request)?,
             Command::LeaseCheckpoint(request) => self.take_checkpoint(request)?,
@@ -142,16 +151,68 @@ impl Model {
         Ok(response)
     }
 
-    fn publish(&mut self, attributes: &Attributes) -> Result<(), KvError> {
-        let mut urls = attributes.client_urls.iter();
-        if attributes.name.len() > 1024 || urls.len() > 16 || urls.any(|url| url.len() > 1024) {
-            return Err(KvError::AttributesTooLarge);
+    fn on_members(&mut self, command: &Command) -> Result<Response, KvError> {
+        let fits = |text: &String| text.len() <= 1024;
+        let all_fit = |urls: &[String]| urls.len() <= 16 && urls.iter().all(fits);
+        match command {
+            Command::Publish(said) => {
+                if !fits(&said.name) || !all_fit(&said.client_urls) {
+                    return Err(KvError::AttributesTooLarge);
+                }
+                let member = self.member(said.member)?;
+                member.name.clone_from(&said.name);
+                member.client_urls.clone_from(&said.client_urls);
+            }
+            Command::MemberAdd(id, urls) | Command::MemberUpdate(id, urls) => {
+                if !all_fit(urls) {
+                    return Err(KvError::AttributesTooLarge);
+                }
+                if matches!(command, Command::MemberUpdate(..)) {
+                    if !self.members.contains_key(id) {
+                        return Err(KvError::MemberNotFound);
+                    }
+                    let mut others = self.members.values().filter(|other| other.id != *id);
+                    if others.any(|other| other.peer_urls.iter().any(|url| urls.contains(url))) {
+                        return Err(KvError::PeerUrlsExist);
+                    }
+                }
+                self.member(*id)?.peer_urls.clone_from(urls);
+            }
+            Command::MemberRemove(id) => {
+                self.members.remove(id);
+                if !self.removed.contains(id) {
+                    self.removed.push(*id);
+                }
+            }
+            Command::Found(founders) => {
+                for founder in founders {
+                    if self.removed.contains(&founder.id) {
+                        continue;
+                    }
+                    let member = self.member(founder.id)?;
+                    if member.peer_urls.is_empty() {
+                        member.peer_urls.clone_from(&founder.peer_urls);
+                    }
+                    if member.name.is_empty() {
+                        member.name.clone_from(&founder.name);
+                    }
+                }
+            }
+            _ => unreachable!("no command about members: {command:?}"),
         }
-        if self.members.len() == 64 && !self.members.contains_key(&attributes.member) {
+        Ok(Response::Publish)
+    }
+
+    fn member(&mut self, id: u64) -> Result<&mut Member, KvError> {
+        if self.removed.contains(&id) {
+            return Err(KvError::MemberNotFound);
+        }
+        if !self.members.contains_key(&id) && self.members.len() == 64 {
             return Err(KvError::TooManyMembers);
         }
-        self.members.insert(attributes.member, attributes.clone());
-        Ok(())
+        let member = self.members.entry(id).or_default();
+        member.id = id;
+        Ok(member)
     }
 
     fn check_lease(&self, lease: i64) -> Result<(), KvError> {

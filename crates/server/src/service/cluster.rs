@@ -1,5 +1,5 @@
-//! Who takes part. Members are named when the cluster starts; changing them is not served yet.
-//! Never asks other members: what they say of themselves comes through the log.
+//! Who takes part, and changes of that.
+//! Never asks other members for the list: what they say of themselves comes through the log.
 //!
 //! # Source
 //! The etcd v3 API, service `Cluster`.
@@ -10,17 +10,55 @@ use headwater_runtime::ReadLevel;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
+use crate::changes::{self, Change, Kind};
+use crate::config::Member;
+use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::cluster_server::Cluster;
 use crate::members;
-use crate::service::not_yet;
 
 /// The service, on a backend shared with the others.
 pub struct ClusterService(pub Arc<Backend>);
 
-fn refuse<T>(method: &str) -> Result<Response<T>, Status> {
-    let text = not_yet("etcdserverpb.Cluster", method);
-    Err(Status::unimplemented(text))
+impl ClusterService {
+    /// etcd, too, leaves the revision out of this service's headers.
+    fn header(&self) -> Option<api::ResponseHeader> {
+        Some(self.0.header(0))
+    }
+
+    /// Carries a change out; the member concerned, if it is still one, and all members then.
+    async fn change(
+        &self,
+        kind: Kind,
+        id: u64,
+        peer_urls: Vec<String>,
+    ) -> Result<(Option<api::Member>, Vec<api::Member>), Failure> {
+        let kind = kind as i32;
+        let change = Change {
+            kind,
+            id,
+            peer_urls,
+        };
+        let id = changes::request(&self.0, change).await?;
+        // A leader that was removed can confirm nothing any more.
+        let listed = match members::list(&self.0, ReadLevel::Linearizable).await {
+            Ok(listed) => listed,
+            Err(_) => members::list(&self.0, ReadLevel::Local).await?,
+        };
+        let listed: Vec<_> = listed.into_iter().map(to_api).collect();
+        let member = listed.iter().find(|member| member.id == id.0);
+        Ok((member.cloned(), listed))
+    }
+}
+
+fn to_api(member: Member) -> api::Member {
+    api::Member {
+        id: member.id.0,
+        name: member.name,
+        peer_ur_ls: member.peer_urls,
+        client_ur_ls: member.client_urls,
+        is_learner: member.is_learner,
+    }
 }
 
 #[async_trait]
@@ -36,45 +74,64 @@ impl Cluster for ClusterService {
             ReadLevel::Local
         };
         let members = members::list(&self.0, level).await?;
-        let members = members.into_iter().map(|member| api::Member {
-            id: member.id.0,
-            name: member.name,
-            peer_ur_ls: member.peer_urls,
-            client_ur_ls: member.client_urls,
-            is_learner: false,
-        });
         Ok(Response::new(api::MemberListResponse {
-            // etcd, too, leaves the revision out of this service's headers.
-            header: Some(self.0.header(0)),
-            members: members.collect(),
+            header: self.header(),
+            members: members.into_iter().map(to_api).collect(),
         }))
     }
 
     async fn member_add(
         &self,
-        _request: Request<api::MemberAddRequest>,
+        request: Request<api::MemberAddRequest>,
     ) -> Result<Response<api::MemberAddResponse>, Status> {
-        refuse("MemberAdd")
+        let request = request.into_inner();
+        let kind = if request.is_learner {
+            Kind::AddLearner
+        } else {
+            Kind::AddVoter
+        };
+        let (member, members) = self.change(kind, 0, request.peer_ur_ls).await?;
+        Ok(Response::new(api::MemberAddResponse {
+            header: self.header(),
+            member,
+            members,
+        }))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<api::MemberRemoveRequest>,
+        request: Request<api::MemberRemoveRequest>,
     ) -> Result<Response<api::MemberRemoveResponse>, Status> {
-        refuse("MemberRemove")
+        let id = request.get_ref().id;
+        let (_, members) = self.change(Kind::Remove, id, Vec::new()).await?;
+        Ok(Response::new(api::MemberRemoveResponse {
+            header: self.header(),
+            members,
+        }))
     }
 
     async fn member_update(
         &self,
-        _request: Request<api::MemberUpdateRequest>,
+        request: Request<api::MemberUpdateRequest>,
     ) -> Result<Response<api::MemberUpdateResponse>, Status> {
-        refuse("MemberUpdate")
+        let request = request.into_inner();
+        let change = self.change(Kind::Update, request.id, request.peer_ur_ls);
+        let (_, members) = change.await?;
+        Ok(Response::new(api::MemberUpdateResponse {
+            header: self.header(),
+            members,
+        }))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<api::MemberPromoteRequest>,
+        request: Request<api::MemberPromoteRequest>,
     ) -> Result<Response<api::MemberPromoteResponse>, Status> {
-        refuse("MemberPromote")
+        let id = request.get_ref().id;
+        let (_, members) = self.change(Kind::Promote, id, Vec::new()).await?;
+        Ok(Response::new(api::MemberPromoteResponse {
+            header: self.header(),
+            members,
+        }))
     }
 }

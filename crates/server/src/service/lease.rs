@@ -111,7 +111,7 @@ impl LeaseService {
                 keys: lease.keys,
                 ..gone
             },
-            Answer::Gone | Answer::NotNow => gone,
+            _ => gone,
         })
     }
 
@@ -144,7 +144,7 @@ async fn renew(backend: &Backend, id: i64) -> Result<api::LeaseKeepAliveResponse
     let before = backend.query(Query::Status, ReadLevel::Local).await?;
     let ttl = match ask(backend, Question::Renew(id)).await? {
         Answer::Seconds(ttl) => ttl,
-        Answer::Gone | Answer::NotNow => 0,
+        _ => 0,
     };
     Ok(api::LeaseKeepAliveResponse {
         header: Some(backend.header(before.revision)),

@@ -106,7 +106,7 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: node.applied.0,
             errors,
             db_size_in_use: to_i64(store.size_in_use_bytes),
-            is_learner: false,
+            is_learner: self.0.is_learner(),
             storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: self.0.limits().quota_bytes,
             downgrade_info: Some(api::DowngradeInfo::default()),

@@ -22,8 +22,9 @@ use crate::witness::{Watched, digest_after};
 struct Known {
     ident: Ident,
     prev: Term,
-    kind: EntryKind,
     body: Bytes,
+    /// What the machine is told.
+    command: Option<Bytes>,
     config: Option<Config>,
 }
 
@@ -171,8 +172,8 @@ impl<A: Application> Cluster<A> {
         let known = Known {
             ident,
             prev,
-            kind: entry.kind,
             body: entry.body.clone(),
+            command: entry.command(),
             config: config_of(entry).map(|(_, config)| config),
         };
         self.entries.insert(key, known);
@@ -380,11 +381,11 @@ impl<A: Application> Cluster<A> {
         let known = known.ok_or_else(|| Violation::new("commit", format!("{id} is no entry")))?;
         let mut digest = self.digest_at(id.index.prev());
         let mut command = self.command_at(id.index.prev());
-        if known.kind == EntryKind::Command {
-            digest = digest_after(digest, id, &known.body);
+        if let Some(told) = &known.command {
+            digest = digest_after(digest, id, told);
             command = id.index;
             self.digests.insert(digest, command);
-            let applied = self.model.apply(id, &known.body);
+            let applied = self.model.apply(id, told);
             applied.map_err(|why| Violation::new("commit", format!("{id}: {why}")))?;
         }
         self.members.on_committed(id.index, known.config.clone());

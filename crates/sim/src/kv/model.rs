@@ -11,10 +11,10 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::request::{
-    Attributes, Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
-    DeleteRangeResponse, Ended, KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse,
-    LeaseRevokeRequest, Outcome, PutRequest, PutResponse, Query, RangeRequest, RangeResponse,
-    RequestOp, Response, ResponseOp, SortOrder, StoreStatus, TxnRequest, TxnResponse,
+    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Ended,
+    KeyValue, KvError, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Member, Outcome,
+    PutRequest, PutResponse, Query, RangeRequest, RangeResponse, RequestOp, Response, ResponseOp,
+    SortOrder, StoreStatus, TxnRequest, TxnResponse,
 };
 use headwater_raft::{Index, LogId};
 use headwater_replica::machine::StateMachine;
@@ -33,8 +33,9 @@ pub struct Model {
     changes: Vec<(i64, Bytes)>,
     /// The log index that granted each lease.
     leases: BTreeMap<i64, u64>,
-    /// What members say of themselves.
-    members: BTreeMap<u64, Attributes>,
+    /// The members, and who was one.
+    members: BTreeMap<u64, Member>,
+    removed: Vec<u64>,
     /// Term and number of the last checkpoint of leases.
     checkpoint: (u64, u64),
     /// The leases that a leader found to have ended, and that did.
@@ -59,6 +60,7 @@ impl Default for Model {
             changes: Vec::new(),
             leases: BTreeMap::new(),
             members: BTreeMap::new(),
+            removed: Vec::new(),
             checkpoint: (0, 0),
             ended: Vec::new(),
             revision: 1,
@@ -122,9 +124,13 @@ impl application::Model<Store> for Model {
             });
             same(revision, self.revision, "is at revision")?;
             same(has, expected, "counts")?;
-            let members = self.members.values().cloned().collect();
-            let has = machine.query(Query::Members).result;
-            same(has, Ok(Response::Members(members)), "knows of members")?;
+            let Ok(Response::Members(roster)) = machine.query(Query::Members).result else {
+                return Err("a store does not tell its members".into());
+            };
+            let has = roster.members().cloned().collect();
+            let members: Vec<Member> = self.members.values().cloned().collect();
+            same::<Vec<Member>>(has, members, "knows of members")?;
+            same(roster.removed(), &self.removed[..], "removed")?;
         }
         Ok(())
     }
@@ -191,8 +197,27 @@ impl Model {
             Command::Txn(txn) if has_another_within(txn) => Err(KvError::KeyNotFound),
             Command::Txn(txn) => Ok(Response::Txn(self.txn(txn, next, &mut wrote))),
             Command::Compact(request) => self.compact(request.revision),
-            Command::Publish(said) => {
-                self.members.insert(said.member, said.clone());
+            Command::Publish(said) => self.on_member(said.member, |member| {
+                member.name.clone_from(&said.name);
+                member.client_urls.clone_from(&said.client_urls);
+            }),
+            Command::MemberAdd(id, urls) | Command::MemberUpdate(id, urls) => {
+                self.on_member(*id, |member| member.peer_urls.clone_from(urls))
+            }
+            Command::Found(founders) => {
+                for founder in founders {
+                    // Nobody is asked for twice, nor after it was removed.
+                    self.members
+                        .entry(founder.id)
+                        .or_insert_with(|| founder.clone());
+                }
+                Ok(Response::Publish)
+            }
+            Command::MemberRemove(id) => {
+                self.members.remove(id);
+                if !self.removed.contains(id) {
+                    self.removed.push(*id);
+                }
                 Ok(Response::Publish)
             }
             Command::LeaseGrant(request) => self.grant(at, request),
@@ -223,6 +248,18 @@ impl Model {
         }
         self.compacted = revision;
         Ok(Response::Compact)
+    }
+
+    /// Something is said of a member.
+    fn on_member(&mut self, id: u64, said: impl FnOnce(&mut Member)) -> Result<Response, KvError> {
+        if self.removed.contains(&id) {
+            return Err(KvError::MemberNotFound);
+        }
+        said(self.members.entry(id).or_insert_with(|| Member {
+            id,
+            ..Member::default()
+        }));
+        Ok(Response::Publish)
     }
 
     fn grant(&mut self, at: LogId, request: &LeaseGrantRequest) -> Result<Response, KvError> {

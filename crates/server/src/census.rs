@@ -1,0 +1,92 @@
+//! What this node's network and strangers are told of the members, whenever that changes; and that
+//! this member is none any more.
+//! Never decides who is a member: the configuration does.
+//!
+//! # Source
+//! etcd: peers are added to and removed from the transport as changes of members are applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headwater_kv::Store;
+use headwater_kv::members::Roster;
+use headwater_runtime::{Config, NodeId, Stage};
+use tokio::sync::mpsc;
+
+use crate::card::Card;
+use crate::config::{Cluster, address};
+use crate::members;
+
+/// Where the reason goes for which this server has to end.
+pub type Ending = mpsc::UnboundedSender<String>;
+
+/// What was told last.
+#[derive(Debug)]
+pub struct Census {
+    cluster: Cluster,
+    ending: Ending,
+    roster: Arc<Roster>,
+    config: Config,
+    addresses: BTreeMap<NodeId, String>,
+    removed: BTreeSet<u64>,
+}
+
+impl Census {
+    /// Nothing told so far.
+    pub fn new(cluster: Cluster, ending: Ending) -> Self {
+        Self {
+            cluster,
+            ending,
+            roster: Arc::default(),
+            config: Config::default(),
+            addresses: BTreeMap::new(),
+            removed: BTreeSet::new(),
+        }
+    }
+
+    /// A turn has ended.
+    pub fn after_turn(&mut self, stage: &Stage<'_, Store>) {
+        let (roster, config) = (stage.machine().roster(), stage.config());
+        if Arc::ptr_eq(roster, &self.roster) && *config == self.config {
+            return;
+        }
+        self.roster = Arc::clone(roster);
+        self.config = config.clone();
+        self.tell_addresses(stage);
+        let members = members::known(&self.cluster, roster, config);
+        let card = Card::new(self.cluster.id, &members, roster.removed(), config);
+        stage.set_card(card.encode());
+        let me = self.cluster.me;
+        // A leader leaves office first.
+        if roster.has_removed(me.0) && !config.is_member(me) && stage.reign().is_none() {
+            let why = card.refuses(me.0, None);
+            // Whoever should hear it is gone when the server ends anyway.
+            let _ = self.ending.send(why.expect("it was removed"));
+        }
+    }
+
+    fn tell_addresses(&mut self, stage: &Stage<'_, Store>) {
+        for member in self.roster.members() {
+            let (id, url) = (NodeId(member.id), member.peer_urls.first());
+            let Some(address) = url.and_then(|url| address(url)) else {
+                continue;
+            };
+            if self.addresses.get(&id) != Some(&address) {
+                stage.set_peer_address(id, address.clone());
+                self.addresses.insert(id, address);
+            }
+        }
+        for &gone in self.roster.removed() {
+            // The configuration may still need it, until it no longer stands there.
+            let id = NodeId(gone);
+            if !self.config.is_member(id)
+                && self.removed.insert(gone)
+                // The leader parts with it once it has told it.
+                && stage.progress(id).is_none()
+            {
+                stage.forget_peer(id);
+                self.addresses.remove(&id);
+            }
+        }
+    }
+}

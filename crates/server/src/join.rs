@@ -1,0 +1,152 @@
+//! Which member of which cluster this server is: its data directory says so, or the cluster that it
+//! joins, or, in a new cluster, the command line.
+//! Never changes anything: it reads, and asks those that run.
+//!
+//! # Source
+//! etcd: flags that begin with `initial` count at the first start only; rule R13.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use headwater_raft::{Config as Configuration, NodeId};
+use headwater_replica::Identity;
+use headwater_replica::identity::{IDENTITY_FILE, decode_identity};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::card::Card;
+use crate::config::{Config, address};
+
+/// How long a new member asks for its place: the one that was just asked to add it may be ahead of
+/// those that it asks.
+const JOIN_TIME: Duration = Duration::from_secs(10);
+
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the others may take to say that the cluster has begun long ago. Mostly nobody is up yet,
+/// and that is known at once.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// The configuration, with the ids that this server really has.
+///
+/// # Errors
+/// It has no place in the cluster; the text says what to do.
+pub async fn settle(config: Config) -> Result<Config> {
+    match identity_in(config.data_dir())? {
+        Some((identity, first)) => of_directory(config, identity, &first),
+        None if config.is_joining => join(config).await,
+        None => found(config).await,
+    }
+}
+
+/// Whose a data directory is. One that nothing can be read of is left to recovery to judge.
+fn identity_in(directory: &Path) -> Result<Option<(Identity, Configuration)>> {
+    match fs::read(directory.join(IDENTITY_FILE)) {
+        Ok(bytes) => Ok(decode_identity(&bytes).ok()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(anyhow!("see --data-dir: {}: {error}", directory.display())),
+    }
+}
+
+/// A member that has run before: what its directory says holds, whatever the flags say.
+fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -> Result<Config> {
+    let (cluster, me) = (identity.cluster, identity.node);
+    if (cluster, me) == (config.cluster.id, config.cluster.me) {
+        return Ok(config);
+    }
+    ensure!(
+        !(cluster == config.cluster.id && first.is_voter(config.cluster.me)),
+        "check --name and --data-dir: {} belongs to member {:x}, and these flags are those of \
+         member {:x} of the same cluster",
+        config.data_dir().display(),
+        me.0,
+        config.cluster.me.0
+    );
+    info!("the data directory knows the members; flags that begin with --initial do not count");
+    config.become_member(cluster, me, BTreeMap::new());
+    Ok(config)
+}
+
+/// A new member of a cluster that runs.
+async fn join(mut config: Config) -> Result<Config> {
+    let urls = config.cluster.peer_urls.clone();
+    let deadline = Instant::now() + JOIN_TIME;
+    loop {
+        let mut heard = Vec::new();
+        for (at, answer) in ask_others(&config, JOIN_TIME).await {
+            match answer {
+                Ok(card) => {
+                    if let Some(place) = card.member_at(&urls) {
+                        if let Some(why) = card.refuses(place.id, None) {
+                            bail!("{why}");
+                        }
+                        info!(member_id = %format_args!("{:x}", place.id), at, "joining");
+                        let (cluster, me) = (card.cluster, NodeId(place.id));
+                        let others = card.members.iter().filter(|member| member.id != me.0);
+                        let others = others.filter_map(|member| {
+                            Some((NodeId(member.id), address(member.peer_urls.first()?)?))
+                        });
+                        config.become_member(cluster, me, others.collect());
+                        return Ok(config);
+                    }
+                    heard.push(format!("{at} knows of none"));
+                }
+                Err(why) => heard.push(format!("{at}: {why}")),
+            }
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "--initial-cluster-state existing: no member of --initial-cluster knows of a member with \
+             the peer URLs {} ({}); say `etcdctl member add {} --peer-urls={}` to the cluster first",
+            urls.join(","),
+            heard.join("; "),
+            config.name,
+            urls.join(",")
+        );
+        sleep(PAUSE).await;
+    }
+}
+
+/// A member of a cluster that begins; unless the cluster has begun long ago and this member's
+/// directory is lost, or the member removed.
+async fn found(config: Config) -> Result<Config> {
+    for (at, answer) in ask_others(&config, GLANCE).await {
+        let Ok(card) = answer else { continue };
+        if card.cluster != config.cluster.id {
+            warn!(at, "a server of another cluster listens there");
+            continue;
+        }
+        if let Some(why) = card.refuses(config.cluster.me.0, None) {
+            bail!("{why}");
+        }
+    }
+    Ok(config)
+}
+
+/// Everyone else of `--initial-cluster` is asked who is here.
+async fn ask_others(config: &Config, patience: Duration) -> Vec<(String, Result<Card, String>)> {
+    ask_all(config.initial_peer_urls.clone(), patience).await
+}
+
+/// Asks at all these URLs at once.
+pub async fn ask_all(urls: Vec<String>, patience: Duration) -> Vec<(String, Result<Card, String>)> {
+    let mut asking = JoinSet::new();
+    for url in urls {
+        asking.spawn(async move {
+            let answer = match address(&url) {
+                Some(address) => timeout(patience, Card::ask(&address)).await,
+                None => Ok(Err("no address".to_owned())),
+            };
+            (url, answer.unwrap_or(Err("no answer".to_owned())))
+        });
+    }
+    asking.join_all().await
+}
