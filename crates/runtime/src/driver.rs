@@ -48,6 +48,10 @@ pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
 /// How long a node that was asked to stop goes on for the sake of requests under way.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long the connection to a node that is no member any more stays: a leader that was removed
+/// may still have answers to give.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
     /// A client's command.
@@ -135,8 +139,8 @@ pub struct Driver<M: StateMachine> {
     links: BTreeMap<NodeId, Arc<Link>>,
     /// The other members, as last committed.
     members: Vec<NodeId>,
-    /// Who was one and may not know yet that it is none any more.
-    leaving: Vec<NodeId>,
+    /// Who was one and may not know yet that it is none any more, and since when.
+    leaving: Vec<(NodeId, Instant)>,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
     events: Vec<Event<M>>,
@@ -457,27 +461,30 @@ impl<M: StateMachine> Driver<M> {
         if committed {
             let me = self.parts.replica.raft().me();
             let was = std::mem::replace(&mut self.members, config.peers_of(me));
-            self.leaving.retain(|&peer| !config.is_member(peer));
+            let now = self.parts.clock.now();
+            self.leaving.retain(|&(peer, _)| !config.is_member(peer));
             let gone = was.into_iter().filter(|&peer| !config.is_member(peer));
-            self.leaving.extend(gone.filter(|_| config.is_member(me)));
+            let gone = gone.filter(|_| config.is_member(me));
+            self.leaving.extend(gone.map(|peer| (peer, now)));
         }
         self.parts.config.send_replace(config);
     }
 
-    /// Parts with those who are no members any more; the leader only when it has told them, or they
-    /// are gone.
+    /// Parts with those who are no members any more, once they had time for a last word; the leader
+    /// only when it has told them besides, or they are gone.
     fn part_with_leaving(&mut self) {
         if self.leaving.is_empty() {
             return;
         }
+        let now = self.parts.clock.now();
         let peers = self.parts.replica.raft().peers();
-        let (stay, part) = std::mem::take(&mut self.leaving)
-            .into_iter()
-            .partition(|peer| peers.contains(peer));
-        self.leaving = stay;
-        let part: Vec<NodeId> = part;
-        for peer in part {
-            self.forget(peer);
+        for (peer, since) in std::mem::take(&mut self.leaving) {
+            let waits_ns = u128::from(now.since(since));
+            if peers.contains(&peer) || waits_ns < LAST_WORD.as_nanos() {
+                self.leaving.push((peer, since));
+            } else {
+                self.forget(peer);
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Census {
     config: Config,
     addresses: BTreeMap<NodeId, String>,
     removed: BTreeSet<u64>,
+    /// Why this member is none any more.
+    farewell: Option<String>,
 }
 
 impl Census {
@@ -41,15 +43,26 @@ impl Census {
             config: Config::default(),
             addresses: BTreeMap::new(),
             removed: BTreeSet::new(),
+            farewell: None,
         }
     }
 
     /// A turn has ended.
     pub fn after_turn(&mut self, stage: &Stage<'_, Store>) {
         let (roster, config) = (stage.machine().roster(), stage.config());
-        if Arc::ptr_eq(roster, &self.roster) && *config == self.config {
-            return;
+        if !Arc::ptr_eq(roster, &self.roster) || *config != self.config {
+            self.take_in(stage);
         }
+        // A leader leaves office first.
+        if self.farewell.is_some() && stage.reign().is_none() {
+            let why = self.farewell.take().expect("looked at above");
+            // Whoever should hear it is gone when the server ends anyway.
+            let _ = self.ending.send(why);
+        }
+    }
+
+    fn take_in(&mut self, stage: &Stage<'_, Store>) {
+        let (roster, config) = (stage.machine().roster(), stage.config());
         self.roster = Arc::clone(roster);
         self.config = config.clone();
         self.tell_addresses(stage);
@@ -57,11 +70,8 @@ impl Census {
         let card = Card::new(self.cluster.id, &members, roster.removed(), config);
         stage.set_card(card.encode());
         let me = self.cluster.me;
-        // A leader leaves office first.
-        if roster.has_removed(me.0) && !config.is_member(me) && stage.reign().is_none() {
-            let why = card.refuses(me.0, None);
-            // Whoever should hear it is gone when the server ends anyway.
-            let _ = self.ending.send(why.expect("it was removed"));
+        if roster.has_removed(me.0) && !config.is_member(me) {
+            self.farewell = card.refuses(me.0, None);
         }
     }
 

@@ -39,7 +39,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// It has no place in the cluster; the text says what to do.
 pub async fn settle(config: Config) -> Result<Config> {
     match identity_in(config.data_dir())? {
-        Some((identity, first)) => of_directory(config, identity, &first),
+        Some((identity, first)) => Ok(of_directory(config, identity, &first)),
         None if config.is_joining => join(config).await,
         None => found(config).await,
     }
@@ -56,23 +56,18 @@ fn identity_in(directory: &Path) -> Result<Option<(Identity, Configuration)>> {
     }
 }
 
-/// A member that has run before: what its directory says holds, whatever the flags say.
-fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -> Result<Config> {
+/// A member that has run before: what its directory says holds, whatever the flags say. Only that
+/// flags which begin a cluster are not those of the one that the directory began is a mistake, most
+/// likely, and left to recovery to refuse.
+fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -> Config {
     let (cluster, me) = (identity.cluster, identity.node);
-    if (cluster, me) == (config.cluster.id, config.cluster.me) {
-        return Ok(config);
+    let is_same = (cluster, me) == (config.cluster.id, config.cluster.me);
+    let came_later = first.voters().is_empty();
+    if !is_same && (came_later || config.is_joining) {
+        info!("the data directory knows the members; flags that begin with --initial do not count");
+        config.become_member(cluster, me, BTreeMap::new());
     }
-    ensure!(
-        !(cluster == config.cluster.id && first.is_voter(config.cluster.me)),
-        "check --name and --data-dir: {} belongs to member {:x}, and these flags are those of \
-         member {:x} of the same cluster",
-        config.data_dir().display(),
-        me.0,
-        config.cluster.me.0
-    );
-    info!("the data directory knows the members; flags that begin with --initial do not count");
-    config.become_member(cluster, me, BTreeMap::new());
-    Ok(config)
+    config
 }
 
 /// A new member of a cluster that runs.

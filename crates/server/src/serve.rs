@@ -180,7 +180,8 @@ fn explain(error: &StartError) -> anyhow::Error {
         StartError::Locked(_) => "stop what uses it, or choose another --data-dir",
         StartError::ForeignData(_) => {
             "check --name, --initial-cluster and --initial-cluster-token, or choose another \
-             --data-dir"
+             --data-dir (a member that has moved by `etcdctl member update` starts with \
+             --initial-cluster-state existing)"
         }
         StartError::Occupied(_) => "choose another --data-dir",
         StartError::Listen(..) => "stop what runs there, or see --listen-peer-urls",

@@ -135,26 +135,36 @@ impl Cluster {
         let folder = folder
             .with_context(|| format!("cannot use {parent:?}"))?
             .keep();
-        let mut members = Vec::with_capacity(size);
-        for number in 1..=size {
-            let name = format!("m{number}");
-            members.push(Member {
-                data_dir: folder.join(format!("{name}.data")),
-                log: folder.join(format!("{name}.log")),
-                client_port: Port::reserve()?,
-                peer_port: Port::reserve()?,
-                child: None,
-                name,
-            });
-        }
         let options = options.iter().map(ToString::to_string).collect();
-        Ok(Cluster {
+        let mut cluster = Cluster {
             server: server.clone(),
-            members,
+            members: Vec::with_capacity(size),
             folder,
             options,
             keep: false,
-        })
+        };
+        for _ in 0..size {
+            cluster.lay_out()?;
+        }
+        Ok(cluster)
+    }
+
+    /// Lays out one more member, and gives back its number; nobody knows of it yet.
+    ///
+    /// # Errors
+    /// If ports cannot be had.
+    pub fn lay_out(&mut self) -> Result<usize> {
+        let number = self.members.len();
+        let name = format!("m{}", number + 1);
+        self.members.push(Member {
+            data_dir: self.folder.join(format!("{name}.data")),
+            log: self.folder.join(format!("{name}.log")),
+            client_port: Port::reserve()?,
+            peer_port: Port::reserve()?,
+            child: None,
+            name,
+        });
+        Ok(number)
     }
 
     /// Lays out a cluster under the machine's temporary folder, starts it and waits until every

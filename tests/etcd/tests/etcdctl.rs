@@ -57,6 +57,11 @@ async fn the_past_is_compacted() {
 }
 
 #[tokio::test]
+async fn members_come_and_go() {
+    golden_file("member.txt").await;
+}
+
+#[tokio::test]
 async fn changes_are_watched() {
     golden_file("watch.txt").await;
 }

@@ -24,11 +24,11 @@ fn without_flags_it_is_one_server_as_etcd_would_be() {
     let config = config("").unwrap();
     assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().unwrap()]);
     assert_eq!(config.data_dir().to_str(), Some("default.headwater"));
-    assert_eq!(config.cluster.members.len(), 1);
-    let member = &config.cluster.members[0];
+    assert_eq!(config.cluster.founders.len(), 1);
+    let member = &config.cluster.founders[0];
     assert_eq!(member.client_urls, ["http://localhost:2379"]);
     assert_eq!(member.peer_urls, ["http://localhost:2380"]);
-    assert!(config.node.listen_peer.is_empty());
+    assert!(config.may_be_unreachable, "its port for peers may be taken");
     assert_eq!(config.limits.request_timeout, Duration::from_secs(7));
 }
 
@@ -91,7 +91,7 @@ fn what_cannot_work_is_refused_before_anything_starts() {
 #[test]
 fn a_wildcard_is_advertised_as_something_that_can_be_reached() {
     let config = config("--listen-client-urls http://0.0.0.0:7000").unwrap();
-    let member = &config.cluster.members[0];
+    let member = &config.cluster.founders[0];
     assert_eq!(member.client_urls, ["http://localhost:7000"]);
     assert_eq!(config.warnings.len(), 1);
 }

@@ -33,18 +33,19 @@ impl ClusterService {
         id: u64,
         peer_urls: Vec<String>,
     ) -> Result<(Option<api::Member>, Vec<api::Member>), Failure> {
-        let kind = kind as i32;
         let change = Change {
-            kind,
+            kind: kind as i32,
             id,
             peer_urls,
         };
         let id = changes::request(&self.0, change).await?;
-        // A leader that was removed can confirm nothing any more.
-        let listed = match members::list(&self.0, ReadLevel::Linearizable).await {
-            Ok(listed) => listed,
-            Err(_) => members::list(&self.0, ReadLevel::Local).await?,
+        // Who removed itself can confirm nothing any more, and has nothing to add.
+        let level = if kind == Kind::Remove && id == self.0.cluster().me {
+            ReadLevel::Local
+        } else {
+            ReadLevel::Linearizable
         };
+        let listed = members::list(&self.0, level).await?;
         let listed: Vec<_> = listed.into_iter().map(to_api).collect();
         let member = listed.iter().find(|member| member.id == id.0);
         Ok((member.cloned(), listed))
