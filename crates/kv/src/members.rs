@@ -160,6 +160,11 @@ impl Members {
         }))
     }
 
+    /// The members, by id.
+    pub(crate) fn to_vec(&self) -> Vec<Member> {
+        self.0.members().cloned().collect()
+    }
+
     /// How many members and how many removed ones are known.
     pub(crate) fn counts(&self) -> [u64; 2] {
         [self.0.members.len() as u64, self.0.removed.len() as u64]

@@ -70,7 +70,8 @@ pub struct Walk {
     next: Next,
     records: u64,
     changes: u64,
-    counts: [u64; 2],
+    members: u64,
+    removed: u64,
     /// The members as they were when the walk began, those not shown yet.
     members_left: vec::IntoIter<Member>,
     removed_left: vec::IntoIter<u64>,
@@ -97,16 +98,16 @@ enum Next {
 
 impl Walk {
     pub(crate) fn begin(mvcc: &Mvcc, leases: &Leases, members: &Members, hold: &mut Hold) -> Walk {
-        let roster = members.roster();
         Walk {
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
             next: Next::Head,
             records: 0,
             changes: 0,
-            counts: members.counts(),
-            members_left: roster.members().cloned().collect::<Vec<_>>().into_iter(),
-            removed_left: roster.removed().to_vec().into_iter(),
+            members: 0,
+            removed: 0,
+            members_left: members.to_vec().into_iter(),
+            removed_left: members.roster().removed().to_vec().into_iter(),
             checkpoint: leases.checkpoint(),
             leases: 0,
             leases_left: leases.to_vec().into_iter(),
@@ -158,9 +159,11 @@ impl Walk {
             if let Some(removed) = self.removed_left.next() {
                 chunk.out.push(REMOVED);
                 put_uint(&mut chunk.out, removed);
+                self.removed += 1;
             } else if let Some(member) = self.members_left.next() {
                 chunk.out.push(MEMBER);
                 put_member(&mut chunk.out, &member);
+                self.members += 1;
             } else {
                 return Next::Leases;
             }
@@ -227,9 +230,9 @@ impl Walk {
         chunk.out.push(END);
         put_uint(&mut chunk.out, self.records);
         put_uint(&mut chunk.out, self.changes);
-        put_uint(&mut chunk.out, self.counts[0]);
+        put_uint(&mut chunk.out, self.members);
         put_uint(&mut chunk.out, self.leases);
-        put_uint(&mut chunk.out, self.counts[1]);
+        put_uint(&mut chunk.out, self.removed);
         self.hold = None;
         Next::Nothing
     }

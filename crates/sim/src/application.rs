@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use headwater_raft::{Index, LogId};
+use headwater_raft::{Config, Index, LogId};
 use headwater_replica::machine::StateMachine;
 
 use crate::company::Company;
@@ -53,6 +53,12 @@ pub trait Application: Sized + 'static {
 
     /// A query that every node must answer then.
     fn probe_read() -> <Self::Machine as StateMachine>::Query;
+
+    /// What the machines are told when the members of `expect` give way to those of `target`, in the
+    /// entry that begins the change: nothing, unless said otherwise.
+    fn news(_expect: &Config, _target: &Config) -> Bytes {
+        Bytes::new()
+    }
 
     /// What stands beside the machines on every node: nothing, unless said otherwise.
     fn company(_seed: u64, _knobs: &Knobs) -> Box<dyn Company<Self>> {

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use headwater_raft::{Config, Instant, NodeId, NotChanged, Term, TransferRefused};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ReconfigureFate, RequestId, TransferFate,
@@ -130,11 +129,12 @@ impl<A: Application> World<A> {
             format!("errand {name}: members {target:?} instead of {expect:?}")
         });
         self.cluster.members.ask(name, target.clone());
+        let command = A::news(&expect, &target);
         let change = MemberChange {
             expect,
             target,
             force,
-            command: Bytes::new(),
+            command,
         };
         let request = RequestId(name);
         self.give(node, Input::Reconfigure { request, change });

@@ -22,6 +22,7 @@ use headwater_kv::request::{
     KeyValue, LeaseGrantRequest, LeaseRevokeRequest, Outcome, PutRequest, Query, RangeRequest,
     RequestOp, Response, ResponseOp, SortOrder, TxnRequest,
 };
+use headwater_raft::Config;
 
 use self::model::{Model, all_keys};
 use self::tenants::Tenants;
@@ -128,6 +129,18 @@ impl Application for Kv {
 
     fn probe_read() -> Query {
         Query::Range(one_key(key(0)))
+    }
+
+    fn news(expect: &Config, target: &Config) -> Bytes {
+        let (before, after) = (expect.members(), target.members());
+        let came = after.iter().find(|id| !before.contains(id));
+        let gone = before.iter().find(|id| !after.contains(id));
+        let command = match (came, gone) {
+            (Some(id), _) => Command::MemberAdd(id.0, vec![format!("http://n{}", id.0)]),
+            (None, Some(id)) => Command::MemberRemove(id.0),
+            (None, None) => return Bytes::new(),
+        };
+        command.encode()
     }
 
     fn company(seed: u64, knobs: &Knobs) -> Box<dyn Company<Kv>> {
