@@ -98,12 +98,22 @@ impl Members {
         Ok(())
     }
 
-    /// The first members, as their command lines name them; what is known better stays.
+    /// The first members, as their command lines name them; what is known better stays. Whoever
+    /// else is known is of another cluster, whose data these go on with. Once all of them have their
+    /// places, that was long ago, and nothing changes.
     pub(crate) fn found(&mut self, founders: &[Member]) -> Result<(), KvError> {
+        let has_place = |founder: &Member| {
+            let known = self.0.member(founder.id);
+            known.is_some_and(|known| !known.peer_urls.is_empty())
+        };
+        let stay = |founder: &&Member| !self.0.has_removed(founder.id);
+        let founders: Vec<&Member> = founders.iter().filter(stay).collect();
+        if founders.iter().all(|founder| has_place(founder)) {
+            return Ok(());
+        }
+        let members = &mut Arc::make_mut(&mut self.0).members;
+        members.retain(|&id, _| founders.iter().any(|founder| founder.id == id));
         for founder in founders {
-            if self.0.has_removed(founder.id) {
-                continue;
-            }
             let known = self.place(founder.id)?;
             if known.peer_urls.is_empty() {
                 known.peer_urls.clone_from(&founder.peer_urls);

@@ -78,6 +78,10 @@ impl Census {
     fn tell_addresses(&mut self, stage: &Stage<'_, Store>) {
         for member in self.roster.members() {
             let (id, url) = (NodeId(member.id), member.peer_urls.first());
+            // Data may come from another cluster, and its members with them.
+            if !self.config.is_member(id) {
+                continue;
+            }
             let Some(address) = url.and_then(|url| address(url)) else {
                 continue;
             };

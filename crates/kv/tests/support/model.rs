@@ -185,10 +185,19 @@ impl Model {
                 }
             }
             Command::Found(founders) => {
-                for founder in founders {
-                    if self.removed.contains(&founder.id) {
-                        continue;
-                    }
+                let mut founders = founders.clone();
+                founders.retain(|founder| !self.removed.contains(&founder.id));
+                let is_new = |founder: &Member| {
+                    let known = self.members.get(&founder.id);
+                    known.is_none_or(|known| known.peer_urls.is_empty())
+                };
+                if founders.iter().any(is_new) {
+                    self.members
+                        .retain(|id, _| founders.iter().any(|founder| founder.id == *id));
+                } else {
+                    founders.clear();
+                }
+                for founder in &founders {
                     let member = self.member(founder.id)?;
                     if member.peer_urls.is_empty() {
                         member.peer_urls.clone_from(&founder.peer_urls);
