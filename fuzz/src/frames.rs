@@ -212,6 +212,9 @@ fn append(draw: &mut Draw<'_>) -> Bytes {
         if kind == EntryKind::Config && draw.below(8) > 0 {
             body.clear();
             encode_config(&draw.config(), &mut body);
+            if draw.below(4) == 0 {
+                body.extend(draw.bytes(8));
+            }
         }
         entries.push(Entry::new(last, kind, body.into()));
     }

@@ -118,3 +118,55 @@ impl Card {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> Card {
+        let named = |id: u64, disk: &'static [u8]| Named {
+            id,
+            name: format!("n{id}"),
+            peer_urls: vec![format!("http://a:{id}"), format!("http://b:{id}")],
+            disk: Bytes::from_static(disk),
+        };
+        Card {
+            cluster: 7,
+            members: vec![
+                named(1, b"\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+                named(2, b""),
+            ],
+            removed: vec![3],
+        }
+    }
+
+    #[test]
+    fn a_card_comes_back_as_it_went() {
+        assert_eq!(Card::decode(card().encode()), Ok(card()));
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_peer_urls_in_any_order() {
+        let urls = |urls: &[&str]| urls.iter().map(|&url| url.to_owned()).collect::<Vec<_>>();
+        let at = |them: &[&str]| card().member_at(&urls(them)).map(|member| member.id);
+        assert_eq!(at(&["http://b:2", "http://a:2"]), Some(2));
+        assert_eq!(at(&["http://a:2"]), None);
+        assert_eq!(at(&["http://a:2", "http://b:1"]), None);
+    }
+
+    #[test]
+    fn a_place_is_for_the_disk_that_the_members_know() {
+        let refuses = |id, disk| card().refuses(id, disk);
+        assert_eq!(refuses(1, Some(5)), None, "its own");
+        assert!(
+            refuses(1, Some(6))
+                .unwrap()
+                .contains("etcdctl member remove 1`")
+        );
+        assert!(refuses(1, None).unwrap().contains("another data directory"));
+        assert_eq!(refuses(2, None), None, "it was never met");
+        assert_eq!(refuses(2, Some(6)), None);
+        assert_eq!(refuses(9, Some(6)), None, "the card may be old");
+        assert!(refuses(3, Some(5)).unwrap().contains("has been removed"));
+    }
+}

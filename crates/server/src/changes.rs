@@ -326,3 +326,55 @@ fn check_started(roster: &Roster, voters: &[NodeId], more: usize) -> Result<(), 
     }
     Err(Failure::NotEnoughStarted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_kv::request::Member;
+
+    /// Whether so many more voters may come where these have started or not.
+    fn may_grow(started: &[bool], more: usize) -> bool {
+        let members = (1..).zip(started).map(|(id, &started)| Member {
+            id,
+            name: if started {
+                "n".to_owned()
+            } else {
+                String::new()
+            },
+            ..Member::default()
+        });
+        let roster = Roster::new(members, Vec::new());
+        let voters: Vec<NodeId> = (1..=started.len() as u64).map(NodeId).collect();
+        check_started(&roster, &voters, more).is_ok()
+    }
+
+    #[test]
+    fn of_those_who_will_vote_a_majority_has_started() {
+        assert!(may_grow(&[true], 1), "the first addition to a server alone");
+        assert!(!may_grow(&[true, false], 1));
+        assert!(may_grow(&[true, true, true], 1));
+        assert!(may_grow(&[true, true, true, false], 1));
+        assert!(!may_grow(&[true, true, true, false, false], 1));
+        assert!(may_grow(&[true, true], 0), "one of three has gone");
+        assert!(!may_grow(&[true, false], 0));
+        assert!(!may_grow(&[], 0), "the last voter stays");
+    }
+
+    #[test]
+    fn an_addition_needs_urls_and_others_do_not() {
+        let change = |kind: Kind, urls: &[&str]| Change {
+            kind: kind as i32,
+            id: 1,
+            peer_urls: urls.iter().map(|&url| url.to_owned()).collect(),
+        };
+        let bad = Err(Failure::BadMemberUrls);
+        for kind in [Kind::AddVoter, Kind::AddLearner, Kind::Update] {
+            assert_eq!(check_urls(&change(kind, &[])), bad);
+            assert_eq!(check_urls(&change(kind, &["http://a:1", "b:1"])), bad);
+            assert_eq!(check_urls(&change(kind, &["http://a:1"])), Ok(()));
+        }
+        for kind in [Kind::Remove, Kind::Promote] {
+            assert_eq!(check_urls(&change(kind, &[])), Ok(()));
+        }
+    }
+}

@@ -215,10 +215,12 @@ mod tests {
 
     #[test]
     fn a_note_comes_back_as_it_went() {
-        for question in [Question::Renew(-7), Question::TimeLeft(1 << 62)] {
+        let change = Question::Change(Bytes::from_static(b"whatever"));
+        for question in [Question::Renew(-7), Question::TimeLeft(1 << 62), change] {
             assert_eq!(Says::decode(question.encode()), Some(Says::Asks(question)));
         }
-        for answer in [Answer::Seconds(60), Answer::Gone, Answer::NotNow] {
+        let changed = Answer::Changed(Bytes::from_static(b""));
+        for answer in [Answer::Seconds(60), Answer::Gone, Answer::NotNow, changed] {
             assert_eq!(Says::decode(answer.encode()), Some(Says::Answers(answer)));
         }
     }
@@ -228,7 +230,7 @@ mod tests {
         for bytes in [
             &b""[..],
             b"\x01",
-            b"\x03\0\0\0\0\0\0\0\0",
+            b"\x04\0\0\0\0\0\0\0\0",
             b"\x01\0\0\0\0\0\0\0\0\0",
         ] {
             assert_eq!(Says::decode(Bytes::copy_from_slice(bytes)), None);
