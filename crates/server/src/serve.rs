@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use headwater_runtime::{Handle, ReadLevel, StartError, StopReason};
+use headwater_runtime::{Handle, NodeConfig, ReadLevel, StartError, StopReason};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -52,10 +52,9 @@ pub async fn run(config: Config) -> Result<()> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let mut config = join::settle(config).await?;
+    let config = join::settle(config).await?;
     // The ports come first: one that is taken must not leave a data directory behind.
     let listeners = listen(&config.listen_client).await?;
-    do_without_peers(&mut config).await;
     info!(
         name = config.name,
         member_id = %format_args!("{:x}", config.cluster.me.0),
@@ -87,14 +86,34 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Starts the node with the store's company beside it.
+/// Starts the node. A lone server that was not told where to listen for peers does without them if
+/// something else listens there.
 async fn start_node(config: &Config, ending: Ending) -> Result<Arc<Backend>> {
+    let started = match try_to_start(config, config.node.clone(), ending.clone()).await {
+        Err(StartError::Listen(address, error)) if config.may_be_unreachable => {
+            warn!("no member can be added: peers cannot reach this one at {address}: {error}");
+            let node = NodeConfig {
+                listen_peer: Vec::new(),
+                ..config.node.clone()
+            };
+            try_to_start(config, node, ending).await
+        }
+        started => started,
+    };
+    started.map_err(|error| explain(&error))
+}
+
+/// Starts the node with the store's company beside it.
+async fn try_to_start(
+    config: &Config,
+    node: NodeConfig,
+    ending: Ending,
+) -> Result<Arc<Backend>, StartError> {
     let (calls, called) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let census = Census::new(config.cluster.clone(), ending.clone());
     let company = StoreCompany::new(config.progress_every, census, called, questions);
-    let node = Handle::start_with(config.node.clone(), Box::new(company)).await;
-    let node = node.map_err(|error| explain(&error))?;
+    let node = Handle::start_with(node, Box::new(company)).await?;
     let desk = Desk::new(calls, node.clone());
     let (cluster, limits) = (config.cluster.clone(), config.limits.clone());
     let backend = Arc::new(Backend::new(node, desk, cluster, limits, ending));
@@ -107,21 +126,6 @@ async fn look_for_leader(backend: Arc<Backend>, every: Duration) {
     outlook
         .look_for_leader(every, || backend.has_leader())
         .await;
-}
-
-/// A lone server that was not told where to listen for peers does without them if something else
-/// listens there.
-async fn do_without_peers(config: &mut Config) {
-    if !config.may_be_unreachable {
-        return;
-    }
-    for &address in &config.node.listen_peer {
-        if let Err(error) = TcpListener::bind(address).await {
-            warn!("no member can be added: peers cannot reach this one at {address}: {error}");
-            config.node.listen_peer.clear();
-            return;
-        }
-    }
 }
 
 /// While there is no leader, asks the others whether this server has a place among them: who was
