@@ -57,15 +57,19 @@ fn identity_in(directory: &Path) -> Result<Option<(Identity, Configuration)>> {
 }
 
 /// A member that has run before: what its directory says holds, whatever the flags say. Only that
-/// flags which begin a cluster are not those of the one that the directory began is a mistake, most
-/// likely, and left to recovery to refuse.
+/// flags which begin a cluster make another member of the one that began it with this directory is
+/// a mistake, most likely, and left to recovery to refuse.
 fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -> Config {
     let (cluster, me) = (identity.cluster, identity.node);
-    let is_same = (cluster, me) == (config.cluster.id, config.cluster.me);
+    if (cluster, me) == (config.cluster.id, config.cluster.me) {
+        return config;
+    }
     let came_later = first.voters().is_empty();
-    if !is_same && (came_later || config.is_joining) {
+    if me == config.cluster.me || came_later || config.is_joining {
         info!("the data directory knows the members; flags that begin with --initial do not count");
-        config.become_member(cluster, me, BTreeMap::new());
+        let mut others = config.node.members.clone();
+        others.retain(|&id, _| id != me && first.is_member(id));
+        config.become_member(cluster, me, others);
     }
     config
 }
