@@ -81,9 +81,10 @@ impl<M: StateMachine> Stage<'_, M> {
         self.inbox.put(Event::PeerAddress(peer, address));
     }
 
-    /// From now on a node that was a member may not connect.
-    pub fn forget_peer(&self, peer: NodeId) {
-        self.inbox.put(Event::Forget(peer));
+    /// From now on a node that was a member may not connect. What stands between it and this one goes
+    /// on: it may not know yet.
+    pub fn refuse_peer(&self, peer: NodeId) {
+        self.inbox.put(Event::Refuse(peer));
     }
 
     /// From now on this is answered to whoever asks on the port for peers; see [`crate::card::ask`].

@@ -63,7 +63,7 @@ pub enum Event<M: StateMachine> {
     /// Where a node listens that is or will be a peer.
     PeerAddress(NodeId, PeerAddress),
     /// A node that was a peer may not connect any more.
-    Forget(NodeId),
+    Refuse(NodeId),
     /// What is told to whoever asks who is here.
     Card(Bytes),
     /// This node is to hand its leadership over, to this one or to the best.
@@ -241,7 +241,7 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
-            Event::Forget(peer) => self.forget(peer),
+            Event::Refuse(peer) => self.parts.network.refuse(peer),
             Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
             Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),

@@ -176,13 +176,21 @@ impl Network {
         }
     }
 
-    /// From now on `peer` may not connect. A connection that stands is the caller's to close, unless
-    /// this node has dialled it.
-    pub fn forget(&mut self, peer: NodeId) {
+    /// From now on `peer` may not connect. A connection that stands goes on.
+    pub fn refuse(&mut self, peer: NodeId) {
         let mut known = self.shared.known();
         known.peers.remove(&peer);
         known.removed.insert(peer);
+        let is_linked = known.linked.contains_key(&peer);
         drop(known);
+        if !is_linked && let Some((_, dialling)) = self.dialling.remove(&peer) {
+            dialling.abort();
+        }
+    }
+
+    /// The same, and a connection that this node has dialled ends; any other is the caller's to close.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.refuse(peer);
         if let Some((_, dialling)) = self.dialling.remove(&peer) {
             dialling.abort();
         }

@@ -91,14 +91,10 @@ impl Census {
             }
         }
         for &gone in self.roster.removed() {
-            // The configuration may still need it, until it no longer stands there.
+            // Until then it is needed.
             let id = NodeId(gone);
-            if !self.config.is_member(id)
-                && self.removed.insert(gone)
-                // The leader parts with it once it has told it.
-                && stage.progress(id).is_none()
-            {
-                stage.forget_peer(id);
+            if !self.config.is_member(id) && self.removed.insert(gone) {
+                stage.refuse_peer(id);
                 self.addresses.remove(&id);
             }
         }

@@ -5,7 +5,6 @@
 //! # Source
 //! etcd: flags that begin with `initial` count at the first start only; rule R13.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
