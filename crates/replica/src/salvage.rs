@@ -11,7 +11,7 @@
 
 use headwater_raft::{HardState, LogId};
 
-use crate::entry::{EntryKind, LogOrder, SnapshotMeta};
+use crate::entry::{LogOrder, SnapshotMeta};
 use crate::machine::StateMachine;
 use crate::port::Disk;
 use crate::recovery::{Expect, Judged, OpenError, identity_of, open};
@@ -51,8 +51,8 @@ pub fn salvage<M: StateMachine>(disk: &mut dyn Disk) -> Result<Option<Salvaged<M
             .iter()
             .filter(|entry| entry.id.index > base.index)
         {
-            if entry.kind == EntryKind::Command {
-                machine.apply(entry.id, &entry.body);
+            if let Some(command) = entry.command() {
+                machine.apply(entry.id, &command);
             }
             last = entry.id;
         }

@@ -4,9 +4,10 @@
 mod wal_common;
 
 use headwater_raft::{Config, NodeId, Term};
-use headwater_replica::LogOrder;
+use headwater_replica::config_record::encode_config;
 use headwater_replica::recovery::{Expect, OpenError, Recovered, open};
 use headwater_replica::salvage::{Salvaged, found_anew, salvage};
+use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
 use wal_common::*;
@@ -76,6 +77,22 @@ fn a_snapshot_and_the_log_behind_it_add_up() {
     let recovered = begun_anew(&mut old);
     assert_eq!(recovered.machine.sums, sums(20));
     assert_eq!(recovered.base, id(1, 20));
+}
+
+#[test]
+fn a_command_that_came_with_a_change_of_members_counts() {
+    let mut old = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut old);
+    write_singly(&mut old, &mut wal, 3);
+    let mut body = Vec::new();
+    encode_config(&Config::of_voters([NodeId(7)]), &mut body);
+    body.extend_from_slice(b"body 4");
+    let change = Entry::new(id(1, 4), EntryKind::Config, body.into());
+    wal.run(&mut old, &[write(4, None, vec![change])]).unwrap();
+    drop(wal);
+    let recovered = begun_anew(&mut old);
+    assert_eq!(recovered.machine.sums, sums(4));
+    assert_eq!(recovered.config, Config::of_voters([NEW_NODE]));
 }
 
 #[test]
