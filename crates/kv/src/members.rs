@@ -23,7 +23,7 @@ use crate::wire::{Reader, put_slice, put_uint};
 pub const MEMBERS_MAX: usize = 64;
 
 /// How many removed members are remembered; beyond that the oldest is forgotten.
-pub const REMOVED_MAX: usize = 1 << 14;
+pub const REMOVED_MAX: usize = 1 << 10;
 
 /// The longest name of a member.
 pub const NAME_BYTES_MAX: usize = 1 << 10;
