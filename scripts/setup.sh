@@ -4,7 +4,7 @@
 #   etcdctl   the client whose answers are checked        (Debian: etcd-client)
 #   protoc    compiles the protocol of the clients' crate (Debian: protobuf-compiler, libprotobuf-dev)
 #   cc        compiles the allocator                      (Debian: build-essential)
-#   java      runs TLC, which checks the specification    (Debian: default-jdk-headless)
+#   javac     and java: run TLC, which checks the specification    (Debian: default-jdk-headless)
 #   pip       gets TLC itself                              (Debian: python3-pip)
 set -euo pipefail
 
@@ -21,7 +21,7 @@ command -v protoc >/dev/null || missing+=(protobuf-compiler)
   [ -e "$(dirname "$(command -v protoc || echo /usr/local/bin/protoc)")/../include/google/protobuf/descriptor.proto" ] ||
   missing+=(libprotobuf-dev)
 command -v cc >/dev/null || missing+=(build-essential)
-command -v java >/dev/null || missing+=(default-jdk-headless)
+command -v javac >/dev/null || missing+=(default-jdk-headless)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

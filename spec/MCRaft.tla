@@ -2,7 +2,7 @@
 (***************************************************************************)
 (* `Raft' within the bounds of the exploration of the real core            *)
 (* (explore/), and with its notion of time and of turns: so that both      *)
-(* must have the same number of states.                                    *)
+(* must have the same states.                                              *)
 (*                                                                         *)
 (* A node ends its turn after every input: it sends what it has, and waits *)
 (* for its disk when that has writes under way.  A clock moves only when a *)
@@ -10,13 +10,13 @@
 (* leader tries again at each heartbeat where it looks for common ground,  *)
 (* and nowhere else; and no disk is slow.                                  *)
 (***************************************************************************)
-EXTENDS Raft, TLC
+EXTENDS Raft, States, TLC
 
 CONSTANTS
-    TermsMax, CampaignsMax, CrashesMax, WritesMax,
+    TermsMax, CampaignsMax, CrashesMax, ProposalsMax, WritesMax,
     FirstLogs   \* the logs that the nodes begin with, one for each, by the terms of their entries
 
-VARIABLE left   \* [campaigns, crashes]: how many there may still be
+VARIABLE left   \* [campaigns, crashes, proposals]: how many there may still be
 
 NoLogs == <<<<>>, <<>>, <<>>>>
 DifferentLogs == <<<<1, 1>>, <<1>>, <<>>>>
@@ -56,7 +56,7 @@ MCInit ==
             /\ \A s \in Server : \E k \in DOMAIN FirstLogs : names[k] = s
             /\ \A k \in DOMAIN FirstLogs : f[names[k]] = FirstLogs[k]
         /\ Beginning(f)
-    /\ left = [campaigns |-> CampaignsMax, crashes |-> CrashesMax]
+    /\ left = [campaigns |-> CampaignsMax, crashes |-> CrashesMax, proposals |-> ProposalsMax]
 
 Waits(s) == Len(node[s].queue) >= WritesMax
 
@@ -72,14 +72,23 @@ Crashes(s, kept) ==
     /\ Restart(s, kept, node[s].life + 1)
     /\ left' = [left EXCEPT !.crashes = @ - 1]
 
+Proposes(s) ==
+    /\ left.proposals > 0
+    /\ Propose(s, 1)
+    /\ left' = [left EXCEPT !.proposals = @ - 1]
+
 MCNext ==
     \E s \in Server :
         \/ \E count \in 1..Len(node[s].queue) : Persisted(s, count) /\ UNCHANGED left
         \/ \E kept \in 0..Len(node[s].queue) : Crashes(s, kept)
         \/ ~Waits(s) /\ Campaigns(s)
+        \/ ~Waits(s) /\ Proposes(s)
         \/ ~Waits(s) /\ node[s].role = "leader" /\ Deadline(s) /\ UNCHANGED left
         \/ ~Waits(s) /\ \E o \in net :
                 o.to = s /\ Receive(s, o.from, o.m) /\ UNCHANGED left
+
+\* Every state is written down, to be compared with those of the core.
+Noted == Note({<<node[s], disk[s]>> : s \in Server}, net, <<left, snaps>>)
 
 Symmetry == Permutations(Server)
 =============================================================================

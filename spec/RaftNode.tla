@@ -221,6 +221,8 @@ NotLeading(n) ==
     [n EXCEPT !.peers = <<>>, !.since = 0, !.latest = 0, !.rounds = <<>>, !.gathered = {},
               !.transfer = Nil, !.urged = FALSE, !.void = FALSE]
 
+(****************************** replication ******************************)
+
 ForgetVerified(n) == [n EXCEPT !.verified = 0, !.acked = 0]
 
 (********************************** read ***********************************)
@@ -271,6 +273,8 @@ ConfirmReads(n) ==
 \* not known here.
 MayHaveLease(n) == LeasesOn(n) /\ ~n.void /\ n.commit >= n.since
 
+(****************************** read, again ******************************)
+
 \* A lease answers at once; else the read waits for the next round.
 TakeRead(n, asker, lease) ==
     {[n EXCEPT !.gathered = IF asker \in Waiting(n) THEN @ ELSE @ \cup {asker}]}
@@ -304,10 +308,10 @@ Follow(n, term, leader) ==
         now == IF term > n.term THEN newer ELSE ended
     IN  [now EXCEPT !.role = "follower", !.leader = leader, !.tally = NoTally]
 
-(******************************* replication *******************************)
-
 HeardLeader(n, leader) ==
     IF n.leader = leader /\ n.role = "follower" THEN n ELSE Follow(n, n.term, leader)
+
+(************************** replication, again ***************************)
 
 \* Tells the leader how far the log agrees with its own and is durable: a state, not an event.
 Acknowledge(n) ==
@@ -471,6 +475,15 @@ AdvanceCommit(n) ==
 \* Follower: takes over the leader's commit index, as far as the log is known to agree.
 LearnCommit(n, commit) == [n EXCEPT !.commit = Max(@, Min(commit, n.verified))]
 
+(************************** replication, again ***************************)
+
+\* A quorum has voted: it leads, and its first entry is empty.
+Lead(n) ==
+    LET peers == [p \in Members(Current(n)) \ {n.me} |-> Unknown(Last(n))]
+        leads == [NotLeading(n) EXCEPT !.role = "leader", !.leader = n.me, !.tally = NoTally,
+                    !.peers = peers, !.since = Last(n) + 1]
+    IN  BeatAll(AppendOwn(leads, <<>>), {})
+
 (***************************** election, again *****************************)
 
 \* Asks these voters, of those that have not answered.
@@ -487,13 +500,6 @@ AskForVotes(n, whom) ==
 Campaign(n, transfer) ==
     PersistHard([ForgetVerified(n) EXCEPT !.term = @ + 1, !.vote = n.me, !.role = "candidate",
         !.tally = [NoTally EXCEPT !.transfer = transfer], !.leader = Nil, !.waiting = {}])
-
-\* A quorum has voted: it leads, and its first entry is empty.
-Lead(n) ==
-    LET peers == [p \in Members(Current(n)) \ {n.me} |-> Unknown(Last(n))]
-        leads == [NotLeading(n) EXCEPT !.role = "leader", !.leader = n.me, !.tally = NoTally,
-                    !.peers = peers, !.since = Last(n) + 1]
-    IN  BeatAll(AppendOwn(leads, <<>>), {})
 
 \* Whether a node may have a disk so slow that it does not stand, and whether a deadline may not have
 \* come yet, or a leader find that nobody has answered for too long.
@@ -561,6 +567,8 @@ OnLink(n, peer, up) ==
                 [p \in DOMAIN @ |-> IF p = peer THEN Restarted(@[p]) ELSE @[p]]]
         ELSE IF up THEN AskForVotes(lost, {peer}) ELSE lost
 
+(*************************** membership, again ***************************)
+
 OnMet(n, peer, disk) ==
     LET met == [n EXCEPT !.met = [p \in DOMAIN @ \cup {peer} |-> IF p = peer THEN disk ELSE @[p]]]
         known == IF Met(n, peer) \notin {Nil, disk} THEN ForgetDisk(met, peer) ELSE met
@@ -569,6 +577,13 @@ OnMet(n, peer, disk) ==
 
 OnDisowned(n, from, m) ==
     IF n.disk = m.disk /\ ~IsAdmitted(n) THEN Tell(n, [type |-> "disowned", by |-> from]) ELSE n
+
+\* A joining learner that acknowledges may have caught up; one that holds everything has.
+OnCaughtUp(n, from) ==
+    IF n.role # "leader" \/ from \notin Current(n).joining \/ from \notin DOMAIN n.peers THEN {n}
+    ELSE LET may == IF n.peers[from].ready \/ n.peers[from].matched >= Last(n) THEN {TRUE}
+                    ELSE BOOLEAN
+         IN  UNION {AdvanceMembership([n EXCEPT !.peers[from].ready = ready]) : ready \in may}
 
 (*************************** replication, again ****************************)
 
@@ -598,13 +613,6 @@ OnAppend(n, from, m) ==
         THEN SendWhenSafe(heard, from, Conflict(n.term, prev, ground, TermAt(heard, ground)))
         ELSE Acknowledge(IF learnt.durable >= last THEN [learnt EXCEPT !.acked = -1] ELSE learnt)
 
-\* A joining learner that acknowledges may have caught up; one that holds everything has.
-OnCaughtUp(n, from) ==
-    IF n.role # "leader" \/ from \notin Current(n).joining \/ from \notin DOMAIN n.peers THEN {n}
-    ELSE LET may == IF n.peers[from].ready \/ n.peers[from].matched >= Last(n) THEN {TRUE}
-                    ELSE BOOLEAN
-         IN  UNION {AdvanceMembership([n EXCEPT !.peers[from].ready = ready]) : ready \in may}
-
 OnAppendReply(n, from, m) ==
     LET retry == CommonGround(n, m.hint, m.hintTerm) + 1
     IN  IF n.role # "leader" \/ from \notin DOMAIN n.peers THEN {n}
@@ -613,14 +621,10 @@ OnAppendReply(n, from, m) ==
                 k \in AdvanceCommit([n EXCEPT !.peers[from] = Acknowledged(@, m.match)])}
         ELSE {[n EXCEPT !.peers[from] = Conflicted(@, m.prev, Min(retry, m.prev))]}
 
+(****************************** read, again ******************************)
+
 \* Reads that may be asked for again, because no answer came for a while.
 AskedAgain(n) == SUBSET n.asks
-
-OnBeat(n, from, m) ==
-    LET heard == LearnCommit(HeardLeader(n, from), m.commit)
-        replied == SendWhenSafe(heard, from, BeatReply(n.term, m.round))
-        ask(a) == [to |-> from, m |-> ReadAsk(a.id, n.life, a.lease)]
-    IN  {[replied EXCEPT !.out = @ \cup {ask(a) : a \in again}] : again \in AskedAgain(replied)}
 
 OnBeatReply(n, from, m) ==
     IF n.role # "leader" \/ from \notin DOMAIN n.peers \/ m.round > n.latest THEN n
@@ -661,6 +665,29 @@ Installed(n, base, baseTerm, config) ==
     IN  IF base <= n.commit THEN n
         ELSE VerifyCommitted(Covered(IF Has(n, base, baseTerm) THEN moved ELSE reset, base))
 
+(**************************** durable, again *****************************)
+
+\* The first `count' writes under way are durable: what waited for that may be said and counted.
+OnPersisted(n, count) ==
+    LET shorter == [n EXCEPT !.queue = SubSeq(@, count + 1, Len(@)), !.durable = n.queue[count].end,
+                        !.hardIn = Max(@ - count, 0)]
+        said == IF ~HardIsSafe(shorter) THEN shorter
+                ELSE [shorter EXCEPT !.out = @ \cup n.waiting, !.waiting = {}]
+    IN  UNION {AdvanceCommit(Acknowledge(k)) : k \in AnnounceCandidacy(said)}
+
+(**************************** transfer, again ****************************)
+
+\* After every step a leader minds its transfer: it may end for want of time or of a fit target, or
+\* because the disk has answered; for a slow disk one may begin, or the leader fall silent.
+MindTransfer(n) ==
+    IF n.role # "leader" THEN {n}
+    ELSE LET begun == {[n EXCEPT !.transfer = p, !.urged = FALSE] : p \in MayTakeOver(n)}
+             ended == EndTransfer(n, FALSE)
+             another == {[ended EXCEPT !.transfer = p] : p \in MayTakeOver(n)}
+         IN  IF n.transfer = Nil THEN {n} \cup {UrgeTarget(k) : k \in begun}
+             ELSE {IF n.urged THEN n ELSE UrgeTarget(n), ended, Follow(ended, n.term, Nil)}
+                    \cup another
+
 (********************************** raft ***********************************)
 
 FromLeader == {"append", "beat", "commit", "timeout-now", "snapshot"}
@@ -669,6 +696,12 @@ IsTermless(m) ==
     \/ m.type \in {"read-ask", "read-tell", "heard", "disowned"}
     \/ m.type = "vote" /\ m.pre
     \/ m.type = "vote-reply" /\ m.pre /\ m.granted
+
+OnBeat(n, from, m) ==
+    LET heard == LearnCommit(HeardLeader(n, from), m.commit)
+        replied == SendWhenSafe(heard, from, BeatReply(n.term, m.round))
+        ask(a) == [to |-> from, m |-> ReadAsk(a.id, n.life, a.lease)]
+    IN  {[replied EXCEPT !.out = @ \cup {ask(a) : a \in again}] : again \in AskedAgain(replied)}
 
 \* The message by its kind, once terms are settled.
 Handle(n, from, m) ==
@@ -703,14 +736,6 @@ OnMessage(n, from, m) ==
              ELSE IF n.role = "leader" THEN {n}
              ELSE heard \cup {n}
 
-\* The first `count' writes under way are durable: what waited for that may be said and counted.
-OnPersisted(n, count) ==
-    LET shorter == [n EXCEPT !.queue = SubSeq(@, count + 1, Len(@)), !.durable = n.queue[count].end,
-                        !.hardIn = Max(@ - count, 0)]
-        said == IF ~HardIsSafe(shorter) THEN shorter
-                ELSE [shorter EXCEPT !.out = @ \cup n.waiting, !.waiting = {}]
-    IN  UNION {AdvanceCommit(Acknowledge(k)) : k \in AnnounceCandidacy(said)}
-
 \* A leader's heartbeat is due, after which it may find that it has lost its quorum; or the others'
 \* patience is at its end.
 OnDue(n) ==
@@ -721,17 +746,6 @@ OnDue(n) ==
                             alone \in MayBeAlone(k)}
          IN  UNION {quorum(k) : k \in beaten}
 OnDeadline(n) == UNION {IF early THEN {n} ELSE OnDue(n) : early \in MayBeEarly(n)}
-
-\* After every step a leader minds its transfer: it may end for want of time or of a fit target, or
-\* because the disk has answered; for a slow disk one may begin, or the leader fall silent.
-MindTransfer(n) ==
-    IF n.role # "leader" THEN {n}
-    ELSE LET begun == {[n EXCEPT !.transfer = p, !.urged = FALSE] : p \in MayTakeOver(n)}
-             ended == EndTransfer(n, FALSE)
-             another == {[ended EXCEPT !.transfer = p] : p \in MayTakeOver(n)}
-         IN  IF n.transfer = Nil THEN {n} \cup {UrgeTarget(k) : k \in begun}
-             ELSE {IF n.urged THEN n ELSE UrgeTarget(n), ended, Follow(ended, n.term, Nil)}
-                    \cup another
 
 EndTurn(n) ==
     TellCommit(IF n.role = "leader" /\ n.gathered # {} /\ BeginRound(n).latest # n.latest

@@ -291,7 +291,7 @@ pub const DEEP: &[Scope] = &[
     },
 ];
 
-/// Scopes of which the specification has as many states (`spec/MCRaft.tla`): messages are not
+/// Scopes of which the specification has the same states (`spec/MCRaft.tla`): messages are not
 /// answered eagerly there.
 pub const SPEC: &[Scope] = &[
     Scope {

@@ -11,14 +11,21 @@
 //! | [`witness`], [`properties`] | what must hold, and what must happen |
 //! | [`bounds`] | how far to go |
 //! | [`report`] | running the checker, and what it found |
+//! | [`spoken`] | the same states as the specification has them |
+//! | [`tree`], [`text`] | what that is read from, and written as |
+//! | [`listing`] | all states of an exploration, written down |
 #![forbid(unsafe_code)]
 
 pub mod bounds;
 pub mod likeness;
+pub mod listing;
 pub mod model;
 pub mod node;
 pub mod properties;
 pub mod report;
+pub mod spoken;
+pub mod text;
+pub mod tree;
 pub mod witness;
 pub mod world;
 

@@ -69,62 +69,16 @@ pub fn likeness(text: &str, origin: Origin, renaming: Renaming) -> String {
         text,
         origin,
         renaming,
-        is_view: false,
     };
     let mut out = String::with_capacity(text.len());
     reader.item(&mut out);
     out
 }
 
-/// What the specification knows of a node's text: its hash under each renaming. All moments are
-/// alike there, and what only time or a life's name decides is not there at all.
-pub fn views(text: &str, origin: Origin) -> [u64; RENAMINGS] {
-    ALL.map(|renaming| {
-        let mut out = String::with_capacity(text.len());
-        let mut reader = Reader {
-            text,
-            origin,
-            renaming,
-            is_view: true,
-        };
-        reader.item(&mut out);
-        let mut hasher = DefaultHasher::new();
-        hasher.write(out.as_bytes());
-        hasher.finish()
-    })
-}
-
-/// Fields that the specification does not know, by name: timers and what feeds them, what a node
-/// remembers of others' earlier lives, what was told already, how it was set up; and of a write
-/// whether its entry is the leader's own, which its place tells.
-const UNKNOWN: [&str; 20] = [
-    "options",
-    "now",
-    "election",
-    "marks",
-    "promise",
-    "memory",
-    "told",
-    "told_commit",
-    "setup",
-    "lease",
-    "beat_at",
-    "awake_since",
-    "heard_at",
-    "has_answered",
-    "promised_since",
-    "catch_up",
-    "late_at",
-    "internal",
-    "disk: Quick",
-    "met",
-];
-
 struct Reader<'a> {
     text: &'a str,
     origin: Origin,
     renaming: Renaming,
-    is_view: bool,
 }
 
 impl Reader<'_> {
@@ -168,11 +122,6 @@ impl Reader<'_> {
         while !self.text.starts_with([')', ']', '}']) {
             let from = out.len();
             self.item(out);
-            if self.is_view && is_unknown(&out[from..]) {
-                out.truncate(from);
-                self.text = self.text.trim_start_matches([',', ' ']);
-                continue;
-            }
             out.push(',');
             is_by_node = is_by_node && is_node(&out[from..]);
             ends.push(out.len());
@@ -200,7 +149,7 @@ impl Reader<'_> {
             let new = place.checked_sub(1).map_or(0, |at| self.renaming[at] + 1);
             out.push('n');
             out.push_str(["0", "1", "2", "3"][new]);
-        } else if word.starts_with('@') && (self.is_view || out.ends_with("stood_at: ")) {
+        } else if word.starts_with('@') && out.ends_with("stood_at: ") {
             out.push('@');
         } else if let Some(moment) = number(word, '@').filter(|moment| *moment < u64::MAX) {
             let moment = far(self.origin.now, moment).clamp(-1, 1) + 1;
@@ -212,14 +161,6 @@ impl Reader<'_> {
             out.push_str(word);
         }
     }
-}
-
-/// Whether an item is a field that the specification does not know.
-fn is_unknown(item: &str) -> bool {
-    let name = item.split(':').next().unwrap_or_default();
-    UNKNOWN
-        .iter()
-        .any(|unknown| *unknown == name || *unknown == item)
 }
 
 /// Whether an item is a node, or something of a node.

@@ -4,10 +4,14 @@
 //! # Source
 //! docs/testing.md, "Exploration".
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use headwater_explore::bounds::{Bounds, DEEP, QUICK, SPEC, Scope};
+use headwater_explore::listing::Listing;
+use headwater_explore::model::Cluster;
 use headwater_explore::report::explore_for;
 
 const USAGE: &str = "\
@@ -22,6 +26,7 @@ Raft's safety properties in each. Without arguments: all quick scopes.
   --list         the scopes and their bounds
   --threads N    workers (2)
   --seconds N    give up on a scope after so long (a day)
+  --states FILE  of the one scope that is named: writes all states down, as spec/ has them
   --seed N       of the nodes' dice, which decide nothing (0)
   --help         this text
 
@@ -33,6 +38,7 @@ struct Orders {
     threads: usize,
     seed: u64,
     most: Duration,
+    states: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -52,11 +58,13 @@ fn main() -> ExitCode {
     }
     match orders(&words) {
         Ok(orders) => run(&orders),
-        Err(why) => {
-            eprintln!("headwater-explore: {why}\n\n{USAGE}");
-            ExitCode::from(2)
-        }
+        Err(why) => fail(&format!("{why}\n\n{USAGE}")),
     }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("headwater-explore: {why}");
+    ExitCode::from(2)
 }
 
 fn orders(words: &[String]) -> Result<Orders, String> {
@@ -65,10 +73,15 @@ fn orders(words: &[String]) -> Result<Orders, String> {
         threads: 2,
         seed: 0,
         most: Duration::from_secs(86_400),
+        states: None,
     };
     let mut is_deep = false;
     let mut words = words.iter();
     while let Some(word) = words.next() {
+        if word == "--states" {
+            orders.states = Some(words.next().ok_or("--states needs a file")?.into());
+            continue;
+        }
         let mut number = || {
             let value = words.next().and_then(|value| value.parse::<u64>().ok());
             value.ok_or_else(|| format!("{word} needs a number"))
@@ -89,6 +102,9 @@ fn orders(words: &[String]) -> Result<Orders, String> {
     }
     if is_deep {
         orders.scopes.extend(DEEP);
+    }
+    if orders.states.is_some() && orders.scopes.len() != 1 {
+        return Err("--states is for one scope".to_owned());
     }
     Ok(orders)
 }
@@ -125,8 +141,18 @@ fn run(orders: &Orders) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut is_well = true;
     for scope in &orders.scopes {
-        let report = explore_for(scope.bounds, orders.threads, orders.seed, orders.most);
+        let mut cluster = Cluster::new(scope.bounds, orders.seed);
+        if let Some(path) = &orders.states {
+            match Listing::new(path) {
+                Ok(listing) => cluster.listing = Some(Mutex::new(listing)),
+                Err(why) => return fail(&format!("{}: {why}", path.display())),
+            }
+        }
+        let report = explore_for(cluster, orders.threads, orders.most);
         is_well &= report.is_whole;
+        if let Err(why) = &report.listed {
+            return fail(&format!("no list of the states: {why}"));
+        }
         println!("measured: {}: {report}", scope.name);
         if let Some(broken) = &report.broken {
             is_well = false;

@@ -10,7 +10,6 @@
 //! # Source
 //! Lamport, "Specifying Systems" (2002), on sets of messages; stateright, the checker.
 
-use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +18,7 @@ use stateright::{Model, Property};
 
 use crate::bounds::Bounds;
 use crate::likeness::RENAMINGS;
+use crate::listing::Listing;
 use crate::node::{NODES, Step, Told};
 use crate::properties;
 use crate::witness::{Scene, Witness};
@@ -27,11 +27,14 @@ use crate::world::{Letter, Local, Move, World};
 /// What is left of the bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Left {
-    proposals: u8,
-    crashes: u8,
+    /// Commands.
+    pub proposals: u8,
+    /// Crashes.
+    pub crashes: u8,
     reads: u8,
     snapshots: u8,
-    campaigns: u8,
+    /// Deadlines of those who do not lead.
+    pub campaigns: u8,
     links: u8,
     questions: u8,
     forgets: u8,
@@ -49,7 +52,8 @@ pub struct State {
     sums: [u64; RENAMINGS],
     /// The history.
     pub witness: Arc<Witness>,
-    left: Left,
+    /// What is left of the bounds.
+    pub left: Left,
     /// The least of the state's hashes under all renamings that count.
     key: u64,
     /// How many states this one stands for.
@@ -97,8 +101,6 @@ pub struct Seen {
     pub answers: AtomicU64,
     /// States, had renamings not been taken for the same.
     pub orbits: AtomicU64,
-    /// What the specification tells apart of all states, where nothing is eager.
-    pub views: Mutex<HashSet<u64>>,
 }
 
 /// A cluster and its bounds.
@@ -111,6 +113,8 @@ pub struct Cluster {
     pub seen: Seen,
     /// Seeds every node's dice; nothing may depend on it.
     pub seed: u64,
+    /// Where all states are written down, if anywhere.
+    pub listing: Option<Mutex<Listing>>,
 }
 
 impl Cluster {
@@ -121,6 +125,7 @@ impl Cluster {
             world: World::default(),
             seen: Seen::default(),
             seed,
+            listing: None,
         }
     }
 
@@ -231,22 +236,13 @@ impl Cluster {
         }
     }
 
-    /// Notes what the specification tells of a state; called once for each. Where messages are
-    /// answered eagerly, it would have others.
+    /// Notes a state; called once for each.
     pub fn see(&self, state: &State) {
-        if self.bounds.eager {
-            return;
+        self.seen.orbits.fetch_add(state.orbit(), Ordering::Relaxed);
+        if let Some(listing) = &self.listing {
+            let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+            listing.note(state);
         }
-        let count = if self.bounds.symmetry { RENAMINGS } else { 1 };
-        let view = |at: usize| {
-            let nodes = state.nodes.iter().map(|local| local.views[at]);
-            let nodes = nodes.fold(0, u64::wrapping_add);
-            let parts = [nodes, state.sums[at], state.left.number()];
-            parts.into_iter().fold(0, mix)
-        };
-        let views = self.seen.views.lock();
-        let mut views = views.unwrap_or_else(PoisonError::into_inner);
-        views.extend((0..count).map(view).min());
     }
 
     fn count(&self, made: &Move) {

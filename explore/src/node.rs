@@ -1,5 +1,5 @@
 //! One node: the real core, a pretend disk, and a driver that does at once whatever it may.
-//! Never decides what happens next; and no other room calls the core.
+//! Never decides what happens next; and no other room makes the core do anything.
 //!
 //! # How time is modelled
 //!
@@ -136,6 +136,11 @@ impl Node {
             arrived: None,
             setup,
         }
+    }
+
+    /// The core and its disk, to be looked at.
+    pub fn inside(&self) -> (&Raft, &Disk) {
+        (&self.raft, &self.disk)
     }
 
     /// Which node it is, from zero.

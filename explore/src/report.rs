@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
@@ -22,8 +23,6 @@ pub struct Report {
     pub states: usize,
     /// States, had names counted.
     pub orbits: u64,
-    /// States that differ by what the specification knows.
-    pub views: usize,
     /// States that single nodes were in, and messages sent.
     pub sizes: (usize, usize),
     /// The longest way to a state.
@@ -36,6 +35,8 @@ pub struct Report {
     pub broken: Option<Finding>,
     /// What must happen and did not.
     pub missing: Vec<&'static str>,
+    /// Whether all states could be written down, if that was asked for.
+    pub listed: Result<(), String>,
 }
 
 /// A way to a state in which a property does not hold.
@@ -62,22 +63,19 @@ impl fmt::Display for Report {
             self.depth,
             self.time.as_secs_f64()
         )?;
-        if self.views > 0 {
-            write!(f, "; {} to the specification", self.views)?;
-        }
         f.write_str(if self.is_whole { "" } else { ", NOT COMPLETE" })
     }
 }
 
 /// Explores all of it, or up to the first thing that is broken, with this many threads.
 pub fn explore(bounds: Bounds, threads: usize, seed: u64) -> Report {
-    explore_for(bounds, threads, seed, Duration::from_secs(86_400))
+    let most = Duration::from_secs(86_400);
+    explore_for(Cluster::new(bounds, seed), threads, most)
 }
 
 /// The same, but no longer than this: then `is_whole` tells whether that was enough.
-pub fn explore_for(bounds: Bounds, threads: usize, seed: u64, most: Duration) -> Report {
+pub fn explore_for(cluster: Cluster, threads: usize, most: Duration) -> Report {
     let begin = Instant::now();
-    let cluster = Cluster::new(bounds, seed);
     let checker = cluster
         .checker()
         .threads(threads)
@@ -88,17 +86,20 @@ pub fn explore_for(bounds: Bounds, threads: usize, seed: u64, most: Duration) ->
     let time = begin.elapsed();
     let model = checker.model();
     let discoveries = checker.discoveries();
+    let listing = model.listing.as_ref().map(Mutex::lock);
     let mut report = Report {
         transitions: checker.state_count(),
         states: checker.unique_state_count(),
         orbits: model.seen.orbits.load(Relaxed),
-        views: model.seen.views.lock().map_or(0, |views| views.len()),
         sizes: model.world.sizes(),
         depth: checker.max_depth(),
         time,
         is_whole: time < most,
         broken: None,
         missing: Vec::new(),
+        listed: listing.map_or(Ok(()), |listing| {
+            listing.unwrap_or_else(PoisonError::into_inner).end()
+        }),
     };
     for property in model.properties() {
         let found = discoveries.get(property.name);

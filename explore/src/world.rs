@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use headwater_raft::{Index, Term};
 
 use crate::common::Parcel;
-use crate::likeness::{ALL, Origin, RENAMINGS, hash, hashes, views};
+use crate::likeness::{ALL, Origin, RENAMINGS, hash, hashes};
 use crate::node::{self, NODES, Node, Setup, Step, Told};
 
 /// One state of one node, and the steps that were taken in it.
@@ -21,8 +21,6 @@ pub struct Local {
     pub node: Node,
     /// Its likeness under each renaming.
     pub hashes: [u64; RENAMINGS],
-    /// What the specification knows of it, under each renaming.
-    pub views: [u64; RENAMINGS],
     /// The index before the log's first entry, and the entries' terms.
     pub log: (Index, Vec<Term>),
     /// How much of each other log it counts as durable there, if it leads.
@@ -153,7 +151,6 @@ impl World {
                 matched: node.matched(),
                 node,
                 hashes: hashes(&text, origin),
-                views: views(&text, origin),
                 moves: Moves([const { OnceLock::new() }; BLOCK]),
             }))),
         }

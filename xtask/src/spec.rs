@@ -8,14 +8,18 @@ mod actions;
 mod bounds;
 mod check;
 mod coverage;
+mod difference;
 mod equal;
 mod json;
 mod mutate;
 mod results;
+mod states;
 mod tables;
 mod teeth;
 mod tlc;
 mod trace;
+mod unequal;
+mod value;
 mod walk;
 
 use std::path::Path;
@@ -34,8 +38,9 @@ usage: cargo xtask spec WHAT
             [--quick, those found soon] [--only NAME]... [--jobs N] [--write the numbers down]
   run MODULE.tla CONFIG.cfg
             one run of TLC, with files of spec/
-  equal [SCOPE]...
-            whether spec/Raft.tla has as many states as the real core
+  equal     the real core and spec/Raft.tla have the same states
+            [--deep, larger bounds too] [--teeth, planted differences are seen] [--only NAME]...
+            [--write the numbers down]
   trace [--events N] FILE...
             whether traces are behaviours of spec/Raft.tla
   traces [PLAN]...
@@ -52,6 +57,8 @@ struct Options {
     deep: bool,
     /// Only what is done soon.
     quick: bool,
+    /// Planted changes, and not what is.
+    teeth: bool,
     /// Write the results down, instead of comparing.
     write: bool,
 }
@@ -63,6 +70,7 @@ impl Options {
             jobs: thread::available_parallelism().map_or(1, usize::from),
             deep: false,
             quick: false,
+            teeth: false,
             write: false,
         };
         let mut words = words.iter();
@@ -75,6 +83,7 @@ impl Options {
             match word {
                 "--deep" => options.deep = true,
                 "--quick" => options.quick = true,
+                "--teeth" => options.teeth = true,
                 "--write" => options.write = true,
                 "--only" => options.only.push((*value()?).to_owned()),
                 "--jobs" => options.jobs = value()?.parse().context("--jobs")?,
@@ -102,7 +111,7 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
         ["check", options @ ..] => check::run(root, &Options::parse(options)?),
         ["teeth", options @ ..] => teeth::run(root, &Options::parse(options)?),
         ["run", module, config] => run_one(root, module, config),
-        ["equal", only @ ..] => equal::run(root, only),
+        ["equal", options @ ..] => equal::run(root, &Options::parse(options)?),
         ["trace", words @ ..] => trace::files(root, words),
         ["traces", only @ ..] => coverage::run(root, only),
         _ => bail!("{USAGE}"),

@@ -2,6 +2,7 @@
 //! Never sends messages; replication does.
 //!
 //! Specified by: AdvanceCommit.
+//! With messages by: AdvanceCommit, LearnCommit.
 //!
 //! # Source
 //! Raft paper §5.3, §5.4.2, Figure 8; dissertation §3.6.2, §10.2.1 (a leader's own copy counts

@@ -2,6 +2,8 @@
 //! Never writes: it numbers the writes and remembers what waits for them, and since when.
 //!
 //! Specified by: Sync, Crash.
+//! With messages by: Send, Tell, Persist, PersistHard, StopVouching, PersistEntries, Covered,
+//! SendWhenSafe, OnPersisted.
 //!
 //! # Source
 //! Raft paper, Figure 2, persistent state ("updated on stable storage before responding to

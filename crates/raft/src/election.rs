@@ -2,6 +2,8 @@
 //! Never touches the log; a new leader's first entry is replication's affair.
 //!
 //! Specified by: Campaign, UpdateTerm, HandleVote, HandleVoteReply, CheckQuorum.
+//! With messages by: Follow, HeardLeader, AskForVotes, Campaign, CountVotes, PreCampaign,
+//! AnnounceCandidacy, OnVote, OnVoteReply, OnTimeoutNow, OnLink.
 //!
 //! # Source
 //! Raft paper §5.2, §5.4.1; dissertation §3.4, §4.2.3 (disruptive servers), §6.2 (a leader that

@@ -1,6 +1,8 @@
 //! One node of the algorithm: the rooms put together, and who answers which message.
 //! Never does I/O, reads a clock, or holds a command's bytes (rule R5).
 //!
+//! With messages by: OnBeat, Handle, OnMessage, OnDue, OnDeadline, EndTurn.
+//!
 //! # Source
 //! Raft paper, Figure 2; rules R1 to R13 of ARCHITECTURE.md.
 

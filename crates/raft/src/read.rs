@@ -11,6 +11,8 @@
 //! lease (`lease`), a bounded read when nothing recent enough is known (`mark`).
 //!
 //! Specified by: AskRead, HandleBeatReply, ServeRead.
+//! With messages by: Answer, AnswerAll, LoseReads, BeginRound, Served, ConfirmReads, TakeRead,
+//! OnBeatReply, OnReadAsk, OnReadTell.
 //!
 //! # Source
 //! Raft paper §8; dissertation §6.4.

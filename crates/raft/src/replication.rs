@@ -2,6 +2,8 @@
 //! Never counts copies; commitment does. Never claims durability; the write queue knows.
 //!
 //! Specified by: Lead, Propose, HandleAppend, HandleAppendReply.
+//! With messages by: ForgetVerified, Acknowledge, VerifyCommitted, AppendOwn, SendBeats, BeatAll,
+//! Sent, TellCommit, Lead, OnAppend, OnAppendReply.
 //!
 //! # Source
 //! Raft paper §5.3, Figure 2 (AppendEntries RPC), §8 (a leader's first entry); dissertation §3.5.

@@ -1,6 +1,8 @@
 //! The four roles, and what exists only while one of them is held.
 //! Never moves between roles; elections do.
 //!
+//! With messages by: NotLeading.
+//!
 //! # Source
 //! Raft paper §5.1, Figure 4; dissertation §9.6 (pre-candidates).
 

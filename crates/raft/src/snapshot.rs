@@ -2,6 +2,7 @@
 //! Never sees a snapshot's bytes.
 //!
 //! Specified by: Compact, HandleSnapshot, Install.
+//! With messages by: Compacted, OnSnapshot, Installed.
 //!
 //! # Source
 //! Raft paper §7, Figure 13; dissertation §5.

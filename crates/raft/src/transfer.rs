@@ -3,6 +3,7 @@
 //! says so. The election that follows is an election like any other.
 //!
 //! Specified by: TimeoutNow, TakeOver.
+//! With messages by: EndTransfer, UrgeTarget, MindTransfer.
 //!
 //! # Source
 //! Dissertation §3.10 (leadership transfer), §4.2.3 (such elections are heeded although a leader

@@ -55,6 +55,35 @@ pub const TEETH: Table = Table {
     command: "cargo xtask spec teeth --write",
 };
 
+pub const EQUAL: Table = Table {
+    file: "equal.md",
+    head: "# The same states\n\n\
+           Within these bounds the real core and `spec/Raft.tla` have the same distinct states, names \
+           of nodes apart.\nWritten by `cargo xtask spec equal --deep --write`; each later run must \
+           come to the same.\n",
+    columns: &["scope", "what", "states of each", "depth"],
+    command: "cargo xtask spec equal --write",
+};
+
+pub const UNEQUAL: Table = Table {
+    file: "unequal.md",
+    head: "# Planted differences\n\n\
+           Each is a file of `spec/mutants/equal`: a change of `spec/Raft.tla` or of the core that \
+           breaks no property.\nThen one side has states that the other lacks. Written by \
+           `cargo xtask spec equal --teeth --write`; each\nlater run must come to the same numbers.\n",
+    columns: &[
+        "change",
+        "what is other",
+        "source",
+        "scope",
+        "core",
+        "core alone",
+        "specification",
+        "specification alone",
+    ],
+    command: "cargo xtask spec equal --teeth --write",
+};
+
 /// Compares rows with those that are kept, or writes them there. Rows of the table that were not
 /// made this time stay.
 pub fn settle(root: &Path, table: &Table, rows: &[Vec<String>], write: bool) -> Result<()> {

@@ -107,11 +107,25 @@ impl Tlc {
         for file in fs::read_dir(root.join(DIR))? {
             let path = file?.path();
             let end = path.extension().unwrap_or_default();
-            if end == "tla" || end == "cfg" {
+            if end == "tla" || end == "cfg" || end == "java" {
                 fs::copy(&path, dir.join(path.file_name().unwrap_or_default()))?;
             }
         }
         Ok(dir)
+    }
+
+    /// Compiles a class in a run's directory, which TLC then takes for the module of its name.
+    pub fn compile(&self, dir: &Path, file: &str) -> Result<()> {
+        let output = Command::new("javac")
+            .arg("-cp")
+            .arg(fs::canonicalize(&self.jar)?)
+            .arg(file)
+            .current_dir(dir)
+            .output()
+            .context("no javac here: apt install default-jdk-headless")?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{file} does not compile: {why}");
+        Ok(())
     }
 
     /// Runs TLC to its end. A violated property is an outcome; what TLC cannot check is an error.
@@ -123,7 +137,10 @@ impl Tlc {
             .args(["-XX:+UseParallelGC", "-Xmx3g", "-Djava.io.tmpdir=."])
             .args(job.java)
             .arg("-cp")
-            .arg(fs::canonicalize(&self.jar)?)
+            .arg(std::env::join_paths([
+                &fs::canonicalize(&self.jar)?,
+                Path::new("."),
+            ])?)
             .args(["tlc2.TLC", "-cleanup", "-deadlock", "-fp", "0"])
             .args(["-metadir", "states", "-workers", &job.workers.to_string()])
             .args(job.tlc)

@@ -1,5 +1,6 @@
 //! The specification and the core keep step: a group of actions bears the name of a room of
-//! `crates/raft`, and the room's head names the actions.
+//! `crates/raft`, and the room's head names the actions. So it is with what the abstract modules say
+//! of a cluster, and with what `RaftNode` says of one node and its messages.
 //! Never judges what an action says; TLC does.
 //!
 //! # Source
@@ -29,6 +30,10 @@ const PLANNED: &str = " (no room has it yet)";
 /// How a room's head begins to name its actions; the list ends with a period.
 const NAMED: &str = "Specified by:";
 
+/// The module that has messages, and how a room's head begins to name what it has there.
+const NODE: &str = "RaftNode";
+const NAMED_WITH_MESSAGES: &str = "With messages by:";
+
 /// A group of a module.
 struct Group<'a> {
     line: usize,
@@ -41,21 +46,37 @@ pub fn check(tree: &Tree, refusals: &mut Vec<Refusal>) {
         .ending(".tla")
         .filter_map(|(path, text)| Some((module(path)?, (path, text))))
         .collect();
+    for begin in [NAMED, NAMED_WITH_MESSAGES] {
+        check_list(tree, begin, &modules, refusals);
+    }
+}
+
+/// What heads name behind these words, and the modules that this is about.
+fn check_list(
+    tree: &Tree,
+    begin: &str,
+    modules: &BTreeMap<&str, (&str, &str)>,
+    refusals: &mut Vec<Refusal>,
+) {
     let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (path, text) in tree.ending(".rs") {
         let inside = path.strip_prefix(ROOMS);
         let room = inside.and_then(|room| room.strip_suffix(".rs"));
         if let Some(room) = room.filter(|room| !room.contains('/')) {
-            named.insert(room, actions_in_head(text));
+            named.insert(room, actions_in_head(text, begin));
         }
     }
+    let has_messages = begin == NAMED_WITH_MESSAGES;
+    let about = modules
+        .iter()
+        .filter(|(name, _)| (**name == NODE) == has_messages);
     let mut specified: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for (name, (path, text)) in &modules {
-        let steps: BTreeSet<&str> = modules
-            .iter()
-            .filter(|(above, _)| extends(&modules, above).contains(name))
-            .flat_map(|(_, (_, text))| steps(text))
-            .collect();
+    for (name, (path, text)) in about {
+        let actions = if has_messages {
+            changes(text)
+        } else {
+            steps_of(modules, name)
+        };
         for group in groups(text) {
             let mut refuse = |what| {
                 refusals.push(Refusal::new("specified", path, group.line, what));
@@ -65,18 +86,18 @@ pub fn check(tree: &Tree, refusals: &mut Vec<Refusal>) {
                     "there is no room {room} in {ROOMS}: name the group after one"
                 ));
             }
-            let actions = group
+            for action in group
                 .definitions
                 .iter()
-                .filter(|name| steps.contains(*name));
-            for action in actions {
+                .filter(|name| actions.contains(*name))
+            {
                 specified.extend(group.rooms.iter().map(|room| (*room, *action)));
                 let is_named =
                     |room: &&str| named.get(room).is_some_and(|all| all.contains(action));
                 if !group.rooms.is_empty() && !group.rooms.iter().any(is_named) {
                     let room = group.rooms[0];
                     refuse(format!(
-                        "{ROOMS}{room}.rs does not name {action} under \"{NAMED}\""
+                        "{ROOMS}{room}.rs does not name {action} under \"{begin}\""
                     ));
                 }
             }
@@ -87,7 +108,8 @@ pub fn check(tree: &Tree, refusals: &mut Vec<Refusal>) {
             .iter()
             .filter(|action| !specified.contains(&(room, **action)))
         {
-            let what = format!("no group \"{room}\" of {SPEC} has an action {action}");
+            let what =
+                format!("no group \"{room}\" of {SPEC} has an action {action} for \"{begin}\"");
             let path = format!("{ROOMS}{room}.rs");
             refusals.push(Refusal::new("specified", &path, 1, what));
         }
@@ -99,6 +121,48 @@ fn module(path: &str) -> Option<&str> {
     let name = path.strip_prefix(SPEC)?.strip_suffix(".tla")?;
     let is_harness = HARNESS.iter().any(|begin| name.starts_with(begin));
     (!is_harness).then_some(name)
+}
+
+/// The steps that a module has a part in: its own, and those of modules that extend it.
+fn steps_of<'a>(modules: &BTreeMap<&'a str, (&'a str, &'a str)>, name: &str) -> BTreeSet<&'a str> {
+    modules
+        .iter()
+        .filter(|(above, _)| extends(modules, above).contains(name))
+        .flat_map(|(_, (_, text))| steps(text))
+        .collect()
+}
+
+/// The definitions that make another node of a node `n`: those that say how, and those that name
+/// one of them.
+fn changes(text: &str) -> BTreeSet<&str> {
+    let mut words: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut name = None;
+    for line in text.lines().filter(|line| !line.starts_with("\\*")) {
+        if let Some(defined) = definition(line) {
+            let of_node = line[defined.len()..].trim_start_matches('(');
+            let is_of_node = of_node.starts_with("n)") || of_node.starts_with("n,");
+            name = Some(defined).filter(|_| is_of_node);
+        }
+        if let Some(name) = name {
+            words
+                .entry(name)
+                .or_default()
+                .extend(line.split(|c| !is_letter(c)));
+        }
+    }
+    let mut changes = BTreeSet::from(["EXCEPT"]);
+    loop {
+        let known = changes.len();
+        for (name, words) in &words {
+            let mut others = words.iter().filter(|word| *word != name);
+            if others.any(|word| changes.contains(word)) {
+                changes.insert(name);
+            }
+        }
+        if changes.len() == known {
+            return changes;
+        }
+    }
 }
 
 /// A module, and all that it extends.
@@ -182,13 +246,13 @@ fn is_letter(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The actions that a room's head names.
-fn actions_in_head(text: &str) -> BTreeSet<&str> {
+/// The actions that a room's head names behind these words.
+fn actions_in_head<'a>(text: &'a str, begin: &str) -> BTreeSet<&'a str> {
     let head = text.lines().take_while(|line| line.starts_with("//!"));
     let mut actions = BTreeSet::new();
     let mut inside = false;
     for line in head.map(|line| line.trim_start_matches("//!").trim()) {
-        let list = match line.strip_prefix(NAMED) {
+        let list = match line.strip_prefix(begin) {
             Some(list) => list,
             None if inside => line,
             None => continue,

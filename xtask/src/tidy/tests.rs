@@ -291,6 +291,29 @@ fn a_room_names_the_actions_that_specify_it() {
 }
 
 #[test]
+fn a_room_names_what_the_specification_with_messages_says_of_it() {
+    let module = "(***** election *****)\nMay(n) == n.x > 0\nStand(n) ==\n    [n EXCEPT !.x = 1]\n\
+                  \\* A comment: EXCEPT.\nLast(n) == n.x\nOnVote(n, from) ==\n    IF May(n)\n    \
+                  THEN Stand(n) ELSE n\n";
+    let (spec, path) = ("spec/RaftNode.tla", "crates/raft/src/election.rs");
+    let named = room("//! With messages by: Stand, OnVote.\n");
+    let refusals = check(&tree(&[(spec, module), (path, &named)]));
+    assert!(refusals.is_empty(), "{refusals:#?}");
+
+    let missing = room("//! With messages by: Stand.\n");
+    let rule = only(&[(spec, module), (path, &missing)]);
+    assert_eq!(rule, ("specified", spec.to_owned(), 1));
+    for more in [
+        "With messages by: Stand, OnVote, May.",
+        "Specified by: Stand.\n//! With messages by: Stand, OnVote.",
+    ] {
+        let more = room(&format!("//! {more}\n"));
+        let rule = only(&[(spec, module), (path, &more)]);
+        assert_eq!(rule, ("specified", path.to_owned(), 1));
+    }
+}
+
+#[test]
 fn a_group_of_actions_bears_the_name_of_a_room() {
     let module = "(***** voting *****)\nA == TRUE\n";
     let rule = only(&[("spec/M.tla", module)]);
