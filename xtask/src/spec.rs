@@ -11,6 +11,7 @@ mod coverage;
 mod difference;
 mod equal;
 mod json;
+mod merge;
 mod mutate;
 mod results;
 mod states;

@@ -65,9 +65,9 @@ impl Core {
         Self { raft, taken }
     }
 
-    /// From now on calls are kept.
-    pub(crate) fn keep_calls(&mut self) {
-        self.taken.get_or_insert_default();
+    /// From now on calls are kept, or not.
+    pub(crate) fn keep_calls(&mut self, keep: bool) {
+        self.taken = keep.then(Vec::new);
     }
 
     /// The calls kept since the last time this was asked.

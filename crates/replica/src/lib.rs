@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`port`], [`machine`] | the doors to the world, and to the embedder's state |
 //! | [`calls`] | the core, and what it was asked, for whoever looks on |
+//! | [`telling`] | how a run of a node is written down |
 //! | [`interface`] | inputs, outputs, outcomes, options |
 //! | [`replica`] | the driver: turns, and what the core's effects become |
 //! | `intake`, `request` | clients' requests on their way, and until their one outcome |
@@ -56,6 +57,7 @@ mod segments;
 pub mod snapshot_file;
 mod snapshot_record;
 mod snapshots;
+pub mod telling;
 pub mod wal;
 
 /// What [`StateMachine::apply`] is told: an entry's place in the log.

@@ -208,9 +208,9 @@ impl<M: StateMachine> Replica<M> {
         &self.raft
     }
 
-    /// From now on the calls of the core are kept for [`Replica::take_calls`].
-    pub fn keep_calls(&mut self) {
-        self.raft.keep_calls();
+    /// From now on the calls of the core are kept for [`Replica::take_calls`], or not.
+    pub fn keep_calls(&mut self, keep: bool) {
+        self.raft.keep_calls(keep);
     }
 
     /// The calls of the core since the last time this was asked, in order.

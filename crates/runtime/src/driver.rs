@@ -1,5 +1,6 @@
 //! The one loop: takes in everything that has arrived, ends the turn once, carries out what
-//! the replica wants. Never waits while it holds something to do, and never decides anything.
+//! the replica wants. Never waits while it holds something to do, unless for its own record, and
+//! never decides anything.
 //!
 //! # Source
 //! Dissertation §10.2 (batching); ARCHITECTURE.md, "The driver and its three doors" (turns without
@@ -18,7 +19,7 @@ use headwater_replica::interface::{
 };
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
-use headwater_replica::{LogOrder, StateMachine, note};
+use headwater_replica::{LogOrder, StateMachine, note, telling};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
@@ -36,6 +37,7 @@ use crate::outcome::{
     Pending, ProposalOutcome, QueryOutcome, ReconfigureOutcome, TransferOutcome, propose_error,
     read_error, reconfigure_error, transfer_error,
 };
+use crate::recorder::{self, Recorder};
 use crate::tcp::Network;
 use crate::worker::Worker;
 
@@ -131,6 +133,8 @@ pub struct Parts<M: StateMachine> {
     pub names: Names,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Who keeps a record, if anyone does.
+    pub recorder: Option<Recorder>,
 }
 
 /// The loop.
@@ -189,7 +193,7 @@ impl<M: StateMachine> Driver<M> {
             // Handlers of requests that came with one read of the network are queued before this
             // task, which the first of them wakes; so they share the turn without being waited for.
             self.take_in();
-            self.end_turn();
+            self.end_turn().await;
             if let Some(text) = self.halted.take() {
                 return StopReason::Halted(text);
             }
@@ -369,8 +373,16 @@ impl<M: StateMachine> Driver<M> {
 
     fn step(&mut self, now: Instant, input: Input<M>) {
         // Nothing may be decided on behalf of a disk that can no longer keep it.
-        if self.halted.is_none() {
-            self.parts.replica.step(now, input, &mut self.outputs);
+        if self.halted.is_some() {
+            return;
+        }
+        let Parts {
+            replica, recorder, ..
+        } = &mut self.parts;
+        let told = recorder.as_ref().map(|_| telling::input(&input, None));
+        replica.step(now, input, &mut self.outputs);
+        if let (Some(recorder), Some(told)) = (recorder, told) {
+            recorder.step(told, &replica.take_calls());
         }
     }
 
@@ -378,7 +390,7 @@ impl<M: StateMachine> Driver<M> {
         self.halted.get_or_insert(text);
     }
 
-    fn end_turn(&mut self) {
+    async fn end_turn(&mut self) {
         if self.halted.is_some() {
             return;
         }
@@ -389,6 +401,7 @@ impl<M: StateMachine> Driver<M> {
         let mut onlooker = |machine: &M| company.after_command(machine);
         replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
         self.parts.counters.turns.add(1);
+        self.record().await;
         self.carry_out();
         self.part_with_leaving();
         let status = self.parts.replica.status();
@@ -400,6 +413,21 @@ impl<M: StateMachine> Driver<M> {
         }
         self.parts.status.write(status);
         self.attend(now);
+    }
+
+    /// What anyone may see of this turn is recorded first.
+    async fn record(&mut self) {
+        let Parts {
+            replica, recorder, ..
+        } = &mut self.parts;
+        if let Some(recorder) = recorder {
+            let frames = self.outputs.iter().filter_map(|output| match output {
+                Output::Frame { to, frame } => Some((*to, self.links.contains_key(to), frame)),
+                _ => None,
+            });
+            recorder.turn(&replica.take_calls(), frames);
+        }
+        recorder::written(recorder, replica).await;
     }
 
     /// The company sees how things stand.

@@ -24,6 +24,7 @@ use crate::counters::Counters;
 use crate::driver::{Event, StatusCell};
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
+use crate::recorder::FlightRecorder;
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;
@@ -79,6 +80,9 @@ pub struct NodeConfig {
     pub command_bytes_max: usize,
     /// How long a request may wait for its outcome.
     pub request_timeout: Duration,
+    /// Where a record of the node's run goes, if one is wanted. It costs a turn a write to the file,
+    /// and its reader is `cargo xtask spec trace`.
+    pub flight_recorder: Option<FlightRecorder>,
 }
 
 impl NodeConfig {
@@ -101,6 +105,7 @@ impl NodeConfig {
             segment_bytes: 64 << 20,
             command_bytes_max: 2 << 20,
             request_timeout: Duration::from_secs(7),
+            flight_recorder: None,
         }
     }
 }
@@ -220,6 +225,9 @@ pub enum StartError {
     /// The peer address is taken or not ours.
     #[error("cannot listen for peers on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// There can be no record of the run.
+    #[error("cannot write the flight recorder's file {0}: {1}")]
+    Record(PathBuf, std::io::Error),
     /// The configuration contradicts itself.
     #[error("{0}")]
     Config(String),

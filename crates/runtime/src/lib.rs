@@ -27,6 +27,7 @@
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `leadership` | what the log tells of elections |
+//! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
 pub mod card;
 pub mod company;
@@ -47,6 +48,7 @@ mod inbox;
 mod leadership;
 mod log_thread;
 mod outcome;
+mod recorder;
 mod snapshot_thread;
 mod start;
 mod worker;
@@ -58,3 +60,4 @@ pub use handle::{
 };
 pub use headwater_raft::{Config, Index, Instant, LogId, NodeId, NotChanged, NotTaken, Term};
 pub use headwater_replica::{Malformed, StateMachine};
+pub use recorder::FlightRecorder;

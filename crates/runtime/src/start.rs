@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_raft::{Config, Incarnation, NodeId};
+use headwater_raft::{Config, Incarnation, NodeId, WriteId};
 use headwater_replica::interface::Options;
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::SnapshotStore;
 use headwater_replica::wal::{Wal, WalOptions};
-use headwater_replica::{Identity, StateMachine};
+use headwater_replica::{Identity, StateMachine, telling};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -29,6 +30,7 @@ use crate::handle::{COMMAND_BYTES_MAX, NodeConfig, Shared, StartError, StopReaso
 use crate::inbox::Inbox;
 use crate::lock::{DirectoryLock, LockError};
 use crate::name::hex;
+use crate::recorder::{Recorder, Tape};
 use crate::tcp::{Membership, Network};
 use crate::worker::{Worker, advice, panic_text};
 use crate::{log_thread, snapshot_thread};
@@ -50,6 +52,7 @@ pub(crate) async fn start<M: StateMachine>(
     let lock = Arc::new(take_directory(&config)?);
     // Before recovery, which can take long: an address that is taken should be known at once.
     let listeners = listen(&config.listen_peer).await?;
+    let tape = open_tape(&config)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::start();
     let opened = recover::<M>(&config, counters.clone()).await?;
@@ -60,8 +63,11 @@ pub(crate) async fn start<M: StateMachine>(
     let identity = opened.recovered.identity;
     let options = options(&config);
     let life = options.core.life;
-    let replica = Replica::new(clock.now(), options, opened.recovered)
+    let found = found(&config, life, &opened.recovered);
+    let mut replica = Replica::new(clock.now(), options, opened.recovered)
         .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
+    let recorder = tape.map(|tape| Recorder::start(tape, &config, &found, &mut replica));
+    let recorder = recorder.transpose().map_err(threads)?;
     let files =
         start_snapshot_thread(opened.store, &opened.disk, &lock, &inbox).map_err(threads)?;
     let log = log_thread::start(
@@ -91,6 +97,7 @@ pub(crate) async fn start<M: StateMachine>(
         config: config_sender,
         names: config.names.clone(),
         counters: counters.clone(),
+        recorder,
     };
     let status = parts.status.clone();
     tracing::info!(
@@ -109,6 +116,30 @@ pub(crate) async fn start<M: StateMachine>(
         counters,
         stopped: supervise(config.node, parts),
     })
+}
+
+/// The file of the record, if one is wanted and may go on.
+fn open_tape(config: &NodeConfig) -> Result<Option<Tape>, StartError> {
+    let Some(wanted) = &config.flight_recorder else {
+        return Ok(None);
+    };
+    let tape = Tape::open(wanted);
+    let tape = tape.map_err(|error| StartError::Record(wanted.file.clone(), error))?;
+    if tape.is_none() {
+        let file = wanted.file.display();
+        tracing::warn!(%file, "this record has ended, and a later life cannot continue it");
+    }
+    Ok(tape)
+}
+
+/// What a record tells of a start.
+fn found<M>(config: &NodeConfig, life: u64, recovered: &Recovered<M>) -> telling::calls::Start {
+    telling::calls::Start {
+        life,
+        write: WriteId(recovered.next_write.0.saturating_sub(1)),
+        leases: config.lease_drift_ppm.is_some(),
+        snapshot: recovered.base,
+    }
 }
 
 /// Says what recovery has put right.
@@ -207,6 +238,15 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     }
     if config.members.len() > 1 && config.listen_peer.is_empty() {
         return Err("a cluster of several members needs an address to listen for peers".into());
+    }
+    let place = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(record) = &config.flight_recorder
+        && place(&record.file).starts_with(place(&config.data_dir))
+    {
+        return Err(format!(
+            "the flight recorder's file {} lies in the data directory, which is for nothing else",
+            record.file.display()
+        ));
     }
     if config.heartbeat.is_zero() || config.election <= config.heartbeat {
         return Err(format!(

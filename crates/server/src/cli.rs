@@ -297,6 +297,20 @@ pub struct ServeArgs {
     )]
     pub log_level: String,
 
+    /// Keep a record of all that this server's consensus does, for `cargo xtask spec trace`; each
+    /// start continues it
+    #[arg(long, value_name = "FILE", help_heading = "This server")]
+    pub flight_recorder: Option<PathBuf>,
+
+    /// Where the record ends: its file gets no larger
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 1 << 30,
+        help_heading = "This server"
+    )]
+    pub flight_recorder_bytes: u64,
+
     /// Stop when the standard input ends: how `headwater dev` takes its servers along
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
@@ -329,6 +343,11 @@ pub struct DevArgs {
     /// Keep the data here [default: a temporary directory, deleted at the end]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// Keep a record of all that the servers' consensus does, for `cargo xtask spec trace`: a file
+    /// NAME.jsonl of each, in this directory
+    #[arg(long, value_name = "DIR")]
+    pub flight_recorder: Option<PathBuf>,
 
     /// Show what the cluster is for, unattended: write from many clients, kill the leader, check
     /// that every acknowledged write is on every server; exits with 0 if so

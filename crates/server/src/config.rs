@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use headwater_raft::NodeId;
-use headwater_runtime::{COMMAND_BYTES_MAX, NodeConfig};
+use headwater_runtime::{COMMAND_BYTES_MAX, FlightRecorder, NodeConfig};
 
 use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
 use crate::identity;
@@ -147,6 +147,7 @@ impl Config {
             segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
             command_bytes_max: limits.request_bytes_max,
             request_timeout: limits.request_timeout,
+            flight_recorder: flight_recorder(args),
             ..NodeConfig::new(cluster.id, cluster.me, args.data_dir())
         };
         Ok(Self {
@@ -336,6 +337,12 @@ fn peer_addresses(
 /// Where to connect for a URL of a peer; `None` if that is no URL.
 pub fn address(url: &str) -> Option<String> {
     Some(Url::parse("peer-urls", url).ok()?.authority())
+}
+
+fn flight_recorder(args: &ServeArgs) -> Option<FlightRecorder> {
+    let bytes_max = args.flight_recorder_bytes;
+    let file = args.flight_recorder.clone()?;
+    Some(FlightRecorder { file, bytes_max })
 }
 
 fn addresses(flag: &str, urls: &[Url]) -> Result<Vec<SocketAddr>> {

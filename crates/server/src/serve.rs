@@ -190,6 +190,7 @@ fn explain(error: &StartError) -> anyhow::Error {
         StartError::Occupied(_) => "choose another --data-dir",
         StartError::Listen(..) => "stop what runs there, or see --listen-peer-urls",
         StartError::Disk(_) => "see --data-dir",
+        StartError::Record(..) => "see --flight-recorder",
         StartError::Damaged(_) => "keep a copy of the directory before anything else is tried",
         _ => return anyhow!("{error}"),
     };

@@ -100,9 +100,8 @@
 //! | `witness` | the state machine under test, and a digest of what it was given |
 //! | `image` | what a log must hold, by the orders given to it |
 //! | `check` | the oracles: Figure 3, members, promises, reads of each level, peace |
-//! | `telling`, `calls`, `json` | the same for programs |
 //! | [`cover`] | which abstract states a run went through |
-//! | [`trace`], `stats` | what happened: a hash, words for people; counts |
+//! | [`trace`], `words`, `stats` | what happened: a hash, lines for programs, words for people; counts |
 //! | [`run`] | from a plan to a verdict |
 //! | [`campaign`] | many seeds on several threads |
 //! | [`shrink`] | from a plan that fails to a smaller one |
@@ -110,7 +109,6 @@
 
 mod ailing;
 pub mod application;
-mod calls;
 pub mod campaign;
 mod chaos;
 mod check;
@@ -125,7 +123,6 @@ mod errands;
 pub mod fault;
 pub mod harm;
 mod image;
-mod json;
 pub mod knobs;
 pub mod kv;
 mod network;
@@ -141,11 +138,11 @@ mod setback;
 pub mod shrink;
 mod stats;
 mod storage;
-mod telling;
 pub mod text;
 pub mod trace;
 mod wire;
 mod witness;
+mod words;
 mod workload;
 mod world;
 

@@ -13,17 +13,15 @@ use headwater_replica::interface::Input;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileOrder, SnapshotStore};
+use headwater_replica::telling::{self, Object, calls};
 use headwater_replica::wal::Wal;
 
 use crate::ailing::BadRead;
 use crate::application::Application;
-use crate::calls;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
-use crate::json::Object;
-use crate::telling;
 use crate::trace::Trace;
 use crate::witness::Watched;
 

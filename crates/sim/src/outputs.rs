@@ -7,12 +7,12 @@
 use headwater_raft::{LogId, NodeId};
 use headwater_replica::interface::{Output, ProposeFate, ReadFate};
 use headwater_replica::machine::StateMachine;
-use headwater_replica::message_of;
+use headwater_replica::{message_of, telling};
 
 use crate::application::{Application, Told};
 use crate::check::{Violation, ensure, promise};
-use crate::telling;
 use crate::witness::{Seen, Watched};
+use crate::words;
 use crate::world::World;
 
 impl<A: Application> World<A> {
@@ -53,14 +53,13 @@ impl<A: Application> World<A> {
                     self.peace_after_message(node, to, &message)?;
                 }
                 self.trace.note(now, Some(node), || {
-                    format!("-> {to:?} {}", telling::frame_in_words(&frame))
+                    format!("-> {to:?} {}", words::frame(&frame))
                 });
                 self.send(node, to.0 as usize - 1, frame);
             }
             Output::Log(order) => {
-                self.trace.note(now, Some(node), || {
-                    format!("log {}", telling::order_in_words(&order))
-                });
+                self.trace
+                    .note(now, Some(node), || format!("log {}", words::order(&order)));
                 self.trace.tell(now, Some(node), "order", |object| {
                     object.object("order", telling::order(&order))
                 });

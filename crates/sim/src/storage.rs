@@ -10,17 +10,16 @@ use headwater_replica::interface::{Input, Options};
 use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
+use headwater_replica::telling::calls::{self, Start};
 use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Disk, DiskErrorKind};
 
 use crate::application::Application;
-use crate::calls;
 use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
-use crate::telling;
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -345,17 +344,16 @@ impl<A: Application> World<A> {
         image.hard = hard;
         let mut live = Live::new(replica, (wal, store), image);
         if self.trace.has_file() {
-            live.replica.keep_calls();
+            live.replica.keep_calls(true);
         }
         self.trace.tell(now, Some(at), "start", |object| {
-            let object = object
-                .number("life", node.life)
-                .number("write", node.durable.last_write.0)
-                .flag("leases", self.plan.knobs.leases)
-                .object("state", live.state());
-            let snapshot = node.snapshot;
-            telling::id(object, "snapshot", "snapshot_term", snapshot)
-                .object("core", calls::found(live.replica.raft()))
+            let start = Start {
+                life: node.life,
+                write: node.durable.last_write,
+                leases: self.plan.knobs.leases,
+                snapshot: node.snapshot,
+            };
+            calls::start(object, &start, live.replica.raft()).object("state", live.state())
         });
         node.live = Some(live);
         self.wake(at);

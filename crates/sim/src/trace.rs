@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use crate::json::Object;
+use headwater_replica::telling::Object;
 
 pub use crate::stats::Stats;
 

@@ -11,7 +11,7 @@ use headwater_replica::framing::{FramingError, next_frame};
 use headwater_replica::interface::Input;
 
 use crate::application::Application;
-use crate::telling;
+use crate::words;
 use crate::world::World;
 
 impl<A: Application> World<A> {
@@ -63,7 +63,7 @@ impl<A: Application> World<A> {
             self.stats.frames += 1;
             let now = self.schedule.now();
             self.trace.note(now, Some(to), || {
-                format!("<- n{} {}", from + 1, telling::frame_in_words(&frame))
+                format!("<- n{} {}", from + 1, words::frame(&frame))
             });
             if let Some(live) = &mut self.nodes[to].live {
                 live.sendings.push_back(sending);

@@ -13,6 +13,7 @@ use headwater_raft::{Config, NodeId, RoleName};
 use headwater_replica::LogOrder;
 use headwater_replica::interface::{Input, Output};
 use headwater_replica::snapshot_file::FileOrder;
+use headwater_replica::telling;
 
 use crate::application::{Application, Hearsay};
 use crate::check::bounded::Bounds;
@@ -29,7 +30,6 @@ use crate::node::Node;
 use crate::plan::{Mark, Plan};
 use crate::schedule::{Event, Schedule};
 use crate::setback::Setbacks;
-use crate::telling;
 use crate::trace::{Stats, Trace};
 use crate::witness::Watched;
 use crate::workload::Workload;
@@ -288,11 +288,11 @@ impl<A: Application> World<A> {
         let (mut outputs, mut changes, mut has_heard) = (Vec::new(), Vec::new(), false);
         let trace = &mut self.trace;
         for input in std::mem::take(&mut live.inbox) {
-            let told = trace.has_file().then(|| telling::input(live, &input));
-            let mut sending = None;
+            let is_frame = matches!(input, Input::Frame { .. });
+            let sending = is_frame.then(|| live.sendings.pop_front()).flatten();
+            let told = trace.has_file().then(|| telling::input(&input, sending));
             match &input {
                 Input::Frame { from, frame } => {
-                    sending = live.sendings.pop_front();
                     has_heard = true;
                     self.setbacks.on_heard(node, from.0 as usize - 1, frame);
                 }

@@ -125,29 +125,9 @@ fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
     let (mut made, mut alive) = (0, Vec::new());
     for plan in MUTATED {
         let (_, text) = sim.trace(plan, None)?;
-        let lines = text.lines().map(Json::parse).collect::<Result<Vec<_>>>()?;
-        let whole = Walk::of_lines(&lines, MUTATED_EVENTS, &mut Tables::default())?;
-        let end = whole.events.last().map_or(0, |event| event.line);
-        let mutants = mutate::all(&lines[..end]);
-        made += mutants.len();
-        for some in mutants.chunks(MUTANTS_AT_ONCE) {
-            let mut tables = Tables::default();
-            let mut walks = Vec::new();
-            let mut names = Vec::new();
-            for mutant in some {
-                // What cannot even be read is rejected.
-                if let Ok(walk) = Walk::of_lines(&mutant.lines, usize::MAX, &mut tables) {
-                    walks.push(walk);
-                    names.push(&mutant.what);
-                }
-            }
-            let accepted = trace::accepted(root, tlc, &walks, &tables)?;
-            let of_alive = names
-                .iter()
-                .zip(accepted)
-                .filter(|(_, is_accepted)| *is_accepted);
-            alive.extend(of_alive.map(|(what, _)| format!("{plan}: {what}")));
-        }
+        let (of_plan, living) = mutants_of(root, tlc, &text, usize::MAX)?;
+        made += of_plan;
+        alive.extend(living.iter().map(|what| format!("{plan}: {what}")));
     }
     println!(
         "measured: {made} traces with one thing wrong, {} of them accepted",
@@ -159,6 +139,37 @@ fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
         alive.join("\n")
     );
     Ok(())
+}
+
+/// Makes mutants of a trace, of all that there are so many; how many, and those that live.
+pub fn mutants_of(root: &Path, tlc: &Tlc, text: &str, most: usize) -> Result<(usize, Vec<String>)> {
+    let lines = text.lines().map(Json::parse).collect::<Result<Vec<_>>>()?;
+    let whole = Walk::of_lines(&lines, MUTATED_EVENTS, &mut Tables::default())?;
+    let end = whole.events.last().map_or(0, |event| event.line);
+    let mut mutants = mutate::all(&lines[..end]);
+    let every = mutants.len().div_ceil(most).max(1);
+    let mut places = 0..mutants.len();
+    mutants.retain(|_| places.next().is_some_and(|place| place % every == 0));
+    let mut alive = Vec::new();
+    for some in mutants.chunks(MUTANTS_AT_ONCE) {
+        let mut tables = Tables::default();
+        let mut walks = Vec::new();
+        let mut names = Vec::new();
+        for mutant in some {
+            // What cannot even be read is rejected.
+            if let Ok(walk) = Walk::of_lines(&mutant.lines, usize::MAX, &mut tables) {
+                walks.push(walk);
+                names.push(&mutant.what);
+            }
+        }
+        let accepted = trace::accepted(root, tlc, &walks, &tables)?;
+        let of_alive = names
+            .iter()
+            .zip(accepted)
+            .filter(|(_, is_accepted)| *is_accepted);
+        alive.extend(of_alive.map(|(what, _)| (*what).clone()));
+    }
+    Ok((mutants.len(), alive))
 }
 
 /// The scenarios, by name.

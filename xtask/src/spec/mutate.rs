@@ -169,13 +169,18 @@ fn sends(line: &Json) -> usize {
 fn goes_on(lines: &[Json], at: usize) -> bool {
     let later = lines[at + 1..].iter().take(LINES_BEHIND - 1);
     let mut own = later.filter(|line| node(line) == node(&lines[at]));
-    let mut has_ended_turn = false;
+    let (mut has_ended_turn, mut is_called) = (false, false);
     own.find_map(|line| match line.text("kind").ok()? {
+        // A call is looked at once its input or turn is complete.
+        "step" | "turn" if is_called => Some(true),
         "turn" => {
             has_ended_turn = true;
             None
         }
-        "core" => has_ended_turn.then_some(true),
+        "core" => {
+            is_called = has_ended_turn;
+            None
+        }
         "crash" | "start" => Some(false),
         _ => None,
     })
@@ -201,8 +206,13 @@ fn is_missed(lines: &[Json], at: usize) -> bool {
         && next_call(lines, at)
             .and_then(label)
             .is_some_and(|what| what == "link");
+    // An acknowledgement covers all those before it, and who leads no more has no followers.
+    let role = |line: &Json| line.find("state")?.find("role").cloned();
+    let is_covered = next_call(lines, at)
+        .is_some_and(|next| label(next) == label(line) || role(next) != role(line));
     goes_on(lines, at)
         && !is_told_again
+        && !is_covered
         && !is_undone_twice
         && match line.text("kind") {
             Ok("core") => changes,
@@ -233,6 +243,8 @@ fn leaves(line: &Json, label: &str) -> Vec<Vec<Step>> {
     };
     for (name, value) in fields {
         let is_looked_at = match label {
+            // What is asked shows in a question to the leader, or in an answer at once.
+            "read" if name == "call" => sends(line) > 0,
             // That each life has a later name than the one before is all that is asked of it.
             "start" => matches!(name.as_str(), "write" | "core"),
             // Whether it is the one that arrives is asked where it arrives.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use super::tables::Tables;
 use super::tlc::{Job, Outcome, Tlc};
 use super::walk::{self, Walk};
+use super::{coverage, merge};
 
 /// What became of one trace.
 pub struct Verdict {
@@ -114,19 +115,26 @@ fn run(
     })
 }
 
-/// `cargo xtask spec trace [--events N] FILE...`: says of each whether it is a behaviour.
+/// `cargo xtask spec trace [--events N] [--mutants N] FILE...`: says of each whether it is a behaviour;
+/// of records of nodes, whether they are one together. `--mutants`: and whether so many traces that
+/// differ in one thing from the beginning of each are not.
 pub fn files(root: &Path, words: &[&str]) -> Result<()> {
-    let (events_max, files) = match words {
-        ["--events", most, files @ ..] => (most.parse().context("--events")?, files),
-        files => (usize::MAX, files),
-    };
+    let (mut events_max, mut mutants_max, mut files) = (usize::MAX, 0, words);
+    while let [flag @ ("--events" | "--mutants"), most, rest @ ..] = files {
+        let most = most.parse().with_context(|| (*flag).to_owned())?;
+        *(if *flag == "--events" {
+            &mut events_max
+        } else {
+            &mut mutants_max
+        }) = most;
+        files = rest;
+    }
     ensure!(!files.is_empty(), "which trace?");
     let tlc = Tlc::find(root)?;
-    let read = |file: &&str| fs::read_to_string(file).with_context(|| format!("reading {file}"));
-    let texts = files.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let (names, texts) = read(&tlc.scratch(root, "merged")?, files)?;
     let mut rejections = 0;
     let verdicts = judge(root, &tlc, &texts, events_max)?;
-    for ((file, text), verdict) in files.iter().zip(&texts).zip(verdicts) {
+    for ((file, text), verdict) in names.iter().zip(&texts).zip(verdicts) {
         println!("{file}: {}", in_words(&verdict));
         if let Some(rejected) = &verdict.rejected {
             rejections += 1;
@@ -134,7 +142,42 @@ pub fn files(root: &Path, words: &[&str]) -> Result<()> {
         }
     }
     ensure!(rejections == 0, "{rejections} traces are no behaviours");
+    for (file, text) in names.iter().zip(&texts).filter(|_| mutants_max > 0) {
+        let (made, alive) = coverage::mutants_of(root, &tlc, text, mutants_max)?;
+        println!(
+            "{file}: {made} traces with one thing wrong, {} of them accepted",
+            alive.len()
+        );
+        ensure!(
+            alive.is_empty(),
+            "accepted, but wrong:\n{}",
+            alive.join("\n")
+        );
+    }
     Ok(())
+}
+
+/// The traces in files, with their names: those of worlds as they are, records of nodes as one.
+fn read(merged: &Path, files: &[&str]) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut names, mut texts, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+        if merge::is_record(&text) {
+            records.push(text);
+        } else {
+            names.push((*file).to_owned());
+            texts.push(text);
+        }
+    }
+    if !records.is_empty() {
+        let text = merge::merge(&records).context("merging the records")?;
+        let file = merged.join("merged.jsonl");
+        fs::write(&file, &text)?;
+        let nodes = records.len();
+        names.push(format!("records of {nodes} nodes, {}", file.display()));
+        texts.push(text);
+    }
+    Ok((names, texts))
 }
 
 /// A verdict in words.

@@ -151,6 +151,7 @@ impl Reading<'_> {
                 self.nodes.entry(node).or_default().is_fresh = false;
                 self.push(line, kind, vec![], node, "");
             }
+            "stopped" => self.uncover(line, "what is after the end of a record"),
             "set-back" => self.uncover(line, "a disk that is set back to an older image"),
             _ => {}
         }

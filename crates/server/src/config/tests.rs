@@ -117,3 +117,12 @@ fn a_lease_lives_at_least_one_and_a_half_elections() {
     assert_eq!(lease_ttl_min(500, 2500), 4);
     assert_eq!(lease_ttl_min(100, 50_000), 75);
 }
+
+#[test]
+fn a_record_is_kept_only_if_wanted_and_has_a_bound() {
+    assert_eq!(config("").unwrap().node.flight_recorder, None);
+    let config = config("--flight-recorder n1.jsonl").unwrap();
+    let recorder = config.node.flight_recorder.unwrap();
+    assert_eq!(recorder.file.to_str(), Some("n1.jsonl"));
+    assert_eq!(recorder.bytes_max, 1 << 30);
+}

@@ -51,6 +51,8 @@ impl LocalNode {
         let flags = flags
             .into_iter()
             .map(|(flag, value)| format!("{flag}={value}"));
+        let record = plan.record_of(planned);
+        let record = record.map(|file| format!("--flight-recorder={}", file.display()));
         let last = ["--exit-with-parent".to_owned()];
         Self {
             planned: planned.clone(),
@@ -60,6 +62,7 @@ impl LocalNode {
             arguments: ["serve".to_owned()]
                 .into_iter()
                 .chain(flags)
+                .chain(record)
                 .chain(last)
                 .collect(),
             log: plan.dir().join(format!("{}.log", planned.name)),

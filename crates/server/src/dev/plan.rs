@@ -27,6 +27,8 @@ pub struct Plan {
     /// The servers.
     pub members: Vec<Planned>,
     dir: Directory,
+    /// Where the records of their runs go, if there are to be any.
+    records: Option<PathBuf>,
 }
 
 /// One server as planned.
@@ -56,6 +58,11 @@ impl Plan {
     /// # Errors
     /// The directory or the ports cannot be had.
     pub fn make(args: &DevArgs) -> Result<Self> {
+        let records = args.flight_recorder.clone();
+        if let Some(path) = &records {
+            let made = fs::create_dir_all(path);
+            made.with_context(|| format!("making {}: see --flight-recorder", path.display()))?;
+        }
         let Some(path) = &args.data_dir else {
             sweep();
             let dir = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir();
@@ -65,6 +72,7 @@ impl Plan {
             return Ok(Self {
                 members: choose(args.nodes)?,
                 dir: Directory::Temporary(dir, lock),
+                records,
             });
         };
         ensure!(
@@ -94,6 +102,7 @@ impl Plan {
         Ok(Self {
             members,
             dir: Directory::Kept(path.clone()),
+            records,
         })
     }
 
@@ -103,6 +112,12 @@ impl Plan {
             Directory::Temporary(dir, _) => dir.path(),
             Directory::Kept(path) => path,
         }
+    }
+
+    /// Where the record of a server goes, if there is to be one.
+    pub fn record_of(&self, server: &Planned) -> Option<PathBuf> {
+        let records = self.records.as_ref()?;
+        Some(records.join(format!("{}.jsonl", server.name)))
     }
 
     /// Whether the directory goes when the cluster does.
@@ -258,6 +273,7 @@ mod tests {
         let plan = |members| Plan {
             members,
             dir: Directory::Kept(PathBuf::new()),
+            records: None,
         };
         assert_eq!(
             plan(vec![member("n1", 2379), member("n2", 22379)]).moved(),
@@ -275,6 +291,7 @@ mod tests {
         let args = |nodes| DevArgs {
             nodes,
             data_dir: Some(dir.path().to_owned()),
+            flight_recorder: None,
             demo: false,
         };
         let first = Plan::make(&args(2)).unwrap();

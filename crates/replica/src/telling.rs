@@ -1,24 +1,29 @@
-//! How messages, orders and states of nodes look in a trace: for programs every field is a JSON
-//! number, for people there are words.
+//! How messages, inputs and orders of nodes look in a trace, for programs: every field is a number of
+//! JSON, or a word. `calls` has those of the core, `json` writes them down.
 //! Never tells what a program could not check: docs/trace.md names all of it.
 //!
 //! # Source
 //! Raft paper, Figure 2, for the words.
 
+use alloc::format;
+
 use headwater_raft::{
     AppendResult, Config, Entries, HardState, Incarnation, Index, LogId, Message, NodeId, ReadLevel,
 };
-use headwater_replica::interface::Input;
-use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::{LogOrder, SnapshotMeta, header_of, message_of};
 
-use crate::application::Application;
-use crate::json::Object;
-use crate::node::Live;
-use crate::witness::Watched;
+use crate::codec::header_of;
+use crate::entry::{LogOrder, SnapshotMeta};
+use crate::interface::Input;
+use crate::machine::StateMachine;
+use crate::snapshot_file::FileDone;
+
+pub mod calls;
+mod json;
+
+pub use json::Object;
 
 /// The identity of an entry.
-pub(crate) fn id(object: Object, index: &str, term: &str, id: LogId) -> Object {
+pub fn id(object: Object, index: &str, term: &str, id: LogId) -> Object {
     object.number(index, id.index.0).number(term, id.term.0)
 }
 
@@ -27,7 +32,7 @@ fn nodes(of: &[NodeId]) -> impl Iterator<Item = u64> {
 }
 
 /// A configuration.
-pub(crate) fn config(config: &Config) -> Object {
+pub fn config(config: &Config) -> Object {
     Object::new()
         .numbers("voters", nodes(config.voters()))
         .numbers("outgoing", nodes(config.outgoing()))
@@ -52,7 +57,7 @@ pub(crate) fn configs(object: Object, entries: &Entries) -> Object {
 }
 
 /// What Figure 2 keeps on stable storage beside the log.
-pub(crate) fn hard(object: Object, hard: HardState) -> Object {
+pub fn hard(object: Object, hard: HardState) -> Object {
     let vote = hard.voted_for.map_or(0, |node| node.0);
     object.number("term", hard.term.0).number("vote", vote)
 }
@@ -66,7 +71,7 @@ pub(crate) fn terms(entries: &Entries) -> impl Iterator<Item = u64> {
 }
 
 /// A message of the core.
-pub(crate) fn message(told: &Message) -> Object {
+pub fn message(told: &Message) -> Object {
     let kind = |kind| Object::new().text("type", kind);
     match told {
         Message::Vote {
@@ -200,7 +205,7 @@ fn of_disk(told: &Message) -> Object {
 }
 
 /// A frame: a message of the core, or what a driver says to another.
-pub(crate) fn frame(frame: &bytes::Bytes) -> Object {
+pub fn frame(frame: &bytes::Bytes) -> Object {
     match header_of(frame) {
         Some(told) => message(&told),
         None => Object::new()
@@ -211,7 +216,7 @@ pub(crate) fn frame(frame: &bytes::Bytes) -> Object {
 }
 
 /// An order to the log.
-pub(crate) fn order(order: &LogOrder) -> Object {
+pub fn order(order: &LogOrder) -> Object {
     match order {
         LogOrder::Write(write) => {
             let object = Object::new()
@@ -247,13 +252,13 @@ fn snapshot(object: Object, meta: &SnapshotMeta) -> Object {
     id(object, "base", "base_term", meta.base).object("config", config(&meta.config))
 }
 
-/// What a node takes in, for a trace file.
-pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -> Object {
+/// What a node takes in. `sending`: of the frame, if it is one and has a number.
+pub fn input<M: StateMachine>(input: &Input<M>, sending: Option<u64>) -> Object {
     let kind = |kind| Object::new().text("type", kind);
     match input {
         Input::Frame { from, frame } => kind("frame")
             .number("from", from.0)
-            .maybe("sending", live.sendings.front().copied())
+            .maybe("sending", sending)
             .object("message", self::frame(frame)),
         Input::Propose { request, .. } => kind("propose").number("request", request.0),
         Input::Query { request, level, .. } => kind("query")
@@ -273,31 +278,5 @@ pub(crate) fn input<A: Application>(live: &Live<A>, input: &Input<Watched<A>>) -
             FileDone::Loaded { meta, .. } => snapshot(kind("loaded"), meta),
             _ => kind("file-done"),
         },
-    }
-}
-
-/// A frame in words.
-pub(crate) fn frame_in_words(frame: &bytes::Bytes) -> String {
-    match message_of(frame) {
-        Some(message) => format!("{message:?}"),
-        None => format!(
-            "kind {} of {} bytes",
-            frame.first().copied().unwrap_or_default(),
-            frame.len()
-        ),
-    }
-}
-
-pub(crate) fn order_in_words(order: &LogOrder) -> String {
-    match order {
-        LogOrder::Write(write) => {
-            let ends = write.entries.first().zip(write.entries.last());
-            let entries = ends.map(|(first, last)| (first.id, last.id));
-            format!(
-                "{:?} {:?} truncate {:?} entries {entries:?}",
-                write.id, write.hard, write.truncate_from
-            )
-        }
-        order => format!("{order:?}"),
     }
 }

@@ -4,14 +4,24 @@
 //! # Source
 //! RFC 8259.
 
-use std::fmt::Write;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// An object under construction.
-pub(crate) struct Object(String);
+#[derive(Debug)]
+pub struct Object(String);
+
+impl Default for Object {
+    fn default() -> Self {
+        Self("{".into())
+    }
+}
 
 impl Object {
-    pub(crate) fn new() -> Self {
-        Self("{".into())
+    /// An object without fields yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     fn key(&mut self, key: &str) {
@@ -21,14 +31,15 @@ impl Object {
         let _ = write!(self.0, "\"{key}\":");
     }
 
-    pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
+    /// A field that is a number.
+    pub fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
         let _ = write!(self.0, "{value}");
         self
     }
 
-    /// A number, or null.
-    pub(crate) fn maybe(mut self, key: &str, value: Option<u64>) -> Self {
+    /// A field that is a number, or null.
+    pub fn maybe(mut self, key: &str, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.number(key, value),
             None => {
@@ -39,20 +50,23 @@ impl Object {
         }
     }
 
-    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
+    /// A field that is yes or no.
+    pub fn flag(mut self, key: &str, value: bool) -> Self {
         self.key(key);
         let _ = write!(self.0, "{value}");
         self
     }
 
-    pub(crate) fn numbers(mut self, key: &str, values: impl IntoIterator<Item = u64>) -> Self {
+    /// A field that is a list of numbers.
+    pub fn numbers(mut self, key: &str, values: impl IntoIterator<Item = u64>) -> Self {
         self.key(key);
         let words: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
         let _ = write!(self.0, "[{}]", words.join(","));
         self
     }
 
-    pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
+    /// A field that is a text.
+    pub fn text(mut self, key: &str, value: &str) -> Self {
         self.key(key);
         self.0.push('"');
         for c in value.chars() {
@@ -71,13 +85,15 @@ impl Object {
         self
     }
 
-    pub(crate) fn object(mut self, key: &str, value: Self) -> Self {
+    /// A field that is an object.
+    pub fn object(mut self, key: &str, value: Self) -> Self {
         self.key(key);
         self.0.push_str(&value.end());
         self
     }
 
-    pub(crate) fn objects(mut self, key: &str, values: impl IntoIterator<Item = Self>) -> Self {
+    /// A field that is a list of objects.
+    pub fn objects(mut self, key: &str, values: impl IntoIterator<Item = Self>) -> Self {
         self.key(key);
         let objects: Vec<String> = values.into_iter().map(Self::end).collect();
         let _ = write!(self.0, "[{}]", objects.join(","));
@@ -85,7 +101,7 @@ impl Object {
     }
 
     /// The object as text.
-    pub(crate) fn end(mut self) -> String {
+    pub fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }

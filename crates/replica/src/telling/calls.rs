@@ -2,20 +2,22 @@
 //! Never tells what a specification could not check: docs/trace.md names all of it.
 //!
 //! # Source
-//! `headwater_replica::calls`; Raft paper, Figure 2, for the words.
+//! `crate::calls`; Raft paper, Figure 2, for the words.
 
-use headwater_raft::{Effect, Input, LogChange, Message, NodeId, Raft, Write};
-use headwater_replica::calls::{Call, Taken};
+use alloc::format;
+use alloc::vec::Vec;
 
-use crate::json::Object;
-use crate::telling;
+use headwater_raft::{Effect, Input, LogChange, LogId, Message, NodeId, Raft, Write, WriteId};
+
+use crate::calls::{Call, Taken};
+use crate::telling::{self, Object};
 
 fn kind(kind: &str) -> Object {
     Object::new().text("type", kind)
 }
 
 /// A call of the core. `sending`: of the frame that caused it.
-pub(crate) fn taken(object: Object, taken: &Taken, sending: Option<u64>) -> Object {
+pub fn taken(object: Object, taken: &Taken, sending: Option<u64>) -> Object {
     object
         .object("call", call(&taken.call, sending))
         .objects("effects", taken.effects.iter().filter_map(effect))
@@ -23,7 +25,7 @@ pub(crate) fn taken(object: Object, taken: &Taken, sending: Option<u64>) -> Obje
 }
 
 /// Whether a call is worth a line: turns end all the time, and mostly nothing is left to do.
-pub(crate) fn is_worth_a_line(taken: &Taken) -> bool {
+pub fn is_worth_a_line(taken: &Taken) -> bool {
     taken.call != Call::EndTurn || !taken.effects.is_empty()
 }
 
@@ -113,7 +115,7 @@ fn sent(to: NodeId, message: &Message) -> Object {
 }
 
 /// The core as it stands: Figure 2, and what a leader knows of its followers.
-pub(crate) fn state(raft: &Raft) -> Object {
+fn state(raft: &Raft) -> Object {
     let object = Object::new().text("role", raft.role().as_str());
     let object = telling::hard(object, raft.hard_state())
         .number("leader", raft.leader().map_or(0, |leader| leader.0));
@@ -151,8 +153,30 @@ fn peer(raft: &Raft, id: NodeId) -> Option<Object> {
     )
 }
 
+/// What a node has found when it starts, beside its core.
+#[derive(Debug)]
+pub struct Start {
+    /// The life that begins, unlike any other of this node.
+    pub life: u64,
+    /// The last write found.
+    pub write: WriteId,
+    /// Whether leases are on.
+    pub leases: bool,
+    /// The last entry that its newest snapshot covers.
+    pub snapshot: LogId,
+}
+
+/// The start of a node with this core.
+pub fn start(object: Object, start: &Start, raft: &Raft) -> Object {
+    let object = object
+        .number("life", start.life)
+        .number("write", start.write.0)
+        .flag("leases", start.leases);
+    telling::id(object, "snapshot", "snapshot_term", start.snapshot).object("core", found(raft))
+}
+
 /// The core as it has just been found on its disk.
-pub(crate) fn found(raft: &Raft) -> Object {
+fn found(raft: &Raft) -> Object {
     let (base, last) = (raft.base().index, raft.last().index);
     let log = raft.entries(base.next(), last);
     let object = Object::new().numbers("terms", telling::terms(&log));
