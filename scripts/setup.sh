@@ -4,7 +4,7 @@
 #   etcdctl   the client whose answers are checked        (Debian: etcd-client)
 #   protoc    compiles the protocol of the clients' crate (Debian: protobuf-compiler, libprotobuf-dev)
 #   cc        compiles the allocator                      (Debian: build-essential)
-#   javac     and java: run TLC, which checks the specification    (Debian: default-jdk-headless)
+#   javac     and java run TLC, which checks the specification (Debian: default-jdk-headless)
 #   pip       gets TLC itself                              (Debian: python3-pip)
 set -euo pipefail
 

@@ -37,7 +37,7 @@ SentAll(n, peers) ==
 
 TurnTake(s, n) ==
     LET ended == EndTurn(SentAll(n, DOMAIN n.peers))
-    IN  /\ node' = [node EXCEPT ![s] = [ended EXCEPT !.out = {}, !.told = {}]]
+    IN  /\ node' = [node EXCEPT ![s] = [ended EXCEPT !.out = {}, !.told = {}, !.did = {}]]
         /\ net' = net \cup {[from |-> s, to |-> o.to, m |-> o.m] : o \in ended.out}
 
 \* All have heard of the highest term that there is in a log.

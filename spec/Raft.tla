@@ -84,7 +84,7 @@ Init ==
 
 \* What a node wanted sent is on the wire, what it told is told, and it goes on from there.
 Take(s, n) ==
-    /\ node' = [node EXCEPT ![s] = [n EXCEPT !.out = {}, !.told = {}]]
+    /\ node' = [node EXCEPT ![s] = [n EXCEPT !.out = {}, !.told = {}, !.did = {}]]
     /\ net' = net \cup {[from |-> s, to |-> o.to, m |-> o.m] : o \in n.out}
 
 \* The same after an input, after which a leader minds its transfer.

@@ -5,7 +5,8 @@
 (* A node is a record.  Each operator takes one and gives one; where time  *)
 (* or a disk's pace decides, it gives the set of all that may come of it,  *)
 (* and does not say when.  What a step wants sent or told gathers in       *)
-(* `out' and `told' until the step ends.                                   *)
+(* `out' and `told' until the step ends, and in `did' the names of what    *)
+(* was done on the way, for whoever counts them: nothing rests on it.      *)
 (*                                                                         *)
 (* Each group of operators bears the name of the room in crates/raft that  *)
 (* does the same.  Two rooms are missing.  `rest' is for drivers of many   *)
@@ -24,6 +25,8 @@ CONSTANTS
 
 Max(a, b) == IF a > b THEN a ELSE b
 Min(a, b) == IF a < b THEN a ELSE b
+
+Did(n, what) == [n EXCEPT !.did = @ \cup {what}]
 
 (******************************** log **************************************)
 \* The log holds terms; configurations lie beside it, by place, as `runs' and `membership' have it.
@@ -134,7 +137,7 @@ AppendEntries(n, terms, configs) ==
     IN  IF configs = <<>> THEN longer ELSE OnConfig(longer)
 
 TruncateEntries(n, from) ==
-    LET shorter == [n EXCEPT !.log = SubSeq(@, 1, from - n.base - 1)]
+    LET shorter == [Did(n, "TruncateEntries") EXCEPT !.log = SubSeq(@, 1, from - n.base - 1)]
     IN  IF Position(n) < from THEN shorter
         ELSE OnConfig([shorter EXCEPT !.configs = SelectSeq(@, LAMBDA c : c.at < from)])
 
@@ -159,7 +162,8 @@ Persist(n, kind, prev, terms, configs) ==
          configs |-> configs, end |-> Last(n), hint |-> n.commit])]
 
 PersistHard(n) ==
-    LET m == Persist(n, "same", 0, <<>>, <<>>) IN [m EXCEPT !.hardIn = Len(m.queue)]
+    LET m == Persist(Did(n, "PersistHard"), "same", 0, <<>>, <<>>)
+    IN  [m EXCEPT !.hardIn = Len(m.queue)]
 
 \* Entries from `from' on are being replaced: no write so far may vouch for them (rule R3).
 StopVouching(n, from) ==
@@ -180,11 +184,12 @@ Covered(n, base) ==
 SendWhenSafe(n, to, m) ==
     LET same == {w \in n.waiting : w.to = to /\ w.m.type = "beat-reply"}
         round(w) == Max(m.round, w.m.round)
+        waits == Did(n, "SendWhenSafe, waiting")
     IN  IF HardIsSafe(n) THEN Send(n, to, m)
         ELSE IF m.type = "beat-reply" /\ same # {}
-        THEN [n EXCEPT !.waiting = (@ \ same) \cup
+        THEN [waits EXCEPT !.waiting = (@ \ same) \cup
                 {[to |-> to, m |-> [w.m EXCEPT !.round = round(w)]] : w \in same}]
-        ELSE [n EXCEPT !.waiting = @ \cup {[to |-> to, m |-> m]}]
+        ELSE [waits EXCEPT !.waiting = @ \cup {[to |-> to, m |-> m]}]
 
 (******************************** messages *********************************)
 
@@ -229,8 +234,9 @@ ForgetVerified(n) == [n EXCEPT !.verified = 0, !.acked = 0]
 \* At the leader a read is [who, id, life]; `who' is the leader itself for its own. -1 is no index.
 
 Answer(n, asker, at) ==
-    IF asker.who = n.me THEN Tell(n, [type |-> "read", id |-> asker.id, at |-> at])
-    ELSE Send(n, asker.who, ReadTell(asker.id, asker.life, at))
+    LET answers == IF at = -1 THEN n ELSE Did(n, "Answer")
+    IN  IF asker.who = n.me THEN Tell(answers, [type |-> "read", id |-> asker.id, at |-> at])
+        ELSE Send(answers, asker.who, ReadTell(asker.id, asker.life, at))
 
 RECURSIVE AnswerAll(_, _, _)
 AnswerAll(n, askers, at) ==
@@ -243,13 +249,14 @@ Waiting(n) == n.gathered \cup UNION {n.rounds[i].askers : i \in DOMAIN n.rounds}
 \* Reads that wait get their one outcome.
 LoseReads(n) ==
     LET own == {[who |-> n.me, id |-> a.id, life |-> n.life] : a \in n.asks}
-        lost == AnswerAll(n, own \cup Waiting(n), -1)
+        all == own \cup Waiting(n)
+        lost == IF all = {} THEN n ELSE AnswerAll(Did(n, "LoseReads"), all, -1)
     IN  [lost EXCEPT !.asks = {}, !.gathered = {}, !.rounds = <<>>]
 
 \* Numbers a new round, which takes the reads gathered along.
 BeginRound(n) ==
     IF n.commit < n.since \/ Len(n.rounds) >= RoundsMax THEN n
-    ELSE [n EXCEPT !.latest = @ + 1, !.gathered = {}, !.rounds = Append(@,
+    ELSE [Did(n, "BeginRound") EXCEPT !.latest = @ + 1, !.gathered = {}, !.rounds = Append(@,
             [number |-> n.latest + 1, commit |-> n.commit, askers |-> n.gathered])]
 
 RECURSIVE Served(_, _)
@@ -278,20 +285,22 @@ MayHaveLease(n) == LeasesOn(n) /\ ~n.void /\ n.commit >= n.since
 \* A lease answers at once; else the read waits for the next round.
 TakeRead(n, asker, lease) ==
     {[n EXCEPT !.gathered = IF asker \in Waiting(n) THEN @ ELSE @ \cup {asker}]}
-        \cup IF lease /\ MayHaveLease(n) THEN {Answer(n, asker, n.commit)} ELSE {}
+        \cup IF lease /\ MayHaveLease(n)
+             THEN {Answer(Did(n, "Read, by lease"), asker, n.commit)} ELSE {}
 
 (******************************** transfer *********************************)
 
 EndTransfer(n, ok) ==
     IF n.transfer = Nil THEN n
-    ELSE [Tell(n, [type |-> "transferred", to |-> n.transfer, ok |-> ok])
+    ELSE [Tell(Did(n, "EndTransfer"), [type |-> "transferred", to |-> n.transfer, ok |-> ok])
             EXCEPT !.transfer = Nil, !.urged = FALSE]
 
 \* Tells the target to stand, once it holds the whole log durably.
 UrgeTarget(n) ==
     IF n.role # "leader" \/ n.transfer = Nil THEN n
     ELSE IF n.transfer \in DOMAIN n.peers /\ n.peers[n.transfer].matched = Last(n)
-    THEN [Send(n, n.transfer, TimeoutNow(n.term)) EXCEPT !.urged = TRUE, !.void = TRUE]
+    THEN [Send(Did(n, "UrgeTarget"), n.transfer, TimeoutNow(n.term))
+            EXCEPT !.urged = TRUE, !.void = TRUE]
     ELSE n
 
 \* To whom leadership may be handed over.
@@ -317,7 +326,8 @@ HeardLeader(n, leader) ==
 Acknowledge(n) ==
     LET safe == Min(n.verified, n.durable)
     IN  IF n.leader = Nil \/ n.role # "follower" \/ ~HardIsSafe(n) \/ safe <= n.acked THEN n
-        ELSE Send([n EXCEPT !.acked = safe], n.leader, Acknowledgement(n.term, safe))
+        ELSE Send([Did(n, "Acknowledge") EXCEPT !.acked = safe], n.leader,
+                Acknowledgement(n.term, safe))
 
 VerifyCommitted(n) == Acknowledge([n EXCEPT !.verified = Max(@, n.commit), !.acked = -1])
 
@@ -344,7 +354,8 @@ Unanswered(n) == SUBSET {p \in DOMAIN n.peers : n.peers[p].flight # <<>> /\ ~IsI
 \* A heartbeat; appends to those in `silent' are tried again.
 BeatAll(n, silent) ==
     IF n.role # "leader" THEN n
-    ELSE LET again == [n EXCEPT !.peers = [p \in DOMAIN @ |->
+    ELSE LET tries == IF silent = {} THEN n ELSE Did(n, "BeatAll, trying again")
+             again == [tries EXCEPT !.peers = [p \in DOMAIN @ |->
                             IF p \in silent THEN Restarted(@[p]) ELSE @[p]]]
              begun == IF LeasesOn(n) \/ n.gathered # {} THEN BeginRound(again) ELSE again
          IN  ConfirmReads(SendBeats(begun))
@@ -379,7 +390,8 @@ Sent(n, to, upto) ==
     LET first == n.peers[to].next
         m == AppendMsg(n.term, first - 1, TermAt(n, first - 1), Terms(n, first, upto),
                 Among(n.configs, first, upto), n.commit)
-        sent == [n EXCEPT !.peers[to].sent = Max(@, n.commit), !.peers[to].flight =
+        probes == IF n.peers[to].probing THEN Did(n, "SendAppend, probing") ELSE n
+        sent == [probes EXCEPT !.peers[to].sent = Max(@, n.commit), !.peers[to].flight =
                     IF n.peers[to].probing THEN <<upto>> ELSE Append(@, upto)]
     IN  Send(IF n.peers[to].probing THEN sent ELSE [sent EXCEPT !.peers[to].next = upto + 1], to, m)
 
@@ -387,7 +399,8 @@ Sent(n, to, upto) ==
 TellCommit(n) ==
     IF n.role # "leader" THEN n
     ELSE LET to == {p \in DOMAIN n.peers : ~n.peers[p].probing /\ n.peers[p].sent < n.commit}
-         IN  [n EXCEPT !.peers = [p \in DOMAIN @ |->
+             tells == IF to = {} THEN n ELSE Did(n, "TellCommit")
+         IN  [tells EXCEPT !.peers = [p \in DOMAIN @ |->
                     IF p \in to THEN [@[p] EXCEPT !.sent = n.commit] ELSE @[p]],
                 !.out = @ \cup {[to |-> p, m |-> CommitMsg(n.term, n.commit)] : p \in to}]
 
@@ -399,7 +412,9 @@ AppendConfig(n, config) ==
         fresh == [n EXCEPT !.peers = [p \in {q \in DOMAIN @ : stays(q)} |-> @[p]]]
     IN  AppendOwn(fresh, <<[at |-> Last(n) + 1, config |-> config]>>)
 
-ChangeTo(n, target) == AppendConfig(n, JointWith(Current(n), target))
+ChangeTo(n, target) ==
+    LET first == JointWith(Current(n), target)
+    IN  AppendConfig(IF IsJoint(first) THEN Did(n, "JointWith") ELSE n, first)
 
 \* The disk of a member of which none is known yet, once it holds the entry that made it one.
 NewcomerDisk(n, s) ==
@@ -423,7 +438,7 @@ IsSettled(n) == n.role = "leader" /\ n.commit >= n.since /\ Position(n) <= n.com
 
 \* A leader that is no voter any more tells of that, may ask one of the others to stand, and goes.
 LeaveOffice(n) ==
-    LET told == [n EXCEPT !.out = @ \cup
+    LET told == [Did(n, "LeaveOffice") EXCEPT !.out = @ \cup
                     {[to |-> p, m |-> CommitMsg(n.term, n.commit)] : p \in DOMAIN n.peers}]
         urging == {Send(told, p, TimeoutNow(n.term)) : p \in MayTakeOver(n)}
     IN  {Follow(m, n.term, Nil) : m \in {told} \cup urging}
@@ -431,10 +446,13 @@ LeaveOffice(n) ==
 \* The next step that the configuration in force allows.
 AdvanceMembership(n) ==
     LET config == Current(n)
+        promotes(c) == IF c.voters = config.voters THEN n ELSE Did(n, "Promoting")
+        names(c) == IF c.disks = config.disks THEN promotes(c) ELSE Did(promotes(c), "WithDisks")
     IN  IF ~IsSettled(n) THEN {n}
-        ELSE IF IsJoint(config) THEN {AppendConfig(n, WithoutOutgoing(config))}
+        ELSE IF IsJoint(config)
+        THEN {AppendConfig(Did(n, "WithoutOutgoing"), WithoutOutgoing(config))}
         ELSE IF ~IsVoter(config, n.me) THEN LeaveOffice(n)
-        ELSE {IF c = config THEN n ELSE ChangeTo(n, c) : c \in Improved(n)}
+        ELSE {IF c = config THEN n ELSE ChangeTo(names(c), c) : c \in Improved(n)}
 
 \* Former members who may be let go because they are silent; those who know it are.
 Silent(n) == SUBSET (DOMAIN n.peers \ Members(Current(n)))
@@ -442,8 +460,9 @@ Dismiss(n, silent) ==
     LET at == Position(n)
         told(p) == n.peers[p].matched >= at /\ n.peers[p].sent >= at
         stays(p) == p \in Members(Current(n)) \/ ~(told(p) \/ p \in silent)
+        dismisses == IF \A p \in DOMAIN n.peers : stays(p) THEN n ELSE Did(n, "Dismiss")
     IN  IF at > n.commit \/ IsJoint(Current(n)) THEN n
-        ELSE [n EXCEPT !.peers = [p \in {q \in DOMAIN @ : stays(q)} |-> @[p]]]
+        ELSE [dismisses EXCEPT !.peers = [p \in {q \in DOMAIN @ : stays(q)} |-> @[p]]]
 
 \* The disk of `peer' has given way to another: what that one said and heard is void.
 ForgetDisk(n, peer) ==
@@ -480,7 +499,7 @@ LearnCommit(n, commit) == [n EXCEPT !.commit = Max(@, Min(commit, n.verified))]
 \* A quorum has voted: it leads, and its first entry is empty.
 Lead(n) ==
     LET peers == [p \in Members(Current(n)) \ {n.me} |-> Unknown(Last(n))]
-        leads == [NotLeading(n) EXCEPT !.role = "leader", !.leader = n.me, !.tally = NoTally,
+        leads == [NotLeading(Did(n, "Lead")) EXCEPT !.role = "leader", !.leader = n.me, !.tally = NoTally,
                     !.peers = peers, !.since = Last(n) + 1]
     IN  BeatAll(AppendOwn(leads, <<>>), {})
 
@@ -498,8 +517,8 @@ AskForVotes(n, whom) ==
 
 \* Stands in the next term. Nothing leaves before term and own vote are durable.
 Campaign(n, transfer) ==
-    PersistHard([ForgetVerified(n) EXCEPT !.term = @ + 1, !.vote = n.me, !.role = "candidate",
-        !.tally = [NoTally EXCEPT !.transfer = transfer], !.leader = Nil, !.waiting = {}])
+    PersistHard([ForgetVerified(Did(n, "Campaign"))
+        EXCEPT !.term = @ + 1, !.vote = n.me, !.role = "candidate", !.tally = [NoTally EXCEPT !.transfer = transfer], !.leader = Nil, !.waiting = {}])
 
 \* Whether a node may have a disk so slow that it does not stand, and whether a deadline may not have
 \* come yet, or a leader find that nobody has answered for too long.
@@ -516,7 +535,7 @@ CountVotes(n) ==
 \* Asks whether an election could be won; not with a slow disk.
 PreCampaign(n) ==
     LET lost == LoseReads(n)
-        asks == [lost EXCEPT !.role = "pre-candidate", !.leader = Nil,
+        asks == [Did(lost, "PreCampaign") EXCEPT !.role = "pre-candidate", !.leader = Nil,
                     !.tally = [NoTally EXCEPT !.yes = {n.me}, !.announced = TRUE]]
     IN  IF ~MayStand(n) THEN {lost}
         ELSE UNION {IF slow THEN {lost} ELSE CountVotes(AskForVotes(asks, Members(Current(n)))) :
@@ -535,14 +554,16 @@ MayBePromised(n) == IF LeasesOn(n) THEN BOOLEAN ELSE {FALSE}
 
 OnVote(n, from, m) ==
     LET upToDate == m.lastTerm > LastTerm(n) \/ (m.lastTerm = LastTerm(n) /\ m.last >= Last(n))
+        said(granted) == IF granted THEN "VoteReply, granted" ELSE "VoteReply, refused"
         preReply(content) ==
             LET granted == m.term > n.term /\ upToDate /\ ~content
-            IN  SendWhenSafe(n, from, VoteReply(IF granted THEN m.term ELSE n.term, TRUE, granted))
+            IN  SendWhenSafe(Did(n, said(granted)), from,
+                    VoteReply(IF granted THEN m.term ELSE n.term, TRUE, granted))
         reply(promised) ==
             LET granted == /\ m.term = n.term /\ n.vote \in {Nil, from} /\ upToDate
                            /\ n.leader = Nil /\ (m.transfer \/ ~promised)
                 voted == IF granted /\ n.vote = Nil THEN PersistHard([n EXCEPT !.vote = from]) ELSE n
-            IN  SendWhenSafe(voted, from, VoteReply(n.term, FALSE, granted))
+            IN  SendWhenSafe(Did(voted, said(granted)), from, VoteReply(n.term, FALSE, granted))
     IN  IF m.pre THEN {preReply(content) : content \in MayBeContent(n)}
         ELSE {reply(promised) : promised \in MayBePromised(n)}
 
@@ -571,8 +592,10 @@ OnLink(n, peer, up) ==
 
 OnMet(n, peer, disk) ==
     LET met == [n EXCEPT !.met = [p \in DOMAIN @ \cup {peer} |-> IF p = peer THEN disk ELSE @[p]]]
-        known == IF Met(n, peer) \notin {Nil, disk} THEN ForgetDisk(met, peer) ELSE met
-        refused == Send(Tell(known, [type |-> "refused", from |-> peer]), peer, Disowned(disk))
+        known == IF Met(n, peer) \notin {Nil, disk} THEN Did(ForgetDisk(met, peer), "ForgetDisk")
+                 ELSE met
+        refused == Send(Tell(Did(known, "Meet, an impostor"), [type |-> "refused", from |-> peer]),
+                    peer, Disowned(disk))
     IN  AdvanceMembership(IF IsImpostor(known, peer) THEN refused ELSE known)
 
 OnDisowned(n, from, m) ==
@@ -610,7 +633,8 @@ OnAppend(n, from, m) ==
                         freshConfigs, replaces)
         learnt == LearnCommit([taken EXCEPT !.verified = Max(@, last)], m.commit)
     IN  IF ~Has(heard, prev, prevTerm)
-        THEN SendWhenSafe(heard, from, Conflict(n.term, prev, ground, TermAt(heard, ground)))
+        THEN SendWhenSafe(Did(heard, "Conflict"), from,
+                Conflict(n.term, prev, ground, TermAt(heard, ground)))
         ELSE Acknowledge(IF learnt.durable >= last THEN [learnt EXCEPT !.acked = -1] ELSE learnt)
 
 OnAppendReply(n, from, m) ==
@@ -659,8 +683,9 @@ OnSnapshot(n, from, m) ==
 \* A leader's snapshot is durable and loaded here.
 Installed(n, base, baseTerm, config) ==
     LET moved == [n EXCEPT !.commit = base]
-        empty == OnConfig([moved EXCEPT !.log = <<>>, !.base = base, !.baseTerm = baseTerm,
-                    !.first = config, !.configs = <<>>])
+        empty == OnConfig([Did(moved, "Install, over another log")
+                    EXCEPT !.log = <<>>, !.base = base, !.baseTerm = baseTerm, !.first = config,
+                           !.configs = <<>>])
         reset == Persist(StopVouching(empty, base + 1), "reset", base, <<baseTerm>>, <<>>)
     IN  IF base <= n.commit THEN n
         ELSE VerifyCommitted(Covered(IF Has(n, base, baseTerm) THEN moved ELSE reset, base))
@@ -681,9 +706,10 @@ OnPersisted(n, count) ==
 \* because the disk has answered; for a slow disk one may begin, or the leader fall silent.
 MindTransfer(n) ==
     IF n.role # "leader" THEN {n}
-    ELSE LET begun == {[n EXCEPT !.transfer = p, !.urged = FALSE] : p \in MayTakeOver(n)}
+    ELSE LET hands(k) == Did(k, "MindTransfer, off a slow disk")
+             begun == {[hands(n) EXCEPT !.transfer = p, !.urged = FALSE] : p \in MayTakeOver(n)}
              ended == EndTransfer(n, FALSE)
-             another == {[ended EXCEPT !.transfer = p] : p \in MayTakeOver(n)}
+             another == {[hands(ended) EXCEPT !.transfer = p] : p \in MayTakeOver(n)}
          IN  IF n.transfer = Nil THEN {n} \cup {UrgeTarget(k) : k \in begun}
              ELSE {IF n.urged THEN n ELSE UrgeTarget(n), ended, Follow(ended, n.term, Nil)}
                     \cup another
@@ -742,7 +768,8 @@ OnDue(n) ==
     IF n.role # "leader" THEN PreCampaign(n)
     ELSE LET advanced == UNION {AdvanceMembership(Dismiss(n, silent)) : silent \in Silent(n)}
              beaten == UNION {{BeatAll(k, silent) : silent \in Unanswered(k)} : k \in advanced}
-             quorum(k) == {IF alone /\ k.role = "leader" THEN Follow(k, k.term, Nil) ELSE k :
+             gone(k) == Follow(Did(k, "Follow, without a quorum"), k.term, Nil)
+             quorum(k) == {IF alone /\ k.role = "leader" THEN gone(k) ELSE k :
                             alone \in MayBeAlone(k)}
          IN  UNION {quorum(k) : k \in beaten}
 OnDeadline(n) == UNION {IF early THEN {n} ELSE OnDue(n) : early \in MayBeEarly(n)}
@@ -772,6 +799,6 @@ Recovered(me, life, d, base, commit) ==
          peers |-> <<>>, since |-> 0, latest |-> 0, rounds |-> <<>>, gathered |-> {},
          asks |-> {}, mark |-> -1,
          transfer |-> Nil, urged |-> FALSE, void |-> FALSE,
-         out |-> {}, told |-> {}]
+         out |-> {}, told |-> {}, did |-> {}]
 
 =============================================================================

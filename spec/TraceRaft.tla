@@ -12,9 +12,10 @@
 (* `Raft' has there is `box', what the driver of a node has been given to  *)
 (* send and has not sent yet.                                              *)
 (*                                                                         *)
-(* Several traces are walked at once; `tr' says which.  Nothing but the    *)
-(* place in the trace tells states apart: what a step leads to is logged   *)
-(* so fully that there is one state for each place.                        *)
+(* Several traces are walked at once; `tr' says which.  One that begins    *)
+(* like another leaves it where it is different.  Nothing but the place in *)
+(* the trace tells states apart: what a step leads to is logged so fully   *)
+(* that there is one state for each place.                                 *)
 (***************************************************************************)
 EXTENDS Raft, TraceData, TLC
 
@@ -25,7 +26,14 @@ VARIABLES
     box,    \* [Server -> Seq([to, m])]: what is to be sent; m by number
     upto    \* [Server -> Nat]: the last durable write, by number
 
-E == Traces[tr][i]
+\* A walk is [of, from, events, forks, voters, leases]: from the place `from' on it has events of its
+\* own, before it those of the walk `of'; `forks' says where which others leave it.
+EventAt(t, k) ==
+    IF k < Walks[t].from THEN Walks[Walks[t].of].events[k]
+    ELSE Walks[t].events[k - Walks[t].from + 1]
+End(t) == Walks[t].from + Len(Walks[t].events)
+
+E == EventAt(tr, i)
 Post == States[E.post]
 
 (************************* what an event says ******************************)
@@ -75,6 +83,9 @@ IsWritten(s, n) ==
 
 Told(n) == n.told = {E.told[k] : k \in DOMAIN E.told}
 
+\* For whoever counts; of a step that is refused after all, it says nothing.
+DidHere(what) == PrintT(<<"did", tr, i, what>>)
+
 Explain(s, n) ==
     i = ExplainAt =>
         PrintT(<<"candidate", IsPost(n), n.out = Out, IsWritten(s, n), Told(n),
@@ -87,14 +98,15 @@ TraceTake(s, n) ==
     /\ n.out = Out
     /\ IsWritten(s, n)
     /\ Told(n)
-    /\ node' = [node EXCEPT ![s] = [n EXCEPT !.out = {}, !.told = {}]]
+    /\ \A what \in n.did : DidHere(what)
+    /\ node' = [node EXCEPT ![s] = [n EXCEPT !.out = {}, !.told = {}, !.did = {}]]
     /\ UNCHANGED net
 
 \* A frame that arrives was sent: the event that sent it stands earlier in the trace.
 TraceIsSent(from, to, m) ==
-    LET sender == Traces[tr][E.sent]
-    IN  E.sent \in 1..i - 1 /\ sender.kind = "send" /\ sender.s = from /\ sender.to = to
-        /\ Messages[sender.m] = m
+    /\ E.sent \in 1..i - 1
+    /\ LET sender == EventAt(tr, E.sent)
+       IN  sender.kind = "send" /\ sender.s = from /\ sender.to = to /\ Messages[sender.m] = m
 
 (********* what time decided is read off what came of it, not tried ********)
 
@@ -107,8 +119,8 @@ TraceAskedAgain(n) ==
     {{a \in n.asks : \E o \in Out : o.m.type = "read-ask" /\ o.m.id = a.id}}
 TraceBases(d) == {Post.base}
 TraceHints(d) == {Post.commit} \cap 0..Max(d.snap, d.hint)
-TraceFirstVoters(x) == FirstOf[tr].voters
-TraceLeasesOn(n) == FirstOf[tr].leases
+TraceFirstVoters(x) == Walks[tr].voters
+TraceLeasesOn(n) == Walks[tr].leases
 TraceFirstDisk(s) == Nil
 
 (******************************** the steps ********************************)
@@ -147,16 +159,17 @@ Sends(s) ==
              /\ m.term <= node[s].term
              /\ m.term = node[s].term => node[s].role = "leader"
              /\ UNCHANGED box
+             /\ DidHere("SendSnapshot")
 
 \* A snapshot is found to be durable: an own one, or one that another made.
 Snaps(s) ==
     LET snapshot == Snapshot(E.base, E.baseTerm, Configs[E.config])
     IN  IF E.base = disk[s].snap \/ (E.base < disk[s].snap /\ E.kind # "found")
         THEN UNCHANGED vars
-        ELSE IF E.base < disk[s].snap THEN LoseSnapshot(s, snapshot)
-        ELSE IF snapshot \in snaps THEN ReceiveSnapshot(s, snapshot)
+        ELSE IF E.base < disk[s].snap THEN LoseSnapshot(s, snapshot) /\ DidHere("LoseSnapshot")
+        ELSE IF snapshot \in snaps THEN ReceiveSnapshot(s, snapshot) /\ DidHere("ReceiveSnapshot")
         ELSE TermAt(node[s], E.base) = E.baseTerm /\ ConfigAt(node[s], E.base) = snapshot.config
-             /\ TakeSnapshot(s, E.base)
+             /\ TakeSnapshot(s, E.base) /\ DidHere("TakeSnapshot")
 
 \* A node starts: it must find what it was told to be durable, and may find more that it wrote. To
 \* begin a void log anew takes a write.
@@ -166,21 +179,22 @@ Starts(s) ==
             LET kept == E.write - upto[s] - mending
             IN  /\ kept \in 0..Len(node[s].queue)
                 /\ (IF mending = 1 THEN IsVoid(WrittenAll(disk[s], node[s].queue, kept)) ELSE TRUE)
-                /\ Restart(s, kept, E.life)
-       ELSE LoseDisk(s, E.disk, Configs[E.first], E.life)
+                /\ Restart(s, kept, E.life) /\ DidHere("Restart")
+       ELSE /\ (IF disk[s].name = Nil THEN TRUE ELSE DidHere("LoseDisk"))
+            /\ LoseDisk(s, E.disk, Configs[E.first], E.life)
     /\ node'[s].log = E.log
     /\ node'[s].configs = E.configs
     /\ upto' = [upto EXCEPT ![s] = E.write]
 
 TraceInit ==
-    /\ tr \in DOMAIN Traces
+    /\ tr \in {t \in DOMAIN Walks : Walks[t].of = t}
     /\ i = 1
     /\ Init
     /\ box = [s \in Server |-> <<>>]
     /\ upto = [s \in Server |-> 0]
 
-TraceNext ==
-    /\ i <= Len(Traces[tr])
+TraceStep ==
+    /\ i < End(tr)
     /\ i' = i + 1
     /\ UNCHANGED tr
     /\ CASE E.kind = "send" -> Sends(E.s) /\ UNCHANGED <<vars, upto>>
@@ -191,7 +205,16 @@ TraceNext ==
          [] OTHER ->
                 /\ Call(E.s) /\ Boxed(E.s)
                 /\ upto' = IF E.kind = "persisted" THEN [upto EXCEPT ![E.s] = E.write] ELSE upto
-    /\ i' > Len(Traces[tr]) => PrintT(<<"accepted", tr>>)
+    /\ PrintT(<<"walked", tr, i>>)
+
+\* Another trace goes on from here.
+TraceFork ==
+    /\ i \in DOMAIN Walks[tr].forks
+    /\ tr' \in Walks[tr].forks[i]
+    /\ PrintT(<<"walked", tr', i - 1>>)
+    /\ UNCHANGED <<vars, i, box, upto>>
+
+TraceNext == TraceStep \/ TraceFork
 
 Place == <<tr, i>>
 

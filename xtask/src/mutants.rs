@@ -23,9 +23,9 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 
 use hunt::Hunt;
-pub use hunt::{Simulator, Worlds};
-use mutant::Mutant;
-pub use mutant::PLANS;
+pub use hunt::{Simulator, Worlds, with_bug};
+pub use mutant::{Mutant, PLANS};
+pub use schemata::{Numbered, numbered};
 
 /// The seeds that must be the same without a bug.
 const SAME_SEEDS: &str = "0..400";
@@ -82,7 +82,7 @@ impl Options {
 /// Plants the bugs of `crates/sim/mutants` in a copy of `root`, and looks for them.
 pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     let options = Options::parse(words)?;
-    let mutants = mutant::read_all(&root.join(mutant::DIR))?;
+    let mutants = all(root)?;
     if options.list {
         for mutant in &mutants {
             println!("{:<44} {}", mutant.name, mutant.what);
@@ -94,16 +94,26 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
         let known = mutants.iter().any(|mutant| mutant.name == *name);
         ensure!(known, "no such mutant: {name}; --list names them");
     }
-    let target = target_dir(root).join("mutants");
-    let source = target.join("source");
-    copy::make(root, &source, &mutants)?;
-    let mutated = Simulator::build(&source, &target.join("build"))?;
+    let mutated = plant(root, &mutants)?;
     if options.only.is_empty() && !options.quick {
-        let ordinary = Simulator::build(root, &target.join("ordinary"))?;
+        let ordinary = Simulator::build(root, &target_dir(root).join("mutants/ordinary"))?;
         mutated.check_same(&ordinary, SAME_SEEDS)?;
     }
     let score = look_for_all(&mutants, &mutated, &options);
     score.tell()
+}
+
+/// All planted bugs.
+pub fn all(root: &Path) -> Result<Vec<Mutant>> {
+    mutant::read_all(&root.join(mutant::DIR))
+}
+
+/// The simulator with all of them in it, each behind its switch.
+pub fn plant(root: &Path, mutants: &[Mutant]) -> Result<Simulator> {
+    let target = target_dir(root).join("mutants");
+    let source = target.join("source");
+    copy::make(root, &source, mutants)?;
+    Simulator::build(&source, &target.join("build"))
 }
 
 /// Where cargo builds.
@@ -127,7 +137,7 @@ fn look_for_all(mutants: &[Mutant], simulator: &Simulator, options: &Options) ->
         "{:<44} {:<10} {:<22} {:<44} {:>8}",
         "mutant", "verdict", "oracle", "seed or plan", "CPU s"
     );
-    let mut chosen = schemata::numbered(mutants);
+    let mut chosen = numbered(mutants);
     chosen.retain(|(_, mutant)| options.only.is_empty() || options.only.contains(&mutant.name));
     chosen.retain(|(_, mutant)| !options.quick || mutant.plan.is_some());
     let score = Mutex::new(Score::default());

@@ -10,18 +10,20 @@ mod check;
 mod coverage;
 mod difference;
 mod equal;
-mod json;
 mod merge;
 mod mutate;
+mod planted;
 mod results;
 mod states;
 mod tables;
 mod teeth;
 mod tlc;
+mod told;
 mod trace;
 mod unequal;
 mod value;
 mod walk;
+mod worlds;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -45,7 +47,9 @@ usage: cargo xtask spec WHAT
   trace [--events N] FILE...
             whether traces are behaviours of spec/Raft.tla
   traces [PLAN]...
-            the same of the worlds of all plans, and what they show of it";
+            the same of the worlds of all plans, and what they show of it
+  planted   whether it refuses what the core does with a bug of crates/sim/mutants in it
+            [--only NAME]... [--jobs N] [--write the table]";
 
 /// What to do, from the command line.
 #[derive(Debug)]
@@ -115,6 +119,7 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
         ["equal", options @ ..] => equal::run(root, &Options::parse(options)?),
         ["trace", words @ ..] => trace::files(root, words),
         ["traces", only @ ..] => coverage::run(root, only),
+        ["planted", options @ ..] => planted::run(root, &Options::parse(options)?),
         _ => bail!("{USAGE}"),
     }
 }

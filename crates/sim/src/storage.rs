@@ -332,15 +332,8 @@ impl<A: Application> World<A> {
         let mut image = node.durable.clone();
         let replica = Replica::new(node.clock.at(now), options, found)
             .map_err(|why| Violation::new("recovery", why))?;
-        let hard = replica.raft().hard_state();
-        let vouched = hard.term == node.snapshot.term && hard.term > image.hard.term;
-        ensure(hard == image.hard || vouched, "recovery", || {
-            format!(
-                "n{} goes on with {hard:?} instead of {:?}",
-                at + 1,
-                image.hard
-            )
-        })?;
+        let (hard, held) = (replica.raft().hard_state(), image.hard);
+        let vouched = hard.term == node.snapshot.term && hard.term > held.term;
         image.hard = hard;
         let mut live = Live::new(replica, (wal, store), image);
         if self.trace.has_file() {
@@ -355,6 +348,10 @@ impl<A: Application> World<A> {
             };
             calls::start(object, &start, live.replica.raft()).object("state", live.state())
         });
+        // A trace has what is objected to.
+        ensure(hard == held || vouched, "recovery", || {
+            format!("n{} goes on with {hard:?} instead of {held:?}", at + 1)
+        })?;
         node.live = Some(live);
         self.wake(at);
         Ok(())

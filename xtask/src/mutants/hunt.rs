@@ -40,6 +40,8 @@ pub enum Worlds<'a> {
     Seeds(&'a str),
     /// The one of this plan.
     Plan(&'a str),
+    /// The one of a seed of this plan.
+    World(&'a str, u64),
 }
 
 /// What a hunt came to.
@@ -79,20 +81,28 @@ impl Simulator {
             output.status.success(),
             "the simulator does not build:\n{text}"
         );
-        let program = target.join("release/headwater-sim");
-        let plans = root.join(PLANS);
-        Ok(Self { program, plans })
+        Ok(Self::at(
+            target.join("release/headwater-sim"),
+            root.join(PLANS),
+        ))
+    }
+
+    /// One that is there.
+    pub fn at(program: PathBuf, plans: PathBuf) -> Self {
+        Self { program, plans }
     }
 
     /// The one place that knows the simulator's command line.
     pub fn command(&self, worlds: Worlds<'_>) -> Command {
         let mut command = Command::new(&self.program);
+        let plan = |name: &str| self.plans.join(format!("{name}.plan"));
         match worlds {
             Worlds::Seeds(seeds) => command.args(["--seeds", seeds]),
-            Worlds::Plan(name) => {
-                let plan = self.plans.join(format!("{name}.plan"));
-                command.arg("--plan").arg(plan)
-            }
+            Worlds::Plan(name) => command.arg("--plan").arg(plan(name)),
+            Worlds::World(name, seed) => command
+                .arg("--plan")
+                .arg(plan(name))
+                .args(["--seed", &seed.to_string()]),
         };
         command.args(["--shrink", "0"]);
         command.env_remove(SWITCH);
@@ -149,9 +159,7 @@ impl Simulator {
         worlds: Worlds<'_>,
         seconds: f64,
     ) -> Result<(Option<Found>, f64)> {
-        let mut child = self
-            .command(worlds)
-            .env(SWITCH, number.to_string())
+        let mut child = with_bug(self.command(worlds), number)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -167,7 +175,9 @@ impl Simulator {
             Some(0) => None,
             Some(1) => match worlds {
                 Worlds::Seeds(_) => text.lines().find_map(found_in),
-                Worlds::Plan(name) => text.lines().find_map(|line| verdict_in(line, name)),
+                Worlds::Plan(name) | Worlds::World(name, _) => {
+                    text.lines().find_map(|line| verdict_in(line, name))
+                }
             },
             Some(_) => bail!("the simulator refuses its arguments: {complaints}"),
             // It was stopped here, or it broke down so badly that it could not say why.
@@ -179,6 +189,12 @@ impl Simulator {
         };
         Ok((found, cpu_seconds))
     }
+}
+
+/// The same with a bug switched on.
+pub fn with_bug(mut command: Command, number: usize) -> Command {
+    command.env(SWITCH, number.to_string());
+    command
 }
 
 /// The finding in a line of the simulator: `seed SEED: ORACLE: WHAT`.

@@ -27,6 +27,8 @@ pub struct Mutant {
     pub source: String,
     /// Why it is not found, if that is known.
     pub missed: Option<String>,
+    /// Why no trace shows it to the specification, if that is known.
+    pub unseen: Option<String>,
     /// Seeds that are tried before others, as the simulator takes them.
     pub seeds: Option<String>,
     /// The plan that leads to it, which is tried before all seeds.
@@ -45,11 +47,12 @@ pub fn read_all(dir: &Path) -> Result<Vec<Mutant>> {
 
 /// Reads one bug.
 pub fn parse(name: &str, text: &str) -> Result<Mutant> {
-    let mut sheet = Sheet::parse(text, &["Source", "Missed", "Seeds", "Plan"])?;
+    let mut sheet = Sheet::parse(text, &["Source", "Missed", "Unseen", "Seeds", "Plan"])?;
     Ok(Mutant {
         name: name.to_owned(),
         source: sheet.take("Source", "it names no source")?,
         missed: sheet.lines.remove("Missed"),
+        unseen: sheet.lines.remove("Unseen"),
         seeds: sheet.lines.remove("Seeds"),
         plan: sheet.lines.remove("Plan"),
         what: sheet.what,

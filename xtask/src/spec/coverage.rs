@@ -6,19 +6,18 @@
 //! # Source
 //! docs/testing.md, "Traces"; Howard et al., "Smart Casual Verification", NSDI'25.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::json::Json;
 use super::tables::Tables;
 use super::tlc::Tlc;
 use super::walk::Walk;
-use super::{actions, mutate, trace};
-use crate::mutants::{PLANS, target_dir};
+use super::{actions, mutate, told, trace, worlds};
+use crate::mutants::{PLANS, Simulator, Worlds};
 
 /// The plans whose worlds are traced, and how many seeds of each.
 const SEEDS: [(&str, u64); 3] = [("swarm", 24), ("disks", 16), ("long", 12)];
@@ -30,28 +29,28 @@ const DIRECTED: &str = "scenarios";
 const EVENTS: usize = 1000;
 
 /// So many traces are walked through at once, which bounds the memory.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 50;
 
 /// The scenarios of which mutants are made, and how much of each is kept.
 const MUTATED: [&str; 2] = ["scenarios/a-wiped-disk", "scenarios/a-removed-leader"];
 const MUTATED_EVENTS: usize = 300;
-const MUTANTS_AT_ONCE: usize = 100;
+const MUTANTS_AT_ONCE: usize = 400;
 
 /// Traces the seeds of all plans, walks through them, and prints what they show. `only`: these
 /// plans, or the mutants; then nothing is missed.
 pub fn run(root: &Path, only: &[&str]) -> Result<()> {
     let tlc = Tlc::find(root)?;
-    let sim = Simulator::build(root)?;
+    let sim = worlds::simulator(root)?;
     let wanted = |name| only.is_empty() || only.contains(&name);
     let mut plans = Vec::new();
     for (plan, seeds) in SEEDS.into_iter().filter(|(plan, _)| wanted(plan)) {
-        let traces = (0..seeds).map(|seed| sim.trace(plan, Some(seed)));
+        let traces = (0..seeds).map(|seed| traced(&sim, plan, Some(seed)));
         plans.push((plan, traces.collect::<Result<Vec<_>>>()?));
     }
     if wanted(DIRECTED) {
         let traces = scenarios(root)?
             .into_iter()
-            .map(|plan| sim.trace(&plan, None));
+            .map(|plan| traced(&sim, &plan, None));
         plans.push((DIRECTED, traces.collect::<Result<Vec<_>>>()?));
     }
     let mut shown: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
@@ -60,8 +59,9 @@ pub fn run(root: &Path, only: &[&str]) -> Result<()> {
         let (mut events, mut whole) = (0, 0);
         for some in traces.chunks(AT_ONCE) {
             let texts: Vec<String> = some.iter().map(|(_, text)| text.clone()).collect();
-            for ((name, text), verdict) in
-                some.iter().zip(trace::judge(root, &tlc, &texts, EVENTS)?)
+            for ((name, text), verdict) in some
+                .iter()
+                .zip(trace::judge(root, &tlc, "trace", &texts, EVENTS)?)
             {
                 events += verdict.events;
                 whole += usize::from(verdict.uncovered.is_none());
@@ -124,8 +124,9 @@ fn print_table(shown: &BTreeMap<&str, BTreeMap<&str, usize>>, plans: &[&str]) ->
 fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
     let (mut made, mut alive) = (0, Vec::new());
     for plan in MUTATED {
-        let (_, text) = sim.trace(plan, None)?;
-        let (of_plan, living) = mutants_of(root, tlc, &text, usize::MAX)?;
+        let (_, text) = traced(sim, plan, None)?;
+        let (of_plan, living) =
+            mutants_of(root, tlc, &text, usize::MAX).with_context(|| (*plan).to_owned())?;
         made += of_plan;
         alive.extend(living.iter().map(|what| format!("{plan}: {what}")));
     }
@@ -143,31 +144,33 @@ fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
 
 /// Makes mutants of a trace, of all that there are so many; how many, and those that live.
 pub fn mutants_of(root: &Path, tlc: &Tlc, text: &str, most: usize) -> Result<(usize, Vec<String>)> {
-    let lines = text.lines().map(Json::parse).collect::<Result<Vec<_>>>()?;
-    let whole = Walk::of_lines(&lines, MUTATED_EVENTS, &mut Tables::default())?;
-    let end = whole.events.last().map_or(0, |event| event.line);
-    let mut mutants = mutate::all(&lines[..end]);
+    let lines = told::lines(text).collect::<Result<Vec<_>>>()?;
+    let whole = Walk::of_lines(lines.iter().map(Ok), MUTATED_EVENTS, &mut Tables::default())?;
+    let lines = &lines[..whole.events.last().map_or(0, |event| event.line)];
+    let mut mutants = mutate::all(lines);
     let every = mutants.len().div_ceil(most).max(1);
     let mut places = 0..mutants.len();
     mutants.retain(|_| places.next().is_some_and(|place| place % every == 0));
     let mut alive = Vec::new();
     for some in mutants.chunks(MUTANTS_AT_ONCE) {
         let mut tables = Tables::default();
-        let mut walks = Vec::new();
-        let mut names = Vec::new();
+        let mut read =
+            |lines: Vec<_>| Walk::of_lines(lines.into_iter().map(Ok), usize::MAX, &mut tables);
+        // The trace without a change is walked through once, for all of them.
+        let mut walks = vec![read(lines.iter().map(Cow::Borrowed).collect())?];
+        let mut names = vec!["nothing"];
         for mutant in some {
             // What cannot even be read is rejected.
-            if let Ok(walk) = Walk::of_lines(&mutant.lines, usize::MAX, &mut tables) {
+            if let Ok(walk) = read(mutant.of(lines)) {
                 walks.push(walk);
                 names.push(&mutant.what);
             }
         }
-        let accepted = trace::accepted(root, tlc, &walks, &tables)?;
-        let of_alive = names
-            .iter()
-            .zip(accepted)
-            .filter(|(_, is_accepted)| *is_accepted);
-        alive.extend(of_alive.map(|(what, _)| (*what).clone()));
+        let walked = trace::walked(root, tlc, "trace", &walks, &tables)?;
+        let is_whole = |at: &usize| walked[*at].events == walks[*at].events.len();
+        ensure!(is_whole(&0), "rejected without a change");
+        let accepted = (1..walks.len()).filter(is_whole);
+        alive.extend(accepted.map(|at| names[at].to_owned()));
     }
     Ok((mutants.len(), alive))
 }
@@ -184,52 +187,12 @@ fn scenarios(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The simulator, built.
-struct Simulator {
-    program: PathBuf,
-    plans: PathBuf,
-    file: PathBuf,
-}
-
-impl Simulator {
-    fn build(root: &Path) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--release"])
-            .args(["--package", "headwater-sim"])
-            .current_dir(root)
-            .status()
-            .context("starting cargo")?;
-        ensure!(status.success(), "the simulator does not build");
-        let target = target_dir(root);
-        Ok(Self {
-            program: target.join("release/headwater-sim"),
-            plans: root.join(PLANS),
-            file: target.join("tlc/trace.jsonl"),
-        })
-    }
-
-    /// The trace of one world, and the world's name.
-    fn trace(&self, plan: &str, seed: Option<u64>) -> Result<(String, String)> {
-        let mut command = Command::new(&self.program);
-        command
-            .arg("--plan")
-            .arg(self.plans.join(format!("{plan}.plan")));
-        command.args(
-            seed.into_iter()
-                .flat_map(|seed| ["--seed".to_owned(), seed.to_string()]),
-        );
-        command.args(["--shrink", "0", "--trace"]).arg(&self.file);
-        let output = command.output()?;
-        ensure!(
-            output.status.success(),
-            "{plan} {seed:?} fails:\n{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        let name = seed.map_or(plan.to_owned(), |seed| format!("{plan}, seed {seed}"));
-        let text = fs::read_to_string(&self.file)?;
-        // Longer than any that is walked through.
-        let lines: Vec<&str> = text.lines().take(EVENTS * 10).collect();
-        Ok((name, lines.join("\n")))
-    }
+/// The trace of one world, and the world's name.
+fn traced(sim: &Simulator, plan: &str, seed: Option<u64>) -> Result<(String, String)> {
+    let worlds = seed.map_or(Worlds::Plan(plan), |seed| Worlds::World(plan, seed));
+    let world = worlds::watch(sim.command(worlds), EVENTS)?;
+    let is_well = world.status.is_none_or(|status| status.success());
+    ensure!(is_well, "{plan} {seed:?} fails:\n{}", world.words);
+    let name = seed.map_or(plan.to_owned(), |seed| format!("{plan}, seed {seed}"));
+    Ok((name, world.trace))
 }

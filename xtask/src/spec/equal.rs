@@ -177,7 +177,6 @@ pub fn of_spec(tlc: &Tlc, dir: &Path, scope: &Scope) -> Result<List> {
         config = config.replace(from, to);
     }
     fs::write(dir.join("MCRaft.cfg"), config)?;
-    tlc.compile(dir, "States.java")?;
     let outcome = tlc.run(&Job {
         dir,
         module: "MCRaft.tla",

@@ -5,15 +5,19 @@
 //! # Source
 //! DeMillo, Lipton and Sayward, "Hints on Test Data Selection" (1978), on mutants.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::json::Json;
+use serde_json::Value;
 
-/// A trace with one thing wrong.
+use super::told::Told;
+
+/// One thing that is wrong with a trace.
 pub struct Mutant {
-    /// What is wrong with it.
+    /// What it is.
     pub what: String,
-    pub lines: Vec<Json>,
+    at: usize,
+    change: Change,
 }
 
 /// What the specification knows nothing of, so that it may be anything: the pace of disks, and how
@@ -24,7 +28,7 @@ const UNTOLD: [&str; 2] = ["pace", "promise_ns"];
 const LINES_BEHIND: usize = 200;
 
 /// All mutants of a trace: of each kind of line, and of each field in it, one.
-pub fn all(lines: &[Json]) -> Vec<Mutant> {
+pub fn all(lines: &[Value]) -> Vec<Mutant> {
     let mut places: BTreeMap<String, Vec<(usize, Change)>> = BTreeMap::new();
     for at in 0..lines.len() {
         let Some(label) = label(&lines[at]) else {
@@ -58,10 +62,9 @@ pub fn all(lines: &[Json]) -> Vec<Mutant> {
             );
         }
     }
-    let one = |(what, mut at): (String, Vec<(usize, Change)>)| {
-        let (at, change) = at.swap_remove(at.len() / 2);
-        let lines = changed(lines, at, change);
-        Mutant { what, lines }
+    let one = |(what, mut places): (String, Vec<(usize, Change)>)| {
+        let (at, change) = places.swap_remove(places.len() / 2);
+        Mutant { what, at, change }
     };
     places.into_iter().map(one).collect()
 }
@@ -90,33 +93,37 @@ impl Step {
     }
 }
 
-fn changed(lines: &[Json], at: usize, change: Change) -> Vec<Json> {
-    let end = lines.len().min(at + LINES_BEHIND);
-    let mut lines = lines[..end].to_vec();
-    match change {
-        Change::Alter(path) => alter(&mut lines[at], &path),
-        Change::Drop => drop(lines.remove(at)),
-        Change::Double => lines.insert(at, lines[at].clone()),
-        Change::Swap(next) => lines.swap(at, next),
+impl Mutant {
+    /// The trace with this wrong.
+    pub fn of<'a>(&self, lines: &'a [Value]) -> Vec<Cow<'a, Value>> {
+        let at = self.at;
+        let end = lines.len().min(at + LINES_BEHIND);
+        let mut lines: Vec<_> = lines[..end].iter().map(Cow::Borrowed).collect();
+        match &self.change {
+            Change::Alter(path) => alter(lines[at].to_mut(), path),
+            Change::Drop => drop(lines.remove(at)),
+            Change::Double => lines.insert(at, lines[at].clone()),
+            Change::Swap(next) => lines.swap(at, *next),
+        }
+        lines
     }
-    lines
 }
 
 /// What kind of event a line is; nothing if the specification does not look at it.
-fn label(line: &Json) -> Option<String> {
+fn label(line: &Value) -> Option<String> {
     let kind = line.text("kind").ok()?;
-    let of = |value: &Json| value.text("type").ok().map(str::to_owned);
+    let of = |value: &Value| value.text("type").ok().map(str::to_owned);
     match kind {
         "core" => {
-            let call = line.get("call").ok()?;
-            let message = call.find("message").and_then(of);
+            let call = line.get("call")?;
+            let message = call.get("message").and_then(of);
             let message = message
                 .map(|message| format!(" {message}"))
                 .unwrap_or_default();
             Some(format!("{}{message}", of(call)?))
         }
         "send" => {
-            let message = of(line.get("message").ok()?)?;
+            let message = of(line.get("message")?)?;
             (message != "driver" && message != "heard").then(|| format!("send {message}"))
         }
         "start" => Some(kind.to_owned()),
@@ -124,12 +131,12 @@ fn label(line: &Json) -> Option<String> {
     }
 }
 
-fn node(line: &Json) -> Option<u64> {
+fn node(line: &Value) -> Option<u64> {
     line.number("node").ok()
 }
 
 /// The next event of the same node in the same life and turn.
-fn next_of_node(lines: &[Json], at: usize) -> Option<usize> {
+fn next_of_node(lines: &[Value], at: usize) -> Option<usize> {
     let next = at + 1;
     let is_same = next < lines.len() && node(&lines[next]) == node(&lines[at]);
     let kind = |at: usize| lines[at].text("kind").ok();
@@ -137,36 +144,36 @@ fn next_of_node(lines: &[Json], at: usize) -> Option<usize> {
 }
 
 /// The next call of the same node.
-fn next_call(lines: &[Json], at: usize) -> Option<&Json> {
+fn next_call(lines: &[Value], at: usize) -> Option<&Value> {
     let mut later = lines[at + 1..].iter();
     later.find(|line| node(line) == node(&lines[at]) && matches!(line.text("kind"), Ok("core")))
 }
 
 /// Whether two events of a turn cannot have happened the other way round.
-fn differ(one: &Json, other: &Json) -> bool {
-    let told = |line: &Json, key: &str| line.find(key).cloned();
-    if told(one, "kind") == Some(Json::Text("send".into())) {
+fn differ(one: &Value, other: &Value) -> bool {
+    let told = |line: &Value, key: &str| line.get(key).cloned();
+    if one.get("kind").is_some_and(|kind| kind == "send") {
         return told(one, "message") != told(other, "message")
             || told(one, "to") != told(other, "to");
     }
-    let said = |line: &Json| sends(line);
+    let said = |line: &Value| sends(line);
     told(one, "state") != told(other, "state") && said(one) + said(other) > 0
         || said(one) > 0 && said(other) > 0 && told(one, "effects") != told(other, "effects")
 }
 
 /// How many messages and writes a call causes.
-fn sends(line: &Json) -> usize {
-    let is_sent = |call: &Json| call.text("type").is_ok_and(|kind| kind == "sent");
-    let is_kept = |effect: &&Json| {
+fn sends(line: &Value) -> usize {
+    let is_sent = |call: &Value| call.text("type").is_ok_and(|kind| kind == "sent");
+    let is_kept = |effect: &&Value| {
         let kind = effect.text("type").unwrap_or_default();
         kind == "send" || kind == "persist"
     };
     let effects = line.list("effects").unwrap_or_default().iter();
-    effects.filter(is_kept).count() + usize::from(line.get("call").is_ok_and(is_sent))
+    effects.filter(is_kept).count() + usize::from(line.get("call").is_some_and(is_sent))
 }
 
 /// Whether the node of a line goes on after it in the same life, so that it would be noticed there.
-fn goes_on(lines: &[Json], at: usize) -> bool {
+fn goes_on(lines: &[Value], at: usize) -> bool {
     let later = lines[at + 1..].iter().take(LINES_BEHIND - 1);
     let mut own = later.filter(|line| node(line) == node(&lines[at]));
     let (mut has_ended_turn, mut is_called) = (false, false);
@@ -188,17 +195,17 @@ fn goes_on(lines: &[Json], at: usize) -> bool {
 }
 
 /// The state of a node before a line.
-fn state_before(lines: &[Json], at: usize) -> Option<&Json> {
+fn state_before(lines: &[Value], at: usize) -> Option<&Value> {
     let before = lines[..at].iter().rev().find(|line| {
         node(line) == node(&lines[at]) && matches!(line.text("kind"), Ok("core" | "start"))
     })?;
-    before.find("core").unwrap_or(before).find("state")
+    before.get("core").unwrap_or(before).get("state")
 }
 
 /// Whether it would be noticed that a line is missing.
-fn is_missed(lines: &[Json], at: usize) -> bool {
+fn is_missed(lines: &[Value], at: usize) -> bool {
     let line = &lines[at];
-    let changes = line.find("state") != state_before(lines, at) || sends(line) > 0;
+    let changes = line.get("state") != state_before(lines, at) || sends(line) > 0;
     // A message that tells of a commit index may be lost, if the next tells of it too.
     let is_told_again = label(line).is_some_and(|what| what == "receive commit");
     // What one end of a connection undoes, the other does as well.
@@ -207,7 +214,7 @@ fn is_missed(lines: &[Json], at: usize) -> bool {
             .and_then(label)
             .is_some_and(|what| what == "link");
     // An acknowledgement covers all those before it, and who leads no more has no followers.
-    let role = |line: &Json| line.find("state")?.find("role").cloned();
+    let role = |line: &Value| line.get("state")?.get("role").cloned();
     let is_covered = next_call(lines, at)
         .is_some_and(|next| label(next) == label(line) || role(next) != role(line));
     goes_on(lines, at)
@@ -224,7 +231,7 @@ fn is_missed(lines: &[Json], at: usize) -> bool {
 }
 
 /// Whether it would be noticed that something happened twice.
-fn is_seen_twice(lines: &[Json], at: usize) -> bool {
+fn is_seen_twice(lines: &[Value], at: usize) -> bool {
     let line = &lines[at];
     goes_on(lines, at)
         && match line.text("kind") {
@@ -236,9 +243,9 @@ fn is_seen_twice(lines: &[Json], at: usize) -> bool {
 }
 
 /// The ways to all values of a line that the specification looks at.
-fn leaves(line: &Json, label: &str) -> Vec<Vec<Step>> {
+fn leaves(line: &Value, label: &str) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
-    let Json::Object(fields) = line else {
+    let Value::Object(fields) = line else {
         return all;
     };
     for (name, value) in fields {
@@ -257,9 +264,9 @@ fn leaves(line: &Json, label: &str) -> Vec<Vec<Step>> {
     all
 }
 
-fn add_leaves(value: &Json, path: &mut Vec<Step>, all: &mut Vec<Vec<Step>>) {
+fn add_leaves(value: &Value, path: &mut Vec<Step>, all: &mut Vec<Vec<Step>>) {
     match value {
-        Json::Object(fields) => {
+        Value::Object(fields) => {
             let kind = value.text("type").unwrap_or_default().to_owned();
             for (name, value) in fields {
                 if !is_untold(&kind, name) {
@@ -270,14 +277,14 @@ fn add_leaves(value: &Json, path: &mut Vec<Step>, all: &mut Vec<Vec<Step>>) {
             }
         }
         // One item stands for all.
-        Json::List(items) => {
+        Value::Array(items) => {
             if let Some(item) = items.last() {
                 path.push(Step::Item(items.len() - 1));
                 add_leaves(item, path, all);
                 path.pop();
             }
         }
-        Json::Null => {}
+        Value::Null => {}
         _ => all.push(path.clone()),
     }
 }
@@ -294,25 +301,21 @@ fn is_untold(kind: &str, name: &str) -> bool {
     UNTOLD.contains(&name) || name == "type" || kind == "heard" || is_left_out
 }
 
-fn alter(value: &mut Json, path: &[Step]) {
+fn alter(value: &mut Value, path: &[Step]) {
     let inside = match (path.first(), &mut *value) {
-        (Some(Step::Field(name)), Json::Object(fields)) => fields
-            .iter_mut()
-            .find(|(key, _)| key == name)
-            .map(|(_, v)| v),
-        (Some(Step::Item(at)), Json::List(items)) => items.get_mut(*at),
+        (Some(Step::Field(name)), Value::Object(fields)) => fields.get_mut(name),
+        (Some(Step::Item(at)), Value::Array(items)) => items.get_mut(*at),
         _ => None,
     };
     match inside {
         Some(inside) => alter(inside, &path[1..]),
         None => {
-            let other = match &*value {
-                Json::Number(number) => Json::Number(number + 1),
-                Json::Flag(is) => Json::Flag(!is),
-                Json::Text(text) => Json::Text(another(text).to_owned()),
+            *value = match &*value {
+                Value::Number(number) => number.as_u64().map(|number| number + 1).into(),
+                Value::Bool(is) => (!is).into(),
+                Value::String(text) => another(text).into(),
                 same => same.clone(),
             };
-            *value = other;
         }
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
-use super::json::Json;
+use super::told::Told;
 
 /// Values that many events share, each once, by its number from 1.
 #[derive(Default)]
@@ -51,24 +52,33 @@ pub fn set(items: &[u64]) -> String {
     format!("{{{}}}", joined(items))
 }
 
+/// A function, of `x :> y`.
+pub fn function(pairs: &[String]) -> String {
+    if pairs.is_empty() {
+        "<<>>".to_owned()
+    } else {
+        format!("({})", pairs.join(" @@ "))
+    }
+}
+
 /// A field that is a list of numbers.
-pub fn numbers(of: &Json, key: &str) -> Result<Vec<u64>> {
-    let numbers = of.list(key)?.iter().map(|item| match item {
-        Json::Number(number) => Ok(*number),
-        other => bail!("{other:?} is no number"),
-    });
-    numbers.collect()
+pub fn numbers(of: &Value, key: &str) -> Result<Vec<u64>> {
+    let number = |item: &Value| {
+        item.as_u64()
+            .with_context(|| format!("{item} is no number"))
+    };
+    of.list(key)?.iter().map(number).collect()
 }
 
 /// Fields that are numbers, under their names in the specification.
-pub fn fields(of: &Json, names: &[(&str, &str)]) -> Result<String> {
+pub fn fields(of: &Value, names: &[(&str, &str)]) -> Result<String> {
     let fields = names.iter().map(|&(ours, theirs)| {
-        Ok(match of.get(theirs)? {
-            Json::Number(number) => format!("{ours} |-> {number}"),
-            Json::Flag(is) => format!("{ours} |-> {}", flag(*is)),
+        Ok(match of.field(theirs)? {
+            Value::Number(number) => format!("{ours} |-> {number}"),
+            Value::Bool(is) => format!("{ours} |-> {}", flag(*is)),
             // No index.
-            Json::Null => format!("{ours} |-> -1"),
-            other => bail!("{theirs} is {other:?}"),
+            Value::Null => format!("{ours} |-> -1"),
+            other => bail!("{theirs} is {other}"),
         })
     });
     Ok(fields.collect::<Result<Vec<_>>>()?.join(", "))
@@ -79,7 +89,7 @@ impl Tables {
         self.disks.place(name.to_owned())
     }
 
-    pub fn config(&mut self, config: &Json) -> Result<usize> {
+    pub fn config(&mut self, config: &Value) -> Result<usize> {
         let mut lists = Vec::new();
         for list in ["voters", "outgoing", "learners", "joining"] {
             lists.push(format!("{list} |-> {}", set(&numbers(config, list)?)));
@@ -89,27 +99,23 @@ impl Tables {
             let name = self.disk(disk.text("disk")?);
             disks.push(format!("{} :> {name}", disk.number("of")?));
         }
-        let disks = if disks.is_empty() {
-            "<<>>".to_owned()
-        } else {
-            format!("({})", disks.join(" @@ "))
-        };
-        let text = format!("[{}, disks |-> {disks}]", lists.join(", "));
+        let (lists, disks) = (lists.join(", "), function(&disks));
+        let text = format!("[{lists}, disks |-> {disks}]");
         Ok(self.configs.place(text))
     }
 
     /// The configurations among entries.
-    pub fn configs(&mut self, of: &Json) -> Result<String> {
+    pub fn configs(&mut self, of: &Value) -> Result<String> {
         let mut all = Vec::new();
         for one in of.list("configs")? {
-            let config = self.config(one.get("config")?)?;
+            let config = self.config(one.field("config")?)?;
             let at = one.number("at")?;
             all.push(format!("[at |-> {at}, config |-> Configs[{config}]]"));
         }
         Ok(format!("<<{}>>", all.join(", ")))
     }
 
-    pub fn message(&mut self, m: &Json) -> Result<usize> {
+    pub fn message(&mut self, m: &Value) -> Result<usize> {
         let kind = m.text("type")?;
         let term = ("term", "term");
         let rest = match kind {
@@ -152,7 +158,7 @@ impl Tables {
         Ok(self.messages.place(text))
     }
 
-    pub fn state(&mut self, state: &Json) -> Result<usize> {
+    pub fn state(&mut self, state: &Value) -> Result<usize> {
         let names = [
             ("term", "term"),
             ("vote", "vote"),
@@ -191,7 +197,7 @@ impl Tables {
         }
         let mut waiting = Vec::new();
         for one in state.list("waiting")? {
-            let m = self.message(one.get("message")?)?;
+            let m = self.message(one.field("message")?)?;
             waiting.push(format!("<<{}, {m}>>", one.number("to")?));
         }
         let text = format!(
@@ -199,7 +205,7 @@ impl Tables {
              peers |-> <<{}>>]",
             state.text("role")?,
             fields(state, &names)?,
-            self.config(state.get("config")?)?,
+            self.config(state.field("config")?)?,
             met.join(", "),
             waiting.join(", "),
             peers.join(", ")
@@ -207,7 +213,7 @@ impl Tables {
         Ok(self.states.place(text))
     }
 
-    pub fn write(&mut self, write: &Json) -> Result<usize> {
+    pub fn write(&mut self, write: &Value) -> Result<usize> {
         let kind = write.text("change")?;
         let hard = fields(write, &[("term", "term"), ("vote", "vote")])?;
         let (prev, terms, configs) = match kind {

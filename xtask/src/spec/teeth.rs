@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::bounds::{self, Bounds, Kind};
-use super::tlc::{AT_THE_END, DIR, Job, Outcome, Tlc};
+use super::tlc::{self, AT_THE_END, DIR, Job, Outcome, Tlc};
 use super::{Options, in_parallel, results, sort_out};
 use crate::mutants::sheet::{self, Sheet};
 
@@ -119,8 +119,7 @@ fn bite(root: &Path, tlc: &Tlc, tooth: &Tooth, bounds: &Bounds) -> Result<Outcom
         config: "MC.cfg",
         workers: 1,
         seconds_max: SECONDS_MAX,
-        // Most are found within seconds, which the better compiler would only make longer.
-        java: &["-Xmx2g", "-XX:TieredStopAtLevel=1"],
+        java: &["-Xmx2g", tlc::SHORT],
         tlc: AT_THE_END,
     })?;
     let by = outcome.violated.as_ref().map(|by| bounds.name_of(by));

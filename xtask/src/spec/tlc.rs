@@ -30,10 +30,16 @@ pub const TEMPORAL: &str = "a temporal property";
 /// passed: so it is judged the same each time.
 pub const AT_THE_END: &[&str] = &["-lncheck", "final"];
 
+/// For Java, where a run is over before the better compiler would have paid.
+pub const SHORT: &str = "-XX:TieredStopAtLevel=1";
+
+/// The definitions of these modules TLC takes from classes of the same names.
+const IN_JAVA: &[&str] = &["TraceData.java", "States.java"];
+
 /// How often a running TLC is looked at.
 const LOOK_MS: u64 = 20;
 
-/// Java and the jar, found and checked.
+/// Java and the jar, found and checked; what is ours in Java, compiled.
 #[derive(Clone, Debug)]
 pub struct Tlc {
     jar: PathBuf,
@@ -77,9 +83,9 @@ pub struct Outcome {
 impl Tlc {
     /// Finds Java, and gets the jar if it is not there yet.
     pub fn find(root: &Path) -> Result<Self> {
-        let java = Command::new("java").arg("-version").output();
+        let javac = Command::new("javac").arg("-version").output();
         ensure!(
-            java.is_ok_and(|output| output.status.success()),
+            javac.is_ok_and(|output| output.status.success()),
             "no Java here, which TLC needs: apt install default-jdk-headless"
         );
         let scratch = target_dir(root).join("tlc");
@@ -94,7 +100,36 @@ impl Tlc {
             "{} is not the TLC that is wanted: its SHA-256 is {sum}; remove it and try again",
             jar.display()
         );
-        Ok(Self { jar, scratch })
+        let tlc = Self { jar, scratch };
+        for class in IN_JAVA {
+            tlc.compile(&root.join(DIR), class)?;
+        }
+        Ok(tlc)
+    }
+
+    /// Compiles the class, if not this very text has been.
+    fn compile(&self, dir: &Path, class: &str) -> Result<()> {
+        let (classes, source) = (self.classes(), dir.join(class));
+        let compiled = classes.join(class);
+        let text = fs::read(&source)?;
+        if fs::read(&compiled).is_ok_and(|before| before == text) {
+            return Ok(());
+        }
+        fs::create_dir_all(&classes)?;
+        let mut javac = Command::new("javac");
+        javac
+            .arg("-cp")
+            .arg(&self.jar)
+            .arg("-d")
+            .arg(&classes)
+            .arg(&source);
+        let status = javac.status().context("starting javac")?;
+        ensure!(status.success(), "{} does not compile", source.display());
+        Ok(fs::write(compiled, text)?)
+    }
+
+    fn classes(&self) -> PathBuf {
+        self.scratch.join("classes")
     }
 
     /// An empty directory for one run, with all modules of the specification in it.
@@ -107,25 +142,16 @@ impl Tlc {
         for file in fs::read_dir(root.join(DIR))? {
             let path = file?.path();
             let end = path.extension().unwrap_or_default();
-            if end == "tla" || end == "cfg" || end == "java" {
+            if end == "tla" || end == "cfg" {
                 fs::copy(&path, dir.join(path.file_name().unwrap_or_default()))?;
             }
         }
         Ok(dir)
     }
 
-    /// Compiles a class in a run's directory, which TLC then takes for the module of its name.
-    pub fn compile(&self, dir: &Path, file: &str) -> Result<()> {
-        let output = Command::new("javac")
-            .arg("-cp")
-            .arg(fs::canonicalize(&self.jar)?)
-            .arg(file)
-            .current_dir(dir)
-            .output()
-            .context("no javac here: apt install default-jdk-headless")?;
-        let why = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{file} does not compile: {why}");
-        Ok(())
+    /// Removes what a run has left.
+    pub fn clear(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_dir_all(self.scratch.join("runs").join(name))?)
     }
 
     /// Runs TLC to its end. A violated property is an outcome; what TLC cannot check is an error.
@@ -133,13 +159,18 @@ impl Tlc {
         let log = job.dir.join("tlc.log");
         let begun = Instant::now();
         let file = File::create(&log)?;
+        let classes = fs::canonicalize(self.classes())?;
+        let collector = match job.workers {
+            1 => "-XX:+UseSerialGC",
+            _ => "-XX:+UseParallelGC",
+        };
         let mut child = Command::new("java")
-            .args(["-XX:+UseParallelGC", "-Xmx3g", "-Djava.io.tmpdir=."])
+            .args([collector, "-Xmx3g", "-Djava.io.tmpdir=."])
             .args(job.java)
             .arg("-cp")
             .arg(std::env::join_paths([
-                &fs::canonicalize(&self.jar)?,
-                Path::new("."),
+                fs::canonicalize(&self.jar)?,
+                classes,
             ])?)
             .args(["tlc2.TLC", "-cleanup", "-deadlock", "-fp", "0"])
             .args(["-metadir", "states", "-workers", &job.workers.to_string()])

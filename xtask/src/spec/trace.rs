@@ -9,8 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::actions;
 use super::tables::Tables;
-use super::tlc::{Job, Outcome, Tlc};
+use super::tlc::{self, Job, Outcome, Tlc};
 use super::walk::{self, Walk};
 use super::{coverage, merge};
 
@@ -22,7 +23,7 @@ pub struct Verdict {
     pub rejected: Option<Rejected>,
     /// Where the specification ends before the trace does, and why.
     pub uncovered: Option<(usize, String)>,
-    /// The actions of the events that were walked through.
+    /// What happened in the events that were walked through.
     pub actions: Vec<&'static str>,
 }
 
@@ -36,56 +37,94 @@ pub struct Rejected {
     pub action: &'static str,
 }
 
-/// Walks through traces, all in one run of TLC; through no more than so many events of each.
-pub fn judge(root: &Path, tlc: &Tlc, traces: &[String], events_max: usize) -> Result<Vec<Verdict>> {
+/// Walks through traces, all in one run of TLC of this name; through no more than so many events of
+/// each.
+pub fn judge(
+    root: &Path,
+    tlc: &Tlc,
+    name: &str,
+    traces: &[String],
+    events_max: usize,
+) -> Result<Vec<Verdict>> {
     let mut tables = Tables::default();
     let read = |text: &String| Walk::read(text, events_max, &mut tables);
     let walks = traces.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let accepted = accepted(root, tlc, &walks, &tables)?;
-    let mut verdicts = Vec::new();
-    for ((walk, text), is_accepted) in walks.iter().zip(traces).zip(accepted) {
-        let mut verdict = Verdict {
-            events: walk.events.len(),
-            rejected: None,
-            uncovered: walk.uncovered.clone(),
-            actions: Vec::new(),
-        };
-        if !is_accepted && !walk.events.is_empty() {
-            let rejected = first_rejected(root, tlc, text, events_max)?;
-            verdict.events = rejected.event - 1;
-            verdict.rejected = Some(rejected);
+    let walked = walked(root, tlc, name, &walks, &tables)?;
+    let verdict = |(walk, walked): (Walk, Walked)| {
+        let rejected = walk.events.get(walked.events).map(|at| Rejected {
+            event: walked.events + 1,
+            line: at.line,
+            action: at.action.unwrap_or("what the driver does"),
+        });
+        let whole = walk.events.iter().take(walked.events);
+        let whole = whole.filter_map(|event| event.action);
+        Verdict {
+            events: walked.events,
+            rejected,
+            actions: whole.chain(walked.did).collect(),
+            uncovered: walk.uncovered,
         }
-        let walked = walk.events.iter().take(verdict.events);
-        verdict.actions = walked.flat_map(|event| &event.actions).copied().collect();
-        verdicts.push(verdict);
+    };
+    Ok(walks.into_iter().zip(walked).map(verdict).collect())
+}
+
+/// How far a walk came.
+#[derive(Clone, Default)]
+pub struct Walked {
+    /// So many events are behaviours.
+    pub events: usize,
+    /// What happened inside of them.
+    did: Vec<&'static str>,
+}
+
+/// Walks through traces: how far each of them is a behaviour.
+pub fn walked(
+    root: &Path,
+    tlc: &Tlc,
+    name: &str,
+    walks: &[Walk],
+    tables: &Tables,
+) -> Result<Vec<Walked>> {
+    let outcome = run(root, tlc, name, walks, tables, 0)?;
+    let mut walked = vec![Walked::default(); walks.len()];
+    // What a step did is told before it is known whether the step is one.
+    let mut did = Vec::new();
+    for line in outcome.output.lines() {
+        let words = line.strip_prefix("<<\"").and_then(|rest| {
+            let (word, rest) = rest.strip_suffix(">>")?.split_once("\", ")?;
+            let (walk, rest) = rest.split_once(", ")?;
+            let (event, what) = rest.split_once(", ").unwrap_or((rest, ""));
+            let (walk, event) = (walk.parse::<usize>().ok()?, event.parse::<usize>().ok()?);
+            Some((word, walk.checked_sub(1)?, event, what))
+        });
+        match words {
+            Some(("walked", walk, event, _)) => {
+                let last = walked.get_mut(walk);
+                let last = last.context("TLC walks through a trace that it was not given")?;
+                last.events = event.max(last.events);
+            }
+            Some(("did", walk, event, what)) => {
+                let action = actions::named(what.trim_matches('"'));
+                did.push((
+                    walk,
+                    event,
+                    action.with_context(|| format!("no action: {what}"))?,
+                ));
+            }
+            _ => {}
+        }
     }
-    Ok(verdicts)
-}
-
-/// Which of these walks are behaviours.
-pub fn accepted(root: &Path, tlc: &Tlc, walks: &[Walk], tables: &Tables) -> Result<Vec<bool>> {
-    let outcome = run(root, tlc, "trace", walks, tables, 0)?;
-    let lines: Vec<&str> = outcome.output.lines().collect();
-    let is_accepted = |at| lines.contains(&format!("<<\"accepted\", {at}>>").as_str());
-    Ok((1..=walks.len()).map(is_accepted).collect())
-}
-
-/// Where the walk through a trace ends: alone, it is as deep as it goes.
-fn first_rejected(root: &Path, tlc: &Tlc, text: &str, events_max: usize) -> Result<Rejected> {
-    let mut tables = Tables::default();
-    let walks = [Walk::read(text, events_max, &mut tables)?];
-    let event = run(root, tlc, "trace-alone", &walks, &tables, 0)?.depth as usize;
-    let at = event.checked_sub(1).and_then(|at| walks[0].events.get(at));
-    let at = at.context("a trace that was rejected is accepted when it is alone")?;
-    Ok(Rejected {
-        event,
-        line: at.line,
-        action: at
-            .actions
-            .first()
-            .copied()
-            .unwrap_or("what the driver does"),
-    })
+    for (walk, event, action) in did {
+        if let Some(walked) = walked.get_mut(walk).filter(|walked| event <= walked.events) {
+            walked.did.push(action);
+        }
+    }
+    // What is told of the first holds for those that begin like it.
+    for at in 1..walks.len() {
+        let shared = walks[at].shared_with(&walks[0]);
+        walked[at].events = walked[at].events.max(shared.min(walked[0].events));
+    }
+    Ok(walked)
 }
 
 fn run(
@@ -97,7 +136,7 @@ fn run(
     explain_at: usize,
 ) -> Result<Outcome> {
     let dir = tlc.scratch(root, name)?;
-    fs::write(dir.join("TraceData.tla"), walk::module(walks, tables))?;
+    fs::write(dir.join("TraceData.values"), walk::values(walks, tables))?;
     let config = fs::read_to_string(dir.join("TraceRaft.cfg"))?;
     let told = format!("ExplainAt = {explain_at}");
     fs::write(
@@ -110,7 +149,7 @@ fn run(
         config: "TraceRaft.cfg",
         workers: 1,
         seconds_max: 1200,
-        java: &["-Xss64m"],
+        java: &["-Xss64m", tlc::SHORT],
         tlc: &[],
     })
 }
@@ -133,7 +172,7 @@ pub fn files(root: &Path, words: &[&str]) -> Result<()> {
     let tlc = Tlc::find(root)?;
     let (names, texts) = read(&tlc.scratch(root, "merged")?, files)?;
     let mut rejections = 0;
-    let verdicts = judge(root, &tlc, &texts, events_max)?;
+    let verdicts = judge(root, &tlc, "trace", &texts, events_max)?;
     for ((file, text), verdict) in names.iter().zip(&texts).zip(verdicts) {
         println!("{file}: {}", in_words(&verdict));
         if let Some(rejected) = &verdict.rejected {

@@ -4,14 +4,16 @@
 //! # Source
 //! docs/trace.md; spec/TraceRaft.tla, which says what each event is.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::actions;
-use super::json::Json;
-use super::tables::{Tables, fields, flag, joined, numbers, set};
+use super::tables::{Tables, fields, flag, function, joined, numbers, set};
+use super::told::{self, Told};
 
 /// One event.
 pub struct Event {
@@ -19,8 +21,8 @@ pub struct Event {
     pub text: String,
     /// The line that it comes from, from 1.
     pub line: usize,
-    /// The actions of the specification that happen: first that of the whole step.
-    pub actions: Vec<&'static str>,
+    /// The action that it is as a whole, if the core was called.
+    pub action: Option<&'static str>,
 }
 
 /// A trace as events.
@@ -39,7 +41,6 @@ struct Place {
     disk: Option<String>,
     /// Whether a turn has ended since its last call.
     is_fresh: bool,
-    is_joint: bool,
 }
 
 /// A trace while it is read.
@@ -48,7 +49,7 @@ struct Reading<'a> {
     walk: Walk,
     nodes: BTreeMap<u64, Place>,
     /// Calls of the input at hand.
-    held: Vec<(usize, Json)>,
+    held: Vec<(usize, Value)>,
     /// The events that sent what is under way, from 1.
     sendings: BTreeMap<u64, usize>,
 }
@@ -56,13 +57,15 @@ struct Reading<'a> {
 impl Walk {
     /// Reads a trace, but no more than so many events.
     pub fn read(text: &str, events_max: usize, tables: &mut Tables) -> Result<Self> {
-        let lines = text.lines().map(Json::parse);
-        let lines = lines.collect::<Result<Vec<_>>>()?;
-        Self::of_lines(&lines, events_max, tables)
+        Self::of_lines(told::lines(text), events_max, tables)
     }
 
     /// The same of lines that have been read.
-    pub fn of_lines(lines: &[Json], events_max: usize, tables: &mut Tables) -> Result<Self> {
+    pub fn of_lines(
+        lines: impl Iterator<Item = Result<impl Borrow<Value>>>,
+        events_max: usize,
+        tables: &mut Tables,
+    ) -> Result<Self> {
         let mut reading = Reading {
             tables,
             walk: Self::default(),
@@ -70,8 +73,8 @@ impl Walk {
             held: Vec::new(),
             sendings: BTreeMap::new(),
         };
-        for (at, told) in lines.iter().enumerate() {
-            let done = reading.line(at + 1, told);
+        for (at, told) in lines.enumerate() {
+            let done = reading.line(at + 1, told?.borrow());
             done.with_context(|| format!("line {}", at + 1))?;
             if reading.walk.uncovered.is_some() || reading.walk.events.len() >= events_max {
                 break;
@@ -80,11 +83,23 @@ impl Walk {
         reading.walk.events.truncate(events_max);
         Ok(reading.walk)
     }
+
+    /// With how many events it begins as another does; none if it is that one itself.
+    pub fn shared_with(&self, first: &Self) -> usize {
+        let begins_alike = self.voters == first.voters && self.leases == first.leases;
+        if std::ptr::eq(self, first) || !begins_alike {
+            return 0;
+        }
+        let both = self.events.iter().zip(&first.events);
+        both.take_while(|(one, other)| one.text == other.text)
+            .count()
+    }
 }
 
-/// The module of some walks.
-pub fn module(walks: &[Walk], tables: &Tables) -> String {
-    let mut out = String::from("---- MODULE TraceData ----\nEXTENDS Integers, Sequences, TLC\n");
+/// What some walks are to TLC: the values of `TraceData`. Those that begin like the first are walked
+/// through from where they differ.
+pub fn values(walks: &[Walk], tables: &Tables) -> String {
+    let mut out = String::new();
     let all = [
         ("Configs", &tables.configs),
         ("Messages", &tables.messages),
@@ -94,33 +109,58 @@ pub fn module(walks: &[Walk], tables: &Tables) -> String {
     for (name, table) in all {
         let _ = writeln!(out, "{name} == <<\n{}\n>>", table.texts.join(",\n"));
     }
-    let first = walks.iter().map(|walk| {
-        let leases = flag(walk.leases);
-        format!("[voters |-> {}, leases |-> {leases}]", set(&walk.voters))
-    });
-    let first: Vec<String> = first.collect();
-    let _ = writeln!(out, "FirstOf == <<{}>>", first.join(", "));
-    let mut names = Vec::new();
-    for (at, walk) in walks.iter().enumerate() {
-        let events: Vec<&str> = walk
-            .events
-            .iter()
-            .map(|event| event.text.as_str())
-            .collect();
-        let _ = writeln!(out, "Trace{at} == <<\n{}\n>>", events.join(",\n"));
-        names.push(format!("Trace{at}"));
+    let shared: Vec<usize> = walks
+        .iter()
+        .map(|walk| walk.shared_with(&walks[0]))
+        .collect();
+    let mut forks: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+    for (at, &shared) in shared.iter().enumerate().filter(|(_, shared)| **shared > 0) {
+        forks.entry(shared + 1).or_default().push(at as u64 + 1);
     }
-    let _ = writeln!(out, "Traces == <<{}>>\n====", names.join(", "));
+    let forks = forks
+        .iter()
+        .map(|(place, to)| format!("{place} :> {}", set(to)));
+    let forks = function(&forks.collect::<Vec<_>>());
+    let texts = walks
+        .iter()
+        .zip(shared)
+        .enumerate()
+        .map(|(at, (walk, shared))| {
+            let own = walk.events[shared..].iter();
+            let own: Vec<&str> = own.map(|event| event.text.as_str()).collect();
+            let of = if shared > 0 { 1 } else { at + 1 };
+            let forks = if at == 0 { &forks } else { "<<>>" };
+            let leases = flag(walk.leases);
+            format!(
+                "[voters |-> {}, leases |-> {leases}, of |-> {of}, from |-> {}, forks |-> {forks}, \
+             events |-> <<\n{}\n>>]",
+                set(&walk.voters),
+                shared + 1,
+                own.join(",\n")
+            )
+        });
+    let _ = writeln!(
+        out,
+        "Walks == <<{}>>",
+        texts.collect::<Vec<_>>().join(",\n")
+    );
     out
 }
 
 impl Reading<'_> {
-    fn push(&mut self, line: usize, kind: &str, actions: Vec<&'static str>, node: u64, more: &str) {
+    fn push(
+        &mut self,
+        line: usize,
+        kind: &str,
+        action: Option<&'static str>,
+        node: u64,
+        more: &str,
+    ) {
         let comma = if more.is_empty() { "" } else { ", " };
         self.walk.events.push(Event {
             text: format!("[kind |-> \"{kind}\", s |-> {node}{comma}{more}]"),
             line,
-            actions,
+            action,
         });
     }
 
@@ -128,12 +168,12 @@ impl Reading<'_> {
         self.walk.uncovered.get_or_insert((line, what.to_owned()));
     }
 
-    fn line(&mut self, line: usize, told: &Json) -> Result<()> {
+    fn line(&mut self, line: usize, told: &Value) -> Result<()> {
         let kind = told.text("kind")?;
         match kind {
             "core" => self.held.push((line, told.clone())),
             "step" => {
-                let input = told.get("input")?;
+                let input = told.field("input")?;
                 let input_kind = input.text("type")?;
                 if matches!(input_kind, "taken" | "loaded") {
                     self.snapshot(line, input_kind, told.number("node")?, input)?;
@@ -149,7 +189,7 @@ impl Reading<'_> {
             "crash" => {
                 let node = told.number("node")?;
                 self.nodes.entry(node).or_default().is_fresh = false;
-                self.push(line, kind, vec![], node, "");
+                self.push(line, kind, None, node, "");
             }
             "stopped" => self.uncover(line, "what is after the end of a record"),
             "set-back" => self.uncover(line, "a disk that is set back to an older image"),
@@ -158,60 +198,47 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn snapshot(&mut self, line: usize, kind: &str, node: u64, of: &Json) -> Result<()> {
-        let config = self.tables.config(of.get("config")?)?;
+    fn snapshot(&mut self, line: usize, kind: &str, node: u64, of: &Value) -> Result<()> {
+        let config = self.tables.config(of.field("config")?)?;
         let base = fields(of, &[("base", "base"), ("baseTerm", "base_term")])?;
         let more = format!("{base}, config |-> {config}");
-        let action = if kind == "taken" {
-            "TakeSnapshot"
-        } else {
-            "ReceiveSnapshot"
-        };
-        self.push(line, kind, vec![action], node, &more);
+        self.push(line, kind, None, node, &more);
         Ok(())
     }
 
-    fn send(&mut self, line: usize, told: &Json) -> Result<()> {
-        let message = told.get("message")?;
+    fn send(&mut self, line: usize, told: &Value) -> Result<()> {
+        let message = told.field("message")?;
         if message.text("type")? == "driver" {
             return Ok(());
         }
         let m = self.tables.message(message)?;
         let (node, to) = (told.number("node")?, told.number("to")?);
-        let is_piece = message.text("type")? == "snapshot";
-        let actions = is_piece.then_some("SendSnapshot").into_iter().collect();
-        self.push(
-            line,
-            "send",
-            actions,
-            node,
-            &format!("to |-> {to}, m |-> {m}"),
-        );
-        if let Json::Number(sending) = told.get("sending")? {
-            self.sendings.insert(*sending, self.walk.events.len());
+        self.push(line, "send", None, node, &format!("to |-> {to}, m |-> {m}"));
+        if let Some(sending) = told.field("sending")?.as_u64() {
+            self.sendings.insert(sending, self.walk.events.len());
         }
         Ok(())
     }
 
-    fn start(&mut self, line: usize, told: &Json) -> Result<()> {
-        let (node, core) = (told.number("node")?, told.get("core")?);
+    fn start(&mut self, line: usize, told: &Value) -> Result<()> {
+        let (node, core) = (told.number("node")?, told.field("core")?);
         let name = core.text("disk")?;
-        let first = self.tables.config(core.get("base_config")?)?;
+        let first = self.tables.config(core.field("base_config")?)?;
         let place = self.nodes.entry(node).or_default();
         let is_same = place.disk.as_deref() == Some(name);
         place.disk = Some(name.to_owned());
         place.is_fresh = false;
         if self.walk.voters.is_empty() {
-            self.walk.voters = numbers(core.get("base_config")?, "voters")?;
+            self.walk.voters = numbers(core.field("base_config")?, "voters")?;
             self.walk.leases = told.flag("leases")?;
         }
         if is_same {
             let found = fields(told, &[("base", "snapshot"), ("baseTerm", "snapshot_term")])?;
             let more = format!("{found}, config |-> {first}");
-            self.push(line, "found", vec![], node, &more);
+            self.push(line, "found", None, node, &more);
         }
         let disk = self.tables.disk(name);
-        let state = self.tables.state(core.get("state")?)?;
+        let state = self.tables.state(core.field("state")?)?;
         let more = format!(
             "disk |-> {disk}, first |-> {first}, {}, log |-> <<{}>>, configs |-> {}, post |-> \
              {state}, out |-> <<>>, told |-> <<>>, writes |-> <<>>",
@@ -219,8 +246,7 @@ impl Reading<'_> {
             joined(numbers(core, "terms")?),
             self.tables.configs(core)?
         );
-        let action = if is_same { "Restart" } else { "LoseDisk" };
-        self.push(line, "start", vec![action], node, &more);
+        self.push(line, "start", None, node, &more);
         Ok(())
     }
 
@@ -233,14 +259,14 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn call(&mut self, line: usize, told: &Json) -> Result<()> {
-        let (node, call) = (told.number("node")?, told.get("call")?);
+    fn call(&mut self, line: usize, told: &Value) -> Result<()> {
+        let (node, call) = (told.number("node")?, told.field("call")?);
         let kind = call.text("type")?.to_owned();
         let mut out = Vec::new();
         let more = match kind.as_str() {
             "deadline" | "end-turn" => String::new(),
             "receive" => {
-                let message = call.get("message")?;
+                let message = call.field("message")?;
                 let m = self.tables.message(message)?;
                 let sending = call.number("sending")?;
                 // Zero is no event: what was never sent is not taken in.
@@ -258,7 +284,7 @@ impl Reading<'_> {
             }
             "propose" => fields(call, &[("count", "count")])? + ", ",
             "reconfigure" => {
-                let config = self.tables.config(call.get("target")?)?;
+                let config = self.tables.config(call.field("target")?)?;
                 format!("config |-> {config}, ")
             }
             "transfer" => fields(call, &[("to", "to")])? + ", ",
@@ -267,7 +293,7 @@ impl Reading<'_> {
                 format!("id |-> {}, level |-> \"{level}\", ", call.number("read")?)
             }
             "sent" => {
-                let message = call.get("message")?;
+                let message = call.field("message")?;
                 let (to, m) = (call.number("to")?, self.tables.message(message)?);
                 let upto = message.number("prev")? + message.list("terms")?.len() as u64;
                 out.push(format!("<<{to}, {m}>>"));
@@ -275,37 +301,33 @@ impl Reading<'_> {
             }
             "compacted" => fields(call, &[("base", "base"), ("baseTerm", "base_term")])? + ", ",
             "installed" => {
-                let config = self.tables.config(call.get("config")?)?;
+                let config = self.tables.config(call.field("config")?)?;
                 let base = fields(call, &[("base", "base"), ("baseTerm", "base_term")])?;
                 format!("{base}, config |-> {config}, ")
             }
             other => bail!("a call of an unknown type: {other}"),
         };
-        let effects = self.effects(line, told.list("effects")?, &mut out)?;
-        let post = self.tables.state(told.get("state")?)?;
+        let effects = self.effects(told.list("effects")?, &mut out)?;
+        let post = self.tables.state(told.field("state")?)?;
         let place = self.nodes.entry(node).or_default();
         let fresh = flag(std::mem::take(&mut place.is_fresh));
-        let config = told.get("state")?.get("config")?;
-        let is_joint = !config.list("outgoing")?.is_empty();
-        let was_joint = std::mem::replace(&mut place.is_joint, is_joint);
         let out = out.join(", ");
         let more =
             format!("{more}fresh |-> {fresh}, out |-> <<{out}>>, {effects}, post |-> {post}");
         if self.walk.uncovered.is_none() {
-            let actions = actions::of(told, was_joint)?;
-            self.push(line, &kind, actions, node, &more);
+            self.push(line, &kind, Some(actions::of(call)?), node, &more);
         }
         Ok(())
     }
 
     /// What a call wants done, but for what it sends: that goes to `out`.
-    fn effects(&mut self, line: usize, all: &[Json], out: &mut Vec<String>) -> Result<String> {
+    fn effects(&mut self, all: &[Value], out: &mut Vec<String>) -> Result<String> {
         let (mut told, mut writes) = (Vec::new(), Vec::new());
         for effect in all {
             let kind = effect.text("type")?;
             let fields = match kind {
                 "send" => {
-                    let m = self.tables.message(effect.get("message")?)?;
+                    let m = self.tables.message(effect.field("message")?)?;
                     out.push(format!("<<{}, {m}>>", effect.number("to")?));
                     continue;
                 }
@@ -326,8 +348,9 @@ impl Reading<'_> {
                 "transferred" => fields(effect, &[("to", "to"), ("ok", "ok")])?,
                 "refused" => fields(effect, &[("from", "from")])?,
                 "disowned" => fields(effect, &[("by", "by")])?,
+                // No node of the specification does: one whose disk was set back has been left by now.
                 "halt" => {
-                    self.uncover(line, "a node that halts");
+                    told.push("[type |-> \"halt\"]".to_owned());
                     continue;
                 }
                 other => bail!("an effect of an unknown type: {other}"),
@@ -356,7 +379,7 @@ mod tests {
         let receive = r#"{"node":1,"kind":"core","call":{"type":"receive","from":2,"sending":7,"message":{"type":"beat-reply","term":1,"round":0,"pace":2}},"effects":[],STATE}"#;
         let step = r#"{"node":1,"kind":"step","input":{"type":"frame"}}"#;
         let events = walk(&[send, receive, step])?.events;
-        assert_eq!(events[1].actions, ["OnBeatReply"]);
+        assert_eq!(events[1].action, Some("OnBeatReply"));
         // The pace is told of by nobody: so both are message 1.
         assert!(events[1].text.contains("m |-> 1, sent |-> 1,"));
         let unsent = walk(&[receive, step])?.events;
@@ -365,11 +388,23 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_ends_where_the_specification_does() -> Result<()> {
+    fn a_halt_is_an_event_like_any_other() -> Result<()> {
         let halts = r#"{"node":1,"kind":"core","call":{"type":"deadline"},"effects":[{"type":"halt"}],STATE}"#;
-        let turn = r#"{"node":1,"kind":"turn"}"#;
+        let walk = walk(&[halts, r#"{"node":1,"kind":"turn"}"#])?;
+        assert!(
+            walk.events[0]
+                .text
+                .contains(r#"told |-> <<[type |-> "halt"]>>"#)
+        );
+        assert_eq!(walk.uncovered, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_walk_ends_where_the_specification_does() -> Result<()> {
+        let set_back = r#"{"node":1,"kind":"set-back"}"#;
         let crash = r#"{"node":1,"kind":"crash","power":true}"#;
-        let walk = walk(&[crash, halts, turn, crash])?;
+        let walk = walk(&[crash, set_back, crash])?;
         assert_eq!(walk.events.len(), 1);
         assert_eq!(walk.uncovered.map(|(line, _)| line), Some(2));
         Ok(())
