@@ -8,14 +8,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_raft::{Config, Instant, NodeId, ReadLevel, WriteId};
 use headwater_replica::interface::{
-    Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId,
-    Status as ReplicaStatus, TransferFate,
+    Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId, TransferFate,
 };
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
@@ -31,6 +30,7 @@ use crate::handle::{
 };
 use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
+use crate::leaving::Leaving;
 use crate::link::{Link, PeerEvent};
 use crate::name::Names;
 use crate::outcome::{
@@ -38,6 +38,7 @@ use crate::outcome::{
     read_error, reconfigure_error, transfer_error,
 };
 use crate::recorder::{self, Recorder};
+use crate::status::StatusCell;
 use crate::tcp::Network;
 use crate::worker::Worker;
 
@@ -49,10 +50,6 @@ pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
 
 /// How long a node that was asked to stop goes on for the sake of requests under way.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// How long the connection to a node that is no member any more stays: a leader that was removed
-/// may still have answers to give.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
@@ -82,31 +79,6 @@ pub enum Event<M: StateMachine> {
     WorkerFailed(String),
     /// The node is to stop.
     Shutdown,
-}
-
-/// How the replica was at the end of the last turn, for anyone to look at.
-#[derive(Default, Debug)]
-pub struct StatusCell(Mutex<ReplicaStatus>);
-
-impl StatusCell {
-    /// How the replica was; waits for no more than a copy.
-    pub fn read(&self) -> ReplicaStatus {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The node runs no longer: it leads nobody and follows nobody.
-    pub fn mark_stopped(&self) {
-        let status = ReplicaStatus {
-            role: "stopped",
-            leader: None,
-            ..self.read()
-        };
-        self.write(status);
-    }
-
-    fn write(&self, status: ReplicaStatus) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
 }
 
 /// What the loop is made of.
@@ -141,10 +113,7 @@ pub struct Parts<M: StateMachine> {
 pub struct Driver<M: StateMachine> {
     parts: Parts<M>,
     links: BTreeMap<NodeId, Arc<Link>>,
-    /// The other members, as last committed.
-    members: Vec<NodeId>,
-    /// Who was one and may not know yet that it is none any more, and since when.
-    leaving: Vec<(NodeId, Instant)>,
+    leaving: Leaving,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
     events: Vec<Event<M>>,
@@ -163,10 +132,9 @@ impl<M: StateMachine> Driver<M> {
     pub fn new(parts: Parts<M>) -> Self {
         let raft = parts.replica.raft();
         Self {
-            members: raft.config().peers_of(raft.me()),
+            leaving: Leaving::new(raft.config().peers_of(raft.me())),
             leadership: Leadership::new(parts.names.clone()),
             parts,
-            leaving: Vec::new(),
             links: BTreeMap::new(),
             pending: HashMap::new(),
             next_request: 0,
@@ -487,39 +455,19 @@ impl<M: StateMachine> Driver<M> {
     /// nothing to say here.
     fn on_config(&mut self, config: Config, committed: bool) {
         if committed {
-            let me = self.parts.replica.raft().me();
-            let was = std::mem::replace(&mut self.members, config.peers_of(me));
-            let now = self.parts.clock.now();
-            self.leaving.retain(|&(peer, _)| !config.is_member(peer));
-            let gone = was.into_iter().filter(|&peer| !config.is_member(peer));
-            let gone = gone.filter(|_| config.is_member(me));
-            self.leaving.extend(gone.map(|peer| (peer, now)));
+            let (now, me) = (self.parts.clock.now(), self.parts.replica.raft().me());
+            self.leaving.on_config(now, me, &config);
         }
         self.parts.config.send_replace(config);
     }
 
-    /// Parts with those who are no members any more, once they had time for a last word; the leader
-    /// only when it has told them besides, or they are gone.
     fn part_with_leaving(&mut self) {
-        if self.leaving.is_empty() {
-            return;
-        }
-        let now = self.parts.clock.now();
-        let peers = self.parts.replica.raft().peers();
-        for (peer, since) in std::mem::take(&mut self.leaving) {
-            let waits_ns = u128::from(now.since(since));
-            if peers.contains(&peer) || waits_ns < LAST_WORD.as_nanos() {
-                self.leaving.push((peer, since));
-            } else {
-                self.forget(peer);
+        let (now, raft) = (self.parts.clock.now(), self.parts.replica.raft());
+        for peer in self.leaving.take_due(now, || raft.peers()) {
+            self.parts.network.forget(peer);
+            if let Some(link) = self.links.get(&peer) {
+                link.close();
             }
-        }
-    }
-
-    fn forget(&mut self, peer: NodeId) {
-        self.parts.network.forget(peer);
-        if let Some(link) = self.links.get(&peer) {
-            link.close();
         }
     }
 

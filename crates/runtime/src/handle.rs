@@ -21,10 +21,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::company::Company;
 use crate::counters::Counters;
-use crate::driver::{Event, StatusCell};
+use crate::driver::Event;
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
 use crate::recorder::FlightRecorder;
+use crate::status::StatusCell;
 
 /// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
 pub type PeerAddress = String;

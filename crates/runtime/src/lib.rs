@@ -26,6 +26,8 @@
 //! | [`card`] | who is here, for one that may not shake hands yet |
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
+//! | `status` | how the node was after its last turn |
+//! | `leaving` | who is no member any more, and how long it is still heard |
 //! | `leadership` | what the log tells of elections |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
@@ -46,11 +48,13 @@ pub mod dice;
 mod driver;
 mod inbox;
 mod leadership;
+mod leaving;
 mod log_thread;
 mod outcome;
 mod recorder;
 mod snapshot_thread;
 mod start;
+mod status;
 mod worker;
 
 pub use company::{Company, Stage};

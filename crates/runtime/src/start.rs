@@ -24,13 +24,14 @@ use crate::clock::Clock;
 use crate::company::Company;
 use crate::counters::Counters;
 use crate::dice;
-use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX, StatusCell};
+use crate::driver::{Driver, Event, Parts, REQUESTS_QUEUED_MAX};
 use crate::file::{FileDisk, Use};
 use crate::handle::{COMMAND_BYTES_MAX, NodeConfig, Shared, StartError, StopReason};
 use crate::inbox::Inbox;
 use crate::lock::{DirectoryLock, LockError};
 use crate::name::hex;
 use crate::recorder::{Recorder, Tape};
+use crate::status::StatusCell;
 use crate::tcp::{Membership, Network};
 use crate::worker::{Worker, advice, panic_text};
 use crate::{log_thread, snapshot_thread};
@@ -100,11 +101,7 @@ pub(crate) async fn start<M: StateMachine>(
         recorder,
     };
     let status = parts.status.clone();
-    tracing::info!(
-        node = %hex(config.node.0), cluster = %hex(config.cluster),
-        incarnation = %hex(identity.incarnation),
-        data_dir = %config.data_dir.display(), "node started"
-    );
+    report_start(&config, &identity);
     Ok(Shared {
         node: config.node,
         cluster: config.cluster,
@@ -140,6 +137,14 @@ fn found<M>(config: &NodeConfig, life: u64, recovered: &Recovered<M>) -> telling
         leases: config.lease_drift_ppm.is_some(),
         snapshot: recovered.base,
     }
+}
+
+fn report_start(config: &NodeConfig, identity: &Identity) {
+    tracing::info!(
+        node = %hex(config.node.0), cluster = %hex(config.cluster),
+        incarnation = %hex(identity.incarnation),
+        data_dir = %config.data_dir.display(), "node started"
+    );
 }
 
 /// Says what recovery has put right.
