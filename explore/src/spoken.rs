@@ -43,6 +43,7 @@ pub fn server(node: &Node) -> Result<String, Misread> {
         commit: raft.commit(),
         waiting: Set(waiting.collect::<Result<_, Misread>>()?),
         out: Set::<String>::default(),
+        did: Set::<String>::default(),
         told: Set::<String>::default(),
     };
     said.extend(membership(core.take("membership")?)?);

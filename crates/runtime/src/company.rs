@@ -69,6 +69,11 @@ impl<M: StateMachine> Stage<'_, M> {
         self.raft.config()
     }
 
+    /// Whether that configuration is committed.
+    pub fn is_config_committed(&self) -> bool {
+        self.raft.config_at(self.raft.commit()) == Some(self.raft.config())
+    }
+
     /// On the leader: the last entry of its log, and up to which a peer is known to hold it.
     pub fn progress(&self, peer: NodeId) -> Option<(Index, Index)> {
         let matched = self.raft.matched(peer)?;

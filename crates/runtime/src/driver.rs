@@ -370,6 +370,7 @@ impl<M: StateMachine> Driver<M> {
         replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
         self.parts.counters.turns.add(1);
         self.record().await;
+        let now = self.parts.clock.now();
         self.carry_out();
         self.part_with_leaving();
         let status = self.parts.replica.status();

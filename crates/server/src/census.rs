@@ -29,6 +29,9 @@ pub struct Census {
     config: Config,
     addresses: BTreeMap<NodeId, String>,
     removed: BTreeSet<u64>,
+    /// Whether the configuration taken in last is committed. One that is not may be taken back, and
+    /// whoever leaves may still be needed to commit it.
+    is_settled: bool,
     /// Why this member is none any more.
     farewell: Option<String>,
 }
@@ -43,6 +46,7 @@ impl Census {
             config: Config::default(),
             addresses: BTreeMap::new(),
             removed: BTreeSet::new(),
+            is_settled: true,
             farewell: None,
         }
     }
@@ -50,7 +54,8 @@ impl Census {
     /// A turn has ended.
     pub fn after_turn(&mut self, stage: &Stage<'_, Store>) {
         let (roster, config) = (stage.machine().roster(), stage.config());
-        if !Arc::ptr_eq(roster, &self.roster) || *config != self.config {
+        let is_other = !Arc::ptr_eq(roster, &self.roster) || *config != self.config;
+        if is_other || !self.is_settled && stage.is_config_committed() {
             self.take_in(stage);
         }
         // A leader leaves office first.
@@ -65,14 +70,14 @@ impl Census {
         let (roster, config) = (stage.machine().roster(), stage.config());
         self.roster = Arc::clone(roster);
         self.config = config.clone();
+        self.is_settled = stage.is_config_committed();
         self.tell_addresses(stage);
         let members = members::known(&self.cluster, roster, config);
         let card = Card::new(self.cluster.id, &members, roster.removed(), config);
         stage.set_card(card.encode());
         let me = self.cluster.me;
-        if roster.has_removed(me.0) && !config.is_member(me) {
-            self.farewell = card.refuses(me.0, None);
-        }
+        let is_gone = roster.has_removed(me.0) && !config.is_member(me) && self.is_settled;
+        self.farewell = card.refuses(me.0, None).filter(|_| is_gone);
     }
 
     fn tell_addresses(&mut self, stage: &Stage<'_, Store>) {
@@ -90,7 +95,7 @@ impl Census {
                 self.addresses.insert(id, address);
             }
         }
-        for &gone in self.roster.removed() {
+        for &gone in self.roster.removed().iter().filter(|_| self.is_settled) {
             // Until then it is needed.
             let id = NodeId(gone);
             if !self.config.is_member(id) && self.removed.insert(gone) {

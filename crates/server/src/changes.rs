@@ -142,6 +142,15 @@ async fn carry_out(backend: &Backend, change: &Change) -> Result<NodeId, Failure
         if backend.leader() != Some(backend.cluster().me) {
             return Err(Failure::NotLeader);
         }
+        if change.kind() != Kind::Remove && !knows_all(&roster, &config) {
+            // The roster is older than the configuration, or has not begun: what is said of a member
+            // that is on its way could be said twice, or be lost.
+            if Instant::now() >= deadline {
+                return Err(Failure::TimedOut);
+            }
+            sleep(PAUSE).await;
+            continue;
+        }
         let plan = plan(backend, change, &roster, &config).await?;
         let done = if plan.target == config {
             update(backend, plan.command).await
@@ -158,6 +167,15 @@ async fn carry_out(backend: &Backend, change: &Change) -> Result<NodeId, Failure
             }
         }
     }
+}
+
+/// Whether it is known of every member where its peers reach it.
+fn knows_all(roster: &Roster, config: &Config) -> bool {
+    let is_known = |id: &NodeId| {
+        let member = roster.member(id.0);
+        member.is_some_and(|member| !member.peer_urls.is_empty())
+    };
+    config.members().iter().all(is_known)
 }
 
 /// Why an attempt came to nothing.
@@ -238,7 +256,9 @@ async fn plan(
             }
             let progress = backend.desk().call(|told| Call::Progress(id, told)).await?;
             let in_sync = |(held, last): (u64, u64)| held * 100 >= last * IN_SYNC_PERCENT;
-            if !progress.is_some_and(in_sync) {
+            // A vote needs a disk that the members know (rule R13): one that has caught up since it was
+            // added.
+            if !progress.is_some_and(in_sync) || config.disk_of(id).is_none() {
                 return Err(Failure::LearnerBehind);
             }
             let learners = config.learners().iter().copied();

@@ -21,7 +21,7 @@ use headwater_replica::recovery::Expect;
 use headwater_replica::salvage::{found_anew, salvage};
 use headwater_replica::wal::WalOptions;
 use headwater_runtime::file::{FileDisk, Use};
-use headwater_runtime::{dice, name::hex};
+use headwater_runtime::{dice, lock, name::hex};
 use serde_json::{Value, json};
 
 use crate::cli::RecoverArgs;
@@ -289,12 +289,12 @@ impl Founder {
 
 fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()> {
     let founder = Founder::of(args)?;
-    let (best, _) = survey.best();
-    ensure!(
-        founder.expect.cluster != survey.cluster,
-        "--initial-cluster-token: this is the token of the lost cluster; a member of it that comes \
-         back must not take the new one for its own"
-    );
+    let (best, log) = survey.best();
+    let same = "--initial-cluster-token: this is the token of the lost cluster; a member of it that \
+                comes back must not take the new one for its own";
+    let me = founder.expect.node;
+    ensure!(founder.expect.cluster != survey.cluster, same);
+    ensure!(!log.config.is_member(me), same);
     let taken = into.exists() && fs::read_dir(into)?.next().is_some();
     ensure!(!taken, "--into {}: it is not empty", into.display());
     let unfinished = unfinished_name(into)?;
@@ -306,9 +306,16 @@ fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()
     agree(survey.cluster, founder.expect.cluster)?;
 
     eprintln!("reading {}", best.display());
+    let held = lock::is_held(best).with_context(|| format!("{}: its lock", best.display()))?;
+    ensure!(!held, "{} is in use by a server now", best.display());
     let mut old = FileDisk::new(best.to_owned(), Use::Reading, Arc::default());
     let salvaged = salvage::<Store>(&mut old).map_err(|why| anyhow::anyhow!("{why}"))?;
     let salvaged = salvaged.context("the directory is empty all of a sudden")?;
+    let roster = salvaged.machine.roster();
+    ensure!(
+        !roster.has_removed(me.0) && roster.member(me.0).is_none(),
+        same
+    );
     eprintln!("writing {}", into.display());
     fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
     let mut new = FileDisk::new(unfinished.clone(), Use::Snapshots, Arc::default());

@@ -397,6 +397,21 @@ async fn a_cluster_without_a_quorum_begins_anew_from_what_is_left() {
         "--initial-cluster-token",
         "after-the-flood",
     ];
+    let flags = cluster.flags(0);
+    let token = flags
+        .iter()
+        .find_map(|flag| flag.strip_prefix("--initial-cluster-token="));
+    let mut as_before = made;
+    as_before[4] = &cluster.members[0].name;
+    let url = cluster.members[0].peer_url();
+    as_before[6] = &url;
+    as_before[8] = token.expect("the tests give one");
+    let (code, printed) = recover(&server, &as_before, "");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(
+        printed.contains("the token of the lost cluster"),
+        "{printed}"
+    );
     let (code, printed) = recover(&server, &made, "yes\n");
     assert_eq!(code, Some(1), "{printed}");
     assert!(

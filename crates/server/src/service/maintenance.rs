@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_kv::request::{
-    HashRequest, HashResponse, Query, Response as KvResponse, StoreStatus,
+    HashRequest, HashResponse, KvError, Query, Response as KvResponse, StoreStatus,
 };
 use headwater_runtime::{NodeId, ReadLevel};
 use tonic::codegen::BoxStream;
@@ -68,6 +68,8 @@ async fn hash(backend: &Backend, revision: i64) -> Result<api::HashKvResponse, F
                 });
             }
             Ok(_) => return Err(Failure::Internal("the store did not answer with a hash")),
+            // A compaction has overtaken the present, as it was when the first piece was hashed.
+            Err(KvError::Compacted) if revision <= 0 => request.so_far = None,
             Err(error) => return Err(Failure::Kv(error)),
         }
     }
