@@ -60,6 +60,11 @@ impl Server {
             .arg("--data-dir")
             .arg(dir)
             .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
+            // The usual port is for the tests of `headwater dev`.
+            .arg(format!(
+                "--listen-peer-urls=http://127.0.0.1:{}",
+                free_port()
+            ))
             .args(flags)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
