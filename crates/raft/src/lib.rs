@@ -227,5 +227,6 @@ pub use progress::Following;
 pub use raft::Raft;
 pub use runs::Runs;
 pub use types::{
-    Entries, HardState, Incarnation, Index, Instant, LogId, NodeId, ReadId, Term, WriteId,
+    Entries, HardState, Incarnation, Index, Instant, LogId, NodeId, ReadId, Term, Unreadable,
+    WriteId,
 };

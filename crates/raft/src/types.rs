@@ -136,6 +136,18 @@ impl fmt::Display for LogId {
     }
 }
 
+/// Entries that lie on this node's disk and cannot be read: their identities are known, their bodies
+/// are not (rule R12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// The first of them.
+    pub first: Index,
+    /// The last of them.
+    pub last: Index,
+    /// Whether a configuration may be among them.
+    pub may_hold_config: bool,
+}
+
 /// What must survive a crash besides the log: written as one record, never in two.
 ///
 /// # Source
