@@ -34,9 +34,11 @@ impl Raft {
         }
     }
 
-    /// Follower: takes over the leader's commit index, as far as the log is known to agree.
+    /// Follower: takes over the leader's commit index, as far as the log is known to agree and can be
+    /// read.
     pub(crate) fn learn_commit(&mut self, leader_commit: Index, fx: &mut Vec<Effect>) {
-        let upto = leader_commit.min(self.follower.verified());
+        let readable = self.durable.repair.intact();
+        let upto = leader_commit.min(self.follower.verified()).min(readable);
         if upto > self.commit {
             self.set_commit(upto, fx);
         }

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use crate::effect::{Effect, LogChange, Write};
 use crate::message::{Message, Pace};
 use crate::raft::Raft;
+use crate::repair::Repair;
 use crate::types::{Entries, Index, Instant, LogId, NodeId, Term, WriteId};
 
 /// What has been issued, what is durable, and what may be said only then.
@@ -26,8 +27,10 @@ pub(crate) struct Durable {
     pending: VecDeque<(WriteId, Index, Instant)>,
     /// When the disk last answered later than it should.
     late_at: Option<Instant>,
-    /// The end of the log that is safe.
+    /// The end of the log that is safe, were all of it readable.
     index: Index,
+    /// What of the log cannot be read.
+    pub(crate) repair: Repair,
     /// The write that makes the latest term and vote safe.
     hard: WriteId,
     upto: WriteId,
@@ -37,22 +40,23 @@ pub(crate) struct Durable {
 
 impl Durable {
     /// Everything that recovery found is durable.
-    pub(crate) fn new(next: WriteId, last: Index) -> Self {
+    pub(crate) fn new(next: WriteId, last: Index, repair: Repair) -> Self {
         let upto = WriteId(next.0.saturating_sub(1));
         Self {
             next,
             pending: VecDeque::new(),
             late_at: None,
             index: last,
+            repair,
             hard: upto,
             upto,
             waiting: Vec::new(),
         }
     }
 
-    /// The end of the log that is safe on this node's disk: its own `matchIndex`.
+    /// The end of the log that is safe on this node's disk, and can be read: its own `matchIndex`.
     pub(crate) fn index(&self) -> Index {
-        self.index
+        self.index.min(self.repair.intact())
     }
 
     /// Whether the latest term and vote are safe.
@@ -63,6 +67,7 @@ impl Durable {
     /// Entries from `from` on are being replaced: no write issued so far may vouch for them, or
     /// a late acknowledgement of the old entries would count for the new ones.
     fn truncate(&mut self, from: Index) {
+        self.repair.truncate(from);
         self.index = self.index.min(from.prev());
         for (_, last, _) in &mut self.pending {
             *last = (*last).min(from.prev());
@@ -77,6 +82,7 @@ impl Durable {
     /// A durable snapshot covers everything up to `base`, whatever the log's writes are up to: a
     /// log that ends before it is void at recovery.
     pub(crate) fn covered(&mut self, base: Index) {
+        self.repair.covered(base);
         self.index = self.index.max(base);
         for (_, last, _) in &mut self.pending {
             *last = (*last).max(base);
@@ -139,11 +145,12 @@ impl Raft {
     }
 
     #[inline]
-    fn persist(&mut self, log: LogChange, fx: &mut Vec<Effect>) {
+    pub(crate) fn persist(&mut self, log: LogChange, fx: &mut Vec<Effect>) -> WriteId {
         let (id, hard, last) = (self.durable.next, self.hard, self.log.last_id().index);
         self.durable.next = id.next();
         self.durable.pending.push_back((id, last, self.now));
         fx.push(Effect::Persist(Write { id, hard, log }));
+        id
     }
 
     /// When the oldest write under way was or will be under way for too long; never without one.
@@ -225,6 +232,7 @@ impl Raft {
                 }
             }
         }
+        self.on_repaired(upto, fx);
         self.announce_candidacy(fx);
         self.acknowledge(fx);
         self.advance_commit(fx);

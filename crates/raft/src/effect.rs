@@ -5,11 +5,14 @@
 //! Rules R2, R4, R5 and R11 of ARCHITECTURE.md.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::configuration::Config;
 use crate::message::Message;
-use crate::types::{Entries, HardState, Incarnation, Index, LogId, NodeId, ReadId, Term, WriteId};
+use crate::types::{
+    Entries, HardState, Incarnation, Index, LogId, NodeId, ReadId, Term, Unreadable, WriteId,
+};
 
 /// What can happen to a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -156,7 +159,10 @@ pub enum LogChange {
     Same,
     /// It starts anew, empty, after this entry of an installed snapshot.
     Reset(LogId),
-    /// It ends with these entries.
+    /// These, which are in it and could not be read, are written again in their places. Their bodies
+    /// are among those of the message received.
+    Repair(Entries),
+    /// It ends with these entries, or, if there are none, with the entry before them.
     Append {
         /// Their bodies are those of the call that caused this effect: the tail of the message
         /// received, or of the batch proposed; or none, see `internal`.
@@ -391,6 +397,8 @@ pub struct Recovered {
     pub config: Config,
     /// This life of the node's disk; `None` if the driver does not tell disks apart.
     pub disk: Option<Incarnation>,
+    /// What of the log cannot be read: disjoint ranges in order, none of which `applied` covers.
+    pub unreadable: Vec<Unreadable>,
     /// A commit index that was true once, or zero.
     pub commit_hint: Index,
     /// The next write's place in the queue.

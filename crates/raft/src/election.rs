@@ -76,7 +76,13 @@ impl Raft {
         let election_ns = self.options.election_ns;
         let extra = self.election.dice.below(election_ns);
         let wait = election_ns + extra + handicap(self.options.priority, election_ns);
-        self.election.deadline = self.now.after(wait);
+        // Who has to mend its log first lets the others go before.
+        let mends = if self.durable.repair.is_whole() {
+            0
+        } else {
+            election_ns
+        };
+        self.election.deadline = self.now.after(wait + mends);
     }
 
     /// The rightful leader of the current term was heard.
@@ -84,6 +90,7 @@ impl Raft {
         if self.leader != Some(leader) || !matches!(self.role, Role::Follower) {
             // Mark: a leader is met.
             self.follow(self.hard.term, Some(leader), fx);
+            self.durable.repair.hurry(self.now);
         }
         self.election.heard_at = Some(self.now);
         self.promise();
@@ -134,8 +141,10 @@ impl Raft {
     pub(crate) fn pre_campaign(&mut self, fx: &mut Vec<Effect>) {
         self.be_patient();
         self.lose_reads(fx);
-        // A node that cannot make its own vote durable could only stand in others' way.
-        if !self.may_stand() || self.disk_stalls() {
+        // A node that cannot make its own vote durable could only stand in others' way; and one that
+        // does not know who votes must not count votes.
+        let hides_config = self.durable.repair.hides_config(self.membership.position());
+        if !self.may_stand() || self.disk_stalls() || hides_config {
             // Mark: the timer ends where no election may begin.
             return;
         }
@@ -169,6 +178,7 @@ impl Raft {
         self.leader = None;
         self.election.heard_at = None;
         self.election.stood_at = self.now;
+        self.durable.repair.forget_words();
         self.forget_verified();
         self.be_patient();
         self.persist_hard(fx);
@@ -179,7 +189,8 @@ impl Raft {
     /// log is here; there is no need to ask whether an election could be won.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, fx: &mut Vec<Effect>) {
         let follows = matches!(self.role, Role::Follower) && self.leader == Some(from);
-        if follows && self.may_stand() && !self.disk_stalls() {
+        let is_fit = !self.disk_stalls() && self.durable.repair.is_whole();
+        if follows && self.may_stand() && is_fit {
             // Mark: a node stands because the leader asks it to.
             self.lose_reads(fx);
             self.campaign(true, fx);
@@ -312,7 +323,8 @@ impl Raft {
         self.count_votes(fx);
     }
 
-    fn count_votes(&mut self, fx: &mut Vec<Effect>) {
+    /// Goes on as far as the votes allow. An elected node whose log cannot be read mends it first.
+    pub(crate) fn count_votes(&mut self, fx: &mut Vec<Effect>) {
         let (pre, tally) = match &self.role {
             Role::PreCandidate(tally) => (true, tally),
             Role::Candidate(tally) => (false, tally),
@@ -323,8 +335,11 @@ impl Raft {
         }
         if pre {
             self.campaign(false, fx)
-        } else {
+        } else if self.durable.repair.is_whole() {
             self.lead(fx)
+        } else {
+            // Mark: an elected node cannot read its log.
+            self.durable.repair.hurry(self.now);
         }
     }
 
@@ -355,6 +370,7 @@ impl Raft {
                 }
             }
         } else if up {
+            self.durable.repair.hurry(self.now);
             // Mark: a voter is asked when its link comes up.
             self.ask_for_votes(Some(peer), fx);
         } else if self.leader == Some(peer) {

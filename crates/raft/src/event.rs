@@ -63,6 +63,8 @@ pub enum Event {
     Truncate(Index),
     /// The log grew by these.
     Append(Entries),
+    /// The configuration at this index of the log can be read again.
+    Restore(Index, Config),
     /// Everything up to here is durable here; less than before if what was durable was replaced.
     Durable(Index),
     /// Everything up to here is committed.
@@ -152,6 +154,9 @@ fn between_logs(before: &Entries, after: &Entries) -> Vec<Event> {
     if common < log.last {
         events.push(Event::Truncate(common.next()));
     }
+    let restored = after.configs.iter().filter(|(at, _)| *at <= common);
+    let restored = restored.filter(|config| !log.configs.contains(config));
+    events.extend(restored.map(|(at, config)| Event::Restore(*at, config.clone())));
     if common < after.last {
         events.push(Event::Append(after.after(common)));
     }
@@ -175,6 +180,11 @@ impl View {
             Event::Compact(base) => self.log = self.log.after(base.index),
             Event::Truncate(from) => self.log = self.log.upto(from.prev()),
             Event::Append(entries) => self.log = self.log.followed_by(entries),
+            Event::Restore(at, config) => {
+                let configs = &mut self.log.configs;
+                let place = configs.partition_point(|(index, _)| index < at);
+                configs.insert(place, (*at, config.clone()));
+            }
             Event::Durable(upto) => self.durable = *upto,
             Event::Commit(upto) => self.commit = *upto,
             Event::Config(config) => self.config = config.clone(),

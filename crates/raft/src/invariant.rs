@@ -50,6 +50,9 @@ impl Raft {
         check(self.durable.index() <= last.index, || {
             "durable beyond the log".to_string()
         })?;
+        check(self.commit <= self.durable.repair.intact(), || {
+            "committed what cannot be read here".to_string()
+        })?;
         check(self.follower.verified() <= last.index, || {
             "verified beyond the log".to_string()
         })?;
@@ -60,6 +63,9 @@ impl Raft {
                 })?;
                 check(self.log.term_at(last.index) == Some(self.hard.term), || {
                     format!("leader of {:?} ends in {last}", self.hard.term)
+                })?;
+                check(self.durable.repair.is_whole(), || {
+                    "leads with a log that cannot be read".to_string()
                 })?;
                 let ahead = leadership
                     .peers

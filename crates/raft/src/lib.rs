@@ -27,6 +27,7 @@
 //! | majorities | [`quorum`] |
 //! | who takes part, and changing that | [`configuration`], `membership` |
 //! | forgetting and installing | `snapshot` |
+//! | entries that cannot be read any more | `repair` |
 //! | linearizable reads | [`read`] |
 //! | reads that trust clocks; reads that may be somewhat old | `lease`, `mark` |
 //! | a group in which nothing happens | `rest` |
@@ -157,6 +158,7 @@
 //!     applied: LogId::default(),
 //!     config: Config::of_voters([me]),
 //!     disk: None,
+//!     unreadable: Vec::new(),
 //!     commit_hint: Index(0),
 //!     next_write: WriteId(1),
 //! };
@@ -207,6 +209,7 @@ pub mod quorum;
 pub mod raft;
 pub mod random;
 pub mod read;
+mod repair;
 mod replication;
 mod rest;
 mod role;
@@ -222,7 +225,7 @@ pub use effect::{
     Effect, Input, LogChange, NotChanged, NotTaken, Pull, ReadLevel, ReadLost, Recovered, RoleName,
     TransferFailed, TransferRefused, Write,
 };
-pub use message::{AppendResult, Message, Pace};
+pub use message::{AppendResult, Holding, Message, Pace};
 pub use progress::Following;
 pub use raft::Raft;
 pub use runs::Runs;

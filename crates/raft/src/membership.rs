@@ -88,6 +88,18 @@ impl Membership {
         self.entries.extend(entries.configs.iter().cloned());
     }
 
+    /// Configurations come back that could not be read. Whether the one in force is another now.
+    fn restore(&mut self, entries: &Entries) -> bool {
+        let before = self.position();
+        for (at, config) in &entries.configs {
+            let place = self.entries.partition_point(|(index, _)| index < at);
+            if self.entries.get(place).is_none_or(|(index, _)| index != at) {
+                self.entries.insert(place, (*at, config.clone()));
+            }
+        }
+        self.position() != before
+    }
+
     fn truncate(&mut self, from: Index) {
         self.entries.retain(|&(at, _)| at < from);
     }
@@ -210,6 +222,14 @@ impl Raft {
         self.log.append(entries);
         if !entries.configs.is_empty() {
             self.membership.append(entries);
+            self.on_config(fx);
+        }
+    }
+
+    /// Entries of the log can be read again, and the configurations among them are in force.
+    pub(crate) fn restore_configs(&mut self, entries: &Entries, fx: &mut Vec<Effect>) {
+        if self.membership.restore(entries) {
+            // Mark: a configuration can be read again.
             self.on_config(fx);
         }
     }
@@ -424,6 +444,7 @@ impl Raft {
     /// stood in that term.
     fn forget_disk(&mut self, peer: NodeId) {
         self.durable.keep_silent_to(peer);
+        self.durable.repair.forget_word_of(peer);
         if let Some(tally) = self.role.tally_mut() {
             tally.votes.remove(&peer);
         }

@@ -8,7 +8,7 @@ use crate::effect::ReadLost;
 use crate::types::{Entries, Incarnation, Index, LogId, ReadId, Term};
 
 /// One message between two nodes. Each carries the sender's term but for the read pair,
-/// [`Message::Heard`] and [`Message::Disowned`].
+/// [`Message::RepairAsk`], [`Message::Heard`] and [`Message::Disowned`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// RequestVote, or with `pre` the question whether such a request could succeed.
@@ -124,6 +124,21 @@ pub enum Message {
         /// The disk that it has.
         disk: Incarnation,
     },
+    /// The sender's disk cannot give back entries of its log: does the receiver have them?
+    RepairAsk {
+        /// The first of them.
+        first: LogId,
+        /// The last index for which the sender cannot read what it has.
+        last: Index,
+    },
+    /// The answer to [`Message::RepairAsk`], of a node that does not lead: a leader sends the entries
+    /// anew.
+    RepairTell {
+        /// The sender's term.
+        term: Term,
+        /// What it knows of the first of them.
+        holding: Holding,
+    },
     /// A follower asks where a read may be served.
     ReadAsk {
         /// The asker's name for the read.
@@ -142,6 +157,17 @@ pub enum Message {
         /// The read index, or why there is none.
         at: Result<Index, ReadLost>,
     },
+}
+
+/// What a node knows of an entry that another cannot read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holding {
+    /// It has it, and these after it; their bodies travel beside.
+    Has(Entries),
+    /// It does not have it, and has never had it unless it was told by a leader to drop it.
+    Lacks(LogId),
+    /// It has it too, and cannot read it either.
+    Unreadable(LogId),
 }
 
 /// How a node's disk keeps up with its writes (rule R10).

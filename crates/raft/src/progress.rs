@@ -326,6 +326,16 @@ impl Progress {
         }
     }
 
+    /// The follower cannot read what it holds from `first` on: it has to be sent that, whatever it
+    /// has acknowledged, and does not count with it.
+    pub(crate) fn lost(&mut self, first: Index) {
+        if first < self.next {
+            self.matched = self.matched.min(first.prev());
+            self.restart();
+            self.next = first;
+        }
+    }
+
     /// What was sent may be lost: start again from what is known.
     pub(crate) fn restart(&mut self) {
         if self.is_replicating() {

@@ -39,6 +39,14 @@ pub fn quorum_reaches<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> 
     incoming.min(majority(config.outgoing()))
 }
 
+/// Whether every majority of each side of `config` has one of these in it: what none of them holds is
+/// not committed, nor will it be without them.
+pub fn blocks(config: &Config, who: impl Fn(NodeId) -> bool) -> bool {
+    let others = |voters: &[NodeId]| majority_reaches(voters.iter().map(|&id| !who(id)));
+    let outgoing = config.outgoing();
+    !others(config.voters()) && (outgoing.is_empty() || !others(outgoing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +114,20 @@ mod tests {
                 let value = |id: NodeId| code / 3_u32.pow(id.0 as u32 - 1) % 3;
                 let all_reach = |group: u32| ids(group).map(value).min();
                 let naive = quorums.iter().filter_map(|&group| all_reach(group)).max();
+                let is_in = |id: NodeId| value(id) > 0;
+                let inside = (0..4).filter(|at| is_in(NodeId(at + 1)));
+                let inside = inside.fold(0_u32, |set, at| set | 1 << at);
+                // No majority of a side without one of them.
+                let meets_all = |side: u32| {
+                    let mut groups = (0..16_u32).map(|group| group & side);
+                    groups.all(|g| 2 * g.count_ones() <= side.count_ones() || g & inside != 0)
+                };
+                let mut sides = [voters, outgoing].into_iter().filter(|&side| side != 0);
+                assert_eq!(
+                    blocks(&config, is_in),
+                    sides.all(meets_all),
+                    "{config:?} {code}"
+                );
                 assert_eq!(
                     Some(quorum_reaches(&config, value)),
                     naive,

@@ -17,9 +17,10 @@ use crate::lease::Promise;
 use crate::log::TermLog;
 use crate::mark::Marks;
 use crate::membership::Membership;
-use crate::message::{AppendResult, Message};
+use crate::message::{AppendResult, Holding, Message};
 use crate::progress::{Following, Progress};
 use crate::read::FollowerReads;
+use crate::repair::Repair;
 use crate::replication::Follower;
 use crate::role::Role;
 use crate::rollback::Memory;
@@ -77,6 +78,16 @@ impl Raft {
                 voted_for: None,
             };
         }
+        let unreadable = disk.unreadable.iter();
+        let mut before = applied;
+        for range in unreadable.clone() {
+            if range.first <= before || range.last < range.first || range.last > last.index {
+                return Err("what cannot be read is not in the log, or out of order".to_string());
+            }
+            before = range.last;
+        }
+        let repair = Repair::new(disk.unreadable, now);
+        let intact = repair.intact().min(last.index);
         let promise = Promise::of_earlier_life(now, &options, hard);
         let raft = Self {
             me: disk.me,
@@ -86,11 +97,11 @@ impl Raft {
             role: Role::Follower,
             leader: None,
             // A hint was true once; what is committed stays so, but the log may have lost its
-            // unacknowledged tail since.
-            commit: applied.max(disk.commit_hint.min(last.index)),
-            durable: Durable::new(disk.next_write, last.index),
+            // unacknowledged tail since; and what cannot be read cannot be applied.
+            commit: applied.max(disk.commit_hint.min(intact)),
+            durable: Durable::new(disk.next_write, last.index, repair),
             election: Election::new(promise.end(now), &options),
-            follower: Follower::recovered(last, hard.term),
+            follower: Follower::recovered(last, hard.term, intact),
             reads: FollowerReads::default(),
             marks: Marks::default(),
             promise,
@@ -168,7 +179,7 @@ impl Raft {
             return Instant::NEVER;
         }
         let Some(leadership) = self.role.leadership() else {
-            return self.election.deadline();
+            return self.election.deadline().min(self.durable.repair.asks_at());
         };
         // A disk that hangs causes no event: its lateness is one.
         let leave_at = self.disk_leave_at().filter(|&at| at > self.now);
@@ -178,6 +189,7 @@ impl Raft {
     }
 
     fn on_deadline(&mut self, fx: &mut Vec<Effect>) {
+        self.ask_for_repair(fx);
         match &self.role {
             Role::Leader(leadership) if self.now >= leadership.beat_at => {
                 self.dismiss();
@@ -250,6 +262,8 @@ impl Raft {
             }
             Message::Rest { last, .. } => self.on_rest(from, last, fx),
             Message::Snapshot { base, .. } => self.on_snapshot(from, base, fx),
+            Message::RepairAsk { first, last } => self.on_repair_ask(from, first, last, fx),
+            Message::RepairTell { holding, .. } => self.on_repair_tell(from, holding, fx),
             Message::ReadAsk { id, life, lease } => self.on_read_ask(from, (id, life), lease, fx),
             Message::ReadTell { id, life, at } => self.on_read_tell((id, life), at, fx),
             Message::Heard { .. } => self.on_heard(from, &message, fx),
@@ -267,7 +281,8 @@ impl Raft {
                 granted: true,
                 ..
             } => return true,
-            Message::ReadAsk { .. }
+            Message::RepairAsk { .. }
+            | Message::ReadAsk { .. }
             | Message::ReadTell { .. }
             | Message::Heard { .. }
             | Message::Disowned { .. } => return true,
@@ -287,7 +302,8 @@ impl Raft {
             | Message::Snapshot { term, .. } => (term, true),
             Message::VoteReply { term, .. }
             | Message::AppendReply { term, .. }
-            | Message::BeatReply { term, .. } => (term, false),
+            | Message::BeatReply { term, .. }
+            | Message::RepairTell { term, .. } => (term, false),
         };
         if term > self.hard.term {
             self.follow(term, from_leader.then_some(from), fx);
@@ -307,8 +323,17 @@ impl Raft {
             self.halt("two leaders in one term (Election Safety)", fx);
             return false;
         }
-        // Old requests for votes are answered with the newer term; old answers are nothing.
-        term == self.hard.term || matches!(message, Message::Vote { .. })
+        // Old requests for votes are answered with the newer term; old answers are nothing, but an
+        // entry is what it is in any term.
+        term == self.hard.term
+            || matches!(
+                message,
+                Message::Vote { .. }
+                    | Message::RepairTell {
+                        holding: Holding::Has(_),
+                        ..
+                    }
+            )
     }
 
     fn on_beat(&mut self, from: NodeId, commit: Index, round: u64, fx: &mut Vec<Effect>) {
@@ -456,6 +481,13 @@ fn is_malformed(message: &Message) -> bool {
         }
         Message::Rest { term, last } => highest(term, last),
         Message::Snapshot { term, base } => highest(term, base),
+        Message::RepairAsk { first, last } if last < first.index => NUMBER_MAX,
+        Message::RepairAsk { first, last } => highest(first.term, first).max(last.0),
+        Message::RepairTell { term, ref holding } => match holding {
+            Holding::Has(entries) if !entries.is_well_formed() => NUMBER_MAX,
+            Holding::Has(entries) => highest(term, entries.last_id()),
+            Holding::Lacks(first) | Holding::Unreadable(first) => highest(term, *first),
+        },
         Message::AppendReply {
             term,
             result: AppendResult::Conflict { prev, hint },

@@ -43,13 +43,14 @@ impl Default for Follower {
 impl Follower {
     /// A node that starts with `last` at the end of its log, in `term`. If that entry is of this
     /// very term, its leader made it, so the whole log up to it agrees with the leader's (Log
-    /// Matching): a leader that has nothing more to send will not say so again.
-    pub(crate) fn recovered(last: LogId, term: Term) -> Self {
+    /// Matching): a leader that has nothing more to send will not say so again. What can be read
+    /// ends at `intact`: what lies behind is acknowledged anew once it has come back.
+    pub(crate) fn recovered(last: LogId, term: Term, intact: Index) -> Self {
         let agrees = last.term == term;
         let verified = if agrees { last.index } else { Index(0) };
         Self {
             verified,
-            acknowledged: Some(verified),
+            acknowledged: Some(verified.min(intact)),
         }
     }
 
@@ -277,7 +278,12 @@ impl Raft {
             return self.send_when_safe(from, reply, fx);
         }
         let last = entries.last;
-        if let Some(first_new) = self.log.first_difference(&entries) {
+        let difference = self.log.first_difference(&entries);
+        if !self.durable.repair.is_whole() {
+            let same = difference.map_or(last, Index::prev);
+            self.repair_entries(&entries.upto(same), fx);
+        }
+        if let Some(first_new) = difference {
             if first_new <= self.follower.verified {
                 // Believed, it would leave less of the log than this leader has vouched for.
                 let why = "contradicts what it sent in the same term";

@@ -87,6 +87,7 @@ fn word_of(message: &Message) -> Option<Word> {
         // A pre-vote is about a term that nobody is in, and the others bear none of the sender's.
         Message::Vote { pre: true, .. }
         | Message::VoteReply { pre: true, .. }
+        | Message::RepairAsk { .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
         | Message::Heard { .. }
@@ -96,9 +97,9 @@ fn word_of(message: &Message) -> Option<Word> {
             result: AppendResult::Durable(upto),
         } => (term, false, upto),
         Message::VoteReply { term, granted, .. } => (term, granted, Index(0)),
-        Message::AppendReply { term, .. } | Message::BeatReply { term, .. } => {
-            (term, false, Index(0))
-        }
+        Message::AppendReply { term, .. }
+        | Message::BeatReply { term, .. }
+        | Message::RepairTell { term, .. } => (term, false, Index(0)),
         // Candidates and leaders have voted for themselves.
         Message::Beat { term, durable, .. } | Message::Commit { term, durable, .. } => {
             (term, true, durable)

@@ -50,6 +50,12 @@ impl Raft {
         let before = core::mem::replace(&mut self.commit, base.index);
         if self.log.has(base) {
             self.tell_config_committed(before, fx);
+            if self.durable.repair.intact() < base.index {
+                // Mark: a snapshot covers what cannot be read.
+                // Nobody is to be sent it from here.
+                self.log.compact(base);
+                self.membership.compact(base.index);
+            }
         } else {
             // What is here is shorter, or of an older leader: its replacement is committed.
             self.log = TermLog::empty_after(base);

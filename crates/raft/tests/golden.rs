@@ -116,6 +116,13 @@ fn carry_out(c: &mut Cluster, words: &[&str]) -> Vec<String> {
         "heal" => c.heal(),
         "crash" => c.crash(node(1), count(2).unwrap_or(0) as usize),
         "restart" => c.restart(node(1)),
+        "rot" => {
+            let (first, last) = (count(2).expect("an index"), count(3));
+            for index in first..=last.unwrap_or(first) {
+                let rots = c.node_mut(node(1)).disk.rot(Index(index));
+                assert!(rots, "{words:?}: nothing is there to rot");
+            }
+        }
         "link" => {
             let (peer, up) = (NodeId(node(2)), words[3] == "up");
             c.step(node(1), Input::Link { peer, up });

@@ -184,6 +184,7 @@ fn disk_of_three(disk: u128, named: Option<u128>) -> Recovered {
         applied: LogId::default(),
         config: Config::of_voters(nodes(&[1, 2, 3])).with_disks(named),
         disk: Some(Incarnation(disk)),
+        unreadable: Vec::new(),
         commit_hint: Index(0),
         next_write: WriteId(1),
     }

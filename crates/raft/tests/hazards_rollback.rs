@@ -282,6 +282,7 @@ fn disk_of(
         applied: LogId::default(),
         config: Config::of_voters([n(1), n(2), n(3)]).with_disks(disks),
         disk: Some(DISK),
+        unreadable: Vec::new(),
         commit_hint: Index(0),
         next_write: WriteId(1),
     }

@@ -82,6 +82,8 @@ struct Climate {
     changes: bool,
     /// Whether disks are wiped.
     wipes: bool,
+    /// Whose entries rot: those of one node at most, since a minority may.
+    rots: Option<u64>,
     /// By how many millionths a clock may run slower than another; many do.
     drift_ppm: u64,
     leases: bool,
@@ -134,12 +136,20 @@ impl Climate {
             spares: pick(&[0, 1, 2]),
             changes: pick(&[0, 1, 1]) == 1,
             wipes: pick(&[0, 0, 1]) == 1,
+            rots: [None, Some(1), Some(2)][pick(&[0, 1, 2]) as usize],
             drift_ppm: pick(&[0, 20_000, 300_000]),
             leases: pick(&[0, 1]) == 1,
             aim: [None, None, Some(Aim::Mute), Some(Aim::Restart)][pick(&[0, 1, 2, 3]) as usize],
             slow: pick(&[0, 1]),
         }
         .aimed()
+        .sound()
+    }
+
+    /// Without more faults at once than are promised to be survived.
+    fn sound(self) -> Self {
+        let rots = self.rots.filter(|_| !self.wipes);
+        Self { rots, ..self }
     }
 
     fn aimed(self) -> Self {
@@ -182,6 +192,9 @@ struct Tally {
     installs: u64,
     changes: u64,
     wipes: u64,
+    /// Entries that could not be read any more, and those written again.
+    rots: u64,
+    repairs: u64,
     /// Transfers begun because somebody asked; those of all that ended in a newer term.
     transfers: u64,
     handed_over: u64,
@@ -202,6 +215,8 @@ impl Tally {
         self.installs += other.installs;
         self.changes += other.changes;
         self.wipes += other.wipes;
+        self.rots += other.rots;
+        self.repairs += other.repairs;
         self.transfers += other.transfers;
         self.handed_over += other.handed_over;
         self.hangs += other.hangs;
@@ -601,8 +616,28 @@ impl World {
             self.fetching.remove(&at);
             // A crash is no step: what was not durable is gone without an event.
             self.views.remove(&at);
+            self.rot(at);
             self.start(at);
             self.links(at, true);
+        }
+    }
+
+    /// Some of the last entries of a node that starts cannot be read; at most those of one node.
+    fn rot(&mut self, at: u64) {
+        if self.climate.rots != Some(at) || self.peace || !self.chance(60) {
+            return;
+        }
+        let safe = &self.cluster.node(at).disk.safe;
+        let believed = safe.configs.last();
+        let config = believed.map_or(&self.cluster.node(at).disk.config, |(_, config)| config);
+        if config.voters().len() < 3 {
+            return;
+        }
+        let last = safe.last().index.0;
+        for _ in 0..=self.dice.below(3) {
+            let index = Index(last.saturating_sub(self.dice.below(8)));
+            let disk = &mut self.cluster.node_mut(at).disk;
+            self.tally.rots += u64::from(disk.rot(index));
         }
     }
 
@@ -776,6 +811,7 @@ fn run(seed: u64) -> Tally {
     world.tally.committed = truth.committed.len() as u64;
     world.tally.reads = truth.reads_served;
     world.tally.truncations = truth.truncations;
+    world.tally.repairs = truth.repairs;
     world.tally.handed_over = truth.transfers.0;
     world.tally
 }
@@ -827,6 +863,7 @@ fn no_run_breaks_a_promise_and_every_run_ends_serving() {
         assert!(sum.elections > seeds.end && sum.reads > seeds.end && sum.lost_writes > seeds.end);
         assert!(sum.by_lease > seeds.end && sum.by_mark > seeds.end);
         assert!(sum.truncations > seeds.end / 4 && sum.installs > seeds.end / 4);
-        assert!(sum.handed_over > seeds.end / 5 && sum.hangs > seeds.end);
+        assert!(sum.repairs > seeds.end / 4);
+        assert!(sum.handed_over > seeds.end / 8 && sum.hangs > seeds.end);
     }
 }

@@ -1,10 +1,11 @@
 //! A pretend disk: the queue of writes, and what its durable prefix amounts to.
 //! It knows nothing but the writes, so recovery from it tests that the writes say everything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use headwater_raft::{
-    Config, Entries, HardState, Index, LogChange, LogId, NodeId, Recovered, Term, Write, WriteId,
+    Config, Entries, HardState, Index, LogChange, LogId, NodeId, Recovered, Term, Unreadable,
+    Write, WriteId,
 };
 
 /// Term, vote and log as the writes so far leave them.
@@ -16,6 +17,8 @@ pub struct Image {
     pub terms: Vec<Term>,
     /// The configurations among them.
     pub configs: Vec<(Index, Config)>,
+    /// The entries whose bodies cannot be read.
+    pub unreadable: BTreeSet<Index>,
     pub commit_hint: Index,
     pub next: WriteId,
 }
@@ -54,6 +57,18 @@ impl Image {
             self.base = base;
             self.terms.clear();
             self.configs.clear();
+            self.unreadable.clear();
+        }
+        if let LogChange::Repair(entries) = &write.log {
+            assert!(entries.is_well_formed() && !entries.is_empty());
+            for index in (entries.first().0..=entries.last.0).map(Index) {
+                let known = self.term_at(index);
+                assert_eq!(known, entries.term_at(index), "a repair changes {index}");
+                self.unreadable.remove(&index);
+            }
+            for (at, config) in &entries.configs {
+                assert!(self.configs.contains(&(*at, config.clone())));
+            }
         }
         if let Some(from) = write.truncate_from() {
             assert!(from > self.base.index, "a write truncates the base");
@@ -61,10 +76,12 @@ impl Image {
             self.terms
                 .truncate((from.0 - self.base.index.0 - 1) as usize);
             self.configs.retain(|&(at, _)| at < from);
+            self.unreadable.retain(|&at| at < from);
         }
         if let Some(append) = write.append() {
             assert_eq!(append.prev, self.last(), "a write leaves a gap: {write:?}");
-            assert!(append.is_well_formed() && !append.is_empty());
+            let cuts = write.truncate_from().is_some();
+            assert!(append.is_well_formed() && (cuts || !append.is_empty()));
             for index in append.first().0..=append.last.0 {
                 let term = append.term_at(Index(index)).expect("inside the range");
                 self.terms.push(term);
@@ -89,12 +106,24 @@ impl Image {
                 .drain(..(upto.index.0 - self.base.index.0) as usize);
             self.base = upto;
             self.configs.retain(|&(at, _)| at > upto.index);
+            self.unreadable.retain(|&at| at > upto.index);
         }
     }
 
-    fn entries(&self) -> Entries {
+    /// Every entry by itself, though recovery names ranges: the core makes no difference.
+    fn gaps(&self, applied: Index) -> Vec<Unreadable> {
+        let gap = |&at: &Index| Unreadable {
+            first: at,
+            last: at,
+            may_hold_config: self.configs.iter().any(|&(config, _)| config == at),
+        };
+        self.unreadable.range(applied.next()..).map(gap).collect()
+    }
+
+    fn entries(&self, applied: Index) -> Entries {
         let terms: Vec<u64> = self.terms.iter().map(|term| term.0).collect();
-        let configs = self.configs.clone();
+        let mut configs = self.configs.clone();
+        configs.retain(|(at, _)| *at <= applied || !self.unreadable.contains(at));
         Entries {
             configs,
             ..super::entries(self.base, &terms)
@@ -127,6 +156,16 @@ impl Disk {
 
     pub fn enqueue(&mut self, write: Write, hint: Index) {
         self.queue.push_back((write, hint));
+    }
+
+    /// A durable entry that no snapshot covers cannot be read any more; whether there is such a one.
+    pub fn rot(&mut self, index: Index) -> bool {
+        let is_held = self.safe.term_at(index).is_some() && index > self.safe.base.index;
+        let rots = is_held && index > self.snapshot.index;
+        if rots {
+            self.safe.unreadable.insert(index);
+        }
+        rots
     }
 
     /// Makes all writes up to `upto` durable.
@@ -193,6 +232,7 @@ impl Disk {
             log.base = self.snapshot;
             log.terms.clear();
             log.configs.clear();
+            log.unreadable.clear();
         }
         let applied = self.snapshot.max(log.base);
         let covered = |(at, _): &&(Index, Config)| *at <= applied.index;
@@ -201,10 +241,11 @@ impl Disk {
         Recovered {
             me,
             hard: log.hard,
-            log: log.entries(),
+            log: log.entries(applied.index),
             applied,
             config,
             disk: None,
+            unreadable: log.gaps(applied.index),
             commit_hint: log.commit_hint,
             next_write: log.next,
         }

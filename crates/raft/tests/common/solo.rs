@@ -35,6 +35,7 @@ impl Solo {
             applied: LogId::default(),
             config: Config::of_voters((1..=voters).map(NodeId)),
             disk: None,
+            unreadable: Vec::new(),
             commit_hint: Index(0),
             next_write: WriteId(1),
         };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, Incarnation, Index, Instant, LogId, Message, NodeId,
-    ReadId, RoleName, Term,
+    Raft, ReadId, RoleName, Term,
 };
 
 use super::cluster::Node;
@@ -40,6 +40,7 @@ pub struct Truth {
     closed_reads: BTreeSet<(NodeId, u64, ReadId)>,
     pub reads_served: u64,
     pub truncations: u64,
+    pub repairs: u64,
     /// Transfers asked for and not ended, by the node that leads: to whom.
     pub open_transfers: BTreeMap<NodeId, NodeId>,
     /// Transfers that ended in a newer term, and all others.
@@ -63,6 +64,7 @@ impl Truth {
             closed_reads: BTreeSet::new(),
             reads_served: 0,
             truncations: 0,
+            repairs: 0,
             open_transfers: BTreeMap::new(),
             transfers: (0, 0),
         }
@@ -80,6 +82,8 @@ impl Truth {
             Effect::Send { to, message } => self.see_send(nodes, me, *to, message),
             Effect::Persist(write) => {
                 self.truncations += u64::from(write.truncate_from().is_some());
+                self.repairs +=
+                    u64::from(matches!(write.log, headwater_raft::LogChange::Repair(_)));
                 if let Some(append) = write.append() {
                     self.see_entries(append);
                 }
@@ -227,7 +231,8 @@ impl Truth {
                 granted: true,
                 ..
             } => return,
-            Message::ReadAsk { .. }
+            Message::RepairAsk { .. }
+            | Message::ReadAsk { .. }
             | Message::ReadTell { .. }
             | Message::Heard { .. }
             | Message::Disowned { .. } => return,
@@ -240,7 +245,8 @@ impl Truth {
             | Message::Commit { term, .. }
             | Message::Rest { term, .. }
             | Message::TimeoutNow { term }
-            | Message::Snapshot { term, .. } => term,
+            | Message::Snapshot { term, .. }
+            | Message::RepairTell { term, .. } => term,
         };
         assert!(
             disk.term() >= said,
@@ -297,7 +303,12 @@ impl Truth {
             safe.is_some(),
             "{me:?} acknowledges {upto:?} before it is durable"
         );
-        let leader = nodes[&to].raft.as_ref().filter(|raft| raft.term() == term);
+        let lost = &node.disk.safe.unreadable;
+        let lost = lost.range(node.disk.snapshot.index.next()..=upto).next();
+        assert_eq!(lost, None, "{me:?} acknowledges what it cannot read");
+        // One that has crashed may have again what it gave up before it led.
+        let leads = |raft: &&Raft| raft.term() == term && raft.role() == RoleName::Leader;
+        let leader = nodes[&to].raft.as_ref().filter(leads);
         if let Some(here) = leader.and_then(|raft| raft.term_at(upto)) {
             assert_eq!(
                 safe,

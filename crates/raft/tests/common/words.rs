@@ -2,8 +2,8 @@
 
 use super::MS;
 use headwater_raft::{
-    AppendResult, Config, Effect, Entries, Index, LogChange, Message, NodeId, Pace, ReadLost,
-    TransferFailed,
+    AppendResult, Config, Effect, Entries, Holding, Index, LogChange, Message, NodeId, Pace,
+    ReadLost, TransferFailed,
 };
 
 /// One effect of node `me`.
@@ -20,6 +20,9 @@ pub fn effect(me: u64, effect: &Effect) -> String {
             }
             if let Some(from) = write.truncate_from() {
                 text += &format!(" truncate-from={from}");
+            }
+            if let LogChange::Repair(again) = &write.log {
+                text += &format!(" repair={}", entries(again));
             }
             if let Some(append) = write.append() {
                 text += &format!(" append={}", entries(append));
@@ -190,6 +193,12 @@ pub fn message(message: &Message) -> String {
         }
         Message::Rest { term, last } => format!("rest term={term} last={last}"),
         Message::Snapshot { term, base } => format!("snapshot term={term} base={base}"),
+        Message::RepairAsk { first, last } => format!("repair-ask first={first} last={last}"),
+        Message::RepairTell { term, holding } => match holding {
+            Holding::Has(range) => format!("repair-tell term={term} has={}", entries(range)),
+            Holding::Lacks(first) => format!("repair-tell term={term} lacks={first}"),
+            Holding::Unreadable(first) => format!("repair-tell term={term} unreadable={first}"),
+        },
         Message::ReadAsk { id, life, lease } => {
             let lease = if *lease { " lease" } else { "" };
             format!("read-ask {id} life={life}{lease}")
