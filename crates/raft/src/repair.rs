@@ -179,6 +179,12 @@ impl Repair {
 }
 
 impl Raft {
+    /// The entries that cannot be read here, those included whose repair is not durable yet.
+    pub fn unreadable(&self) -> impl Iterator<Item = Index> {
+        let gaps = self.durable.repair.gaps.iter();
+        gaps.flat_map(|gap| (gap.range.first.0..=gap.range.last.0).map(Index))
+    }
+
     /// Asks for the first entries that cannot be read, if that is due.
     pub(crate) fn ask_for_repair(&mut self, fx: &mut Vec<Effect>) {
         if self.now < self.durable.repair.asks_at() {

@@ -256,7 +256,7 @@ impl Entries {
     }
 
     /// The part of the range up to `index`, which must lie in the range or be `prev`.
-    pub(crate) fn upto(&self, index: Index) -> Self {
+    pub fn upto(&self, index: Index) -> Self {
         let mut part = self.clone();
         let starts_by = |&(first, _): &Run| first <= index;
         part.runs = self.runs.iter().copied().filter(starts_by).collect();

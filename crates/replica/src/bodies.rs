@@ -64,6 +64,28 @@ impl Bodies {
         }
     }
 
+    /// Entries come back that could not be read.
+    ///
+    /// # Panics
+    /// If they are not the ones that stand there.
+    pub(crate) fn restore(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        let start = self.position(first.id.index).expect("a repair in the log");
+        let mut weight = self.weight(first.id.index.prev());
+        for (place, entry) in (start..).zip(entries) {
+            assert_eq!(
+                self.entries[place].id, entry.id,
+                "a repair of another entry"
+            );
+            self.entries[place] = entry.clone();
+        }
+        // What lies behind weighs more by what has come back.
+        for place in start..self.entries.len() {
+            weight += OVERHEAD_BYTES + self.entries[place].body.len() as u64;
+            self.weights[place] = weight;
+        }
+    }
+
     /// Drops the entries from `from` on.
     pub(crate) fn truncate(&mut self, from: Index) {
         let keep = self.position(from).expect("truncating what is forgotten");

@@ -9,7 +9,8 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{
-    AppendResult, Entries, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost, Term,
+    AppendResult, Entries, Holding, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost,
+    Term,
 };
 
 use crate::config_record::identities;
@@ -23,7 +24,7 @@ use crate::record::{
 /// One frame between two nodes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Frame {
-    /// A message of the core; an append's entries beside it.
+    /// A message of the core; beside it the entries that it names.
     Raft(Message, Vec<Entry>),
     /// A piece of the leader's snapshot file.
     Piece {
@@ -95,6 +96,8 @@ mod kind {
     pub(super) const REST: u8 = 11;
     pub(super) const HEARD: u8 = 12;
     pub(super) const DISOWNED: u8 = 13;
+    pub(super) const REPAIR_ASK: u8 = 14;
+    pub(super) const REPAIR_TELL: u8 = 15;
     pub(super) const PIECE: u8 = 16;
     pub(super) const PIECE_REPLY: u8 = 17;
     pub(super) const FORWARD: u8 = 18;
@@ -102,7 +105,7 @@ mod kind {
     pub(super) const NOTE: u8 = 20;
 }
 
-/// Encodes a message of the core; `entries` are the bodies of an append, else empty.
+/// Encodes a message of the core; `entries` are the bodies of the entries that it names, if any.
 pub(crate) fn encode_message<'a>(
     message: &Message,
     entries: impl IntoIterator<Item = &'a Entry> + Clone,
@@ -175,9 +178,14 @@ pub(crate) fn put_message<'a>(
             put_head(out, kind::REST, term.0);
             put_log_id(out, last);
         }
+        Message::RepairTell { term, ref holding } => {
+            put_head(out, kind::REPAIR_TELL, term.0);
+            put_holding(out, holding, entries);
+        }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
         Message::Heard { .. }
         | Message::Disowned { .. }
+        | Message::RepairAsk { .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. } => put_termless(out, message),
     }
@@ -200,6 +208,10 @@ fn put_termless(out: &mut Vec<u8>, message: &Message) {
         Message::Disowned { disk } => {
             put_head(out, kind::DISOWNED, 0);
             out.extend(disk.0.to_le_bytes());
+        }
+        Message::RepairAsk { first, last } => {
+            put_numbers(out, kind::REPAIR_ASK, [last.0]);
+            put_log_id(out, first);
         }
         Message::ReadAsk { id, life, lease } => {
             put_numbers(out, kind::READ_ASK, [id.0, life]);
@@ -277,6 +289,7 @@ impl Frame {
                 let block = rest(&mut reader, bytes);
                 return decode_append(Term(first), prev, commit, block);
             }
+            kind::REPAIR_TELL => return decode_holding(Term(first), &mut reader, bytes),
             kind::PIECE => Self::Piece {
                 term: Term(first),
                 base: reader.log_id()?,
@@ -394,6 +407,10 @@ fn decode_termless(kind: u8, id: ReadId, reader: &mut Reader<'_>) -> Result<Mess
         kind::DISOWNED => Message::Disowned {
             disk: Incarnation(reader.u128()?),
         },
+        kind::REPAIR_ASK => Message::RepairAsk {
+            first: reader.log_id()?,
+            last: Index(id.0),
+        },
         kind::READ_ASK => Message::ReadAsk {
             id,
             life: reader.u64()?,
@@ -426,6 +443,46 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
         },
         bodies,
     ))
+}
+
+fn decode_holding(term: Term, reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Frame, Malformed> {
+    let (holding, of) = (byte(reader)?, reader.log_id()?);
+    let mut bodies = Vec::new();
+    let holding = match holding {
+        1 => {
+            bodies = decode_entries(of, rest(reader, bytes))?;
+            Holding::Has(identities(of, &bodies)?)
+        }
+        2 => Holding::Lacks(of),
+        3 => Holding::Unreadable(of),
+        _ => return Err(malformed("an unknown holding")),
+    };
+    if !reader.0.is_empty() {
+        return Err(malformed("bytes after a frame"));
+    }
+    Ok(Frame::Raft(Message::RepairTell { term, holding }, bodies))
+}
+
+fn put_holding<'a>(
+    out: &mut Vec<u8>,
+    holding: &Holding,
+    entries: impl IntoIterator<Item = &'a Entry> + Clone,
+) {
+    match holding {
+        Holding::Has(header) => {
+            out.push(1);
+            put_log_id(out, header.prev);
+            put_bodies(out, header, entries);
+        }
+        Holding::Lacks(first) => {
+            out.push(2);
+            put_log_id(out, *first);
+        }
+        Holding::Unreadable(first) => {
+            out.push(3);
+            put_log_id(out, *first);
+        }
+    }
 }
 
 fn put_bodies<'a>(

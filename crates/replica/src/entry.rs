@@ -20,6 +20,8 @@ pub enum EntryKind {
     Noop = 2,
     /// A cluster configuration.
     Config = 3,
+    /// Any of these: its body cannot be read. Only in memory, until a peer has sent the entry again.
+    Unreadable = 0,
 }
 
 impl EntryKind {
@@ -59,11 +61,17 @@ impl Entry {
         }
     }
 
+    /// An entry that is known by name alone.
+    pub fn unreadable(id: LogId) -> Self {
+        Self::new(id, EntryKind::Unreadable, Bytes::new())
+    }
+
     /// What the state machine is told: the command, or that which came with a change of members.
     pub fn command(&self) -> Option<Bytes> {
         match self.kind {
             EntryKind::Command => Some(self.body.clone()),
             EntryKind::Noop => None,
+            EntryKind::Unreadable => panic!("entry {} cannot be read", self.id),
             EntryKind::Config => {
                 let (_, command) = decode_change(&self.body).ok()?;
                 (!command.is_empty()).then_some(command)
@@ -98,6 +106,17 @@ pub enum LogOrder {
         base: LogId,
         /// The hard state in force.
         hard: HardState,
+    },
+    /// Entries of the log that could not be read are written again, in their places.
+    Repair {
+        /// The order's place in the write queue.
+        id: WriteId,
+        /// The hard state in force.
+        hard: HardState,
+        /// As that of [`LogWrite`].
+        commit: Index,
+        /// The entries, contiguous; their identities are those that the log has there.
+        entries: Vec<Entry>,
     },
     /// A snapshot covers everything up to and including `upto`: older segments may go.
     /// Needs no sync and gets no answer.

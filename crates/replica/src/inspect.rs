@@ -125,6 +125,6 @@ fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
         config: configs.next().unwrap_or_else(|| meta.config.clone()),
         last_write: replay.last_write,
         torn_bytes: replay.torn_bytes,
-        mended: mended(&judged.segments, &judged.found),
+        mended: mended(&judged.segments, &judged.replay, &judged.found),
     }
 }

@@ -37,6 +37,7 @@ pub mod calls;
 pub mod checksum;
 mod codec;
 pub mod config_record;
+mod damage;
 pub mod entry;
 pub mod framing;
 pub mod identity;

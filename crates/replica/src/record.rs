@@ -208,6 +208,11 @@ pub fn encode_entries<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone, 
     put_u64(out, 0);
     let mut count = 0;
     for entry in entries.clone() {
+        assert_ne!(
+            entry.kind,
+            EntryKind::Unreadable,
+            "there is nothing to write"
+        );
         put_u64(out, entry.id.term.0);
         put_u32(out, u32::try_from(entry.body.len()).expect("bounded body"));
         put_u32(out, entry.crc);
@@ -295,35 +300,57 @@ fn decode_identifier(before: LogId, row: &[u8]) -> Result<Identifier, Malformed>
 /// # Errors
 /// The block is not what [`encode_entries`] writes, or a body fails its check.
 pub fn decode_entries(before: LogId, bytes: Bytes) -> Result<Vec<Entry>, Malformed> {
+    let (entries, bad) = decode_readable(before, bytes)?;
+    match bad.first() {
+        None => Ok(entries),
+        Some(identifier) => Err(malformed(format!(
+            "the body of entry {} fails its check",
+            identifier.id
+        ))),
+    }
+}
+
+/// The same, but what fails its check is unreadable; and the identifiers of those entries.
+///
+/// # Errors
+/// The block is not what [`encode_entries`] writes, its bodies aside.
+pub fn decode_readable(
+    before: LogId,
+    bytes: Bytes,
+) -> Result<(Vec<Entry>, Vec<Identifier>), Malformed> {
+    let mut bad = Vec::new();
     let table = table_rows(&bytes)?;
     let mut at = BLOCK_HEAD_BYTES + table.len();
     let mut last = before;
     let mut entries = Vec::with_capacity(table.len() / IDENTIFIER_BYTES);
     for row in table.chunks_exact(IDENTIFIER_BYTES) {
+        let identifier = decode_identifier(last, row)?;
         let Identifier {
             id,
             kind,
             body_bytes,
             crc,
-        } = decode_identifier(last, row)?;
+        } = identifier;
         let end = at + body_bytes as usize;
         let body = bytes.get(at..end);
         let body = body.ok_or_else(|| malformed(OTHER_LENGTHS))?;
-        if crc32c(body) != crc {
-            return Err(malformed(format!("the body of entry {id} fails its check")));
+        if crc32c(body) == crc {
+            entries.push(Entry {
+                id,
+                kind,
+                body: bytes.slice(at..end),
+                crc,
+            });
+        } else {
+            entries.push(Entry::unreadable(id));
+            bad.push(identifier);
         }
-        entries.push(Entry {
-            id,
-            kind,
-            body: bytes.slice(at..end),
-            crc,
-        });
         (last, at) = (id, end);
     }
     if at != bytes.len() {
         return Err(malformed(OTHER_LENGTHS));
     }
-    Ok(entries)
+    Ok((entries, bad))
 }
 
 /// What a segment says of itself and of the log before it.
@@ -443,6 +470,8 @@ pub enum FrameKind {
     Write,
     /// Discards the log, which now begins after `prev`.
     Reset,
+    /// Writes its entries again, whose bodies could not be read; the log ends where it did.
+    Repair,
 }
 
 /// A frame's head, without the part that describes its block of entries.
@@ -462,7 +491,7 @@ pub struct FrameHead {
     pub hard: HardState,
     /// Commit hint.
     pub commit: Index,
-    /// Entries from this index on are void.
+    /// Entries from this index on are void; of a repair, the index of its first entry.
     pub truncate_from: Option<Index>,
     /// The log's last entry after the truncation, before the frame's entries.
     pub prev: LogId,
@@ -488,6 +517,14 @@ pub struct FrameRead {
 }
 
 impl FrameRead {
+    /// The entry before those of the frame; of a repair its term is not told.
+    pub fn before(&self) -> LogId {
+        match (self.head.kind, self.head.truncate_from) {
+            (FrameKind::Repair, Some(first)) => LogId::new(Term(0), first.prev()),
+            _ => self.head.prev,
+        }
+    }
+
     /// The frame's whole length, its padding included.
     pub fn length(&self) -> u64 {
         pad((FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64 + self.block_bytes)
@@ -521,6 +558,7 @@ pub fn encode_frame(head: &FrameHead, entries: &[Entry], out: &mut Vec<u8>) -> u
     let kind = match head.kind {
         FrameKind::Write => 1,
         FrameKind::Reset => 2,
+        FrameKind::Repair => 3,
     };
     put_u32(out, kind);
     put_u32(out, head.chain);
@@ -568,6 +606,7 @@ pub fn decode_frame_head(bytes: &[u8]) -> Result<FrameRead, Malformed> {
         kind: match reader.u32()? {
             1 => FrameKind::Write,
             2 => FrameKind::Reset,
+            3 => FrameKind::Repair,
             _ => return Err(malformed("a frame of an unknown kind")),
         },
         chain: reader.u32()?,

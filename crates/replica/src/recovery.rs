@@ -10,7 +10,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use headwater_raft::{Config, HardState, Index, LogId, NodeId, WriteId};
+use headwater_raft::{Config, HardState, Index, LogId, NodeId, Unreadable, WriteId};
 
 use crate::entry::{Entry, Identity, LogOrder};
 use crate::identity::{
@@ -46,6 +46,8 @@ pub struct Recovered<M> {
     pub entries: Vec<Entry>,
     /// A commit index that was true once; never more than a hint.
     pub commit: Index,
+    /// What of `entries` cannot be read: in order, all after `base`.
+    pub unreadable: Vec<Unreadable>,
     /// The last write that the log held; before `next_write` there is one more if the log was void
     /// and opening has begun it anew.
     pub found_write: WriteId,
@@ -162,7 +164,7 @@ pub fn open<M: StateMachine>(
     disk.sync_dir("")?;
     let position = replay.position(&segments.log);
     let mut wal = Wal::resume(options.clone(), identity, life, position);
-    let mended = mended(&segments, &found);
+    let mended = mended(&segments, &replay, &found);
     let (meta, machine, store) = found.settle(disk, identity.cluster)?;
 
     let mut recovered = Recovered {
@@ -177,11 +179,13 @@ pub fn open<M: StateMachine>(
         next_write: replay.last_write.next(),
         torn_bytes: replay.torn_bytes,
         mended,
+        unreadable: Vec::new(),
         entries: Vec::new(),
     };
     if replay.id_at(meta.base.index) == Some(meta.base) {
         // Mark: a log is whole behind its snapshot.
-        recovered.entries = replay.entries;
+        recovered.unreadable = replay.gaps(meta.base.index);
+        (recovered.log_base, recovered.entries) = replay.readable_before(meta.base.index);
     } else {
         // Mark: a snapshot is ahead of its log.
         void_log(disk, &mut wal, &mut recovered)?;
@@ -230,6 +234,13 @@ impl<M: StateMachine> Judged<M> {
             // Mark: a snapshot that was ahead of its log is damaged.
             return Err(OpenError::damaged(WAL_DIR, 0, &why));
         }
+        if let Some(lost) = replay.damage_behind(found.meta.base.index).next()
+            && replay.is_alone(identity.node, &found.meta.config)
+        {
+            // Mark: what cannot be read is nowhere else.
+            let why = format!("{lost}, and there is no other member to fetch them from");
+            return Err(OpenError::Damaged(why));
+        }
         Ok(Self {
             segments,
             replay,
@@ -239,12 +250,18 @@ impl<M: StateMachine> Judged<M> {
 }
 
 /// What is damaged and can be done without.
-pub(crate) fn mended<M: StateMachine>(segments: &Segments, found: &Found<M>) -> Vec<String> {
+pub(crate) fn mended<M: StateMachine>(
+    segments: &Segments,
+    replay: &Replay,
+    found: &Found<M>,
+) -> Vec<String> {
     let mut mended = found.mended();
     if let Some(OpenError::Damaged(what)) = &segments.amiss {
         // Mark: what a snapshot covers is damaged in the log.
         mended.push(format!("{what}; a snapshot covers it"));
     }
+    let lost = replay.damage_behind(found.meta.base.index);
+    mended.extend(lost.map(|what| format!("{what}; they are fetched from other members")));
     mended
 }
 

@@ -4,7 +4,7 @@
 //! # Source
 //! docs/format.md, "Recovery"; Alagappan et al., FAST'18 (a crash is not corruption).
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -12,12 +12,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{HardState, Index, LogId, WriteId};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::machine::Malformed;
 use crate::port::{Disk, DiskError};
 use crate::record::{
     BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
-    SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, decode_table, malformed,
+    SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, malformed,
 };
 use crate::recovery::OpenError;
 use crate::runs::Runs;
@@ -28,7 +28,7 @@ use crate::wal::{Held, Position, WAL_DIR, failed};
 const WINDOW_BYTES: u64 = 1 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
 /// Where in a frame its block of entries begins.
-const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
+pub(crate) const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
 
 /// A view of one file that reads ahead.
 pub(crate) struct Window<'a> {
@@ -51,7 +51,7 @@ impl<'a> Window<'a> {
     }
 
     /// Exactly `len` bytes from `offset`, which must lie within the file.
-    fn take(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
+    pub(crate) fn take(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
         assert!(offset + len <= self.end, "a reading beyond the file");
         let held = self.start..self.start + self.bytes.len() as u64;
         if offset < held.start || offset + len > held.end {
@@ -122,10 +122,16 @@ pub(crate) struct Replay {
     pub(crate) commit: Index,
     pub(crate) last_write: WriteId,
     pub(crate) torn_bytes: u64,
-    runs: Runs,
-    chain: u32,
+    /// The entries whose bodies cannot be read, and whether each may be a configuration.
+    pub(crate) unreadable: BTreeMap<Index, bool>,
+    /// Where that was seen, and which entries it is about.
+    pub(crate) damage: Vec<(String, Index, Index)>,
+    pub(crate) runs: Runs,
+    pub(crate) chain: u32,
     /// Where the next frame would begin.
-    offset: u64,
+    pub(crate) offset: u64,
+    /// The life that wrote the last frame.
+    pub(crate) life: Option<u64>,
     /// Frames of the current segment that nothing proves durable.
     unproven: VecDeque<Unproven>,
 }
@@ -141,10 +147,10 @@ struct Unproven {
 }
 
 /// A place where the log does not go on.
-struct Stop {
-    why: Malformed,
+pub(crate) struct Stop {
+    pub(crate) why: Malformed,
     /// The frame there, if its head is whole and continues the log.
-    frame: Option<FrameRead>,
+    pub(crate) frame: Option<FrameRead>,
 }
 
 impl Replay {
@@ -184,9 +190,12 @@ impl Replay {
             commit: head.commit,
             last_write: WriteId(head.next_write.0.saturating_sub(1)),
             torn_bytes: 0,
+            unreadable: BTreeMap::new(),
+            damage: Vec::new(),
             runs: Runs::after(head.prev, head.prev_run_first),
             chain: 0,
             offset: 0,
+            life: None,
             unproven: VecDeque::new(),
         }
     }
@@ -203,7 +212,7 @@ impl Replay {
             if let Some(stop) = self.read_frame(window, segment)? {
                 // Mark: a segment that another follows is damaged.
                 let proof = format!("{} was begun after it was synced", next.name);
-                return Err(self.damage(window, segment, stop, &proof, Some(&next.head)));
+                self.pass(window, segment, stop, &proof, Some(&next.head))?;
             }
         }
         if self.runs.last() != next.head.prev {
@@ -215,6 +224,16 @@ impl Replay {
 
     /// Reads the segment that was being written to, and judges how it ends.
     fn read_last(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), OpenError> {
+        while !self.read_to_end(window, segment)? {}
+        Ok(())
+    }
+
+    /// Reads on until a frame is not whole. Whether the log ends there: damage was passed otherwise.
+    fn read_to_end(
+        &mut self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+    ) -> Result<bool, OpenError> {
         let stop = loop {
             if let Some(stop) = self.read_frame(window, segment)? {
                 break stop;
@@ -243,10 +262,11 @@ impl Replay {
             }
         })?;
         if let Some(proof) = proof {
-            return Err(self.damage(window, segment, stop, &proof, None));
+            self.pass(window, segment, stop, &proof, None)?;
+            return Ok(false);
         }
         self.torn_bytes = used - self.offset;
-        Ok(())
+        Ok(true)
     }
 
     /// Reads and applies the frame at the current place, or says why there is none.
@@ -276,7 +296,7 @@ impl Replay {
             return stop(malformed("the frame goes beyond its segment"), None);
         }
         let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
-        let entries = match decode_entries(head.prev, block.clone()) {
+        let entries = match decode_entries(frame.before(), block.clone()) {
             Ok(entries) => entries,
             Err(why) => return stop(why, Some(frame)),
         };
@@ -289,26 +309,49 @@ impl Replay {
             head: bytes.slice(..BLOCK_AT as usize),
             block,
         });
-        self.prove(head.durable);
-        self.chain = frame.crc;
-        self.offset += frame.length();
+        self.step_over(&frame);
         Ok(None)
     }
 
+    /// The frame at the current place has been applied.
+    pub(crate) fn step_over(&mut self, frame: &FrameRead) {
+        self.prove(frame.head.durable);
+        self.chain = frame.crc;
+        self.life = Some(frame.head.life);
+        self.offset += frame.length();
+    }
+
     /// Applies a whole frame that continues the chain. Only a wrong writer makes this fail.
-    fn apply(&mut self, head: &FrameHead, entries: Vec<Entry>) -> Result<(), &'static str> {
+    pub(crate) fn apply(
+        &mut self,
+        head: &FrameHead,
+        entries: Vec<Entry>,
+    ) -> Result<(), &'static str> {
         if head.id <= self.last_write {
             return Err("a whole frame repeats an earlier write");
         }
+        if head.kind == FrameKind::Repair {
+            self.repair(entries)?;
+        } else {
+            self.write(head, entries)?;
+        }
+        self.hard = head.hard;
+        self.commit = self.commit.max(head.commit);
+        self.last_write = head.id;
+        Ok(())
+    }
+
+    fn write(&mut self, head: &FrameHead, entries: Vec<Entry>) -> Result<(), &'static str> {
         if head.kind == FrameKind::Reset {
             // Mark: a log was reset.
             self.entries.clear();
+            self.unreadable.clear();
             self.base = head.prev;
             self.runs = Runs::after(head.prev, head.prev_run_first);
         }
         if let Some(from) = head.truncate_from {
             // Mark: a log was cut.
-            self.truncate(from, head);
+            self.cut(from, head.prev, head.prev_run_first);
         }
         if self.runs.last() != head.prev {
             return Err("a whole frame does not continue the log");
@@ -317,13 +360,30 @@ impl Replay {
             self.runs.push(entry.id);
         }
         self.entries.extend(entries);
-        self.hard = head.hard;
-        self.commit = self.commit.max(head.commit);
-        self.last_write = head.id;
         Ok(())
     }
 
-    fn truncate(&mut self, from: Index, head: &FrameHead) {
+    /// Entries stand in their places again that could not be read.
+    fn repair(&mut self, entries: Vec<Entry>) -> Result<(), &'static str> {
+        for entry in entries {
+            let index = entry.id.index;
+            if index <= self.base.index || entry.kind == EntryKind::Unreadable {
+                continue;
+            }
+            if self.id_at(index) != Some(entry.id) {
+                return Err("a whole frame repairs what is not in the log");
+            }
+            // Mark: an entry that could not be read was written again.
+            self.unreadable.remove(&index);
+            let place = index.0 - self.base.index.0 - 1;
+            self.entries[place as usize] = entry;
+        }
+        Ok(())
+    }
+
+    /// The entries from `from` on are void, and the log ends in `prev`.
+    pub(crate) fn cut(&mut self, from: Index, prev: LogId, prev_run_first: Index) {
+        self.unreadable.split_off(&from);
         if from > self.base.index {
             self.runs.truncate(from);
             let kept = from.0 - self.base.index.0 - 1;
@@ -334,8 +394,8 @@ impl Replay {
             // The segments before were released while this truncation of what they ended with
             // lay in the first one kept: the frame itself knows what remained.
             self.entries.clear();
-            self.base = head.prev;
-            self.runs = Runs::after(head.prev, head.prev_run_first);
+            self.base = prev;
+            self.runs = Runs::after(prev, prev_run_first);
         }
     }
 
@@ -347,79 +407,6 @@ impl Replay {
         {
             self.unproven.pop_front();
         }
-    }
-
-    /// Names what is damaged as far as it can be known.
-    fn damage(
-        &self,
-        window: &mut Window<'_>,
-        segment: &Segment,
-        stop: Stop,
-        proof: &str,
-        next: Option<&SegmentHead>,
-    ) -> OpenError {
-        let named = match stop.frame {
-            Some(frame) => self.named_by_table(window, &frame),
-            None => self.named_by_neighbours(window, segment, next),
-        };
-        let why = match named {
-            Ok(named) => format!("{} ({named}) though {proof}", stop.why),
-            Err(error) => format!("{} though {proof}; reading on failed: {error}", stop.why),
-        };
-        OpenError::damaged(&segment.name, self.offset, &why)
-    }
-
-    fn named_by_table(
-        &self,
-        window: &mut Window<'_>,
-        frame: &FrameRead,
-    ) -> Result<String, DiskError> {
-        let id = frame.head.id;
-        let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
-        let Ok(table) = decode_table(frame.head.prev, &block) else {
-            return Ok(format!(
-                "write {id}, {} entries after {}",
-                frame.count, frame.head.prev
-            ));
-        };
-        Ok(match (table.first(), table.last()) {
-            (Some(first), Some(last)) => {
-                format!("write {id}, entries {} to {}", first.id, last.id)
-            }
-            _ => format!("write {id}, no entries"),
-        })
-    }
-
-    fn named_by_neighbours(
-        &self,
-        window: &mut Window<'_>,
-        segment: &Segment,
-        next: Option<&SegmentHead>,
-    ) -> Result<String, DiskError> {
-        let mut after = None;
-        let from = self.offset + FRAME_ALIGN as u64;
-        let seq = segment.head.seq;
-        window.survey(from.min(segment.head.length), |_, frame| {
-            if frame.seq == seq && frame.id > self.last_write && after.is_none() {
-                after = Some((frame.prev, frame.prev_run_first));
-            }
-        })?;
-        let after = after.or(next.map(|head| (head.prev, head.prev_run_first)));
-        let first = self.runs.last().index.next();
-        Ok(match after {
-            Some((prev, run_first)) if prev.index >= first => {
-                let known = run_first.max(first);
-                format!(
-                    "after write {}: entries {first} to {}, from {known} on of term {}",
-                    self.last_write, prev.index, prev.term
-                )
-            }
-            _ => format!(
-                "after write {} and entry {}",
-                self.last_write,
-                self.runs.last()
-            ),
-        })
     }
 
     /// Makes the end of the log what it was judged to be, durably: what no frame proves durable

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Effect, Entries, Incarnation, Index, Input as CoreInput, Instant, LogChange, LogId, Message,
-    NodeId, Pull, Raft, RoleName, Term, Write,
+    Effect, Entries, Holding, Incarnation, Index, Input as CoreInput, Instant, LogChange, LogId,
+    Message, NodeId, Pull, Raft, RoleName, Term, Write,
 };
 
 use crate::bodies::Bodies;
@@ -76,6 +76,7 @@ impl<M: StateMachine> Replica<M> {
             applied: disk.base,
             config: disk.config,
             disk: Some(Incarnation(disk.identity.incarnation)),
+            unreadable: disk.unreadable,
             commit_hint: disk.commit,
             next_write: disk.next_write,
         };
@@ -231,10 +232,8 @@ impl<M: StateMachine> Replica<M> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { to, message } => {
-                    out.push(Output::Frame {
-                        to,
-                        frame: self.brief.encode(&message),
-                    });
+                    let frame = self.encode(message);
+                    out.push(Output::Frame { to, frame });
                 }
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
@@ -259,6 +258,23 @@ impl<M: StateMachine> Replica<M> {
         }
         // Keep the buffer: a turn has many effects.
         self.effects = effects;
+    }
+
+    /// A message that is to be sent at once; of entries that another cannot read, what fits.
+    fn encode(&mut self, message: Message) -> Bytes {
+        match message {
+            Message::RepairTell {
+                term,
+                holding: Holding::Has(entries),
+            } => {
+                let (first, limit) = (entries.first(), self.options.message_bytes_max as u64);
+                let upto = self.bodies.fit(first, entries.last, limit);
+                let holding = Holding::Has(entries.upto(upto));
+                let message = Message::RepairTell { term, holding };
+                encode_message(&message, self.bodies.range(first, upto))
+            }
+            message => self.brief.encode(&message),
+        }
     }
 
     fn on_role(&mut self, leader: Option<NodeId>) {
@@ -287,6 +303,28 @@ impl<M: StateMachine> Replica<M> {
             };
             return out.push(Output::Log(order));
         }
+        // Not the core's commit index: that may already count on a write still to come of
+        // the same step, and be read back beside the entries which that one was to replace.
+        let commit = self.applied.index;
+        if let LogChange::Repair(lost) = write.log {
+            let again = self.source.iter().filter(|entry| {
+                let index = entry.id.index;
+                index >= lost.first() && index <= lost.last
+            });
+            let entries: Vec<Entry> = again.cloned().collect();
+            assert_eq!(
+                entries.len() as u64,
+                lost.count(),
+                "a repair without bodies"
+            );
+            self.bodies.restore(&entries);
+            return out.push(Output::Log(LogOrder::Repair {
+                id: write.id,
+                hard: write.hard,
+                commit,
+                entries,
+            }));
+        }
         let truncate_from = write.truncate_from();
         if let Some(from) = truncate_from {
             self.bodies.truncate(from);
@@ -300,9 +338,7 @@ impl<M: StateMachine> Replica<M> {
         out.push(Output::Log(LogOrder::Write(LogWrite {
             id: write.id,
             hard: write.hard,
-            // Not the core's commit index: that may already count on a write still to come of
-            // the same step, and be read back beside the entries which that one was to replace.
-            commit: self.applied.index,
+            commit,
             truncate_from,
             entries,
         })));

@@ -11,7 +11,7 @@
 
 use headwater_raft::{HardState, LogId};
 
-use crate::entry::{LogOrder, SnapshotMeta};
+use crate::entry::{EntryKind, LogOrder, SnapshotMeta};
 use crate::machine::StateMachine;
 use crate::port::Disk;
 use crate::recovery::{Expect, Judged, OpenError, identity_of, open};
@@ -26,6 +26,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub struct Salvaged<M> {
     /// The last entry.
     pub last: LogId,
+    /// How many entries there are behind the last one that are of no use, because the first of them
+    /// cannot be read.
+    pub unusable: u64,
     /// Term and vote.
     pub hard: HardState,
     /// The state machine after the last entry.
@@ -43,23 +46,26 @@ pub fn salvage<M: StateMachine>(disk: &mut dyn Disk) -> Result<Option<Salvaged<M
     let Judged { replay, found, .. } = Judged::<M>::of(disk, &identity, first_config)?;
     let base = found.meta.base;
     let mut machine = found.into_machine();
-    let mut last = base;
+    let (mut last, mut unusable) = (base, 0);
     // A log that does not reach the snapshot is void.
     if replay.id_at(base.index) == Some(base) {
         for entry in replay
             .entries
             .iter()
             .filter(|entry| entry.id.index > base.index)
+            .take_while(|entry| entry.kind != EntryKind::Unreadable)
         {
             if let Some(command) = entry.command() {
                 machine.apply(entry.id, &command);
             }
             last = entry.id;
         }
+        unusable = replay.runs.last().index.0 - last.index.0;
     }
     let hard = replay.hard;
     Ok(Some(Salvaged {
         last,
+        unusable,
         hard,
         machine,
     }))
@@ -85,6 +91,7 @@ pub fn found_anew<M: StateMachine>(
         last: base,
         hard,
         mut machine,
+        ..
     } = salvaged;
     let config = expect.first_config.clone();
     let (recovered, mut wal, mut snapshots) = open::<M>(disk, options, expect)?;

@@ -8,7 +8,8 @@
 use alloc::format;
 
 use headwater_raft::{
-    AppendResult, Config, Entries, HardState, Incarnation, Index, LogId, Message, NodeId, ReadLevel,
+    AppendResult, Config, Entries, HardState, Holding, Incarnation, Index, LogId, Message, NodeId,
+    ReadLevel,
 };
 
 use crate::codec::header_of;
@@ -173,10 +174,37 @@ fn beside(told: &Message) -> Object {
             .number("read", id.0)
             .number("life", *life)
             .maybe("at", at.ok().map(|at| at.0)),
+        Message::RepairAsk { first, last } => {
+            let object = id(kind("repair-ask"), "first", "first_term", *first);
+            object.number("last", last.0)
+        }
+        Message::RepairTell { term, holding } => {
+            self::holding(kind("repair-tell").number("term", term.0), holding)
+        }
         Message::Vote { .. }
         | Message::VoteReply { .. }
         | Message::Append { .. }
         | Message::AppendReply { .. } => unreachable!("these are told above"),
+    }
+}
+
+/// What a node knows of an entry that another cannot read.
+fn holding(object: Object, holding: &Holding) -> Object {
+    let of = |object: Object, word, first| {
+        id(object.text("holding", word), "first", "first_term", first)
+    };
+    match holding {
+        Holding::Has(entries) => {
+            let object = id(
+                object.text("holding", "has"),
+                "prev",
+                "prev_term",
+                entries.prev,
+            );
+            configs(object.numbers("terms", terms(entries)), entries)
+        }
+        Holding::Lacks(first) => of(object, "lacks", *first),
+        Holding::Unreadable(first) => of(object, "unreadable", *first),
     }
 }
 
@@ -226,6 +254,19 @@ pub fn order(order: &LogOrder) -> Object {
                 .maybe("truncate", write.truncate_from.map(|index| index.0))
                 .maybe("first", write.entries.first().map(|entry| entry.id.index.0))
                 .numbers("terms", write.entries.iter().map(|entry| entry.id.term.0))
+        }
+        LogOrder::Repair {
+            id: write,
+            hard: state,
+            entries,
+            ..
+        } => {
+            let object = Object::new()
+                .text("type", "repair")
+                .number("write", write.0);
+            hard(object, *state)
+                .maybe("first", entries.first().map(|entry| entry.id.index.0))
+                .numbers("terms", entries.iter().map(|entry| entry.id.term.0))
         }
         LogOrder::Reset {
             id: write,

@@ -220,6 +220,16 @@ impl Wal {
                 self.add_write(write);
                 Ok(Some(write.id))
             }
+            LogOrder::Repair {
+                id,
+                hard,
+                commit,
+                entries,
+            } => {
+                self.make_room(disk, frame_bytes(entries))?;
+                self.add_repair((*id, *hard, *commit), entries);
+                Ok(Some(*id))
+            }
             LogOrder::Reset { id, base, hard } => {
                 self.make_room(disk, frame_bytes(&[]))?;
                 self.add_reset(*id, *base, *hard);
@@ -251,6 +261,20 @@ impl Wal {
         for entry in &write.entries {
             self.runs.push(entry.id);
         }
+    }
+
+    fn add_repair(&mut self, (id, hard, commit): (WriteId, HardState, Index), entries: &[Entry]) {
+        let in_order = entries.windows(2).all(|pair| {
+            let [one, next] = [pair[0].id, pair[1].id];
+            next.index == one.index.next()
+        });
+        let first = entries.first().map(|entry| entry.id.index);
+        let last = entries.last().map(|entry| entry.id.index);
+        let is_inside = last.is_some() && last <= Some(self.runs.last().index);
+        assert!(in_order && is_inside, "a repair of what is not in the log");
+        self.hard = hard;
+        self.commit = self.commit.max(commit);
+        self.add_frame(id, FrameKind::Repair, first, entries);
     }
 
     fn add_reset(&mut self, id: WriteId, base: LogId, hard: HardState) {

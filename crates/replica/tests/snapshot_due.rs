@@ -61,6 +61,7 @@ fn cluster_of_one(options: Options) -> Replica<Heap> {
         config: Config::of_voters([node]),
         machine: Heap::default(),
         log_base: LogId::default(),
+        unreadable: Vec::new(),
         entries: Vec::new(),
         commit: Index(0),
         found_write: WriteId(0),

@@ -47,6 +47,7 @@ impl Node {
             config: Config::of_voters((1..=3).map(NodeId)),
             machine: Ledger::default(),
             log_base: LogId::default(),
+            unreadable: Vec::new(),
             entries: Vec::new(),
             commit: Index(0),
             found_write: WriteId(0),

@@ -59,6 +59,13 @@ impl State {
                 self.commit = self.commit.max(write.commit.0);
                 self.next_write = write.id.0 + 1;
             }
+            LogOrder::Repair {
+                id, hard, commit, ..
+            } => {
+                self.hard = *hard;
+                self.commit = self.commit.max(commit.0);
+                self.next_write = id.0 + 1;
+            }
             LogOrder::Reset { id, base, hard } => self.reset(id.0, *base, *hard),
             LogOrder::Release { .. } => {}
         }
@@ -240,6 +247,9 @@ impl Life {
         }
         let floor = now.commit.max(now.base.index.0);
         let last = now.last().index.0;
+        if self.dice.chance(1, 10) && !now.entries.is_empty() {
+            return self.repair(now);
+        }
         let mut term = now.hard.term.0.max(1);
         let mut truncate_from = None;
         if self.dice.chance(1, 5) && last > floor {
@@ -264,12 +274,25 @@ impl Life {
         })
     }
 
+    /// Some of the log's entries are written once more: that changes nothing.
+    fn repair(&mut self, now: State) -> LogOrder {
+        let count = now.entries.len() as u64;
+        let first = self.dice.below(count);
+        let last = first + self.dice.below((count - first).min(3));
+        LogOrder::Repair {
+            id: WriteId(now.next_write),
+            hard: now.hard,
+            commit: Index(now.commit),
+            entries: now.entries[first as usize..=last as usize].to_vec(),
+        }
+    }
+
     fn run_orders(&mut self, wal: &mut Wal, orders: &[LogOrder]) -> Result<(), DiskError> {
         self.tell(|| format!("run {}", orders.iter().map(brief).collect::<String>()));
         let done = wal.run(&mut self.disk, orders);
         let ids = orders.iter().filter_map(|order| match order {
             LogOrder::Write(write) => Some(write.id),
-            LogOrder::Reset { id, .. } => Some(*id),
+            LogOrder::Repair { id, .. } | LogOrder::Reset { id, .. } => Some(*id),
             LogOrder::Release { .. } => None,
         });
         match done {

@@ -14,7 +14,7 @@ use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::{Damage, SimDisk, Stray};
 use crate::fault::{Fault, Rot};
-use crate::node::Crash;
+use crate::node::{Crash, indices};
 use crate::schedule::Event;
 use crate::witness::Watched;
 use crate::world::World;
@@ -150,6 +150,7 @@ impl<A: Application> World<A> {
                 let node = &mut self.nodes[at];
                 node.ails = node.disk.is_hiding();
                 node.is_rotten = true;
+                node.durable.unreadable = indices(&found.unreadable).collect();
             }
             Ok(_) => self.lose_disk(at, false),
         }

@@ -482,6 +482,9 @@ impl<A: Application> World<A> {
         if status.applied != commit {
             return Some(format!("n{name} has not applied {commit}: {status:?}"));
         }
+        if let Some(lost) = live.replica.raft().unreadable().next() {
+            return Some(format!("n{name} cannot read {lost}: {status:?}"));
+        }
         let config = self.cluster.members.current();
         if live.replica.raft().config() != config {
             return Some(format!("n{name} does not know of {config:?}"));

@@ -269,7 +269,8 @@ impl<A: Application> World<A> {
             let at = id.0 as usize - 1;
             let node = &self.nodes[at];
             let is_blank = node.incarnation.is_none() || node.is_impostor(config);
-            more == Some(at) || node.is_doubtful() || self.errands.losses.contains(&at) && is_blank
+            let gone = more == Some(at) || node.is_doubtful() || node.has_gaps();
+            gone || self.errands.losses.contains(&at) && is_blank
         };
         let joining = config.joining().iter().filter(|id| is_lost(id)).count();
         let whole = |ids: &[NodeId]| {

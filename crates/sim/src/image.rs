@@ -5,7 +5,9 @@
 //! # Source
 //! Raft paper, Figure 2, persistent state.
 
-use headwater_raft::{Config, HardState, Index, LogId, Term, WriteId};
+use std::collections::BTreeSet;
+
+use headwater_raft::{Config, HardState, Index, LogId, Term, Unreadable, WriteId};
 use headwater_replica::config_record::decode_change;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::{Entry, EntryKind, LogOrder};
@@ -48,6 +50,8 @@ pub(crate) struct LogImage {
     idents: Vec<Ident>,
     /// The configurations among them.
     pub(crate) configs: Vec<(Index, Config)>,
+    /// The entries that a disk cannot give back, though their names.
+    pub(crate) unreadable: BTreeSet<Index>,
     pub(crate) last_write: WriteId,
 }
 
@@ -100,12 +104,23 @@ impl LogImage {
                     let kept = from.0.saturating_sub(self.base.index.0 + 1);
                     self.idents.truncate(kept as usize);
                     self.configs.retain(|&(at, _)| at < from);
+                    self.unreadable.split_off(&from);
                 }
                 self.idents.extend(write.entries.iter().map(Ident::of));
                 self.configs
                     .extend(write.entries.iter().filter_map(config_of));
             }
+            LogOrder::Repair {
+                id, hard, entries, ..
+            } => {
+                self.hard = *hard;
+                self.last_write = *id;
+                for entry in entries {
+                    self.unreadable.remove(&entry.id.index);
+                }
+            }
             LogOrder::Reset { id, base, hard } => {
+                self.unreadable.clear();
                 self.hard = *hard;
                 self.last_write = *id;
                 self.base = *base;
@@ -124,12 +139,14 @@ impl LogImage {
             base,
             idents: Vec::new(),
             configs: Vec::new(),
+            unreadable: BTreeSet::new(),
             last_write,
         }
     }
 
-    /// Why what recovery found is not this log, or a later part of it.
-    pub(crate) fn differs<M>(&self, found: &Recovered<M>) -> Option<String> {
+    /// Why what recovery found is not this log, or a later part of it. `is_rotten`: of entries that it
+    /// names it may lack all else.
+    pub(crate) fn differs<M>(&self, found: &Recovered<M>, is_rotten: bool) -> Option<String> {
         if found.hard != self.hard {
             return Some(format!("{:?} instead of {:?}", found.hard, self.hard));
         }
@@ -144,11 +161,26 @@ impl LogImage {
             return Some(format!("the log ends at {end} instead of {}", self.last()));
         }
         for entry in &found.entries {
-            let ident = Ident::of(entry);
-            if self.get(entry.id.index) != Some(ident) {
+            let (ident, index) = (Ident::of(entry), entry.id.index);
+            let is_lost = entry.kind == EntryKind::Unreadable;
+            if is_lost != is_among(&found.unreadable, index) {
+                return Some(format!("{} is called unreadable, or is not", entry.id));
+            }
+            if is_lost && (is_rotten || self.unreadable.contains(&index)) {
+                if self.term_at(index) == Some(entry.id.term) {
+                    continue;
+                }
+                return Some(format!("{} is not what cannot be read", entry.id));
+            }
+            if self.get(index) != Some(ident) {
                 return Some(format!("{} is not the entry that was written", entry.id));
             }
         }
         None
     }
+}
+
+fn is_among(ranges: &[Unreadable], index: Index) -> bool {
+    let mut ranges = ranges.iter();
+    ranges.any(|range| range.first <= index && index <= range.last)
 }

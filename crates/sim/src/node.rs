@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::BytesMut;
-use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, WriteId};
+use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, Unreadable, WriteId};
 use headwater_replica::LogOrder;
 use headwater_replica::interface::Input;
 use headwater_replica::recovery::Recovered;
@@ -349,6 +349,11 @@ impl<A: Application> Node<A> {
         self.ails || self.fenced
     }
 
+    /// Whether there are entries that its disk holds by name alone.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.durable.unreadable.is_empty()
+    }
+
     /// What the disk holds is about to be less than it was.
     pub(crate) fn keep_as_lost(&mut self) {
         self.lost
@@ -392,7 +397,8 @@ impl<A: Application> Node<A> {
 
     /// Whether recovery found what was acknowledged, and nothing that was never ordered: the log
     /// must be that after all acknowledged orders and some of the others, in order. What it is then.
-    /// `is_rotten`: a snapshot may be lost, if an older one and the log make up for it.
+    /// `is_rotten`: a snapshot may be lost, if an older one and the log make up for it, and of entries
+    /// all but their names.
     pub(crate) fn recovers(
         &self,
         found: &Recovered<Watched<A>>,
@@ -428,9 +434,10 @@ impl<A: Application> Node<A> {
             } else {
                 image.clone()
             };
-            match expected.differs(found) {
+            match expected.differs(found, is_rotten) {
                 None => {
                     expected.last_write = last_write;
+                    expected.unreadable = indices(&found.unreadable).collect();
                     return Ok(expected);
                 }
                 Some(difference) => why.push(difference),
@@ -453,4 +460,10 @@ impl<A: Application> Node<A> {
         self.issued.clear();
         Ok(())
     }
+}
+
+/// Every index in these ranges.
+pub(crate) fn indices(ranges: &[Unreadable]) -> impl Iterator<Item = Index> {
+    let all = ranges.iter().map(|range| range.first.0..=range.last.0);
+    all.flatten().map(Index)
 }

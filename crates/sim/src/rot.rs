@@ -14,7 +14,7 @@ use crate::check::Violation;
 use crate::dice::Dice;
 use crate::disk::{Damage, SECTOR_BYTES, SimDisk, used};
 use crate::fault::Rot;
-use crate::node::Crash;
+use crate::node::{Crash, indices};
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -57,7 +57,10 @@ impl<A: Application> World<A> {
                 self.stats.rotten += 1;
                 self.stats.rot_mended += u64::from(mended);
                 self.stats.rot_harmless += u64::from(!mended);
-                self.nodes[at].is_rotten = true;
+                let node = &mut self.nodes[at];
+                node.is_rotten = true;
+                node.durable.unreadable = indices(&found.unreadable).collect();
+                self.stats.rot_named += node.durable.unreadable.len() as u64;
                 self.nodes[at].disk = damaged;
             }
         }

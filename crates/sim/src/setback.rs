@@ -60,6 +60,7 @@ impl Word {
         let (term, voted, durable) = match *message {
             Message::Vote { pre: true, .. }
             | Message::VoteReply { pre: true, .. }
+            | Message::RepairAsk { .. }
             | Message::ReadAsk { .. }
             | Message::ReadTell { .. }
             | Message::Heard { .. }
@@ -68,9 +69,9 @@ impl Word {
                 term,
                 result: AppendResult::Durable(upto),
             } => (term, false, upto),
-            Message::AppendReply { term, .. } | Message::BeatReply { term, .. } => {
-                (term, false, Index(0))
-            }
+            Message::AppendReply { term, .. }
+            | Message::BeatReply { term, .. }
+            | Message::RepairTell { term, .. } => (term, false, Index(0)),
             Message::VoteReply { term, granted, .. } => (term, granted, Index(0)),
             Message::Beat { term, durable, .. } | Message::Commit { term, durable, .. } => {
                 (term, true, durable)

@@ -127,8 +127,12 @@ stats! {
     rotten,
     /// Of these: recovery refused to start.
     rot_refused,
-    /// Of these: recovery went on with an older snapshot.
+    /// Of these: recovery went on without what was damaged.
     rot_mended,
+    /// Entries of a log that recovery knew by name alone.
+    rot_named,
+    /// Entries written again that could not be read.
+    repaired,
     /// Of these: what was damaged was of no use any more.
     rot_harmless,
     /// Damage to the last sync, which nothing can tell from a crash, and which was not done.

@@ -12,7 +12,7 @@ use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_replica::telling::calls::{self, Start};
 use headwater_replica::wal::{Wal, WalOptions};
-use headwater_replica::{Disk, DiskErrorKind};
+use headwater_replica::{Disk, DiskErrorKind, LogOrder};
 
 use crate::application::Application;
 use crate::check::{Violation, ensure};
@@ -83,6 +83,11 @@ impl<A: Application> World<A> {
         });
         let (wants_spare, is_idle) = (live.wal.spare_wanted().is_some(), live.log_queue.is_empty());
         let (spare_due, idle_due) = (live.spare_due, live.idle_due);
+        let repaired = batch.iter().map(|order| match order {
+            LogOrder::Repair { entries, .. } => entries.len() as u64,
+            _ => 0,
+        });
+        self.stats.repaired += repaired.sum::<u64>();
         node.on_durable(&batch);
         if let Some(upto) = upto {
             self.give(at, Input::LogDone { upto });

@@ -96,6 +96,13 @@ fn persist(write: &Write) -> Object {
         LogChange::Reset(base) => {
             telling::id(object.text("change", "reset"), "base", "base_term", *base)
         }
+        LogChange::Repair(entries) => {
+            let object = object
+                .text("change", "repair")
+                .number("first", entries.first().0)
+                .numbers("terms", telling::terms(entries));
+            telling::configs(object, entries)
+        }
         LogChange::Append {
             entries, replaces, ..
         } => {
@@ -181,9 +188,11 @@ fn found(raft: &Raft) -> Object {
     let log = raft.entries(base.next(), last);
     let object = Object::new().numbers("terms", telling::terms(&log));
     let disk = raft.disk().map_or(0, |disk| disk.0);
+    let unreadable = raft.unreadable().map(|index| index.0);
     let first = raft.config_at(base).cloned().unwrap_or_default();
     telling::configs(object, &log)
         .object("base_config", telling::config(&first))
         .text("disk", &format!("{disk:x}"))
+        .numbers("unreadable", unreadable)
         .object("state", state(raft))
 }

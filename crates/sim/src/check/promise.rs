@@ -21,7 +21,8 @@ pub(crate) fn check<A: Application>(
     match *message {
         // A pre-vote is about a term that nobody is in.
         Message::Vote { pre: true, .. } | Message::VoteReply { pre: true, .. } => Ok(()),
-        Message::ReadAsk { .. }
+        Message::RepairAsk { .. }
+        | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
         | Message::Heard { .. }
         | Message::Disowned { .. } => Ok(()),
@@ -58,6 +59,11 @@ pub(crate) fn check<A: Application>(
             let current = node.live.as_ref().map(|live| &live.told_image);
             let agrees = |log: &LogImage| durable.term_at(upto) == log.term_at(upto);
             let covered = upto <= node.snapshot.index;
+            let mut lost = durable.unreadable.range(node.snapshot.index.next()..);
+            let readable = covered || lost.next().is_none_or(|&lost| lost > upto);
+            ensure(readable, "promise", || {
+                format!("{:?} acknowledges {upto:?}, which it cannot read", node.id)
+            })?;
             ensure(covered || current.is_some_and(agrees), "promise", || {
                 format!(
                     "{:?} acknowledges {upto:?} with {} on disk",
@@ -74,6 +80,7 @@ pub(crate) fn check<A: Application>(
         | Message::Commit { term, .. }
         | Message::Rest { term, .. }
         | Message::TimeoutNow { term }
+        | Message::RepairTell { term, .. }
         | Message::Snapshot { term, .. } => check_term(node, term),
     }
 }

@@ -113,8 +113,17 @@ impl<A: Application> Cluster<A> {
         let Some(Live { log_image: log, .. }) = &node.live else {
             return Ok(());
         };
-        let LogOrder::Write(write) = order else {
-            return Ok(());
+        let write = match order {
+            LogOrder::Write(write) => write,
+            LogOrder::Repair { entries, .. } => {
+                for entry in entries {
+                    let prev = log.term_at(entry.id.index.prev()).unwrap_or_default();
+                    let is_new = self.know(entry, prev)?;
+                    ensure(!is_new, "repair", || format!("{} is made up", entry.id))?;
+                }
+                return Ok(());
+            }
+            LogOrder::Reset { .. } | LogOrder::Release { .. } => return Ok(()),
         };
         // Recovery believes the hint of the last write it finds, and this may become the last.
         let hint = self.id_at(write.commit);
