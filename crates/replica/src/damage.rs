@@ -129,6 +129,8 @@ impl Replay {
             return Ok(meets);
         }
         let lost_bytes = segment.head.length - self.offset;
+        let is_later = |next: &&SegmentHead| next.next_write > last_write;
+        let next = next.filter(is_later);
         let Some(next) = next.filter(|next| self.meet(next.prev, lost_bytes)) else {
             return Ok(false);
         };
@@ -152,16 +154,16 @@ impl Replay {
         let follows = prev.term == last.term
             && prev.index > last.index
             && prev.index.0 - last.index.0 <= lost_bytes / IDENTIFIER_BYTES as u64;
-        for index in (last.index.0 + 1..=prev.index.0)
-            .map(Index)
-            .filter(|_| follows)
-        {
+        if !follows {
+            return false;
+        }
+        for index in (last.index.0 + 1..=prev.index.0).map(Index) {
             let id = LogId::new(prev.term, index);
             self.runs.push(id);
             self.entries.push(Entry::unreadable(id));
             self.unreadable.insert(index, true);
         }
-        follows
+        true
     }
 
     /// What cannot be read of the log behind `base`, in ranges.
@@ -204,15 +206,23 @@ impl Replay {
         config.is_member(me) && config.peers_of(me).is_empty()
     }
 
-    /// The damage because of which entries behind `base` cannot be read, for people.
-    pub(crate) fn damage_behind(&self, base: Index) -> impl Iterator<Item = String> {
-        let tell = move |(what, first, last): &(String, Index, Index)| {
-            let first = *first.max(&base.next());
-            let mut lost = self.unreadable.range(first..=*last.max(&first));
-            let is_lost = lost.next().is_some() && first <= *last;
-            is_lost.then(|| format!("{what}; entries {first} to {last} cannot all be read"))
-        };
-        self.damage.iter().filter_map(tell)
+    /// All damage that was passed, and what became of the entries, of which a snapshot covers those up
+    /// to `base`: for people.
+    pub(crate) fn passed(&self, base: Index) -> impl Iterator<Item = String> {
+        self.damage.iter().map(move |(what, first, last)| {
+            let behind = *first.max(&base.next());
+            let is_lost = |index: &Index| self.unreadable.contains_key(index);
+            let mut lost = (behind.0..=last.0).map(Index).filter(is_lost);
+            let fate = match lost.next() {
+                Some(one) => format!("{one} to {last} cannot be read, or not all of them"),
+                None if last < first => "are not concerned".into(),
+                None if *last <= base => {
+                    format!("{first} to {last} are in a snapshot that covers them")
+                }
+                None => format!("{first} to {last} were written again since"),
+            };
+            format!("{what}; entries {fate}")
+        })
     }
 
     /// Names what is damaged as far as it can be known.

@@ -234,11 +234,13 @@ impl<M: StateMachine> Judged<M> {
             // Mark: a snapshot that was ahead of its log is damaged.
             return Err(OpenError::damaged(WAL_DIR, 0, &why));
         }
-        if let Some(lost) = replay.damage_behind(found.meta.base.index).next()
+        if !replay.gaps(found.meta.base.index).is_empty()
             && replay.is_alone(identity.node, &found.meta.config)
         {
             // Mark: what cannot be read is nowhere else.
-            let why = format!("{lost}, and there is no other member to fetch them from");
+            let lost: Vec<String> = replay.passed(found.meta.base.index).collect();
+            let lost = lost.join("; ");
+            let why = format!("{lost}; there is no other member to fetch them from");
             return Err(OpenError::Damaged(why));
         }
         Ok(Self {
@@ -260,8 +262,7 @@ pub(crate) fn mended<M: StateMachine>(
         // Mark: what a snapshot covers is damaged in the log.
         mended.push(format!("{what}; a snapshot covers it"));
     }
-    let lost = replay.damage_behind(found.meta.base.index);
-    mended.extend(lost.map(|what| format!("{what}; they are fetched from other members")));
+    mended.extend(replay.passed(found.meta.base.index));
     mended
 }
 

@@ -4,11 +4,11 @@
 mod wal_common;
 
 use headwater_raft::{Index, NodeId, WriteId};
-use headwater_replica::LogOrder;
 use headwater_replica::port::Disk;
 use headwater_replica::recovery::{Expect, OpenError, open};
 use headwater_replica::snapshot_file::FileDone;
 use headwater_replica::wal::segment_name;
+use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
 use headwater_sim::plan::Rot;
@@ -356,6 +356,11 @@ fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
             (covered, true)
         );
         assert_names(&recovered.mended[0], &[&segment_name(segment), "covers"]);
+        if (segment, byte) == (2, FRAMES + 3) {
+            // What is lost can be named: the segment stays until a release.
+            assert!(recovered.unreadable.is_empty());
+            continue;
+        }
         for gone in 1..=segment {
             assert_eq!(disk.size(&segment_name(gone)).unwrap(), None);
         }
@@ -366,7 +371,7 @@ fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
     disk.flip_bit(&segment_name(3), 20, 7);
     damage_text(&mut disk);
     let mut disk = whole;
-    disk.flip_bit(&segment_name(2), FRAMES + 3, 7);
+    disk.flip_bit(&segment_name(2), 20, 7);
     disk.flip_bit(&snapshot_file(covered.term.0, covered.index.0), 130, 2);
     assert_names(&damage_text(&mut disk), &[&segment_name(2)]);
 }
@@ -419,48 +424,131 @@ fn f3_whole_frames_after_a_torn_one_of_the_same_sync_are_dropped_with_it() {
     }
 }
 
+/// What cannot be read, in ranges, after an opening; and what is told of it.
+fn unreadable(disk: &mut SimDisk) -> (Vec<(u64, u64, bool)>, String) {
+    let (recovered, ..) = opened(disk);
+    let ranges = recovered.unreadable.iter();
+    let ranges = ranges.map(|lost| (lost.first.0, lost.last.0, lost.may_hold_config));
+    (ranges.collect(), recovered.mended.join("\n"))
+}
+
 #[test]
-fn f4_a_bad_frame_that_a_later_sync_vouches_for_is_damage() {
-    let disk = written_singly(4);
+fn f4_lost_frames_that_a_later_sync_vouches_for_are_named_by_the_next_whole_one() {
+    let disk = written_singly(5);
     let length = frame_of("body 1");
-    for bad in [1, 2, 3] {
+    for (bad, good) in [(2, 3), (3, 4), (2, 4)] {
         for inside in [0, 4, 12, 100, 112, 120, 130] {
             let mut disk = disk.clone();
+            for lost in bad..good {
+                let at = FRAMES + (lost - 1) * length;
+                disk.flip_bit(&segment_name(1), at + inside, 1);
+            }
             let at = FRAMES + (bad - 1) * length;
-            disk.flip_bit(&segment_name(1), at + inside, 1);
-            let text = damage_text(&mut disk);
-            assert_names(&text, &[&segment_name(1), &format!("byte {at}")]);
-            let before = bad - 1;
-            let named = if inside == 130 {
-                format!(
-                    "write {bad}, 1 entries after {}",
-                    id(bad.min(2) - 1, before)
-                )
-            } else {
-                // The frame after it, which names its own neighbour, is the only witness.
-                format!("after write {before}: entries {bad} to {bad}, from {bad} on of term 1")
-            };
-            assert_names(&text, &[&named]);
-            assert_names(&text, &["synced"]);
-            assert_names(&refusal(&mut disk).to_string(), &[&text, "add it again"]);
+            let (ranges, text) = unreadable(&mut disk);
+            assert_eq!(ranges, [(bad, good - 1, true)], "{inside}: {text}");
+            assert_names(&text, &[&segment_name(1), &format!("byte {at}"), "synced"]);
+            // It is so at every opening, and what is written behind it stands.
+            let (found, mut wal, _) = opened(&mut disk);
+            assert_eq!(indices(&found), [1, 2, 3, 4, 5]);
+            let order = write(6, None, vec![entry(1, 6, "body 6")]);
+            wal.run(&mut disk, &[order]).unwrap();
+            assert_eq!(unreadable(&mut disk).0, [(bad, good - 1, true)]);
         }
     }
 }
 
 #[test]
-fn f5_a_bad_body_is_named_by_its_identifier() {
-    let mut disk = written_singly(3);
-    let body = FRAMES + frame_of("body 1") + 148;
-    disk.flip_bit(&segment_name(1), body + 1, 3);
+fn f4_lost_frames_with_nothing_before_them_to_tell_whose_the_next_one_is_are_damage() {
+    let mut disk = written_singly(4);
+    disk.flip_bit(&segment_name(1), FRAMES + 12, 1);
     let text = damage_text(&mut disk);
     assert_names(
         &text,
-        &["the body of entry 2@t1", "write 2, entries 2@t1 to 2@t1"],
+        &[&segment_name(1), &format!("byte {FRAMES}"), "synced"],
     );
+    assert_names(
+        &text,
+        &["after write 0: entries 1 to 1, from 1 on of term 1"],
+    );
+    assert_names(&refusal(&mut disk).to_string(), &[&text, "add it again"]);
 }
 
 #[test]
-fn f6_a_bad_frame_in_a_segment_that_another_follows_is_damage() {
+fn f4_a_frame_of_another_life_behind_lost_ones_is_not_believed() {
+    // Three lives: what the last two wrote may as well be a client's bytes that look like it.
+    let mut disk = written_singly(2);
+    for (life, at) in [(98, 3), (99, 4)] {
+        let expect = Expect {
+            fresh_incarnation: life,
+            ..expect()
+        };
+        let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(SMALL), expect).unwrap();
+        let order = write(at, None, vec![entry(1, at, &format!("body {at}"))]);
+        wal.run(&mut disk, &[order]).unwrap();
+    }
+    let (_, mut wal, _) = opened(&mut disk);
+    wal.run(&mut disk, &[write(5, None, vec![])]).unwrap();
+    disk.flip_bit(&segment_name(1), FRAMES + 2 * frame_of("body 3") + 9, 1);
+    assert_names(&damage_text(&mut disk), &["byte 4416", "synced"]);
+}
+
+#[test]
+fn f4_lost_frames_in_which_the_term_changes_are_damage() {
+    let mut disk = written_singly(2);
+    let (_, mut wal, _) = opened(&mut disk);
+    for at in 3..=5 {
+        let order = write(at, None, vec![entry(2, at, &format!("body {at}"))]);
+        wal.run(&mut disk, &[order]).unwrap();
+    }
+    disk.flip_bit(&segment_name(1), FRAMES + 2 * frame_of("body 3") + 9, 1);
+    damage_text(&mut disk);
+}
+
+#[test]
+fn f4_a_lost_truncation_is_made_good_if_the_log_is_known_up_to_there() {
+    let mut disk = written_singly(4);
+    let (_, mut wal, _) = opened(&mut disk);
+    wal.run(&mut disk, &[write(5, None, vec![])]).unwrap();
+    // The log is cut to two entries and nothing else; then it grows.
+    wal.run(&mut disk, &[write(6, Some(3), vec![])]).unwrap();
+    let order = write(7, None, vec![entry(2, 3, "other")]);
+    wal.run(&mut disk, &[order]).unwrap();
+    wal.run(&mut disk, &[write(8, None, vec![])]).unwrap();
+    let cut = FRAMES + 4 * frame_of("body 1") + headwater_replica::record::frame_bytes(&[]);
+    disk.flip_bit(&segment_name(1), cut + 9, 1);
+    let (found, ..) = opened(&mut disk);
+    let ids: Vec<_> = found.entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, [id(1, 1), id(1, 2), id(2, 3)]);
+    assert!(found.unreadable.is_empty());
+    assert_names(&found.mended[0], &["are not concerned"]);
+}
+
+#[test]
+fn f5_a_bad_body_is_named_by_its_identifier() {
+    for bad in 1..=3 {
+        let mut disk = written_singly(4);
+        let body = FRAMES + (bad - 1) * frame_of("body 1") + 148;
+        disk.flip_bit(&segment_name(1), body + 1, 3);
+        let (ranges, text) = unreadable(&mut disk);
+        assert_eq!(ranges, [(bad, bad, false)]);
+        assert_names(&text, &[&format!("the body of entry {bad}@t1")]);
+    }
+}
+
+#[test]
+fn f5_a_configuration_that_cannot_be_read_is_known_to_be_one() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let body = b"whatever it says".to_vec().into();
+    let config = Entry::new(id(1, 1), EntryKind::Config, body);
+    wal.run(&mut disk, &[write(1, None, vec![config])]).unwrap();
+    wal.run(&mut disk, &[write(2, None, vec![])]).unwrap();
+    disk.flip_bit(&segment_name(1), FRAMES + 150, 3);
+    assert_eq!(unreadable(&mut disk).0, [(1, 1, true)]);
+}
+
+#[test]
+fn f6_what_is_lost_in_a_segment_that_another_follows_is_named_by_that_ones_head() {
     let mut disk = SimDisk::new();
     fill_segments(&mut disk, 2);
     // The segment's very last frame: nothing after it but the next segment.
@@ -469,14 +557,15 @@ fn f6_a_bad_frame_in_a_segment_that_another_follows_is_damage() {
     for inside in [3, 20, 140, 400] {
         let mut disk = disk.clone();
         disk.flip_bit(&segment_name(1), last + inside, 7);
-        let text = damage_text(&mut disk);
+        let (ranges, text) = unreadable(&mut disk);
+        assert_eq!(ranges, [(4, 4, inside < 148)]);
         assert_names(&text, &[&segment_name(1), &format!("byte {last}")]);
         assert_names(&text, &[&segment_name(2), "begun after it was synced"]);
     }
 }
 
 #[test]
-fn f7_a_bad_last_frame_that_a_witness_vouches_for_is_damage() {
+fn f7_a_bad_last_frame_that_a_witness_vouches_for_is_damage_unless_it_names_its_entries() {
     let mut disk = SimDisk::new();
     let (_, mut wal, _) = opened(&mut disk);
     write_singly(&mut disk, &mut wal, 3);
@@ -485,8 +574,79 @@ fn f7_a_bad_last_frame_that_a_witness_vouches_for_is_damage() {
     for inside in [0, 40, 130, 150] {
         let mut disk = disk.clone();
         disk.flip_bit(&segment_name(1), last + inside, 0);
-        let text = damage_text(&mut disk);
+        let text = if inside < 148 {
+            damage_text(&mut disk)
+        } else {
+            let (ranges, text) = unreadable(&mut disk);
+            assert_eq!(ranges, [(3, 3, false)]);
+            text
+        };
         assert_names(&text, &["a witness says that write 3 was synced"]);
+    }
+}
+
+#[test]
+fn f12_what_is_written_again_is_read_again_and_old_damage_stays_harmless() {
+    let mut disk = written_singly(5);
+    let length = frame_of("body 1");
+    disk.flip_bit(&segment_name(1), FRAMES + length + 20, 1);
+    disk.flip_bit(&segment_name(1), FRAMES + 3 * length + 150, 1);
+    assert_eq!(unreadable(&mut disk).0, [(2, 2, true), (4, 4, false)]);
+    let (_, mut wal, _) = opened(&mut disk);
+    let repair = |write: u64, at: u64| LogOrder::Repair {
+        id: WriteId(write),
+        hard: hard(1, 7),
+        commit: Index(0),
+        entries: vec![entry(1, at, &format!("body {at}"))],
+    };
+    wal.run(&mut disk, &[repair(6, 2)]).unwrap();
+    assert_eq!(unreadable(&mut disk).0, [(4, 4, false)]);
+    let (_, mut wal, _) = opened(&mut disk);
+    wal.run(&mut disk, &[repair(7, 4)]).unwrap();
+    let (found, ..) = opened(&mut disk);
+    let (whole, ..) = opened(&mut written_singly(5));
+    assert_eq!(found.entries, whole.entries);
+    assert!(found.unreadable.is_empty());
+    assert_names(&found.mended.join(""), &["2 to 2 were written again since"]);
+    // A repair that is damaged itself is none.
+    let (_, mut wal, _) = opened(&mut disk);
+    wal.run(&mut disk, &[write(8, None, vec![])]).unwrap();
+    disk.flip_bit(&segment_name(1), FRAMES + 6 * length + 150, 1);
+    assert_eq!(unreadable(&mut disk).0, [(4, 4, false)]);
+}
+
+#[test]
+fn f13_what_cannot_be_read_is_damage_where_nobody_else_has_it() {
+    let alone = |disk: &mut SimDisk| {
+        let expect = Expect {
+            first_config: headwater_raft::Config::of_voters([NODE]),
+            ..expect()
+        };
+        open::<Ledger>(disk, &options(SMALL), expect)
+    };
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = alone(&mut disk).unwrap();
+    write_singly(&mut disk, &mut wal, 3);
+    disk.flip_bit(&segment_name(1), FRAMES + frame_of("body 1") + 150, 1);
+    let Err(OpenError::Damaged(text)) = alone(&mut disk) else {
+        panic!("it goes on without the entry");
+    };
+    assert_names(&text, &["the body of entry 2@t1", "no other member"]);
+}
+
+#[test]
+fn f14_the_log_begins_behind_what_a_snapshot_covers_and_cannot_be_read() {
+    let mut disk = written_singly(5);
+    let (_, _, mut store) = opened(&mut disk);
+    let mut machine = Ledger::of(&[1]);
+    take_snapshot(&mut disk, &mut store, meta(1, 3), &mut machine, 64).unwrap();
+    let length = frame_of("body 1");
+    for (bad, base) in [(2, 2), (3, 3), (4, 0)] {
+        let mut disk = disk.clone();
+        disk.flip_bit(&segment_name(1), FRAMES + (bad - 1) * length + 150, 1);
+        let (found, ..) = opened(&mut disk);
+        assert_eq!(found.log_base.index, Index(base));
+        assert_eq!(found.unreadable.is_empty(), bad <= 3);
     }
 }
 
@@ -551,7 +711,7 @@ fn f9_what_is_written_again_is_what_was_checked() {
 }
 
 #[test]
-fn f10_frames_that_do_not_meet_the_next_segments_chain_are_damage() {
+fn f10_frames_that_do_not_meet_the_next_segments_chain_are_told_of() {
     let mut disk = SimDisk::new();
     let mut twin = SimDisk::new();
     fill_segments(&mut disk, 2);
@@ -568,7 +728,10 @@ fn f10_frames_that_do_not_meet_the_next_segments_chain_are_damage() {
     }
     let bytes = twin.read(&segment_name(1), 0, SMALL as usize).unwrap();
     disk.write(&segment_name(1), 0, &bytes).unwrap();
-    assert_names(&damage_text(&mut disk), &[&segment_name(1)]);
+    // No entry is missing, and it is told.
+    let (ranges, text) = unreadable(&mut disk);
+    assert!(ranges.is_empty());
+    assert_names(&text, &[&segment_name(1), "are not concerned"]);
 }
 
 #[test]

@@ -129,12 +129,23 @@ fn what_was_overwritten_does_not_count_and_a_term_without_entries_does() {
 #[test]
 fn a_directory_that_would_be_refused_is_not_salvaged() {
     let mut old = written_singly(4);
-    old.flip_bit("wal/0000000000000001.wal", 4096 + 200, 1);
+    // The first frame: nothing before it tells whose the next one is.
+    old.flip_bit("wal/0000000000000001.wal", 4096 + 20, 1);
     assert!(matches!(
         salvage::<Ledger>(&mut old),
         Err(OpenError::Damaged(_))
     ));
     assert!(salvage::<Ledger>(&mut SimDisk::new()).unwrap().is_none());
+}
+
+#[test]
+fn what_lies_behind_an_entry_that_cannot_be_read_does_not_count() {
+    let mut old = written_singly(6);
+    let third = 4096 + 2 * headwater_replica::record::frame_bytes(&[entry(1, 3, "body 3")]);
+    old.flip_bit("wal/0000000000000001.wal", third + 150, 1);
+    let what = salvaged(&mut old);
+    assert_eq!((what.last, what.unusable), (id(1, 2), 4));
+    assert_eq!(what.machine.sums, sums(2));
 }
 
 #[test]
