@@ -257,6 +257,18 @@ impl Raft {
         }
     }
 
+    /// The log forgets what lies before `base`, and with it perhaps configurations that could not be
+    /// read: `config` is what was in force there.
+    pub(crate) fn rebase_config(&mut self, base: Index, config: Config, fx: &mut Vec<Effect>) {
+        let before = self.membership.current().clone();
+        self.membership.compact(base);
+        self.membership.base = config;
+        if *self.membership.current() != before {
+            // Mark: a snapshot brings a configuration that could not be read.
+            self.on_config(fx);
+        }
+    }
+
     /// Another configuration is in force: the leader takes up who is new. Whoever is no member any
     /// more stays until it has learnt of that.
     fn on_config(&mut self, fx: &mut Vec<Effect>) {

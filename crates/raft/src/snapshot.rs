@@ -54,7 +54,7 @@ impl Raft {
                 // Mark: a snapshot covers what cannot be read.
                 // Nobody is to be sent it from here.
                 self.log.compact(base);
-                self.membership.compact(base.index);
+                self.rebase_config(base.index, config, fx);
             }
         } else {
             // What is here is shorter, or of an older leader: its replacement is committed.

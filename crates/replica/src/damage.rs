@@ -187,14 +187,19 @@ impl Replay {
     /// The log without its beginning, as far as there are entries in it that cannot be read but that a
     /// snapshot up to `base` covers: the entry before the first one left, and those.
     pub(crate) fn readable_before(self, base: Index) -> (LogId, Vec<Entry>) {
-        let covered = self.unreadable.range(..=base).next_back();
-        let Some(last) = covered.map(|(&last, _)| last) else {
-            return (self.base, self.entries);
-        };
-        let log_base = self.id_at(last).unwrap_or(self.base);
+        let log_base = self.log_base(base);
         let mut entries = self.entries;
-        entries.retain(|entry| entry.id.index > last);
+        if log_base != self.base {
+            entries.retain(|entry| entry.id.index > log_base.index);
+        }
         (log_base, entries)
+    }
+
+    /// The entry before the first one of that log.
+    pub(crate) fn log_base(&self, base: Index) -> LogId {
+        let covered = self.unreadable.range(..=base).next_back();
+        let last = covered.and_then(|(&last, _)| self.id_at(last));
+        last.unwrap_or(self.base)
     }
 
     /// Whether node `me` is the only member that the log, or `before` it the snapshot, tells of.

@@ -67,6 +67,8 @@ pub struct LogReport {
     pub last: LogId,
     /// How many entries are held, and the bytes of their commands.
     pub entries: (u64, u64),
+    /// How many of these cannot be read.
+    pub unreadable: u64,
     /// A commit index that was true once; more may be committed.
     pub commit: Index,
     /// The members as of the last entry.
@@ -107,8 +109,15 @@ pub fn inspect<M: StateMachine>(disk: &mut dyn Disk) -> Result<Option<Report>, O
 fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
     let (replay, meta) = (&judged.replay, &judged.found.meta);
     let is_behind = replay.id_at(meta.base.index) != Some(meta.base);
-    let entries = if is_behind { &[] } else { &replay.entries[..] };
-    let begins_after = if is_behind { meta.base } else { replay.base };
+    let log_base = replay.log_base(meta.base.index);
+    let left_out = (log_base.index.0 - replay.base.index.0) as usize;
+    let (begins_after, entries) = match is_behind {
+        true => (meta.base, &[][..]),
+        false => (log_base, &replay.entries[left_out..]),
+    };
+    let unreadable = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Unreadable);
     let bytes = entries.iter().map(|entry| entry.body.len() as u64);
     let configs = entries
         .iter()
@@ -121,6 +130,7 @@ fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
         begins_after,
         last: entries.last().map_or(begins_after, |entry| entry.id),
         entries: (entries.len() as u64, bytes.sum()),
+        unreadable: unreadable.count() as u64,
         commit: replay.commit.max(meta.base.index),
         config: configs.next().unwrap_or_else(|| meta.config.clone()),
         last_write: replay.last_write,

@@ -331,6 +331,8 @@ impl<M: StateMachine> Replica<M> {
         }
         let entries = match write.append() {
             None => Vec::new(),
+            // The log is only cut.
+            Some(entries) if entries.is_empty() => Vec::new(),
             Some(entries) if write.is_internal() => [self.internal_entry(entries)].into(),
             Some(entries) => self.take_source(entries),
         };

@@ -82,13 +82,14 @@ impl Members {
         open.chain(waiting).chain([self.current()])
     }
 
-    /// The configuration in force by a node's log.
+    /// The configuration in force by what a node can read of its log.
     pub(crate) fn in_force<'a, A: Application>(
         &'a self,
         node: &'a Node<A>,
         log: &'a LogImage,
     ) -> &'a Config {
-        match log.configs.last() {
+        let can_be_read = |(at, _): &&(Index, Config)| !log.unreadable.contains(at);
+        match log.configs.iter().rfind(can_be_read) {
             Some((_, config)) => config,
             None if log.base().index == Index(0) => &node.first_config,
             None => self.at(log.base().index),
