@@ -349,9 +349,10 @@ impl<A: Application> Node<A> {
         self.ails || self.fenced
     }
 
-    /// Whether there are entries that its disk holds by name alone.
+    /// Whether there are entries that its disk holds by name alone, and no snapshot stands for.
     pub(crate) fn has_gaps(&self) -> bool {
-        !self.durable.unreadable.is_empty()
+        let unreadable = &self.durable.unreadable;
+        unreadable.last().is_some_and(|&last| last > self.snapshot.index)
     }
 
     /// What the disk holds is about to be less than it was.
