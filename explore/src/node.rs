@@ -474,6 +474,7 @@ fn lie(node: &Node, to: NodeId, message: &Message) -> Option<String> {
             granted: true,
             ..
         }
+        | Message::RepairAsk { .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. }
         | Message::Heard { .. }
@@ -497,6 +498,7 @@ fn lie(node: &Node, to: NodeId, message: &Message) -> Option<String> {
         | Message::Append { term, .. }
         | Message::Beat { term, .. }
         | Message::BeatReply { term, .. }
+        | Message::RepairTell { term, .. }
         | Message::Commit { term, .. }
         | Message::Snapshot { term, .. }
         | Message::TimeoutNow { term }

@@ -8,7 +8,7 @@
 //! # Source
 //! spec/RaftNode.tla, for the shapes.
 
-use headwater_raft::{AppendResult, Config, Entries, Index, LogChange, Message, NodeId, Term};
+use headwater_raft::{AppendResult, Config, Entries, Holding, Index, LogChange, LogId, Message, NodeId, Term};
 
 use crate::common::Parcel;
 use crate::common::disk::Disk;
@@ -129,6 +129,9 @@ fn durable(of: Tree<'_>, disk: &Disk) -> Result<Fields, Misread> {
         let (kind, prev, terms, entries) = match &write.log {
             LogChange::Same => ("same", Index(0), Vec::new(), &nothing),
             LogChange::Reset(base) => ("reset", base.index, vec![base.term], &nothing),
+            LogChange::Repair(entries) => {
+                ("repair", entries.prev.index, terms(entries), entries)
+            }
             LogChange::Append {
                 entries, replaces, ..
             } => {
@@ -153,8 +156,9 @@ fn durable(of: Tree<'_>, disk: &Disk) -> Result<Fields, Misread> {
         durable: of.take("index")?.number()?,
         hardIn: hard.saturating_sub(upto),
     };
-    // What waits is above, by a call of the core's; the next write follows the last of the queue.
-    of.end(&["waiting", "next", "late_at"])?;
+    // What waits is above, by a call of the core's; the next write follows the last of the queue; and
+    // nothing rots here.
+    of.end(&["waiting", "next", "late_at", "repair"])?;
     Ok(fields)
 }
 
@@ -378,6 +382,22 @@ fn message(message: &Message) -> Result<String, Misread> {
         ),
         Message::Heard { term, .. } => ("heard", fields! { term: term }),
         Message::Disowned { disk } => ("disowned", fields! { disk: format!("{disk:?}") }),
+        Message::RepairAsk { first, last } => {
+            let (index, term) = (first.index, first.term);
+            ("repair-ask", fields! { first: index, firstTerm: term, last: last })
+        }
+        Message::RepairTell { term, holding } => {
+            let tells = fields! { term: term };
+            let of = |word: &'static str, first: &LogId| {
+                fields! { holding: word, first: first.index, firstTerm: first.term }
+            };
+            let holds = match holding {
+                Holding::Has(entries) => said_of(entries)?,
+                Holding::Lacks(first) => of("lacks", first),
+                Holding::Unreadable(first) => of("unreadable", first),
+            };
+            ("repair-tell", [tells, holds].concat())
+        }
         Message::ReadAsk { id, life, lease } => {
             ("read-ask", fields! { id: id, life: life, lease: lease })
         }

@@ -6,8 +6,8 @@
 
 use arbitrary::Unstructured;
 use headwater_raft::{
-    AppendResult, Config, Entries, Incarnation, Index, LogId, Message, NodeId, Pace, ReadId,
-    ReadLevel, ReadLost, Term,
+    AppendResult, Config, Entries, Holding, Incarnation, Index, LogId, Message, NodeId, Pace,
+    ReadId, ReadLevel, ReadLost, Term,
 };
 
 /// The bytes of one input.
@@ -183,13 +183,29 @@ impl<'a> Draw<'a> {
                 term,
                 last: self.place(),
             },
+            11 => Message::RepairTell {
+                term,
+                holding: self.holding(),
+            },
             _ => self.termless_message(),
+        }
+    }
+
+    fn holding(&mut self) -> Holding {
+        match self.below(3) {
+            0 => Holding::Has(self.range()),
+            1 => Holding::Lacks(self.place()),
+            _ => Holding::Unreadable(self.place()),
         }
     }
 
     /// Any message that does not bear its sender's term.
     fn termless_message(&mut self) -> Message {
-        match self.below(4) {
+        match self.below(5) {
+            4 => Message::RepairAsk {
+                first: self.place(),
+                last: Index(self.number()),
+            },
             0 => Message::ReadAsk {
                 id: ReadId(self.number()),
                 life: self.number(),

@@ -6,7 +6,7 @@
 
 use headwater_raft::{
     Config, Effect, Entries, HardState, Incarnation, Index, Input, Instant, LogId, NodeId, Options,
-    Pull, Raft, ReadId, Recovered, Term, WriteId,
+    Pull, Raft, ReadId, Recovered, Term, Unreadable, WriteId,
 };
 
 use crate::assert_sound;
@@ -71,6 +71,15 @@ impl Node {
             log.last = Index(log.last.0 + 1 + draw.below(3));
         }
         let voters = 3 + 2 * draw.below(2);
+        let mut unreadable = Vec::new();
+        if draw.below(4) == 0 && !log.is_empty() {
+            let first = Index(log.first().0 + draw.below(log.count()));
+            unreadable.push(Unreadable {
+                first,
+                last: Index(first.0 + draw.below(log.last.0 - first.0 + 1)),
+                may_hold_config: draw.coin(),
+            });
+        }
         let disk = Recovered {
             me: NodeId(1),
             hard: HardState {
@@ -80,6 +89,7 @@ impl Node {
             applied: prev,
             log,
             config: Config::of_voters((1..=voters).map(NodeId)),
+            unreadable,
             commit_hint: Index(draw.below(8)),
             next_write: WriteId(1),
             disk: draw.coin().then_some(Incarnation(1)),

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use headwater_raft::{Config, HardState, Index, LogId, WriteId};
 
 use crate::config_record::decode_change;
-use crate::entry::{EntryKind, Identity};
+use crate::entry::{Entry, EntryKind, Identity};
 use crate::machine::StateMachine;
 use crate::port::Disk;
 use crate::recovery::{Judged, OpenError, identity_of, mended};
@@ -69,6 +69,8 @@ pub struct LogReport {
     pub entries: (u64, u64),
     /// How many of these cannot be read.
     pub unreadable: u64,
+    /// The last entry before the first of those; the last one of all if there are none.
+    pub readable_to: LogId,
     /// A commit index that was true once; more may be committed.
     pub commit: Index,
     /// The members as of the last entry.
@@ -115,9 +117,9 @@ fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
         true => (meta.base, &[][..]),
         false => (log_base, &replay.entries[left_out..]),
     };
-    let unreadable = entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Unreadable);
+    let is_readable = |entry: &&Entry| entry.kind != EntryKind::Unreadable;
+    let unreadable = entries.iter().filter(|entry| !is_readable(entry));
+    let readable = entries.iter().take_while(is_readable);
     let bytes = entries.iter().map(|entry| entry.body.len() as u64);
     let configs = entries
         .iter()
@@ -131,6 +133,7 @@ fn log_report<M: StateMachine>(judged: &Judged<M>) -> LogReport {
         last: entries.last().map_or(begins_after, |entry| entry.id),
         entries: (entries.len() as u64, bytes.sum()),
         unreadable: unreadable.count() as u64,
+        readable_to: readable.last().map_or(begins_after, |entry| entry.id),
         commit: replay.commit.max(meta.base.index),
         config: configs.next().unwrap_or_else(|| meta.config.clone()),
         last_write: replay.last_write,

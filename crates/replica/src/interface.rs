@@ -293,6 +293,10 @@ pub struct Status {
     pub applied: Index,
     /// The last entry that the newest snapshot covers.
     pub snapshot: LogId,
+    /// How many entries of the log this node's disk cannot give back, until others have.
+    pub unreadable: u64,
+    /// How many it has got back from others in this life.
+    pub repaired: u64,
     /// Clients' proposals accepted since the start, each counted once.
     pub proposals: u64,
     /// Proposals that ended otherwise than applied.

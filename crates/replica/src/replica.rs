@@ -57,6 +57,7 @@ pub struct Replica<M: StateMachine> {
     halted: bool,
     pub(crate) proposals: u64,
     leader_changes: u64,
+    repaired: u64,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -106,6 +107,7 @@ impl<M: StateMachine> Replica<M> {
             halted: false,
             proposals: 0,
             leader_changes: 0,
+            repaired: 0,
         })
     }
 
@@ -185,6 +187,8 @@ impl<M: StateMachine> Replica<M> {
             commit: self.raft.commit(),
             applied: self.applied.index,
             snapshot: self.snapshots.newest(),
+            unreadable: self.raft.unreadable().count() as u64,
+            repaired: self.repaired,
             proposals: self.proposals,
             proposals_failed: self.requests.failed,
             proposals_pending: self.requests.pending(),
@@ -318,6 +322,7 @@ impl<M: StateMachine> Replica<M> {
                 "a repair without bodies"
             );
             self.bodies.restore(&entries);
+            self.repaired += entries.len() as u64;
             return out.push(Output::Log(LogOrder::Repair {
                 id: write.id,
                 hard: write.hard,

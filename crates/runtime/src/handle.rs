@@ -544,6 +544,8 @@ impl<M: StateMachine> Handle<M> {
             ("proposals_pending", replica.proposals_pending),
             ("leader_changes", replica.leader_changes),
             ("snapshot_index", replica.snapshot.index.0),
+            ("unreadable", replica.unreadable),
+            ("repaired", replica.repaired),
         ]);
         Status {
             node: shared.node,

@@ -91,7 +91,7 @@ fn verdict(report: &Report) -> String {
     };
     let mut text = String::new();
     for what in damaged(report, log) {
-        text += &format!("damaged, and not needed: {what}\n");
+        text += &format!("damaged, and started without: {what}\n");
     }
     if text.is_empty() {
         text += "whole\n";
@@ -148,6 +148,13 @@ fn tell_log(text: &mut String, log: &LogReport) -> Result<()> {
         text,
         "log       {count} entries, {bytes} bytes of commands, after {after} up to {last}"
     )?;
+    if log.unreadable > 0 {
+        writeln!(
+            text,
+            "lost      {} of these entries cannot be read; a server fetches them from the others",
+            log.unreadable
+        )?;
+    }
     writeln!(text, "commit    {} at least", log.commit)?;
     if log.torn_bytes > 0 {
         let torn = log.torn_bytes;
@@ -220,6 +227,7 @@ fn log_json(log: &LogReport) -> Value {
         "after": id_json(log.begins_after),
         "last": id_json(log.last),
         "entries": log.entries.0,
+        "unreadable": log.unreadable,
         "command_bytes": log.entries.1,
         "commit_at_least": log.commit.0,
         "last_write": log.last_write.0,
@@ -255,6 +263,8 @@ mod tests {
             begins_after: LogId::default(),
             last: LogId::default(),
             entries: (0, 0),
+            unreadable: 0,
+            readable_to: LogId::default(),
             commit: Index(0),
             config: Config::default(),
             last_write: WriteId(0),
@@ -280,9 +290,9 @@ mod tests {
             ],
             log: Ok(log(&["snap/4.snap, cut"])),
         };
-        let told = "damaged, and not needed: snap/4.snap, cut\n\
-                    damaged, and not needed: snap/1.snap, torn\n\
-                    damaged, and not needed: snap/2.snap, rotten\n";
+        let told = "damaged, and started without: snap/4.snap, cut\n\
+                    damaged, and started without: snap/1.snap, torn\n\
+                    damaged, and started without: snap/2.snap, rotten\n";
         assert_eq!(verdict(&report), told);
     }
 }

@@ -228,6 +228,16 @@ impl Scrape {
             "The last log entry that the newest snapshot covers.",
             self.counter("snapshot_index"),
         );
+        page.gauge(
+            "headwater_log_unreadable_entries",
+            "Log entries that the disk cannot give back and other members have not yet.",
+            self.counter("unreadable"),
+        );
+        page.counter(
+            "headwater_log_repaired_entries_total",
+            "Log entries that the disk could not give back, written again from other members' copies.",
+            self.counter("repaired"),
+        );
         let name = "etcd_server_version";
         page.family(name, Kind::Gauge, "The release of etcd that this is like.");
         page.sample(name, &[("server_version", ETCD_VERSION)], 1);

@@ -86,7 +86,7 @@ impl<'a> Survey<'a> {
         }
         let up_to_date = |report: &Report| {
             let log = report.log.as_ref().ok()?;
-            Some((log.last.term, log.last.index, log.commit))
+            Some((log.readable_to.term, log.readable_to.index, log.commit))
         };
         let (best, _) = found
             .iter()
@@ -139,6 +139,9 @@ impl<'a> Survey<'a> {
             Loss::NotNeeded
         } else if quorum_reaches(config, |id| !self.survives(config, id)) {
             Loss::Unknown
+        } else if self.best().1.unreadable > 0 {
+            // Others may have had what this one cannot read.
+            Loss::Unknown
         } else {
             Loss::None
         }
@@ -163,11 +166,19 @@ impl<'a> Survey<'a> {
         for (at, (directory, report)) in self.found.iter().enumerate() {
             let member = name_of(report.identity.node);
             let (last, commit, why) = match &report.log {
-                Ok(log) => (log.last.to_string(), log.commit.to_string(), None),
-                Err(why) => ("-".into(), "-".into(), Some(why.what())),
+                Ok(log) => {
+                    let lost = log.unreadable > 0;
+                    let why = lost
+                        .then(|| format!("what follows it up to {} cannot all be read", log.last));
+                    (log.readable_to.to_string(), log.commit.to_string(), why)
+                }
+                Err(why) => {
+                    let why = format!("refused: {}", why.what());
+                    ("-".into(), "-".into(), Some(why))
+                }
             };
             let mark = if at == self.best { "  <- the best" } else { "" };
-            let why = why.map_or(String::new(), |why| format!("  refused: {why}"));
+            let why = why.map_or(String::new(), |why| format!("  {why}"));
             let directory = directory.display();
             writeln!(
                 text,
@@ -189,7 +200,7 @@ impl<'a> Survey<'a> {
     /// What becomes of writes, in words for whoever has to decide.
     fn what_is_lost(&self) -> String {
         let (_, log) = self.best();
-        let last = log.last;
+        let last = log.readable_to;
         let kept = if log.commit < last.index {
             format!(
                 " Entries after {} up to {last} were perhaps never committed; they count as written.",
@@ -219,7 +230,7 @@ impl<'a> Survey<'a> {
                 "directory": directory.display().to_string(),
                 "member": name_of(report.identity.node),
                 "last": log.ok().map(|log| json!({
-                    "index": log.last.index.0, "term": log.last.term.0,
+                    "index": log.readable_to.index.0, "term": log.readable_to.term.0,
                 })),
                 "commit_at_least": log.ok().map(|log| log.commit.0),
                 "refused": log.err().map(ToString::to_string),

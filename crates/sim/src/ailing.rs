@@ -205,6 +205,11 @@ impl<A: Application> World<A> {
         if bad.1.is_some() && misread.is_none() {
             return Ok(());
         }
+        let has_gaps = |found: &Recovered<_>| !found.unreadable.is_empty();
+        if first.as_ref().is_ok_and(has_gaps) && !self.may_lose_disk(at) {
+            // What it cannot read now it could read the next time, but others may need it before.
+            return Ok(());
+        }
         let goes_on = match &first {
             Ok(found) => {
                 let keeps = self.keeps_all(at, found, misread.as_ref(), "misread")?;

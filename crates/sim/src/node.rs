@@ -352,7 +352,9 @@ impl<A: Application> Node<A> {
     /// Whether there are entries that its disk holds by name alone, and no snapshot stands for.
     pub(crate) fn has_gaps(&self) -> bool {
         let unreadable = &self.durable.unreadable;
-        unreadable.last().is_some_and(|&last| last > self.snapshot.index)
+        unreadable
+            .last()
+            .is_some_and(|&last| last > self.snapshot.index)
     }
 
     /// What the disk holds is about to be less than it was.

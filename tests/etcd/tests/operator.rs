@@ -354,6 +354,71 @@ fn recover(server: &Server, words: &[&str], answer: &str) -> (Option<i32>, Strin
     (output.status.code(), printed)
 }
 
+/// Turns a byte over in a log, in the middle of `needle`.
+fn spoil(data_dir: &std::path::Path, needle: &[u8]) {
+    let wal = data_dir.join("wal");
+    for file in std::fs::read_dir(wal).expect("a log") {
+        let path = file.expect("a file").path();
+        let mut bytes = std::fs::read(&path).expect("readable");
+        let found = bytes.windows(needle.len()).position(|part| part == needle);
+        if let Some(at) = found {
+            bytes[at + needle.len() / 2] ^= 0x20;
+            return std::fs::write(&path, bytes).expect("writable");
+        }
+    }
+    panic!("{} is in no segment", String::from_utf8_lossy(needle));
+}
+
+#[tokio::test]
+async fn a_member_gets_back_from_the_others_what_its_disk_cannot_give_back() {
+    let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");
+    if cluster.server.is_etcd {
+        return;
+    }
+    put_all(&cluster, "k", 200).await;
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    // First a follower, then whoever led.
+    for victim in [(leader + 1) % 3, leader] {
+        cluster.terminate(victim).await.expect("it ends");
+        let directory = cluster.members[victim].data_dir.clone();
+        for needle in [b"k0020".as_slice(), b"k0021", b"k0100"] {
+            spoil(&directory, needle);
+        }
+        let verify = Command::new(&cluster.server.program)
+            .args(["disk", "verify"])
+            .arg(&directory)
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&verify.stdout).into_owned();
+        assert!(
+            !verify.status.success() && told.contains("cannot be read"),
+            "{told}"
+        );
+        cluster.spawn(victim).expect("it starts");
+        cluster.ready().await.expect("all serve");
+        let since = Instant::now();
+        loop {
+            let page = shell(
+                &cluster,
+                &format!(
+                    "curl -s {}/metrics | grep '^headwater_log_'",
+                    cluster.members[victim].client_url()
+                ),
+            );
+            let page = page.expect("a shell");
+            let is_whole = page.contains("headwater_log_unreadable_entries 0");
+            if is_whole && page.contains("headwater_log_repaired_entries_total 3") {
+                break;
+            }
+            assert!(since.elapsed() < 2 * LIMIT, "{page}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(count_of(&cluster, victim, "k").await, 200);
+        put_all(&cluster, "more", 3).await;
+    }
+    agreed_state(&cluster).await.expect("they agree");
+}
+
 #[tokio::test]
 async fn a_cluster_without_a_quorum_begins_anew_from_what_is_left() {
     let mut cluster = Cluster::start(&server(), 3, &[]).await.expect("a cluster");

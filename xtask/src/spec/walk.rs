@@ -185,7 +185,13 @@ impl Reading<'_> {
                 self.nodes.entry(told.number("node")?).or_default().is_fresh = true;
             }
             "send" => self.send(line, told)?,
-            "start" => self.start(line, told)?,
+            "start" => {
+                let core = told.field("core")?;
+                if core.list("unreadable").is_ok_and(|lost| !lost.is_empty()) {
+                    self.uncover(line, "entries that a disk cannot give back");
+                }
+                self.start(line, told)?;
+            }
             "crash" => {
                 let node = told.number("node")?;
                 self.nodes.entry(node).or_default().is_fresh = false;

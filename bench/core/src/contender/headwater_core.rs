@@ -238,6 +238,7 @@ impl Node {
             applied: LogId::default(),
             config: first_config(setup),
             disk: None,
+            unreadable: Vec::new(),
             commit_hint: Index(0),
             next_write: WriteId(1),
         };

@@ -157,7 +157,7 @@ impl Replicas {
             Output::Log(order) => {
                 let upto = match order {
                     LogOrder::Write(write) => write.id,
-                    LogOrder::Reset { id, .. } => id,
+                    LogOrder::Repair { id, .. } | LogOrder::Reset { id, .. } => id,
                     LogOrder::Release { .. } => return Ok(()),
                 };
                 self.nodes[at].acknowledge(upto);

@@ -153,6 +153,7 @@ impl Groups {
                 applied: LogId::default(),
                 config: Config::of_voters((1..=NODES as u64).map(NodeId)),
                 disk: None,
+                unreadable: Vec::new(),
                 commit_hint: Index(0),
                 next_write: WriteId(1),
             };

@@ -88,9 +88,8 @@ impl Members {
         node: &'a Node<A>,
         log: &'a LogImage,
     ) -> &'a Config {
-        let can_be_read = |(at, _): &&(Index, Config)| {
-            *at <= node.snapshot.index || !log.unreadable.contains(at)
-        };
+        let can_be_read =
+            |(at, _): &&(Index, Config)| *at <= node.snapshot.index || !log.unreadable.contains(at);
         match log.configs.iter().rfind(can_be_read) {
             Some((_, config)) => config,
             None if log.base().index == Index(0) => &node.first_config,
