@@ -49,8 +49,7 @@ struct Traced {
 pub fn run(root: &Path, only: &[&str]) -> Result<()> {
     let tlc = Tlc::find(root)?;
     let sim = worlds::simulator(root)?;
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|one| *one == name);
-    let worlds = all_worlds(root, &wanted)?;
+    let worlds = all_worlds(root, only)?;
     let texts = in_parallel(cores(), &worlds, |world| {
         traced(&sim, &world.plan, world.seed)
     });
@@ -95,23 +94,27 @@ pub fn run(root: &Path, only: &[&str]) -> Result<()> {
         "no trace shows {}",
         missing.join("; ")
     );
-    if wanted("mutants") {
+    if is_wanted(only, "mutants") {
         mutants(root, &tlc, &sim)?;
     }
     Ok(())
 }
 
+fn is_wanted(only: &[&str], name: &str) -> bool {
+    only.is_empty() || only.contains(&name)
+}
+
 /// The worlds of these plans.
-fn all_worlds(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Traced>> {
+fn all_worlds(root: &Path, only: &[&str]) -> Result<Vec<Traced>> {
     let mut worlds = Vec::new();
-    for (of, seeds) in SEEDS.into_iter().filter(|(of, _)| wanted(of)) {
+    for (of, seeds) in SEEDS.into_iter().filter(|(of, _)| is_wanted(only, of)) {
         worlds.extend((0..seeds).map(|seed| Traced {
             of,
             plan: of.to_owned(),
             seed: Some(seed),
         }));
     }
-    if wanted(DIRECTED) {
+    if is_wanted(only, DIRECTED) {
         worlds.extend(scenarios(root)?.into_iter().map(|plan| Traced {
             of: DIRECTED,
             plan,
