@@ -710,9 +710,9 @@ MindTransfer(n) ==
              begun == {[hands(n) EXCEPT !.transfer = p, !.urged = FALSE] : p \in MayTakeOver(n)}
              ended == EndTransfer(n, FALSE)
              another == {[hands(ended) EXCEPT !.transfer = p] : p \in MayTakeOver(n)}
+             silent == Follow(Did(ended, "MindTransfer, falls silent"), n.term, Nil)
          IN  IF n.transfer = Nil THEN {n} \cup {UrgeTarget(k) : k \in begun}
-             ELSE {IF n.urged THEN n ELSE UrgeTarget(n), ended, Follow(ended, n.term, Nil)}
-                    \cup another
+             ELSE {IF n.urged THEN n ELSE UrgeTarget(n), ended, silent} \cup another
 
 (********************************** raft ***********************************)
 

@@ -44,8 +44,8 @@ usage: cargo xtask spec WHAT
   equal     the real core and spec/Raft.tla have the same states
             [--deep, larger bounds too] [--teeth, planted differences are seen] [--only NAME]...
             [--write the numbers down]
-  trace [--events N] FILE...
-            whether traces are behaviours of spec/Raft.tla
+  trace [--events N] [--mutants N] FILE...
+            whether traces are behaviours of spec/Raft.tla, and so many altered ones are not
   traces [PLAN]...
             the same of the worlds of all plans, and what they show of it
   planted   whether it refuses what the core does with a bug of crates/sim/mutants in it
@@ -72,7 +72,7 @@ impl Options {
     fn parse(words: &[&str]) -> Result<Self> {
         let mut options = Self {
             only: Vec::new(),
-            jobs: thread::available_parallelism().map_or(1, usize::from),
+            jobs: cores(),
             deep: false,
             quick: false,
             teeth: false,
@@ -159,6 +159,11 @@ fn sort_out<T>(
         }
     }
     (rows, wrong.join(", "))
+}
+
+/// How many processors there are to work with.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What `work` makes of each item, some at a time, in the order of the items.

@@ -66,6 +66,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("transfer", "UrgeTarget"),
     ("transfer", "EndTransfer"),
     ("transfer", "MindTransfer, off a slow disk"),
+    ("transfer", "MindTransfer, falls silent"),
     ("transfer", "OnTimeoutNow"),
     ("snapshot", "TakeSnapshot"),
     ("snapshot", "Compact"),

@@ -4,7 +4,7 @@
 //! Never runs a world that a plan does not tell.
 //!
 //! # Source
-//! docs/testing.md, "Traces"; Howard et al., "Smart Casual Verification", NSDI'25.
+//! docs/testing.md, "Traces against the specification"; Howard et al., "Smart Casual Verification", NSDI'25.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use super::tables::Tables;
 use super::tlc::Tlc;
 use super::walk::Walk;
-use super::{actions, mutate, told, trace, worlds};
+use super::{actions, cores, in_parallel, mutate, told, trace, worlds};
 use crate::mutants::{PLANS, Simulator, Worlds};
 
 /// The plans whose worlds are traced, and how many seeds of each.
@@ -28,73 +28,100 @@ const DIRECTED: &str = "scenarios";
 /// How much of a trace is walked through: worlds are as long as they like.
 const EVENTS: usize = 1000;
 
-/// So many traces are walked through at once, which bounds the memory.
-const AT_ONCE: usize = 50;
+/// So many traces are walked through by one run of TLC, which bounds the memory.
+const AT_ONCE: usize = 25;
 
 /// The scenarios of which mutants are made, and how much of each is kept.
 const MUTATED: [&str; 2] = ["scenarios/a-wiped-disk", "scenarios/a-removed-leader"];
 const MUTATED_EVENTS: usize = 300;
 const MUTANTS_AT_ONCE: usize = 400;
 
+/// A world to be traced.
+struct Traced {
+    /// Under what it is counted.
+    of: &'static str,
+    plan: String,
+    seed: Option<u64>,
+}
+
 /// Traces the seeds of all plans, walks through them, and prints what they show. `only`: these
 /// plans, or the mutants; then nothing is missed.
 pub fn run(root: &Path, only: &[&str]) -> Result<()> {
     let tlc = Tlc::find(root)?;
     let sim = worlds::simulator(root)?;
-    let wanted = |name| only.is_empty() || only.contains(&name);
-    let mut plans = Vec::new();
-    for (plan, seeds) in SEEDS.into_iter().filter(|(plan, _)| wanted(plan)) {
-        let traces = (0..seeds).map(|seed| traced(&sim, plan, Some(seed)));
-        plans.push((plan, traces.collect::<Result<Vec<_>>>()?));
-    }
-    if wanted(DIRECTED) {
-        let traces = scenarios(root)?
-            .into_iter()
-            .map(|plan| traced(&sim, &plan, None));
-        plans.push((DIRECTED, traces.collect::<Result<Vec<_>>>()?));
-    }
+    let worlds = all_worlds(root, only)?;
+    let texts = in_parallel(cores(), &worlds, |world| {
+        traced(&sim, &world.plan, world.seed)
+    });
+    let texts = texts.into_iter().collect::<Result<Vec<_>>>()?;
+    let parts: Vec<(usize, &[String])> = texts.chunks(AT_ONCE).enumerate().collect();
+    let verdicts = in_parallel(cores(), &parts, |&(at, texts)| {
+        trace::judge(root, &tlc, &format!("traces-{at}"), texts, EVENTS)
+    });
+    let verdicts = verdicts.into_iter().collect::<Result<Vec<_>>>()?;
     let mut shown: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     let mut rejections = 0;
-    for (plan, traces) in &plans {
-        let (mut events, mut whole) = (0, 0);
-        for some in traces.chunks(AT_ONCE) {
-            let texts: Vec<String> = some.iter().map(|(_, text)| text.clone()).collect();
-            for ((name, text), verdict) in some
-                .iter()
-                .zip(trace::judge(root, &tlc, "trace", &texts, EVENTS)?)
-            {
-                events += verdict.events;
-                whole += usize::from(verdict.uncovered.is_none());
-                for action in &verdict.actions {
-                    *shown.entry(action).or_default().entry(plan).or_default() += 1;
-                }
-                if let Some(rejected) = &verdict.rejected {
-                    rejections += 1;
-                    println!("{name}: {}", trace::in_words(&verdict));
-                    trace::explain(root, &tlc, text, rejected)?;
-                }
-            }
+    for ((world, text), verdict) in worlds.iter().zip(&texts).zip(verdicts.iter().flatten()) {
+        let [traces, events, whole] = counts.entry(world.of).or_default();
+        *traces += 1;
+        *events += verdict.events;
+        *whole += usize::from(verdict.uncovered.is_none());
+        for action in &verdict.actions {
+            *shown
+                .entry(action)
+                .or_default()
+                .entry(world.of)
+                .or_default() += 1;
         }
+        if let Some(rejected) = &verdict.rejected {
+            rejections += 1;
+            let (plan, seed) = (&world.plan, world.seed);
+            println!("{plan}, seed {seed:?}: {}", trace::in_words(verdict));
+            trace::explain(root, &tlc, text, rejected)?;
+        }
+    }
+    for (plan, [traces, events, whole]) in &counts {
         println!(
-            "measured: {plan}: {} traces, {events} events are behaviours; {whole} to their end or to \
-             event {EVENTS}",
-            traces.len()
+            "measured: {plan}: {traces} traces, {events} events are behaviours; {whole} to their end or to \
+             event {EVENTS}"
         );
     }
-    let missing = print_table(
-        &shown,
-        &plans.iter().map(|(plan, _)| *plan).collect::<Vec<_>>(),
-    );
+    let missing = print_table(&shown, &counts.keys().copied().collect::<Vec<_>>());
     ensure!(rejections == 0, "{rejections} traces are no behaviours");
     ensure!(
         missing.is_empty() || !only.is_empty(),
         "no trace shows {}",
         missing.join("; ")
     );
-    if wanted("mutants") {
+    if is_wanted(only, "mutants") {
         mutants(root, &tlc, &sim)?;
     }
     Ok(())
+}
+
+fn is_wanted(only: &[&str], name: &str) -> bool {
+    only.is_empty() || only.contains(&name)
+}
+
+/// The worlds of these plans.
+fn all_worlds(root: &Path, only: &[&str]) -> Result<Vec<Traced>> {
+    let mut worlds = Vec::new();
+    for (of, seeds) in SEEDS.into_iter().filter(|(of, _)| is_wanted(only, of)) {
+        worlds.extend((0..seeds).map(|seed| Traced {
+            of,
+            plan: of.to_owned(),
+            seed: Some(seed),
+        }));
+    }
+    if is_wanted(only, DIRECTED) {
+        worlds.extend(scenarios(root)?.into_iter().map(|plan| Traced {
+            of: DIRECTED,
+            plan,
+            seed: None,
+        }));
+    }
+    Ok(worlds)
 }
 
 /// The table of actions; those that nothing shows.
@@ -122,11 +149,14 @@ fn print_table(shown: &BTreeMap<&str, BTreeMap<&str, usize>>, plans: &[&str]) ->
 
 /// Makes mutants of some traces, and lets none live.
 fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
+    let found = in_parallel(cores(), &MUTATED, |plan| {
+        let text = traced(sim, plan, None)?;
+        let name = plan.replace('/', "-");
+        mutants_of(root, tlc, &name, &text, usize::MAX).with_context(|| (*plan).to_owned())
+    });
     let (mut made, mut alive) = (0, Vec::new());
-    for plan in MUTATED {
-        let (_, text) = traced(sim, plan, None)?;
-        let (of_plan, living) =
-            mutants_of(root, tlc, &text, usize::MAX).with_context(|| (*plan).to_owned())?;
+    for (plan, found) in MUTATED.into_iter().zip(found) {
+        let (of_plan, living) = found?;
         made += of_plan;
         alive.extend(living.iter().map(|what| format!("{plan}: {what}")));
     }
@@ -142,8 +172,15 @@ fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
     Ok(())
 }
 
-/// Makes mutants of a trace, of all that there are so many; how many, and those that live.
-pub fn mutants_of(root: &Path, tlc: &Tlc, text: &str, most: usize) -> Result<(usize, Vec<String>)> {
+/// Makes mutants of a trace, of all that there are so many; how many, and those that live. `name`: of
+/// the runs of TLC.
+pub fn mutants_of(
+    root: &Path,
+    tlc: &Tlc,
+    name: &str,
+    text: &str,
+    most: usize,
+) -> Result<(usize, Vec<String>)> {
     let lines = told::lines(text).collect::<Result<Vec<_>>>()?;
     let whole = Walk::of_lines(lines.iter().map(Ok), MUTATED_EVENTS, &mut Tables::default())?;
     let lines = &lines[..whole.events.last().map_or(0, |event| event.line)];
@@ -166,7 +203,7 @@ pub fn mutants_of(root: &Path, tlc: &Tlc, text: &str, most: usize) -> Result<(us
                 names.push(&mutant.what);
             }
         }
-        let walked = trace::walked(root, tlc, "trace", &walks, &tables)?;
+        let walked = trace::walked(root, tlc, name, &walks, &tables)?;
         let is_whole = |at: &usize| walked[*at].events == walks[*at].events.len();
         ensure!(is_whole(&0), "rejected without a change");
         let accepted = (1..walks.len()).filter(is_whole);
@@ -187,12 +224,11 @@ fn scenarios(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The trace of one world, and the world's name.
-fn traced(sim: &Simulator, plan: &str, seed: Option<u64>) -> Result<(String, String)> {
+/// The trace of one world.
+fn traced(sim: &Simulator, plan: &str, seed: Option<u64>) -> Result<String> {
     let worlds = seed.map_or(Worlds::Plan(plan), |seed| Worlds::World(plan, seed));
     let world = worlds::watch(sim.command(worlds), EVENTS)?;
     let is_well = world.status.is_none_or(|status| status.success());
     ensure!(is_well, "{plan} {seed:?} fails:\n{}", world.words);
-    let name = seed.map_or(plan.to_owned(), |seed| format!("{plan}, seed {seed}"));
-    Ok((name, world.trace))
+    Ok(world.trace)
 }

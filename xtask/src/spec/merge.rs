@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::told::Told;
+
 /// As many nodes as `spec/TraceRaft.cfg` has.
 const NODES_MAX: usize = 9;
 
@@ -49,9 +51,14 @@ struct Record {
 
 /// Whether a trace is a node's record, and not that of a whole world.
 pub fn is_record(text: &str) -> bool {
-    let first = text.lines().next().unwrap_or_default();
-    let first: Value = serde_json::from_str(first).unwrap_or_default();
+    let first = first_line(text);
     first["kind"] == "start" && first.get("cluster").is_some()
+}
+
+/// What a text's first line tells; nothing if it tells nothing.
+fn first_line(text: &str) -> Value {
+    let first = text.lines().next().unwrap_or_default();
+    serde_json::from_str(first).unwrap_or_default()
 }
 
 /// One trace of the records of all nodes of a cluster.
@@ -61,7 +68,7 @@ pub fn merge(texts: &[String]) -> Result<String> {
     };
     let records = texts.iter().enumerate().map(read);
     let mut records = records.collect::<Result<Vec<_>>>()?;
-    let mut clusters = texts.iter().map(|text| cluster(text));
+    let mut clusters = texts.iter().map(|text| first_line(text)["cluster"].clone());
     let first = clusters.next();
     let is_same = clusters.all(|cluster| Some(cluster) == first);
     ensure!(is_same, "these are records of several clusters");
@@ -95,12 +102,6 @@ pub fn merge(texts: &[String]) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-fn cluster(text: &str) -> Value {
-    let first = text.lines().next().unwrap_or_default();
-    let first: Value = serde_json::from_str(first).unwrap_or_default();
-    first["cluster"].clone()
-}
-
 impl Record {
     fn read(text: &str) -> Result<Self> {
         let mut record = Self {
@@ -132,7 +133,7 @@ impl Record {
                     if kind == "start" {
                         // What was not complete then, nobody has seen.
                         lines.clear();
-                        record.lives.push(number(&line, "life")?);
+                        record.lives.push(line.number("life")?);
                     }
                     lines.push(line);
                     record.add(lines)?;
@@ -143,7 +144,7 @@ impl Record {
     }
 
     fn check(&mut self, line: &Value) -> Result<()> {
-        let node = number(line, "node")?;
+        let node = line.number("node")?;
         if self.node == 0 {
             ensure!(line["kind"] == "start", "it does not begin with a start");
             self.node = node;
@@ -159,8 +160,8 @@ impl Record {
             if line["call"]["type"] == "met" {
                 let life = *self.lives.last().context("a call before the first start")?;
                 self.ends.push(End {
-                    peer: number(&line["call"], "peer")?,
-                    lives: (life, number(&line["call"], "life")?),
+                    peer: line["call"].number("peer")?,
+                    lives: (life, line["call"].number("life")?),
                     sent: Vec::new(),
                     taken: Vec::new(),
                 });
@@ -168,12 +169,12 @@ impl Record {
         }
         let last = lines.last().context("a unit without lines")?;
         if last["kind"] == "send" && !last["sending"].is_null() {
-            let end = self.end(number(last, "to")?)?;
+            let end = self.end(last.number("to")?)?;
             end.sent.push((at, last["message"].clone()));
         }
         let input = &last["input"];
         if input["type"] == "frame" && input["message"]["type"] != "driver" {
-            let end = self.end(number(input, "from")?)?;
+            let end = self.end(input.number("from")?)?;
             end.taken.push((at, input["message"].clone()));
         }
         self.units.push(Unit { lines, after: None });
@@ -187,11 +188,6 @@ impl Record {
         ends.find(|end| end.peer == peer && Some(end.lives.0) == life)
             .context("a frame to or from a node that was not met")
     }
-}
-
-fn number(of: &Value, key: &str) -> Result<u64> {
-    let number = of[key].as_u64();
-    number.with_context(|| format!("{key} is no number: {}", of[key]))
 }
 
 /// Finds out which frame each one is that arrived. A connection loses nothing but its end and changes

@@ -213,13 +213,9 @@ fn is_missed(lines: &[Value], at: usize) -> bool {
         && next_call(lines, at)
             .and_then(label)
             .is_some_and(|what| what == "link");
-    // An acknowledgement covers all those before it, and who leads no more has no followers.
-    let role = |line: &Value| line.get("state")?.get("role").cloned();
-    let is_covered = next_call(lines, at)
-        .is_some_and(|next| label(next) == label(line) || role(next) != role(line));
     goes_on(lines, at)
         && !is_told_again
-        && !is_covered
+        && !is_covered(lines, at)
         && !is_undone_twice
         && match line.text("kind") {
             Ok("core") => changes,
@@ -228,6 +224,25 @@ fn is_missed(lines: &[Value], at: usize) -> bool {
             Ok("send") => true,
             _ => false,
         }
+}
+
+/// Whether the next call of the node makes up for an acknowledgement that is missing: one of the same
+/// disk or peer covers all those before it, and who leads no more has no followers.
+fn is_covered(lines: &[Value], at: usize) -> bool {
+    let line = &lines[at];
+    let Some(next) = next_call(lines, at) else {
+        return false;
+    };
+    let what = label(line).unwrap_or_default();
+    let of = |line: &Value, key: &str| line.get("call")?.get(key).cloned();
+    let is_same = label(next) == label(line) && of(next, "from") == of(line, "from");
+    let role = |line: &Value| line.get("state")?.get("role").cloned();
+    let has_left = role(line).is_some_and(|role| role == "leader") && role(next) != role(line);
+    match what.as_str() {
+        "persisted" => is_same && sends(line) == 0,
+        "receive append-reply" | "receive beat-reply" => is_same || has_left,
+        _ => false,
+    }
 }
 
 /// Whether it would be noticed that something happened twice.

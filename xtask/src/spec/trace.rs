@@ -182,7 +182,7 @@ pub fn files(root: &Path, words: &[&str]) -> Result<()> {
     }
     ensure!(rejections == 0, "{rejections} traces are no behaviours");
     for (file, text) in names.iter().zip(&texts).filter(|_| mutants_max > 0) {
-        let (made, alive) = coverage::mutants_of(root, &tlc, text, mutants_max)?;
+        let (made, alive) = coverage::mutants_of(root, &tlc, "trace", text, mutants_max)?;
         println!(
             "{file}: {made} traces with one thing wrong, {} of them accepted",
             alive.len()
