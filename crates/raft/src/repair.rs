@@ -138,13 +138,11 @@ impl Repair {
         self.gaps.len() < before
     }
 
-    /// The open ranges among `first..=last`, from the first to the last of their entries.
+    /// The first open range among `first..=last`, as far as it lies there.
     fn open_among(&self, first: Index, last: Index) -> Option<(Index, Index)> {
         let open = self.gaps.iter().filter(|gap| gap.write.is_none());
-        let mut open = open.filter_map(|gap| gap.within(first, last));
-        let begin = open.next()?.range;
-        let end = open.next_back().map_or(begin.last, |gap| gap.range.last);
-        Some((begin.first, end))
+        let gap = open.filter_map(|gap| gap.within(first, last)).next();
+        gap.map(|gap| (gap.range.first, gap.range.last))
     }
 
     /// The entries `first..=last` are being written again.
@@ -268,17 +266,16 @@ impl Raft {
 
     /// Entries of this log have come with their bodies: those that cannot be read are written again.
     pub(crate) fn repair_entries(&mut self, entries: &Entries, fx: &mut Vec<Effect>) {
-        let open = self
-            .durable
-            .repair
-            .open_among(entries.first(), entries.last);
-        let Some((first, last)) = open else { return };
-        let part = entries.upto(last).after(first.prev());
-        self.restore_configs(&part, fx);
-        let write = self.persist(LogChange::Repair(part), fx);
-        let repair = &mut self.durable.repair;
-        repair.close(first, last, write);
-        repair.ask_at = self.now.after(self.options.election_ns);
+        let (mut from, upto) = (entries.first(), entries.last);
+        while let Some((first, last)) = self.durable.repair.open_among(from, upto) {
+            let part = entries.upto(last).after(first.prev());
+            self.restore_configs(&part, fx);
+            let write = self.persist(LogChange::Repair(part), fx);
+            let repair = &mut self.durable.repair;
+            repair.close(first, last, write);
+            repair.ask_at = self.now.after(self.options.election_ns);
+            from = last.next();
+        }
     }
 
     /// Writes up to `upto` are durable: some of them may have mended the log. An elected node that has

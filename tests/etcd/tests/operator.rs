@@ -407,7 +407,7 @@ async fn a_member_gets_back_from_the_others_what_its_disk_cannot_give_back() {
             );
             let page = page.expect("a shell");
             let is_whole = page.contains("headwater_log_unreadable_entries 0");
-            if is_whole && page.contains("headwater_log_repaired_entries_total 3") {
+            if is_whole && page.contains("headwater_log_repaired_entries_total 3\n") {
                 break;
             }
             assert!(since.elapsed() < 2 * LIMIT, "{page}");
