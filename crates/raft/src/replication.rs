@@ -219,6 +219,7 @@ impl Raft {
                 continue;
             }
             progress.told_commit(commit);
+            let knows = self.membership.knows(to);
             fx.push(Effect::Send {
                 to,
                 message: Message::Beat {
@@ -226,6 +227,7 @@ impl Raft {
                     commit,
                     round,
                     durable,
+                    knows,
                 },
             });
         }
