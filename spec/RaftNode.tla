@@ -113,10 +113,15 @@ Met(n, s) == IF s \in DOMAIN n.met THEN n.met[s] ELSE Nil
 IsAdmitted(n) == n.disk # Nil /\ DiskOf(Current(n), n.me) = n.disk
 NamesLostDisk(n) == n.disk # Nil /\ DiskOf(Current(n), n.me) # Nil /\ ~IsAdmitted(n)
 \* Whether s is connected with another disk than the member of that name has (rule R13).
-IsImpostor(n, s) ==
-    LET member == DiskOf(Current(n), s)
+IsOtherDisk(n, config, s) ==
+    LET member == DiskOf(config, s)
         here == Met(n, s)
     IN  member # Nil /\ here # Nil /\ member # here
+IsImpostor(n, s) == IsOtherDisk(n, Current(n), s)
+\* Whether the configuration in force shows s that it is of its cluster.
+Knows(n, s) ==
+    /\ DiskOf(Current(n), s) # Nil \/ ~IsVoter(Current(n), s)
+    /\ ~IsImpostor(n, s)
 
 \* The leader's view of a follower of whom nothing is known.
 Unknown(last) ==
@@ -206,8 +211,8 @@ Acknowledgement(term, upto) ==
 Conflict(term, prev, hint, hintTerm) ==
     [type |-> "append-reply", term |-> term, ok |-> FALSE, prev |-> prev, hint |-> hint,
      hintTerm |-> hintTerm]
-Beat(term, commit, round) ==
-    [type |-> "beat", term |-> term, commit |-> commit, round |-> round]
+Beat(term, commit, round, knows) ==
+    [type |-> "beat", term |-> term, commit |-> commit, round |-> round, knows |-> knows]
 BeatReply(term, round) == [type |-> "beat-reply", term |-> term, round |-> round]
 CommitMsg(term, commit) == [type |-> "commit", term |-> term, commit |-> commit]
 TimeoutNow(term) == [type |-> "timeout-now", term |-> term]
@@ -345,7 +350,7 @@ SendBeats(n) ==
     ELSE LET to == {p \in DOMAIN n.peers : ~IsImpostor(n, p)}
              told == [p \in DOMAIN n.peers |->
                 IF p \in to THEN [n.peers[p] EXCEPT !.sent = Max(@, n.commit)] ELSE n.peers[p]]
-             beats == {[to |-> p, m |-> Beat(n.term, n.commit, n.latest)] : p \in to}
+             beats == {[to |-> p, m |-> Beat(n.term, n.commit, n.latest, Knows(n, p))] : p \in to}
          IN  UrgeTarget([n EXCEPT !.peers = told, !.out = @ \cup beats])
 
 \* Whose appends may have gone unanswered for too long.
@@ -470,14 +475,33 @@ ForgetDisk(n, peer) ==
               !.tally = [@ EXCEPT !.yes = @ \ {peer}, !.no = @ \ {peer}],
               !.peers = [p \in DOMAIN @ |-> IF p = peer THEN Unknown(Last(n)) ELSE @[p]]]
 
-\* Whether a message is heard although its sender has another disk than the member of its name.
-HearsImpostor(n, m) ==
+\* The latest configuration that may count and names `s'; none if none does.
+Naming(n, s) ==
+    LET named == {i \in DOMAIN n.configs :
+                    n.configs[i].at > n.commit /\ s \in Members(n.configs[i].config)}
+    IN  IF named # {} THEN n.configs[CHOOSE i \in named : \A k \in named : k <= i].config
+        ELSE IF s \in Members(ConfigAt(n, n.commit)) THEN ConfigAt(n, n.commit) ELSE NoConfig
+
+\* Whether this node is a member by its disk, for certain: whoever leads after that knows it.
+IsEstablished(n) == n.disk # Nil /\ DiskOf(ConfigAt(n, n.commit), n.me) = n.disk
+
+\* Whether nobody here knows the sender, or by another disk.
+IsStrange(n, from) ==
+    LET config == Naming(n, from)
+    IN  IF config = NoConfig THEN IsEstablished(n) ELSE IsOtherDisk(n, config, from)
+
+\* Whether a message is heard, for all that is known of its sender (rule R13).
+Hears(n, from, m) ==
     LET known == TermAt(n, Position(n))
-    IN  \/ m.type \in {"heard", "disowned"}
-        \/ /\ \/ m.type \in {"append", "beat", "commit", "timeout-now", "snapshot"}
-              \/ m.type = "vote" /\ m.admitted
-           /\ m.term > IF known = -1 THEN n.baseTerm ELSE known
-           /\ n.role # "leader"
+        isNew == /\ m.term > IF known = -1 THEN n.baseTerm ELSE known
+                 /\ n.role # "leader"
+        isShown == CASE m.type = "vote" -> m.admitted
+                     [] m.type = "beat" -> m.knows \/ ~IsEstablished(n)
+                     [] OTHER -> (n.leader = from /\ m.term = n.term) \/ ~IsEstablished(n)
+    IN  IF ~IsStrange(n, from) \/ m.type \in {"heard", "disowned"} THEN TRUE
+        ELSE IF m.type \in {"vote", "append", "beat", "commit", "timeout-now", "snapshot"}
+        THEN isShown /\ isNew
+        ELSE ~IsImpostor(n, from)
 
 (********************************* commit **********************************)
 
@@ -510,10 +534,10 @@ AskForVotes(n, whom) ==
     LET pre == n.role = "pre-candidate"
         asked == {p \in (Members(Current(n)) \cap whom) \ {n.me} :
                     IsVoter(Current(n), p) /\ p \notin n.tally.yes \cup n.tally.no}
-        m == Vote(IF pre THEN n.term + 1 ELSE n.term, pre, n.tally.transfer, Last(n), LastTerm(n),
-                IsAdmitted(n))
+        m(p) == Vote(IF pre THEN n.term + 1 ELSE n.term, pre, n.tally.transfer, Last(n),
+                LastTerm(n), IsAdmitted(n) /\ Knows(n, p))
     IN  IF ~pre /\ (n.role # "candidate" \/ ~n.tally.announced) THEN n
-        ELSE [n EXCEPT !.out = @ \cup {[to |-> p, m |-> m] : p \in asked}]
+        ELSE [n EXCEPT !.out = @ \cup {[to |-> p, m |-> m(p)] : p \in asked}]
 
 \* Stands in the next term. Nothing leaves before term and own vote are durable.
 Campaign(n, transfer) ==
@@ -748,7 +772,7 @@ Handle(n, from, m) ==
 \* Figure 2, rules for all servers: terms first. A voter that has heard a leader lately disregards
 \* a candidate of a later term.
 OnMessage(n, from, m) ==
-    IF IsImpostor(n, from) /\ ~HearsImpostor(n, m) THEN {n}
+    IF ~Hears(n, from, m) THEN {n}
     ELSE IF IsTermless(m) THEN Handle(n, from, m)
     ELSE LET isLeaders == m.type \in FromLeader
              now == IF m.term > n.term

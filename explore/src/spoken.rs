@@ -362,7 +362,8 @@ fn message(message: &Message) -> Result<String, Misread> {
             commit,
             round,
             durable: _,
-        } => ("beat", fields! { term: term, commit: commit, round: round }),
+            knows,
+        } => ("beat", fields! { term: term, commit: commit, round: round, knows: knows }),
         Message::BeatReply {
             term,
             round,

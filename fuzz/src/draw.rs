@@ -162,6 +162,7 @@ impl<'a> Draw<'a> {
                 commit: Index(self.number()),
                 round: self.number(),
                 durable: Index(self.number()),
+                knows: self.coin(),
             },
             6 => Message::BeatReply {
                 term,

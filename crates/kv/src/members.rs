@@ -99,8 +99,9 @@ impl Members {
     }
 
     /// The first members, as their command lines name them; what is known better stays. Whoever
-    /// else is known is of another cluster, whose data these go on with. Once all of them have their
-    /// places, that was long ago, and nothing changes.
+    /// else is known is of another cluster, whose data these go on with. Once any of them has its
+    /// place, that was long ago, and nothing changes: others may have been removed since, so long ago
+    /// that nobody remembers.
     pub(crate) fn found(&mut self, founders: &[Member]) -> Result<(), KvError> {
         let has_place = |founder: &Member| {
             let known = self.0.member(founder.id);
@@ -108,7 +109,7 @@ impl Members {
         };
         let stay = |founder: &&Member| !self.0.has_removed(founder.id);
         let founders: Vec<&Member> = founders.iter().filter(stay).collect();
-        if founders.iter().all(|founder| has_place(founder)) {
+        if founders.is_empty() || founders.iter().any(|founder| has_place(founder)) {
             return Ok(());
         }
         let members = &mut Arc::make_mut(&mut self.0).members;

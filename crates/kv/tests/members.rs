@@ -276,6 +276,28 @@ fn founders_take_nothing_from_what_is_known_better() {
     );
 }
 
+#[test]
+fn a_cluster_is_not_founded_again_once_a_removed_founder_is_forgotten() {
+    let mut store = Store::default();
+    let founders = [1, 2].map(|id| Member {
+        id,
+        name: format!("f{id}"),
+        peer_urls: urls(&format!("http://p:{id}")),
+        client_urls: Vec::new(),
+    });
+    let found = Command::Found(founders.to_vec());
+    apply(&mut store, &found);
+    apply(&mut store, &Command::MemberAdd(5, urls("http://later:1")));
+    apply(&mut store, &Command::MemberRemove(1));
+    for id in 10..=REMOVED_MAX as u64 + 10 {
+        apply(&mut store, &Command::MemberRemove(id));
+    }
+    let before = roster(&store);
+    assert!(!before.has_removed(1), "forgotten");
+    apply(&mut store, &found);
+    assert_eq!(roster(&store), before);
+}
+
 /// Bytes that the version before members wrote, for a store of one put.
 #[test]
 fn a_snapshot_from_before_there_were_members_is_read() {

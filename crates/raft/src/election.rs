@@ -235,6 +235,7 @@ impl Raft {
         for to in config.peers_of(self.me) {
             let asked = only.is_none_or(|id| id == to);
             if asked && config.is_voter(to) && !tally.votes.contains_key(&to) {
+                let admitted = admitted && self.membership.knows(to);
                 fx.push(Effect::Send {
                     to,
                     message: Message::Vote {

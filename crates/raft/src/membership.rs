@@ -24,7 +24,7 @@ use crate::effect::{Effect, NotChanged};
 use crate::message::Message;
 use crate::progress::Progress;
 use crate::raft::Raft;
-use crate::types::{Entries, Incarnation, Index, Instant, LogId, NodeId};
+use crate::types::{Entries, Incarnation, Index, Instant, LogId, NodeId, Term};
 
 /// The configurations that the log holds, and the one it began with.
 #[derive(Clone, Debug)]
@@ -119,8 +119,31 @@ impl Membership {
 
     /// Whether `id` is connected with another disk than the member of that name has.
     pub(crate) fn is_impostor(&self, id: NodeId) -> bool {
-        let (member, here) = (self.current().disk_of(id), self.disk_met(id));
+        self.is_other_disk(self.current(), id)
+    }
+
+    /// The same, by `config`.
+    fn is_other_disk(&self, config: &Config, id: NodeId) -> bool {
+        let (member, here) = (config.disk_of(id), self.disk_met(id));
         member.is_some() && here.is_some() && member != here
+    }
+
+    /// The latest configuration that names `id`, of those that may count: that of `commit`, and all
+    /// that follow it.
+    fn naming(&self, id: NodeId, commit: Index) -> Option<&Config> {
+        let later = self.entries.iter().rev();
+        let later = later.take_while(|&&(at, _)| at > commit);
+        let mut counting = later.map(|(_, config)| config).chain([self.at(commit)]);
+        counting.find(|config| config.is_member(id))
+    }
+
+    /// Whether the configuration in force shows `id` that it is of its cluster: it names the disk
+    /// that is there, which the members of a cluster that begins never do before that disk has
+    /// acknowledged something; or it has `id` as a learner, as none that begins does.
+    pub(crate) fn knows(&self, id: NodeId) -> bool {
+        let config = self.current();
+        let is_named = config.disk_of(id).is_some() || !config.is_voter(id);
+        is_named && !self.is_impostor(id)
     }
 }
 
@@ -477,33 +500,49 @@ impl Raft {
 
     /// Whether `peer` is connected with another disk than the member of that name has: whatever
     /// that member promised, this one has forgotten (rule R13). It is neither heard nor served,
-    /// until it leads or shows that it was added again.
+    /// until it leads or stands as one that was added again.
     pub(crate) fn is_impostor(&self, peer: NodeId) -> bool {
         self.membership.is_impostor(peer)
     }
 
-    /// Whether a message is heard although its sender has another disk than the member of its name.
-    /// A leader is, and a candidate whose own configuration names its disk, for this node may have
-    /// missed that they were added again, and could learn of it from nobody else. They lead or stand
-    /// in a later term than that of the configuration known here, since they were added after it. Who
-    /// does so in an earlier one is a stranger, elected by others that have lost their disks.
-    pub(crate) fn hears_impostor(&self, message: &Message) -> bool {
-        let term = match *message {
+    /// Whether this node is a member by its disk, for certain: whoever leads after that knows it.
+    fn is_established(&self) -> bool {
+        let committed = self.membership.at(self.commit);
+        self.disk().is_some() && committed.disk_of(self.me) == self.disk()
+    }
+
+    /// Whether a message is heard, for all that is known here of its sender. Who may not vote here,
+    /// by its disk or because nobody knows it, may be a blank machine that took part once, and those
+    /// whom it elects with others of its kind lead another cluster under the same name (rule R13).
+    pub(crate) fn hears(&self, from: NodeId, message: &Message) -> bool {
+        let is_strange = match self.membership.naming(from, self.commit) {
+            Some(config) => self.membership.is_other_disk(config, from),
+            None => self.is_established(),
+        };
+        if !is_strange {
+            return true;
+        }
+        // What a leader shows with its heartbeat holds for all that it says in its term.
+        let follows = |term| self.leader == Some(from) && term == self.hard.term;
+        let (term, is_shown) = match *message {
             // True, whoever tells it.
             Message::Heard { .. } | Message::Disowned { .. } => return true,
+            Message::Vote { term, admitted, .. } => (term, admitted),
+            Message::Beat { term, knows, .. } => (term, knows || !self.is_established()),
             Message::Append { term, .. }
-            | Message::Beat { term, .. }
             | Message::Commit { term, .. }
             | Message::Rest { term, .. }
             | Message::TimeoutNow { term }
-            | Message::Snapshot { term, .. }
-            | Message::Vote {
-                term,
-                admitted: true,
-                ..
-            } => term,
-            _ => return false,
+            | Message::Snapshot { term, .. } => (term, follows(term) || !self.is_established()),
+            // Answers, and those of one who leaves are needed still.
+            _ => return !self.is_impostor(from),
         };
+        is_shown && self.may_be_new(term)
+    }
+
+    /// Whether who leads or stands in `term` may be a member that this node has missed: one that was
+    /// added after the configuration known here, and so leads or stands in a later term.
+    fn may_be_new(&self, term: Term) -> bool {
         let known = self.log.term_at(self.membership.position());
         term > known.unwrap_or(self.log.base().term) && !self.role.is_leader()
     }

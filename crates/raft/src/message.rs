@@ -22,8 +22,8 @@ pub enum Message {
         transfer: bool,
         /// The identity of the candidate's last entry.
         last: LogId,
-        /// The configuration in force at the candidate names its disk: whoever knows another disk for
-        /// it has missed that it was added again (rule R13).
+        /// The configuration in force at the candidate names its disk, and knows the receiver: whoever
+        /// has another disk in mind for it, or none, has missed that it was added (rule R13).
         admitted: bool,
     },
     /// The answer to [`Message::Vote`].
@@ -61,6 +61,9 @@ pub enum Message {
         round: u64,
         /// The end of the leader's log that is safe on its own disk.
         durable: Index,
+        /// The configuration in force at the leader knows the receiver, by its disk or as a learner:
+        /// the leader is of the receiver's own cluster (rule R13).
+        knows: bool,
     },
     /// The answer to [`Message::Beat`].
     BeatReply {

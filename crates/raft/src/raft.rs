@@ -211,7 +211,7 @@ impl Raft {
             let why = "is this node itself";
             return fx.push(Effect::Refused { from, why });
         }
-        if self.is_impostor(from) && !self.hears_impostor(&message) {
+        if !self.hears(from, &message) {
             return;
         }
         if is_malformed(&message) {

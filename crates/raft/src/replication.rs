@@ -220,6 +220,7 @@ impl Raft {
                 continue;
             }
             progress.told_commit(commit);
+            let knows = self.membership.knows(to);
             fx.push(Effect::Send {
                 to,
                 message: Message::Beat {
@@ -227,6 +228,7 @@ impl Raft {
                     commit,
                     round,
                     durable,
+                    knows,
                 },
             });
         }

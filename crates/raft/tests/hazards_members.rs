@@ -126,6 +126,7 @@ fn who_was_away_while_its_leader_lost_a_disk_and_came_back_hears_it() {
     // Meanwhile node 3 was wiped, removed, added again, and elected by node 2 and itself.
     meet(&mut solo, 3, 33);
     let term = solo.raft.term().0 + 1;
+    solo.answer(3, knowing_beat(term));
     let answers = solo.answer(3, append(term, last, &[term], 0));
     assert_eq!(solo.raft.leader(), Some(n(3)), "{answers:?}");
     assert_eq!(solo.raft.last(), id(term, last.index.0 + 1));
@@ -336,6 +337,7 @@ fn knows_all(term: u64, log: &[u64]) -> Solo {
         },
         log,
         config: members,
+        commit_hint: Index(1),
         ..disk_of_three(1, None)
     };
     Solo::recovered(Options::default(), disk)
@@ -354,6 +356,147 @@ fn a_stranger_whom_others_without_memory_elected_is_no_leader_here() {
     let term = solo.raft.term().0;
     solo.hear(3, append(term, id(0, 0), &[term], 0));
     assert_eq!(solo.raft.role().as_str(), "leader");
+}
+
+/// A heartbeat of a leader whose configuration names the receiver's disk.
+fn knowing_beat(term: u64) -> Message {
+    Message::Beat {
+        term: Term(term),
+        commit: Index(0),
+        round: 0,
+        durable: Index(0),
+        knows: true,
+    }
+}
+
+/// What a leader of `term` may say, whose log and snapshots are nobody's here.
+fn words_of_leader(term: u64) -> [Message; 6] {
+    let (term, last) = (Term(term), id(term, 99));
+    [
+        beat(term.0, 9, 1),
+        append(term.0, id(0, 0), &[term.0; 9], 9),
+        commit(term.0, 9),
+        Message::Rest { term, last },
+        Message::TimeoutNow { term },
+        Message::Snapshot { term, base: last },
+    ]
+}
+
+/// Node 1, whose first entry makes 1, 4 and 5 the members, by their disks: 2 and 3 were removed.
+fn outlived(commit: u64) -> Solo {
+    let disks = [1, 4, 5].map(|id| (n(id), Incarnation(id.into())));
+    let members = Config::of_voters(nodes(&[1, 4, 5])).with_disks(disks);
+    let mut log = entries(LogId::default(), &[1, 1, 1]);
+    log.configs.push((Index(2), members));
+    let mut disk = disk_of_three(1, None);
+    disk.hard.term = Term(1);
+    disk.config = disk
+        .config
+        .with_disks([1, 2, 3].map(|id| (n(id), Incarnation(id.into()))));
+    (disk.log, disk.commit_hint) = (log, Index(commit));
+    Solo::recovered(Options::default(), disk)
+}
+
+/// Nothing that `peer` says as a leader or a candidate is heard, whatever its term, nor answered.
+fn assert_deaf_to(mut solo: Solo, peer: u64) {
+    meet(&mut solo, peer, 10 * u128::from(peer) + u128::from(peer));
+    let before = (solo.raft.hard_state(), solo.raft.last(), solo.raft.commit());
+    for message in words_of_leader(7) {
+        let fx = solo.hear(peer, message.clone());
+        assert_eq!(fx, [], "{message:?}");
+    }
+    solo.now = solo.now.after(10_000 * MS);
+    let fx = solo.hear(peer, vote(7, id(7, 99)));
+    assert_eq!(fx, [], "a vote");
+    let after = (solo.raft.hard_state(), solo.raft.last(), solo.raft.commit());
+    assert_eq!((after, solo.raft.leader()), (before, None));
+}
+
+#[test]
+fn wiped_machines_lead_nobody_whom_their_configuration_does_not_know() {
+    // Two of three were wiped and started as if the cluster were new, and had many elections.
+    assert_deaf_to(knows_all(1, &[1, 1, 1]), 3);
+    // Two were removed before; whether their removal is known to be committed makes no difference.
+    assert_deaf_to(outlived(3), 2);
+    assert_deaf_to(outlived(1), 2);
+}
+
+#[test]
+fn a_leader_that_was_added_while_this_node_was_away_shows_that_it_knows_it() {
+    for (mut solo, peer) in [(knows_all(1, &[1, 1, 1]), 3), (outlived(3), 7)] {
+        meet(&mut solo, peer, 77);
+        // It does not in an entry's own right, but with a heartbeat for all of its term.
+        let late = append(7, id(1, 3), &[7], 3);
+        assert_eq!(solo.answer(peer, late.clone()), []);
+        solo.answer(peer, knowing_beat(7));
+        solo.answer(peer, late);
+        assert_eq!(
+            (solo.raft.leader(), solo.raft.last()),
+            (Some(n(peer)), id(7, 4))
+        );
+        // In a later term it shows so again.
+        assert_eq!(solo.answer(peer, append(8, id(7, 4), &[8], 3)), []);
+    }
+}
+
+#[test]
+fn who_is_a_member_by_any_configuration_that_may_count_is_heard() {
+    // Node 4 by an entry that may not be committed, node 2 if that entry is taken back.
+    for peer in [4, 2] {
+        let mut solo = outlived(1);
+        meet(&mut solo, peer, peer.into());
+        solo.answer(peer, append(7, id(1, 3), &[7], 3));
+        assert_eq!(solo.raft.leader(), Some(n(peer)));
+    }
+    // Once it is committed, node 2 is a stranger with its old disk, too.
+    let mut solo = outlived(3);
+    meet(&mut solo, 2, 2);
+    solo.answer(2, append(7, id(1, 3), &[7], 3));
+    assert_eq!(solo.raft.leader(), None);
+}
+
+#[test]
+fn whom_no_committed_entry_names_hears_whoever_leads() {
+    // A member that has just begun, and one whose naming may yet be taken back.
+    for commit in [0, 1] {
+        let mut solo = knows_all(1, &[1, 1, 1]);
+        if commit == 0 {
+            let mut disk = disk_of_three(1, None);
+            disk.hard.term = Term(1);
+            disk.log = entries(LogId::default(), &[1, 1, 1]);
+            solo = Solo::recovered(Options::default(), disk);
+        }
+        meet(&mut solo, 9, 99);
+        solo.answer(9, beat(7, 0, 1));
+        let leader = (commit == 0).then_some(n(9));
+        assert_eq!(solo.raft.leader(), leader);
+    }
+}
+
+#[test]
+fn a_leader_knows_learners_and_whose_disk_is_named() {
+    let knows = |fx: &[Effect], peer| {
+        let beats = sent_to(fx, peer).into_iter();
+        let mut beats = beats.filter_map(|message| match message {
+            Message::Beat { knows, .. } => Some(knows),
+            _ => None,
+        });
+        beats.next().expect("a heartbeat")
+    };
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    let fx = solo.deadline();
+    assert!(!knows(&fx, 2), "it has named nobody yet");
+    meet(&mut solo, 2, 2);
+    meet(&mut solo, 3, 3);
+    for _ in 0..2 {
+        commit_all(&mut solo, &[2, 3]);
+        solo.deadline();
+    }
+    let members = Config::of_voters(nodes(&[1, 2, 3])).with_joining(nodes(&[4]));
+    solo.change(&members).expect("allowed");
+    let fx = solo.deadline();
+    assert!(knows(&fx, 2) && knows(&fx, 4));
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn message(dice: &mut Dice) -> Message {
             commit,
             round,
             durable: Index(number(dice)),
+            knows: pre,
         },
         8 => Message::BeatReply {
             term,

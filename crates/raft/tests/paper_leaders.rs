@@ -34,6 +34,7 @@ fn upon_election_a_leader_heartbeats_at_once_and_again_while_idle() {
         commit: Index(0),
         round: 0,
         durable: Index(1),
+        knows: false,
     };
     assert!((2..=3).all(|peer| sent_to(&fx, peer) == [beat.clone()]));
     let elected = solo.now;

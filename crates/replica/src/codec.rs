@@ -156,7 +156,8 @@ pub(crate) fn put_message<'a>(
             commit,
             round,
             durable,
-        } => put_numbers(out, kind::BEAT, [term.0, commit.0, round, durable.0]),
+            knows,
+        } => put_flagged(out, kind::BEAT, [term.0, commit.0, round, durable.0], knows),
         Message::BeatReply {
             term,
             round,
@@ -214,8 +215,7 @@ fn put_termless(out: &mut Vec<u8>, message: &Message) {
             put_log_id(out, first);
         }
         Message::ReadAsk { id, life, lease } => {
-            put_numbers(out, kind::READ_ASK, [id.0, life]);
-            out.push(u8::from(lease));
+            put_flagged(out, kind::READ_ASK, [id.0, life], lease);
         }
         Message::ReadTell { id, life, at } => {
             put_numbers(out, kind::READ_TELL, [id.0, life]);
@@ -374,6 +374,7 @@ fn decode_message(kind: u8, first: u64, reader: &mut Reader<'_>) -> Result<Messa
             commit: Index(reader.u64()?),
             round: reader.u64()?,
             durable: Index(reader.u64()?),
+            knows: flag(reader)?,
         },
         kind::BEAT_REPLY => Message::BeatReply {
             term,
@@ -533,6 +534,11 @@ fn put_read_result(out: &mut Vec<u8>, at: Result<Index, ReadLost>) {
         Err(_) => 1,
     });
     put_u64(out, at.unwrap_or_default().0);
+}
+
+fn put_flagged<const N: usize>(out: &mut Vec<u8>, kind: u8, numbers: [u64; N], flag: bool) {
+    put_numbers(out, kind, numbers);
+    out.push(u8::from(flag));
 }
 
 fn put_numbers<const N: usize>(out: &mut Vec<u8>, kind: u8, numbers: [u64; N]) {

@@ -129,11 +129,13 @@ fn beside(told: &Message) -> Object {
             commit,
             durable,
             round,
+            knows,
         } => kind("beat")
             .number("term", term.0)
             .number("commit", commit.0)
             .number("durable", durable.0)
-            .number("round", *round),
+            .number("round", *round)
+            .flag("knows", *knows),
         Message::BeatReply {
             term,
             round,

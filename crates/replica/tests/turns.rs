@@ -154,7 +154,7 @@ fn durable(term: Term, upto: u64) -> Bytes {
 
 fn beat(term: Term, commit: u64, round: u64) -> Bytes {
     let [commit, round] = [commit, round].map(u64::to_le_bytes);
-    frame(5, term.0, &[&commit, &round, &commit])
+    frame(5, term.0, &[&commit, &round, &commit, &[0]])
 }
 
 fn beat_reply(term: Term) -> Bytes {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::driver::Event;
 use crate::handle::PeerAddress;
 use crate::inbox::Inbox;
+use crate::name::Names;
 
 /// What an embedder puts beside its machine. It runs in the loop, so it never waits.
 pub trait Company<M: StateMachine>: Send + 'static {
@@ -45,6 +46,8 @@ pub struct Stage<'a, M: StateMachine> {
     pub(crate) machine: &'a M,
     pub(crate) raft: &'a Raft,
     pub(crate) reign: Option<Term>,
+    pub(crate) applied: Index,
+    pub(crate) names: &'a Names,
     pub(crate) inbox: &'a Inbox<Event<M>>,
 }
 
@@ -57,6 +60,16 @@ impl<M: StateMachine> Stage<'_, M> {
     /// The machine as it is now.
     pub fn machine(&self) -> &M {
         self.machine
+    }
+
+    /// The last entry that the machine has applied.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// From now on log lines call a node so, beside its id.
+    pub fn set_name(&self, node: NodeId, name: &str) {
+        self.names.set(node, name.to_owned());
     }
 
     /// The term in which this node leads, once it has applied an entry of that term.
@@ -86,8 +99,9 @@ impl<M: StateMachine> Stage<'_, M> {
         self.inbox.put(Event::PeerAddress(peer, address));
     }
 
-    /// From now on a node that was a member may not connect. What stands between it and this one goes
-    /// on: it may not know yet.
+    /// From now on a node that was a member may not connect. What stands between it and this one ends
+    /// a little later: it may not know yet. What is said in the first turn holds before anyone can
+    /// connect.
     pub fn refuse_peer(&self, peer: NodeId) {
         self.inbox.put(Event::Refuse(peer));
     }

@@ -157,6 +157,10 @@ impl<M: StateMachine> Driver<M> {
     async fn turns(&mut self) -> StopReason {
         let mut timer = Box::pin(sleep_until(tokio::time::Instant::now()));
         let mut armed = Instant(0);
+        // What was committed before is applied, and the company says who may not connect.
+        self.end_turn().await;
+        self.take_in();
+        self.parts.network.open();
         loop {
             // Handlers of requests that came with one read of the network are queued before this
             // task, which the first of them wakes; so they share the turn without being waited for.
@@ -213,7 +217,7 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Reconfigure(change, outcome) => self.on_reconfigure(now, change, outcome),
             Event::PeerAddress(peer, address) => self.parts.network.add(peer, address),
-            Event::Refuse(peer) => self.parts.network.refuse(peer),
+            Event::Refuse(peer) => self.on_refuse(now, peer),
             Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
             Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),
@@ -295,6 +299,12 @@ impl<M: StateMachine> Driver<M> {
         self.next_request += 1;
         self.pending.insert(request, pending);
         request
+    }
+
+    fn on_refuse(&mut self, now: Instant, peer: NodeId) {
+        self.parts.network.refuse(peer);
+        let raft = self.parts.replica.raft();
+        self.leaving.refuse(now, raft.me(), raft.config(), peer);
     }
 
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
@@ -404,6 +414,7 @@ impl<M: StateMachine> Driver<M> {
         let Parts {
             replica,
             company,
+            names,
             inbox,
             ..
         } = &mut self.parts;
@@ -412,6 +423,8 @@ impl<M: StateMachine> Driver<M> {
             machine: replica.machine(),
             raft: replica.raft(),
             reign: replica.reigns_in(),
+            applied: replica.status().applied,
+            names,
             inbox,
         });
     }

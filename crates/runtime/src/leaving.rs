@@ -38,6 +38,15 @@ impl Leaving {
         self.since.extend(gone.map(|peer| (peer, now)));
     }
 
+    /// A node that will never be a member again has nothing more to say to `me`, if that is one by
+    /// this configuration.
+    pub fn refuse(&mut self, now: Instant, me: NodeId, config: &Config, peer: NodeId) {
+        let is_known = self.since.iter().any(|&(known, _)| known == peer);
+        if config.is_member(me) && !config.is_member(peer) && !is_known {
+            self.since.push((peer, now));
+        }
+    }
+
     /// Those who had time for a last word; of a leader's `peers` only when it has told them besides,
     /// or they are gone.
     pub fn take_due(&mut self, now: Instant, peers: impl Fn() -> Vec<NodeId>) -> Vec<NodeId> {

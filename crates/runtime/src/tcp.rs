@@ -119,8 +119,8 @@ struct Known {
 }
 
 impl Network {
-    /// Starts to accept on `listeners` and to dial every peer. What happens goes
-    /// to `sink`.
+    /// Will accept on `listeners` and dial every peer, once it is [opened](Network::open). What
+    /// happens goes to `sink`.
     pub fn start(
         membership: Membership,
         listeners: Vec<TcpListener>,
@@ -133,7 +133,7 @@ impl Network {
             names: membership.names,
             known: Mutex::default(),
             stopping: AtomicBool::new(false),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            handshakes: Arc::new(Semaphore::new(0)),
             counters,
             sink,
         });
@@ -150,6 +150,11 @@ impl Network {
             network.add(peer, address);
         }
         network
+    }
+
+    /// Lets connections be made.
+    pub fn open(&self) {
+        self.shared.handshakes.add_permits(HANDSHAKES_MAX);
     }
 
     /// From now on `peer` is dialled at `address`, which replaces any other.
@@ -176,7 +181,7 @@ impl Network {
         }
     }
 
-    /// From now on `peer` may not connect. A connection that stands goes on.
+    /// From now on `peer` may not connect. A connection that stands is the caller's to close.
     pub fn refuse(&mut self, peer: NodeId) {
         let mut known = self.shared.known();
         known.peers.remove(&peer);
@@ -216,6 +221,12 @@ impl Shared {
     /// A node, for log lines.
     fn name_of(&self, node: NodeId) -> String {
         self.names.of(node)
+    }
+
+    /// Waits until connections may be made. While others shake hands this may wait for them, too.
+    async fn opened(&self) {
+        let permit = self.handshakes.acquire().await;
+        drop(permit.expect("the semaphore is never closed"));
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -276,6 +287,7 @@ impl From<io::Error> for DialError {
 async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) {
     let mut pause = PAUSE_MIN;
     let mut told = String::new();
+    shared.opened().await;
     let waits = shared.identity.node > peer;
     loop {
         if waits {

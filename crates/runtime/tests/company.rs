@@ -2,11 +2,15 @@
 
 mod common;
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Cluster, Journal, PATIENCE, until};
 use headwater_raft::NodeId;
+use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
 use headwater_runtime::{Company, Handle, Instant, NodeConfig, ReadLevel, Stage, StateMachine};
 
 /// What a guest tells of.
@@ -55,6 +59,80 @@ impl Company<Journal> for Guest {
     fn next_deadline(&self) -> Option<Instant> {
         self.due
     }
+}
+
+/// Refuses node 9, in its first turn or when it has heard so; that turn takes its time.
+struct Doorkeeper {
+    refuses: bool,
+    heard: Receiver<()>,
+}
+
+impl Company<Journal> for Doorkeeper {
+    fn after_turn(&mut self, stage: &Stage<'_, Journal>) {
+        if std::mem::take(&mut self.refuses) {
+            std::thread::sleep(Duration::from_millis(200));
+            stage.refuse_peer(NodeId(9));
+        }
+        self.refuses = self.heard.try_recv().is_ok();
+    }
+}
+
+/// Node 1, alone, with a keeper who refuses at once or when told so.
+async fn kept(cluster: &mut Cluster, refuses: bool) -> Sender<()> {
+    let (tells, heard) = channel();
+    let keeper = Doorkeeper { refuses, heard };
+    let node = Handle::start_with(cluster.config(1), Box::new(keeper)).await;
+    cluster.nodes.insert(NodeId(1), node.expect("started"));
+    tells
+}
+
+/// Connects to node 1 as node 9, of which it knows nothing.
+fn knock(address: SocketAddr) -> (TcpStream, Option<Refusal>) {
+    let hello = Hello {
+        versions: (1, 1),
+        cluster: 0xc1,
+        from: NodeId(9),
+        to: NodeId(1),
+        incarnation: 9,
+        life: 9,
+    };
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.write_all(&hello.encode()).expect("sent");
+    let mut head = [0; ANSWER_BYTES];
+    stream.read_exact(&mut head).expect("an answer");
+    let (answer, _) = Answer::decode(&head).expect("well formed");
+    (stream, answer.refusal)
+}
+
+#[tokio::test]
+async fn whom_the_company_refuses_at_first_is_never_let_in() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let address = cluster.members[&NodeId(1)];
+    let _tells = kept(&mut cluster, true).await;
+    let knocked = tokio::task::spawn_blocking(move || knock(address));
+    let (_, refusal) = knocked.await.expect("an answer");
+    assert_eq!(refusal, Some(Refusal::Removed));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_connection_of_a_stranger_ends_once_it_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let address = cluster.members[&NodeId(1)];
+    let tells = kept(&mut cluster, false).await;
+    let knocked = tokio::task::spawn_blocking(move || knock(address));
+    let (mut stream, refusal) = knocked.await.expect("an answer");
+    assert_eq!(refusal, None, "it is not known yet");
+    tells.send(()).expect("it listens");
+    let closed = tokio::task::spawn_blocking(move || {
+        // What node 1 has to say to it comes before the end; a reset is an end as well.
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        !end.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!(closed.await.expect("read"), "it stands");
+    cluster.stop_all().await;
 }
 
 async fn start(cluster: &mut Cluster, id: u64, due_ns: Option<u64>) -> Receiver<Seen> {

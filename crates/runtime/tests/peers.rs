@@ -87,6 +87,13 @@ fn identity(node: u64, cluster: u64) -> Identity {
 }
 
 fn start(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAddr)]) -> End {
+    let end = closed(node, cluster, listener, peers);
+    end.network.open();
+    end
+}
+
+/// One that makes no connections yet.
+fn closed(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAddr)]) -> End {
     let address = listener.local_addr().expect("bound");
     let (sender, events) = unbounded_channel();
     let counters = Arc::new(Counters::default());
@@ -224,6 +231,22 @@ async fn only_members_that_should_dial_and_mean_us_may_connect() {
     two.network.stop_accepting();
     let (_stream, answer) = greet(two.address, hello(1, 2)).await;
     assert_eq!(answer.refusal, Some(Refusal::Stopping));
+}
+
+#[tokio::test]
+async fn before_it_is_opened_a_network_makes_no_connection() {
+    let (listener, address) = listen().await;
+    let (higher, at_higher) = listen().await;
+    let mut two = closed(2, CLUSTER, listener, &[(1, address), (3, at_higher)]);
+    let early = tokio::spawn(greet(two.address, hello(1, 2)));
+    let dialled = timeout(Duration::from_millis(100), higher.accept()).await;
+    assert!(dialled.is_err() && !early.is_finished());
+    // So who is refused by then has never been let in.
+    two.network.refuse(NodeId(1));
+    two.network.open();
+    let (_stream, answer) = early.await.expect("an answer");
+    assert_eq!(answer.refusal, Some(Refusal::Removed));
+    higher.accept().await.expect("dialled");
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ impl Backend {
         command: Bytes,
     ) -> Result<(), ReconfigureError> {
         let node = &self.node;
-        node.reconfigure_telling(expect, target, false, command)
+        node.reconfigure_telling(expect, target, !self.limits.strict_reconfig, command)
             .await
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use headwater_runtime::{Config, card};
+use headwater_runtime::{Config, Index, card};
 use prost::Message;
 
 use crate::config::Member;
@@ -25,6 +25,10 @@ pub struct Card {
     /// Who was one.
     #[prost(fixed64, repeated, tag = "3")]
     pub removed: Vec<u64>,
+    /// The last entry that whoever wrote this had applied: of two cards the one with the higher is
+    /// the newer.
+    #[prost(fixed64, tag = "4")]
+    pub applied: u64,
 }
 
 /// A member on a card.
@@ -46,7 +50,12 @@ pub struct Named {
 
 impl Card {
     /// The card of a cluster.
-    pub fn new(cluster: u64, members: &[Member], removed: &[u64], config: &Config) -> Self {
+    pub fn new(
+        cluster: u64,
+        members: &[Member],
+        removed: &[u64],
+        (config, applied): (&Config, Index),
+    ) -> Self {
         let named = |member: &Member| Named {
             id: member.id.0,
             name: member.name.clone(),
@@ -59,7 +68,53 @@ impl Card {
             cluster,
             members: members.iter().map(named).collect(),
             removed: removed.to_vec(),
+            applied: applied.0,
         }
+    }
+
+    /// The newest of these, each with the URL at which it was given.
+    ///
+    /// # Errors
+    /// Two of them cannot be of one cluster: which, and why, in words. Ids never come back and a
+    /// member never gets another data directory, so no change of members explains it.
+    pub fn newest(cards: &[(String, Self)]) -> Result<Option<&(String, Self)>, String> {
+        let newest = cards.iter().max_by_key(|(_, card)| card.applied);
+        let Some((at, card)) = newest else {
+            return Ok(None);
+        };
+        for (other_at, other) in cards {
+            if let Some(why) = card.contradicts(other) {
+                return Err(format!("{other_at} and {at} contradict each other: {why}"));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// What this card says that cannot be true if `older` ever was; `None` if both may be.
+    fn contradicts(&self, older: &Self) -> Option<String> {
+        if self.cluster != older.cluster {
+            return Some(format!(
+                "one belongs to cluster {:x}, the other to cluster {:x}",
+                older.cluster, self.cluster
+            ));
+        }
+        let is_member = |id: &&u64| self.member(**id).is_some();
+        if let Some(id) = older.removed.iter().find(is_member) {
+            return Some(format!(
+                "member {id:x} has been removed, says one, and is a member, says the other"
+            ));
+        }
+        let has_other_disk = |member: &&Named| {
+            let here = self.member(member.id).map(|member| &member.disk);
+            here.is_some_and(|here| {
+                !here.is_empty() && !member.disk.is_empty() && *here != member.disk
+            })
+        };
+        let other = older.members.iter().find(has_other_disk)?;
+        Some(format!(
+            "they know different data directories of member {:x}",
+            other.id
+        ))
     }
 
     /// Its bytes.
@@ -137,6 +192,7 @@ mod tests {
                 named(2, b""),
             ],
             removed: vec![3],
+            applied: 9,
         }
     }
 
@@ -152,6 +208,43 @@ mod tests {
         assert_eq!(at(&["http://b:2", "http://a:2"]), Some(2));
         assert_eq!(at(&["http://a:2"]), None);
         assert_eq!(at(&["http://a:2", "http://b:1"]), None);
+    }
+
+    #[test]
+    fn of_cards_that_agree_the_newest_counts_and_others_are_refused() {
+        let at = |url: &str, card: Card| (url.to_owned(), card);
+        let newest = |cards: &[(String, Card)]| {
+            Card::newest(cards).map(|newest| newest.map(|(at, _)| at.clone()))
+        };
+        assert_eq!(newest(&[]), Ok(None));
+        let mut newer = card();
+        newer.applied = 10;
+        // Who was not met yet has been since, and another has gone.
+        newer.members[1].disk = Bytes::from_static(b"\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        newer.members.remove(0);
+        newer.removed.push(1);
+        let cards = [at("new", newer), at("old", card())];
+        assert_eq!(newest(&cards), Ok(Some("new".to_owned())));
+        let contradiction = |change: fn(&mut Card)| {
+            let mut other = card();
+            other.applied = 10;
+            change(&mut other);
+            newest(&[at("a", card()), at("b", other)]).unwrap_err()
+        };
+        let text = contradiction(|other| other.cluster = 8);
+        assert!(
+            text.contains(
+                "a and b contradict each other: one belongs to cluster 7, the other to cluster 8"
+            ),
+            "{text}"
+        );
+        let text = contradiction(|other| other.members[0].id = 3);
+        assert!(text.contains("member 3 has been removed"), "{text}");
+        let text = contradiction(|other| other.members[0].disk = Bytes::from_static(b"6"));
+        assert!(
+            text.contains("different data directories of member 1"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -72,8 +72,12 @@ impl Census {
         self.config = config.clone();
         self.is_settled = stage.is_config_committed();
         self.tell_addresses(stage);
+        for member in roster.members().filter(|member| !member.name.is_empty()) {
+            stage.set_name(NodeId(member.id), &member.name);
+        }
         let members = members::known(&self.cluster, roster, config);
-        let card = Card::new(self.cluster.id, &members, roster.removed(), config);
+        let when = (config, stage.applied());
+        let card = Card::new(self.cluster.id, &members, roster.removed(), when);
         stage.set_card(card.encode());
         let me = self.cluster.me;
         let is_gone = roster.has_removed(me.0) && !config.is_member(me) && self.is_settled;

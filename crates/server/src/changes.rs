@@ -162,7 +162,8 @@ async fn carry_out(backend: &Backend, change: &Change) -> Result<NodeId, Failure
             Err(Attempt::Later) => return Err(Failure::TimedOut),
             Err(Attempt::Failed(failure)) => return Err(failure),
             Ok(()) => {
-                info!(member = %format_args!("{:x}", plan.id.0), what = ?change.kind(), "changed");
+                let member = members::called(&roster, plan.id);
+                info!(member, what = ?change.kind(), "changed");
                 return Ok(plan.id);
             }
         }
@@ -231,7 +232,9 @@ async fn plan(
         _ if !config.is_member(id) => Err(Failure::MemberNotFound),
         Kind::Remove => {
             let target = without(config, id);
-            check_started(roster, target.voters(), 0)?;
+            if backend.limits().strict_reconfig || target.voters().is_empty() {
+                check_started(roster, target.voters(), 0)?;
+            }
             let command = Some(Command::MemberRemove(id.0));
             Ok(Plan {
                 target,
@@ -282,7 +285,7 @@ fn plan_addition(
     config: &Config,
 ) -> Result<Plan, Failure> {
     let (is_learner, urls) = (change.kind() == Kind::AddLearner, &change.peer_urls);
-    if !is_learner {
+    if !is_learner && backend.limits().strict_reconfig {
         // Those on their way to a vote count as if they had it: etcd gives it at once.
         let voters = [config.voters(), config.joining()].concat();
         check_started(roster, &voters, 1)?;

@@ -218,6 +218,19 @@ pub struct ServeArgs {
     )]
     pub initial_cluster_token: String,
 
+    /// Refuse, while this member leads, a change of members that leaves fewer than a majority alive
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        default_value_t = true,
+        default_missing_value = "true",
+        help_heading = "The cluster"
+    )]
+    pub strict_reconfig_check: bool,
+
     /// How often the leader makes itself heard, in milliseconds
     #[arg(
         long,

@@ -98,6 +98,8 @@ pub struct Limits {
     pub lease_ttl_min: i64,
     /// What is said to be the largest store; not enforced.
     pub quota_bytes: i64,
+    /// Whether a change of members is refused that leaves fewer than a majority alive or started.
+    pub strict_reconfig: bool,
 }
 
 impl Config {
@@ -377,6 +379,7 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         request_timeout: REQUEST_TIME + 2 * Duration::from_millis(election),
         lease_ttl_min: lease_ttl_min(heartbeat, election),
         quota_bytes: args.quota_backend_bytes,
+        strict_reconfig: args.strict_reconfig_check,
     })
 }
 

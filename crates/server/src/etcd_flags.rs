@@ -134,7 +134,6 @@ const FLAGS: &[EtcdFlag] = &[
     value("log-rotation-config-json", LOG),
     switch("debug", LOG),
     switch("pre-vote", ALWAYS),
-    switch("strict-reconfig-check", ALWAYS),
     switch("initial-election-tick-advance", ALWAYS),
     switch("enable-grpc-gateway", TUNING),
     switch(

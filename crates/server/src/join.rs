@@ -78,27 +78,25 @@ async fn join(mut config: Config) -> Result<Config> {
     let urls = config.cluster.peer_urls.clone();
     let deadline = Instant::now() + JOIN_TIME;
     loop {
-        let mut heard = Vec::new();
+        let (mut cards, mut heard) = (Vec::new(), Vec::new());
         for (at, answer) in ask_others(&config, JOIN_TIME).await {
             match answer {
-                Ok(card) => {
-                    if let Some(place) = card.member_at(&urls) {
-                        if let Some(why) = card.refuses(place.id, None) {
-                            bail!("{why}");
-                        }
-                        info!(member_id = %format_args!("{:x}", place.id), at, "joining");
-                        let (cluster, me) = (card.cluster, NodeId(place.id));
-                        let others = card.members.iter().filter(|member| member.id != me.0);
-                        let others = others.filter_map(|member| {
-                            Some((NodeId(member.id), address(member.peer_urls.first()?)?))
-                        });
-                        config.become_member(cluster, me, others.collect());
-                        return Ok(config);
-                    }
-                    heard.push(format!("{at} knows of none"));
-                }
+                Ok(card) => cards.push((at, card)),
                 Err(why) => heard.push(format!("{at}: {why}")),
             }
+        }
+        let newest =
+            Card::newest(&cards).map_err(|why| anyhow!("check --initial-cluster: {why}"))?;
+        if let Some((at, card)) = newest {
+            if let Some(place) = card.member_at(&urls) {
+                if let Some(why) = card.refuses(place.id, None) {
+                    bail!("{why}");
+                }
+                info!(member_id = %format_args!("{:x}", place.id), at, "joining");
+                take_place(&mut config, card, place.id);
+                return Ok(config);
+            }
+            heard.extend(cards.iter().map(|(at, _)| format!("{at} knows of none")));
         }
         ensure!(
             Instant::now() < deadline,
@@ -110,6 +108,21 @@ async fn join(mut config: Config) -> Result<Config> {
             urls.join(",")
         );
         sleep(PAUSE).await;
+    }
+}
+
+/// The member `id` on `card` is this server, and the others are its peers.
+fn take_place(config: &mut Config, card: &Card, id: u64) {
+    let others = card.members.iter().filter(|member| member.id != id);
+    let reached = others
+        .clone()
+        .filter_map(|member| Some((NodeId(member.id), address(member.peer_urls.first()?)?)));
+    config.become_member(card.cluster, NodeId(id), reached.collect());
+    for member in others.filter(|member| !member.name.is_empty()) {
+        config
+            .node
+            .names
+            .set(NodeId(member.id), member.name.clone());
     }
 }
 

@@ -68,6 +68,14 @@ pub fn known(cluster: &Cluster, roster: &Roster, config: &Config) -> Vec<Member>
     ids.into_iter().map(described).collect()
 }
 
+/// A member's name beside its id, for log lines; the id alone of one that has not started yet.
+pub fn called(roster: &Roster, id: NodeId) -> String {
+    match roster.member(id.0) {
+        Some(member) if !member.name.is_empty() => format!("{} ({:x})", member.name, id.0),
+        _ => format!("{:x}", id.0),
+    }
+}
+
 /// Publishes this member's name and client URLs unless the cluster has them, and those it began
 /// with; tries until that has succeeded or cannot.
 pub async fn publish(backend: &Backend) {

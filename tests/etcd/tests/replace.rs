@@ -347,3 +347,87 @@ async fn changes_that_come_at_once_all_happen_one_after_the_other() {
     let refusal = "re-configuration failed due to not enough started members";
     assert!(too_many.contains(refusal), "{too_many}");
 }
+
+#[tokio::test]
+async fn removed_machines_that_begin_anew_fool_no_member_that_starts() {
+    let mut cluster = cluster(3).await;
+    if cluster.server.is_etcd {
+        println!("etcd's removed members begin a cluster of the same id");
+        return;
+    }
+    let first_flags = [1, 2].map(|number| (number, cluster.flags(number)));
+    // Two of three are replaced by others, and their machines emptied.
+    for gone in [1, 2] {
+        let new = cluster.lay_out().expect("ports");
+        add(&mut cluster, 0, new, "").await;
+        cluster.ready().await.expect("it serves");
+        voters(&cluster, 0, 4).await;
+        remove(&cluster, 0, gone).await;
+        leaves(&mut cluster, gone).await;
+        voters(&cluster, 0, 3).await;
+    }
+    // That a write is committed stands on the disk with the next one.
+    for key in ["kept", "last"] {
+        put(&cluster, 0, key).await;
+    }
+    for number in [0, 3, 4] {
+        cluster.kill(number);
+    }
+    for (gone, flags) in first_flags {
+        std::fs::remove_dir_all(&cluster.members[gone].data_dir).expect("emptied");
+        let mut command = Command::new(&cluster.server.program);
+        command.args(flags);
+        let starts = cluster.spawn_command(gone, command);
+        starts.expect("it starts as if the cluster were new");
+    }
+    // They are a majority of the three that once began, and serve.
+    let deadline = Instant::now() + STOP_LIMIT;
+    while etcdctl(&cluster, 1, "put false value").await.trim() != "OK" {
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            cluster.members[1].printed()
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+    // A member that starts among them does not follow them.
+    cluster.spawn(0).expect("it starts again");
+    sleep(Duration::from_secs(3)).await;
+    let read = etcdctl(&cluster, 0, "get --consistency=s --keys-only --prefix \"\"").await;
+    let printed = cluster.members[0].printed();
+    assert!(
+        read.contains("kept") && !read.contains("false"),
+        "{read}{printed}"
+    );
+    for number in [3, 4] {
+        cluster.spawn(number).expect("it starts again");
+    }
+    put(&cluster, 0, "after").await;
+    let read = told(&cluster, 4, "get --keys-only --prefix \"\"").await;
+    assert_eq!(
+        read.split_whitespace().collect::<Vec<_>>(),
+        ["after", "kept", "last"]
+    );
+}
+
+#[tokio::test]
+async fn without_the_strict_check_members_that_have_not_started_do_not_hinder() {
+    let mut cluster = cluster(1).await;
+    let add = |name: &str| format!("member add {name} --peer-urls=http://{name}.invalid:2380");
+    told(&cluster, 0, &add("m2")).await;
+    let printed = etcdctl(&cluster, 0, &add("m3")).await;
+    let why = "not enough started members";
+    assert!(printed.contains(why), "{printed}");
+    cluster.terminate(0).await.expect("it leaves");
+    let mut command = Command::new(&cluster.server.program);
+    command.args(cluster.flags(0));
+    command.arg("--strict-reconfig-check=false");
+    cluster.spawn_command(0, command).expect("it starts");
+    if cluster.server.is_etcd {
+        println!("with a second voter that there is not it has no leader");
+        return;
+    }
+    cluster.ready().await.expect("it serves");
+    told(&cluster, 0, &add("m3")).await;
+    put(&cluster, 0, "those who never came have no vote").await;
+}

@@ -144,7 +144,15 @@ impl Tables {
                 let begin = fields(m, &[term, ("ok", "ok"), ("prev", "prev")])?;
                 format!("{begin}, {}", fields(m, &hint)?)
             }
-            "beat" => fields(m, &[term, ("commit", "commit"), ("round", "round")])?,
+            "beat" => fields(
+                m,
+                &[
+                    term,
+                    ("commit", "commit"),
+                    ("round", "round"),
+                    ("knows", "knows"),
+                ],
+            )?,
             "beat-reply" => fields(m, &[term, ("round", "round")])?,
             "commit" => fields(m, &[term, ("commit", "commit")])?,
             "timeout-now" | "heard" => fields(m, &[term])?,

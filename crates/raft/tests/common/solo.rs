@@ -222,6 +222,7 @@ pub fn beat(term: u64, commit: u64, round: u64) -> Message {
         commit: Index(commit),
         round,
         durable: Index(commit),
+        knows: false,
     }
 }
 

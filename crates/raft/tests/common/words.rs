@@ -147,9 +147,11 @@ pub fn message(message: &Message) -> String {
             commit,
             round,
             durable,
+            knows,
         } => {
             let durable = safe(*durable, *commit);
-            format!("beat term={term} commit={commit} round={round}{durable}")
+            let knows = if *knows { " knows" } else { "" };
+            format!("beat term={term} commit={commit} round={round}{durable}{knows}")
         }
         Message::BeatReply {
             term,

@@ -62,6 +62,7 @@ fn samples() -> Vec<Frame> {
             commit,
             round: 3,
             durable: Index(8),
+            knows: true,
         },
         Message::BeatReply {
             term,

@@ -126,3 +126,13 @@ fn a_record_is_kept_only_if_wanted_and_has_a_bound() {
     assert_eq!(recorder.file.to_str(), Some("n1.jsonl"));
     assert_eq!(recorder.bytes_max, 1 << 30);
 }
+
+#[test]
+fn a_change_of_members_is_checked_unless_somebody_says_otherwise() {
+    let is_strict = |flags| config(flags).expect("sound").limits.strict_reconfig;
+    assert!(is_strict(""));
+    assert!(is_strict("--strict-reconfig-check"));
+    assert!(is_strict("--strict-reconfig-check=true"));
+    assert!(!is_strict("--strict-reconfig-check=false"));
+    assert!(config("--strict-reconfig-check=perhaps").is_err());
+}
