@@ -78,7 +78,7 @@ Wipe(s) ==
     /\ clock' = [clock EXCEPT ![s].promise = 0]
     /\ UNCHANGED <<said, witness>>
 
-(************************* repair (no room has it yet) *********************)
+(********************************* repair **********************************)
 
 \* A durable entry of node s cannot be read any more. That is found when the process starts; the
 \* identifier, which lies elsewhere, tells it from a write that was torn by a crash.

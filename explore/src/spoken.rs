@@ -8,7 +8,9 @@
 //! # Source
 //! spec/RaftNode.tla, for the shapes.
 
-use headwater_raft::{AppendResult, Config, Entries, Holding, Index, LogChange, LogId, Message, NodeId, Term};
+use headwater_raft::{
+    AppendResult, Config, Entries, Holding, Index, LogChange, LogId, Message, NodeId, Term,
+};
 
 use crate::common::Parcel;
 use crate::common::disk::Disk;
@@ -129,9 +131,7 @@ fn durable(of: Tree<'_>, disk: &Disk) -> Result<Fields, Misread> {
         let (kind, prev, terms, entries) = match &write.log {
             LogChange::Same => ("same", Index(0), Vec::new(), &nothing),
             LogChange::Reset(base) => ("reset", base.index, vec![base.term], &nothing),
-            LogChange::Repair(entries) => {
-                ("repair", entries.prev.index, terms(entries), entries)
-            }
+            LogChange::Repair(entries) => ("repair", entries.prev.index, terms(entries), entries),
             LogChange::Append {
                 entries, replaces, ..
             } => {
@@ -363,7 +363,10 @@ fn message(message: &Message) -> Result<String, Misread> {
             round,
             durable: _,
             knows,
-        } => ("beat", fields! { term: term, commit: commit, round: round, knows: knows }),
+        } => (
+            "beat",
+            fields! { term: term, commit: commit, round: round, knows: knows },
+        ),
         Message::BeatReply {
             term,
             round,
@@ -383,9 +386,26 @@ fn message(message: &Message) -> Result<String, Misread> {
         ),
         Message::Heard { term, .. } => ("heard", fields! { term: term }),
         Message::Disowned { disk } => ("disowned", fields! { disk: format!("{disk:?}") }),
+        Message::RepairAsk { .. } | Message::RepairTell { .. } => repair(message)?,
+        Message::ReadAsk { id, life, lease } => {
+            ("read-ask", fields! { id: id, life: life, lease: lease })
+        }
+        Message::ReadTell { id, life, at } => {
+            ("read-tell", fields! { id: id, life: life, at: at.ok() })
+        }
+    };
+    let kind: Fields = fields! { type: kind };
+    Ok(record([kind, fields].concat()))
+}
+
+fn repair(message: &Message) -> Result<(&'static str, Fields), Misread> {
+    Ok(match message {
         Message::RepairAsk { first, last } => {
             let (index, term) = (first.index, first.term);
-            ("repair-ask", fields! { first: index, firstTerm: term, last: last })
+            (
+                "repair-ask",
+                fields! { first: index, firstTerm: term, last: last },
+            )
         }
         Message::RepairTell { term, holding } => {
             let tells = fields! { term: term };
@@ -399,15 +419,8 @@ fn message(message: &Message) -> Result<String, Misread> {
             };
             ("repair-tell", [tells, holds].concat())
         }
-        Message::ReadAsk { id, life, lease } => {
-            ("read-ask", fields! { id: id, life: life, lease: lease })
-        }
-        Message::ReadTell { id, life, at } => {
-            ("read-tell", fields! { id: id, life: life, at: at.ok() })
-        }
-    };
-    let kind: Fields = fields! { type: kind };
-    Ok(record([kind, fields].concat()))
+        _ => unreachable!("these are put into words above"),
+    })
 }
 
 fn said_of(entries: &Entries) -> Result<Fields, Misread> {

@@ -286,6 +286,11 @@ impl Raft {
             | Message::ReadTell { .. }
             | Message::Heard { .. }
             | Message::Disowned { .. } => return true,
+            // An entry is what it is in any term.
+            Message::RepairTell {
+                term,
+                holding: Holding::Has(_),
+            } if term <= self.hard.term => return true,
             Message::Vote { term, transfer, .. } => {
                 if term > self.hard.term && self.is_content() && !transfer {
                     // A leader is heard: the candidate is disturbed, not the cluster (§4.2.3).
@@ -323,17 +328,8 @@ impl Raft {
             self.halt("two leaders in one term (Election Safety)", fx);
             return false;
         }
-        // Old requests for votes are answered with the newer term; old answers are nothing, but an
-        // entry is what it is in any term.
-        term == self.hard.term
-            || matches!(
-                message,
-                Message::Vote { .. }
-                    | Message::RepairTell {
-                        holding: Holding::Has(_),
-                        ..
-                    }
-            )
+        // Old requests for votes are answered with the newer term; old answers are nothing.
+        term == self.hard.term || matches!(message, Message::Vote { .. })
     }
 
     fn on_beat(&mut self, from: NodeId, commit: Index, round: u64, fx: &mut Vec<Effect>) {

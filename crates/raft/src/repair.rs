@@ -16,7 +16,6 @@
 //! can bring it to that quorum any more. The log ends before it.
 //!
 //! Specified by: Rot, Mend, Discard.
-//! With messages by: AskForRepair, OnRepairAsk, OnRepairTell, RepairEntries, Discard.
 //!
 //! # Source
 //! Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18 (§3.4: what a

@@ -9,8 +9,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{
-    AppendResult, Entries, Holding, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost,
-    Term,
+    AppendResult, Entries, Incarnation, Index, LogId, Message, Pace, ReadId, ReadLost, Term,
 };
 
 use crate::config_record::identities;
@@ -122,21 +121,7 @@ pub(crate) fn put_message<'a>(
     entries: impl IntoIterator<Item = &'a Entry> + Clone,
 ) {
     match *message {
-        Message::Vote {
-            term,
-            pre,
-            transfer,
-            last,
-            admitted,
-        } => {
-            put_head(out, kind::VOTE, term.0);
-            out.extend([pre, transfer, admitted].map(u8::from));
-            put_log_id(out, last);
-        }
-        Message::VoteReply { term, pre, granted } => {
-            put_head(out, kind::VOTE_REPLY, term.0);
-            out.extend([pre, granted].map(u8::from));
-        }
+        Message::Vote { .. } | Message::VoteReply { .. } => put_vote(out, message),
         Message::Append {
             term,
             entries: ref header,
@@ -181,7 +166,7 @@ pub(crate) fn put_message<'a>(
         }
         Message::RepairTell { term, ref holding } => {
             put_head(out, kind::REPAIR_TELL, term.0);
-            put_holding(out, holding, entries);
+            holding::put(out, holding, entries);
         }
         Message::Snapshot { .. } => unreachable!("a snapshot's header travels with its piece"),
         Message::Heard { .. }
@@ -189,6 +174,27 @@ pub(crate) fn put_message<'a>(
         | Message::RepairAsk { .. }
         | Message::ReadAsk { .. }
         | Message::ReadTell { .. } => put_termless(out, message),
+    }
+}
+
+fn put_vote(out: &mut Vec<u8>, message: &Message) {
+    match *message {
+        Message::Vote {
+            term,
+            pre,
+            transfer,
+            last,
+            admitted,
+        } => {
+            put_head(out, kind::VOTE, term.0);
+            out.extend([pre, transfer, admitted].map(u8::from));
+            put_log_id(out, last);
+        }
+        Message::VoteReply { term, pre, granted } => {
+            put_head(out, kind::VOTE_REPLY, term.0);
+            out.extend([pre, granted].map(u8::from));
+        }
+        _ => unreachable!("these are encoded above"),
     }
 }
 
@@ -289,7 +295,7 @@ impl Frame {
                 let block = rest(&mut reader, bytes);
                 return decode_append(Term(first), prev, commit, block);
             }
-            kind::REPAIR_TELL => return decode_holding(Term(first), &mut reader, bytes),
+            kind::REPAIR_TELL => return holding::decode(Term(first), &mut reader, bytes),
             kind::PIECE => Self::Piece {
                 term: Term(first),
                 base: reader.log_id()?,
@@ -446,46 +452,6 @@ fn decode_append(term: Term, prev: LogId, commit: Index, block: Bytes) -> Result
     ))
 }
 
-fn decode_holding(term: Term, reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Frame, Malformed> {
-    let (holding, of) = (byte(reader)?, reader.log_id()?);
-    let mut bodies = Vec::new();
-    let holding = match holding {
-        1 => {
-            bodies = decode_entries(of, rest(reader, bytes))?;
-            Holding::Has(identities(of, &bodies)?)
-        }
-        2 => Holding::Lacks(of),
-        3 => Holding::Unreadable(of),
-        _ => return Err(malformed("an unknown holding")),
-    };
-    if !reader.0.is_empty() {
-        return Err(malformed("bytes after a frame"));
-    }
-    Ok(Frame::Raft(Message::RepairTell { term, holding }, bodies))
-}
-
-fn put_holding<'a>(
-    out: &mut Vec<u8>,
-    holding: &Holding,
-    entries: impl IntoIterator<Item = &'a Entry> + Clone,
-) {
-    match holding {
-        Holding::Has(header) => {
-            out.push(1);
-            put_log_id(out, header.prev);
-            put_bodies(out, header, entries);
-        }
-        Holding::Lacks(first) => {
-            out.push(2);
-            put_log_id(out, *first);
-        }
-        Holding::Unreadable(first) => {
-            out.push(3);
-            put_log_id(out, *first);
-        }
-    }
-}
-
 fn put_bodies<'a>(
     out: &mut Vec<u8>,
     header: &Entries,
@@ -575,5 +541,6 @@ fn rest(reader: &mut Reader<'_>, bytes: &Bytes) -> Bytes {
     bytes.slice_ref(left)
 }
 
+mod holding;
 #[cfg(test)]
 mod tests;

@@ -189,8 +189,9 @@ impl Reading<'_> {
                 let core = told.field("core")?;
                 if core.list("unreadable").is_ok_and(|lost| !lost.is_empty()) {
                     self.uncover(line, "entries that a disk cannot give back");
+                } else {
+                    self.start(line, told)?;
                 }
-                self.start(line, told)?;
             }
             "crash" => {
                 let node = told.number("node")?;

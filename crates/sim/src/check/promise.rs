@@ -4,7 +4,7 @@
 //! # Source
 //! Raft paper, Figure 2 ("updated on stable storage before responding to RPCs"); rules R1 and R4.
 
-use headwater_raft::{AppendResult, Message, NodeId};
+use headwater_raft::{AppendResult, Index, Message, NodeId};
 
 use super::{Violation, ensure};
 use crate::application::Application;
@@ -59,11 +59,7 @@ pub(crate) fn check<A: Application>(
             let current = node.live.as_ref().map(|live| &live.told_image);
             let agrees = |log: &LogImage| durable.term_at(upto) == log.term_at(upto);
             let covered = upto <= node.snapshot.index;
-            let mut lost = durable.unreadable.range(node.snapshot.index.next()..);
-            let readable = covered || lost.next().is_none_or(|&lost| lost > upto);
-            ensure(readable, "promise", || {
-                format!("{:?} acknowledges {upto:?}, which it cannot read", node.id)
-            })?;
+            check_readable(node, upto)?;
             ensure(covered || current.is_some_and(agrees), "promise", || {
                 format!(
                     "{:?} acknowledges {upto:?} with {} on disk",
@@ -83,6 +79,16 @@ pub(crate) fn check<A: Application>(
         | Message::RepairTell { term, .. }
         | Message::Snapshot { term, .. } => check_term(node, term),
     }
+}
+
+/// What is acknowledged can be read, in the log or in a snapshot.
+fn check_readable<A: Application>(node: &Node<A>, upto: Index) -> Result<(), Violation> {
+    let unreadable = &node.durable.unreadable;
+    let lost = unreadable.range(node.snapshot.index.next()..).next();
+    let readable = lost.is_none_or(|&lost| lost > upto);
+    ensure(readable, "promise", || {
+        format!("{:?} acknowledges {upto:?}, which it cannot read", node.id)
+    })
 }
 
 fn check_term<A: Application>(node: &Node<A>, term: headwater_raft::Term) -> Result<(), Violation> {
