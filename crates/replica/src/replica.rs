@@ -307,9 +307,7 @@ impl<M: StateMachine> Replica<M> {
             };
             return out.push(Output::Log(order));
         }
-        // Not the core's commit index: that may already count on a write still to come of
-        // the same step, and be read back beside the entries which that one was to replace.
-        let commit = self.applied.index;
+        let commit = self.commit_hint();
         if let LogChange::Repair(lost) = write.log {
             let again = self.source.iter().filter(|entry| {
                 let index = entry.id.index;
@@ -349,6 +347,13 @@ impl<M: StateMachine> Replica<M> {
             truncate_from,
             entries,
         })));
+    }
+
+    /// What the log is told of the commit index. Not the core's: that may already count on a write
+    /// still to come of the same step, and be read back beside the entries which that one was to
+    /// replace.
+    fn commit_hint(&self) -> Index {
+        self.applied.index
     }
 
     /// The tail of the message or batch at hand that the core wants appended.
