@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod common;
+
 use bytes::Bytes;
+use common::{Port, address, free_port};
 use headwater_raft::NodeId;
 use headwater_replica::Identity;
 use headwater_replica::checksum::crc32c;
@@ -73,8 +76,10 @@ impl End {
 }
 
 async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
+    // Until this program ends, for peers are also dialled where nobody listens any more.
+    let port: &Port = Box::leak(Box::new(free_port()));
+    let address = address(port);
+    let listener = TcpListener::bind(address).await.expect("it is free");
     (listener, address)
 }
 

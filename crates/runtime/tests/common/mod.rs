@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test program uses its part.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,11 @@ use headwater_runtime::{
     Handle, LogId, Malformed, NodeConfig, NodeId, ReadLevel, StartError, StateMachine, StopReason,
 };
 use tempfile::TempDir;
+
+#[path = "../../../../tests/etcd/src/port.rs"]
+mod port;
+
+pub use port::Port;
 
 /// Far more than any step takes, so that a failure is a failure and not a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,33 +85,35 @@ impl StateMachine for Journal {
     }
 }
 
+/// A port that is free, and the caller's as long as it is held.
+pub fn free_port() -> Port {
+    Port::reserve().expect("a port is free")
+}
+
+/// Where that port is.
+pub fn address(port: &Port) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port.number).into()
+}
+
 /// Nodes 1 to n with their data directories; some run, some do not.
 pub struct Cluster {
     pub directory: TempDir,
     pub members: BTreeMap<NodeId, SocketAddr>,
     pub nodes: BTreeMap<NodeId, Handle<Journal>>,
     pub change: fn(&mut NodeConfig),
+    /// Theirs, whether they run or not.
+    ports: Vec<Port>,
 }
 
 impl Cluster {
     /// A cluster of `n` nodes, none of them started; `change` adjusts their configurations.
     pub fn new(n: u64, change: fn(&mut NodeConfig)) -> Self {
-        // All at once, so that no port is given twice.
-        let listeners: Vec<_> = (1..=n)
-            .map(|id| {
-                (
-                    NodeId(id),
-                    TcpListener::bind("127.0.0.1:0").expect("a port"),
-                )
-            })
-            .collect();
-        let members = listeners
-            .iter()
-            .map(|(id, listener)| (*id, listener.local_addr().expect("bound")))
-            .collect();
+        let ports: Vec<_> = (1..=n).map(|_| free_port()).collect();
+        let members = (1..).map(NodeId).zip(ports.iter().map(address)).collect();
         Self {
             directory: tempfile::tempdir().expect("a temporary directory"),
             members,
+            ports,
             nodes: BTreeMap::new(),
             change,
         }
@@ -154,9 +161,9 @@ impl Cluster {
     /// Starts one more node, which is no member yet, and tells the others where it listens.
     pub async fn join(&mut self) -> NodeId {
         let id = NodeId(self.members.len() as u64 + 1);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("bound");
-        drop(listener);
+        let port = free_port();
+        let address = address(&port);
+        self.ports.push(port);
         self.members.insert(id, address);
         for node in self.nodes.values() {
             node.set_peer_address(id, address.to_string());

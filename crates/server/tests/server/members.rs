@@ -78,7 +78,8 @@ fn a_member_publishes_when_it_has_moved_and_only_then() {
 #[test]
 fn without_a_quorum_only_who_asks_for_less_is_answered() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let [client, own, other, third] = [(); 4].map(|()| free_port());
+    let ports = [(); 4].map(|()| free_port());
+    let [client, own, other, third] = ports.each_ref().map(|port| port.number);
     let mut child = headwater()
         .args(["--name=a", "--initial-cluster-token=alone"])
         .arg(format!("--data-dir={}", dir.path().display()))

@@ -1,9 +1,20 @@
 //! How a server starts, what it says when it cannot, and how it ends.
 
-use crate::support::{Server, free_port, headwater, run};
+use crate::support::{Server, free_port, headwater, listen_flags, run};
+use std::path::Path;
+use std::process::ExitStatus;
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
+}
+
+/// How a server on ports of its own ends that must not run with these data, and what it says.
+fn refused(data_dir: &Path, flags: &[&str]) -> (ExitStatus, String) {
+    let ports = [free_port(), free_port()];
+    let [client, peer] = listen_flags(&ports);
+    let data_dir = format!("--data-dir={}", data_dir.display());
+    let (status, _, text) = run(&[&[client.as_str(), &peer, &data_dir], flags].concat());
+    (status, text)
 }
 
 #[test]
@@ -72,8 +83,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     let dir = dir();
     let file = dir.path().join("a-file");
     std::fs::write(&file, "not a directory").expect("a file");
-    let url = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
-    let (status, _, text) = run(&[&url, "--data-dir", &file.display().to_string()]);
+    let (status, text) = refused(&file, &[]);
     assert_eq!(status.code(), Some(1));
     assert!(
         text.contains("choose another --data-dir") && text.contains("a-file is a file"),
@@ -94,8 +104,7 @@ fn a_directory_with_data_of_etcd_or_anyone_is_refused_and_left_as_it_is() {
         let file = dir.path().join(file);
         std::fs::create_dir_all(file.parent().expect("it has one")).expect("made");
         std::fs::write(&file, "precious").expect("written");
-        let url = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
-        let (status, _, text) = run(&[&url, &format!("--data-dir={}", dir.path().display())]);
+        let (status, text) = refused(dir.path(), &[]);
         assert_eq!(status.code(), Some(1));
         let last = text.lines().last().expect("it says why");
         assert!(
@@ -114,9 +123,7 @@ fn data_of_another_cluster_are_refused() {
     let mut server = Server::start(dir.path(), &[]);
     server.signal("TERM");
     server.wait();
-    let url = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
-    let data_flag = format!("--data-dir={}", dir.path().display());
-    let (status, _, text) = run(&[&url, &data_flag, "--initial-cluster-token=another"]);
+    let (status, text) = refused(dir.path(), &["--initial-cluster-token=another"]);
     assert_eq!(status.code(), Some(1));
     let last = text.lines().last().expect("it says why");
     assert!(last.starts_with("headwater: check --name, "), "{text}");
@@ -132,8 +139,7 @@ fn data_of_another_cluster_are_refused() {
 fn a_directory_in_use_is_refused() {
     let dir = dir();
     let _server = Server::start(dir.path(), &[]);
-    let url = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
-    let (status, _, text) = run(&[&url, &format!("--data-dir={}", dir.path().display())]);
+    let (status, text) = refused(dir.path(), &[]);
     assert_eq!(status.code(), Some(1));
     assert!(text.contains("in use by another process"), "{text}");
 }

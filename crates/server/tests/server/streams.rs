@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::lease_client::LeaseClient;
 use crate::generated::etcdserverpb::watch_client::WatchClient;
-use crate::support::{PATIENCE, Server, headwater};
+use crate::support::{PATIENCE, Server, free_port, headwater};
 use tokio::sync::mpsc;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -137,11 +137,8 @@ impl Drop for Killed {
 fn without_a_leader_those_streams_end_that_want_one() {
     on_a_runtime(async {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut ports = Vec::new();
-        for _ in 0..4 {
-            ports.push(crate::support::free_port());
-        }
-        let peer = |place: usize| format!("http://127.0.0.1:{}", ports[place]);
+        let ports = [(); 4].map(|()| free_port());
+        let peer = |place: usize| format!("http://127.0.0.1:{}", ports[place].number);
         let all = format!("n1={},n2={},n3={}", peer(1), peer(2), peer(3));
         let child = headwater()
             .args(["--name", "n1", "--initial-cluster", &all])
@@ -156,14 +153,14 @@ fn without_a_leader_those_streams_end_that_want_one() {
         let _alone = Killed(child);
         let since = Instant::now();
         let (_requests, mut patient) = loop {
-            match watch(ports[0], false).await {
+            match watch(ports[0].number, false).await {
                 Ok(stream) => break stream,
                 Err(status) => assert!(since.elapsed() < PATIENCE, "{status}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert!(patient.message().await.expect("a word").is_some());
-        let refused = watch(ports[0], true).await.expect_err("no leader");
+        let refused = watch(ports[0].number, true).await.expect_err("no leader");
         let no_leader = (Code::Unavailable, "etcdserver: no leader");
         assert_eq!((refused.code(), refused.message()), no_leader);
         // The other goes on, though there is no leader for long.

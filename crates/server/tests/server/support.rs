@@ -1,10 +1,15 @@
 //! A server process for tests, and a client for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "../../../../tests/etcd/src/port.rs"]
+mod port;
+
+pub use port::Port;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,10 +41,19 @@ pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
     (status, text(stdout), text(stderr))
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+/// A port that is free, and the caller's as long as it is held.
+pub fn free_port() -> Port {
+    Port::reserve().expect("a port is free")
+}
+
+/// Flags of a server's own, for where it listens; the usual port for peers is for the tests of
+/// `headwater dev`.
+pub fn listen_flags([client, peer]: &[Port; 2]) -> [String; 2] {
+    let (client, peer) = (client.number, peer.number);
+    [
+        format!("--listen-client-urls=http://127.0.0.1:{client}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+    ]
 }
 
 /// A server of one, killed when dropped.
@@ -49,22 +63,19 @@ pub struct Server {
     /// What it logged until it was ready.
     pub said: Vec<String>,
     child: Child,
+    /// Held until the process is gone.
+    _ports: [Port; 2],
 }
 
 impl Server {
     /// Starts a server with its data in `dir` and waits until it serves and proposes nothing more
     /// of its own accord.
     pub fn start(dir: &Path, flags: &[&str]) -> Self {
-        let port = free_port();
+        let ports = [free_port(), free_port()];
         let mut child = headwater()
             .arg("--data-dir")
             .arg(dir)
-            .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
-            // The usual port is for the tests of `headwater dev`.
-            .arg(format!(
-                "--listen-peer-urls=http://127.0.0.1:{}",
-                free_port()
-            ))
+            .args(listen_flags(&ports))
             .args(flags)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,7 +97,12 @@ impl Server {
         );
         // The log must be read on, or the server would block when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { port, said, child }
+        Self {
+            port: ports[0].number,
+            said,
+            child,
+            _ports: ports,
+        }
     }
 
     /// Sends a signal by name.
