@@ -2,6 +2,7 @@
 # Installs what the tests need and Rust does not bring along; does nothing where it is there.
 #
 #   etcdctl   the client whose answers are checked        (Debian: etcd-client)
+#   curl      fetches pages of servers                     (Debian: curl)
 #   protoc    compiles the protocol of the clients' crate (Debian: protobuf-compiler, libprotobuf-dev)
 #   cc        compiles the allocator                      (Debian: build-essential)
 #   javac     and java run TLC, which checks the specification (Debian: default-jdk-headless)
@@ -15,6 +16,7 @@ fi
 
 missing=()
 command -v etcdctl >/dev/null || missing+=(etcd-client)
+command -v curl >/dev/null || missing+=(curl)
 command -v protoc >/dev/null || missing+=(protobuf-compiler)
 # protoc's own definitions, which those of etcd import, come in a package of their own.
 [ -e /usr/include/google/protobuf/descriptor.proto ] ||

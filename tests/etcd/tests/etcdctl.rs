@@ -6,7 +6,12 @@ use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::{self, Differences};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// How long anything may take that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn differences_from(name: &str) -> (Server, Differences) {
     let server = Server::from_env().expect("a server to test");
@@ -116,13 +121,24 @@ async fn a_mirror_shows_what_the_original_has() {
         let key = format!("p/{number:04}");
         client.put(key, "old", None).await.expect("a put");
     }
-    let to = mirror.members[0].client_url();
-    let mirroring = format!("etcdctl make-mirror --prefix p/ --dest-prefix q/ {to}");
-    let run = format!("timeout 4 {mirroring} >/dev/null 2>&1 &");
-    at(&original, &run);
+    let mut mirroring = Command::new("etcdctl");
+    mirroring
+        .env("ETCDCTL_API", "3")
+        .env("ETCDCTL_ENDPOINTS", original.members[0].client_url())
+        .args(["make-mirror", "--prefix", "p/", "--dest-prefix", "q/"])
+        .arg(mirror.members[0].client_url())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let _mirroring = mirroring.spawn().expect("etcdctl runs");
     let is_there = || at(&mirror, "etcdctl get q/1199").contains("old");
-    let since = Instant::now();
-    while !is_there() && since.elapsed() < Duration::from_secs(3) {
+    let (mut copied, mut since) = (String::new(), Instant::now());
+    while !is_there() {
+        let more = at(&mirror, "etcdctl get q/ --prefix --keys-only | grep -c q/");
+        if more != copied {
+            (copied, since) = (more, Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "no more pages come");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     at(
@@ -135,7 +151,7 @@ async fn a_mirror_shows_what_the_original_has() {
     };
     let since = Instant::now();
     while all(&original, "p") != all(&mirror, "q") {
-        assert!(since.elapsed() < Duration::from_secs(10), "they differ");
+        assert!(since.elapsed() < PATIENCE, "they differ");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let copied = all(&mirror, "q");
