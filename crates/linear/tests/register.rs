@@ -294,10 +294,11 @@ fn random_honest_histories_hold_and_one_stale_read_does_not() {
 /// The promise is for a release build: `cargo test --release -p headwater-linear -- --nocapture`.
 #[test]
 fn a_hundred_thousand_operations_on_one_hot_key_take_seconds() {
-    let count = if cfg!(debug_assertions) {
-        20_000
+    // Tests of a debug build share the machine with others.
+    let (count, limit_s) = if cfg!(debug_assertions) {
+        (20_000, 120)
     } else {
-        100_000
+        (100_000, 5)
     };
     for (clients, lost_percent) in [(8, 1), (16, 1), (50, 1)] {
         let history = honest_history(clients, count, clients, lost_percent);
@@ -312,6 +313,6 @@ fn a_hundred_thousand_operations_on_one_hot_key_take_seconds() {
              stale read {:?}",
             began.elapsed()
         );
-        assert!(honest < Duration::from_secs(5), "{honest:?}");
+        assert!(honest < Duration::from_secs(limit_s), "{honest:?}");
     }
 }
