@@ -173,7 +173,10 @@ async fn company_sees_every_command_once_and_proposes_in_time() {
     });
     assert!(counts.eq(1..=all), "{seen:?}");
     assert_eq!(all, 22, "two of them its own");
-    assert_eq!(seen[0], Seen::Reign(Some(1)));
+    // On a slow machine its time may come before there is a leader; what it proposes then waits for
+    // one, and is applied with what makes it one.
+    let reign = seen.iter().position(|seen| *seen == Seen::Reign(Some(1)));
+    assert!(reign.is_some_and(|at| at <= 1), "{seen:?}");
 }
 
 #[tokio::test]
