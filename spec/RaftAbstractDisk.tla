@@ -95,23 +95,27 @@ Rot(s, i) ==
 FirstDamaged(s) == Intact(Now(s).log) + 1
 IsNamedBy(s, p, i) == Len(Now(p).log) >= i /\ Now(p).log[i].term = Now(s).log[i].term
 
-\* Candidate s, elected by identifiers, asks all: "do you have this entry?" Node p has it.
+\* Node s asks all: "do you have this entry?" Node p has it, and since no two entries share an
+\* identifier it does not matter who that is, or when.
 Mend(s, p) ==
     LET i == FirstDamaged(s)
-    IN  /\ spent.rots > 0 /\ HasWon(s) /\ i <= Len(Now(s).log)
+    IN  /\ spent.rots > 0 /\ i <= Len(Now(s).log)
         /\ IsNamedBy(s, p, i) /\ Now(p).log[i].body # Damaged
         /\ CanWrite(s)
         /\ Write(s, [Now(s) EXCEPT !.log[i] = Now(p).log[i]])
         /\ UNCHANGED <<file, mind, clock, said, witness, spent>>
 
-\* A quorum says that it does not: so it was never committed, and the log ends before it. They say
-\* so in the candidate's term, in which no earlier leader can bring it to them any more. Who has
-\* the entry and cannot read it either does not say so.
+\* Candidate s is elected by identifiers, and so many say that they lack the entry that no majority
+\* can have it: so it was never committed, and the log ends before it. They say so in the candidate's
+\* term, in which no earlier leader can bring it to them any more. Who has the entry and cannot read it
+\* either does not say so; nor does a disk count that is not its member's.
 Discard(s) ==
     LET i == FirstDamaged(s)
-        lack == {p \in Server : Now(p).term = Now(s).term /\ HardIsSafe(p) /\ ~IsNamedBy(s, p, i)}
+        lack == {p \in Server :
+            /\ Now(p).term = Now(s).term /\ HardIsSafe(p) /\ IsMembers(s, p)
+            /\ ~IsNamedBy(s, p, i)}
     IN  /\ spent.rots > 0 /\ HasWon(s) /\ i <= Len(Now(s).log)
-        /\ IsQuorum(Config(s), lack)
+        /\ Blocks(Config(s), lack)
         /\ CanWrite(s)
         /\ Write(s, [Now(s) EXCEPT !.log = SubSeq(@, 1, i - 1)])
         /\ UNCHANGED <<file, mind, clock, said, witness, spent>>

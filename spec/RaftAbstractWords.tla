@@ -122,6 +122,11 @@ IsQuorum(config, who) ==
     /\ Majority(config.voters, who)
     /\ config.outgoing # {} => Majority(config.outgoing, who)
 
+\* No majority of either side can have what these lack.
+Blocks(config, who) ==
+    /\ ~Majority(config.voters, config.voters \ who)
+    /\ config.outgoing # {} => ~Majority(config.outgoing, config.outgoing \ who)
+
 (********************************* durable *********************************)
 
 \* What a node begins with that starts now. A log that lacks what the snapshot covers is void, and

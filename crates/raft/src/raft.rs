@@ -477,7 +477,9 @@ fn is_malformed(message: &Message) -> bool {
         }
         Message::Rest { term, last } => highest(term, last),
         Message::Snapshot { term, base } => highest(term, base),
-        Message::RepairAsk { first, last } if last < first.index => NUMBER_MAX,
+        Message::RepairAsk { first, last } if first.index == Index(0) || last < first.index => {
+            NUMBER_MAX
+        }
         Message::RepairAsk { first, last } => highest(first.term, first).max(last.0),
         Message::RepairTell { term, ref holding } => match holding {
             Holding::Has(entries) if !entries.is_well_formed() => NUMBER_MAX,

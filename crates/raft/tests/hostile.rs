@@ -71,7 +71,7 @@ fn some_configs(dice: &mut Dice, prev: Index) -> Vec<(Index, Config)> {
 fn message(dice: &mut Dice) -> Message {
     let (term, pre, granted) = (Term(number(dice)), dice.below(2) == 0, dice.below(2) == 0);
     let (commit, round) = (Index(number(dice)), number(dice));
-    match dice.below(13) {
+    match dice.below(16) {
         0 => Message::Vote {
             term,
             pre,
@@ -110,6 +110,18 @@ fn message(dice: &mut Dice) -> Message {
             lease: dice.below(2) == 0,
         },
         11 => Message::TimeoutNow { term },
+        12 => Message::RepairAsk {
+            first: place(dice),
+            last: commit,
+        },
+        13..=14 => Message::RepairTell {
+            term,
+            holding: match dice.below(3) {
+                0 => Holding::Lacks(place(dice)),
+                1 => Holding::Unreadable(place(dice)),
+                _ => Holding::Has(range(dice)),
+            },
+        },
         _ => Message::ReadTell {
             id: ReadId(round),
             life: 0,
@@ -135,8 +147,17 @@ fn start(dice: &mut Dice) -> Solo {
         lease_drift_ppm: (dice.below(2) == 0).then_some(2_000_000),
         ..Options::default()
     };
-    let mut solo = Solo::with(options, 3, 4, None, &log);
-    if dice.below(3) == 0 {
+    let mut solo = Solo::with(options.clone(), 3, 4, None, &log);
+    if dice.below(3) == 0 && !log.is_empty() {
+        // Some of the log cannot be read.
+        let first = Index(1 + dice.below(log.len() as u64));
+        let lost = Unreadable {
+            first,
+            last: Index(first.0 + dice.below(log.len() as u64 - first.0 + 1)),
+            may_hold_config: dice.below(2) == 0,
+        };
+        solo = Solo::lacking(options, 3, 4, &log, lost);
+    } else if dice.below(3) == 0 {
         solo = solo.elected();
     }
     if dice.below(2) == 0 {

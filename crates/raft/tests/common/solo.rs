@@ -2,7 +2,8 @@
 
 use headwater_raft::{
     AppendResult, Config, Effect, Entries, HardState, Index, Input, Instant, LogId, Message,
-    NodeId, NotChanged, Options, Pace, Pull, Raft, ReadId, ReadLevel, Recovered, Term, WriteId,
+    NodeId, NotChanged, Options, Pace, Pull, Raft, ReadId, ReadLevel, Recovered, Term, Unreadable,
+    WriteId,
 };
 
 /// One core, node 1 of some voters, and what it has issued.
@@ -25,7 +26,11 @@ impl Solo {
 
     /// The same, with these options.
     pub fn with(options: Options, voters: u64, term: u64, vote: Option<u64>, log: &[u64]) -> Self {
-        let disk = Recovered {
+        Self::recovered(options, Self::disk(voters, term, vote, log))
+    }
+
+    fn disk(voters: u64, term: u64, vote: Option<u64>, log: &[u64]) -> Recovered {
+        Recovered {
             me: NodeId(1),
             hard: HardState {
                 term: Term(term),
@@ -38,8 +43,20 @@ impl Solo {
             unreadable: Vec::new(),
             commit_hint: Index(0),
             next_write: WriteId(1),
-        };
-        Self::recovered(options, disk)
+        }
+    }
+
+    /// A node that cannot read some of its log.
+    pub fn lacking(
+        options: Options,
+        voters: u64,
+        term: u64,
+        log: &[u64],
+        lost: Unreadable,
+    ) -> Self {
+        let disk = Self::disk(voters, term, None, log);
+        let unreadable = vec![lost];
+        Self::recovered(options, Recovered { unreadable, ..disk })
     }
 
     /// A node with these options and this disk.
