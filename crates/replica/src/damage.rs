@@ -13,7 +13,7 @@
 //!
 //! Otherwise a change of terms lies in what was lost, and with it names. A frame behind lost heads is
 //! believed only if the life that wrote the last whole one wrote it too: a body can hold bytes that
-//! look like a frame, but no client knows that number.
+//! look like a frame, but that number is drawn anew whenever a directory is opened.
 //!
 //! # Source
 //! Alagappan et al., FAST'18, §3.3 (identifiers apart from bodies); Raft paper, Figure 3 (Log
@@ -55,16 +55,21 @@ impl Replay {
             Some(frame) => self.pass_bodies(window, segment, frame)?,
             None => None,
         };
-        let lost = match lost {
-            Some(lost) => Some(lost),
-            None => self.pass_frames(window, segment, next)?.then(|| {
+        let (first, last) = match lost {
+            Some(lost) => lost,
+            None => {
                 // Mark: frames are lost whose entries can be named.
+                let refused = self.refusal(window, segment, &stop, proof, next);
+                if !self.pass_frames(window, segment, next)? {
+                    return Err(refused);
+                }
+                // Where no segment follows, a frame behind is what tells of the lost ones: there must
+                // be a whole one, or nothing would once the end is dropped as torn.
+                self.untold = next.is_none().then_some(refused);
                 (first, self.runs.last().index)
-            }),
+            }
         };
-        let Some((first, last)) = lost else {
-            return Err(self.refusal(window, segment, &stop, proof, next));
-        };
+        self.is_proven_by_its_end |= next.is_none();
         let what = format!("{}, byte {at}: {} though {proof}", segment.name, stop.why);
         self.damage.push((what, first, last));
         Ok(())
@@ -125,6 +130,7 @@ impl Replay {
             let meets = goes_on && (is_reset || self.meet(head.prev, lost_bytes));
             if meets {
                 (self.offset, self.chain) = (offset, head.chain);
+                self.last_write = WriteId(head.id.0.saturating_sub(1));
             }
             return Ok(meets);
         }

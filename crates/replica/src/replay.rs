@@ -17,7 +17,8 @@ use crate::machine::Malformed;
 use crate::port::{Disk, DiskError};
 use crate::record::{
     BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
-    SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head, malformed,
+    SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, decode_entries, decode_frame_head,
+    encode_witness, malformed,
 };
 use crate::recovery::OpenError;
 use crate::runs::Runs;
@@ -132,6 +133,10 @@ pub(crate) struct Replay {
     pub(crate) offset: u64,
     /// The life that wrote the last frame.
     pub(crate) life: Option<u64>,
+    /// Lost frames were passed, and no whole one has been read since: what is to be said if none is.
+    pub(crate) untold: Option<OpenError>,
+    /// Damage was passed in the last segment: what lies behind it shows that it is none of a crash.
+    pub(crate) is_proven_by_its_end: bool,
     /// Frames of the current segment that nothing proves durable.
     unproven: VecDeque<Unproven>,
 }
@@ -196,6 +201,8 @@ impl Replay {
             chain: 0,
             offset: 0,
             life: None,
+            untold: None,
+            is_proven_by_its_end: false,
             unproven: VecDeque::new(),
         }
     }
@@ -265,6 +272,9 @@ impl Replay {
             self.pass(window, segment, stop, &proof, None)?;
             return Ok(false);
         }
+        if let Some(refused) = self.untold.take() {
+            return Err(refused);
+        }
         self.torn_bytes = used - self.offset;
         Ok(true)
     }
@@ -318,6 +328,7 @@ impl Replay {
         self.prove(frame.head.durable);
         self.chain = frame.crc;
         self.life = Some(frame.head.life);
+        self.untold = None;
         self.offset += frame.length();
     }
 
@@ -415,6 +426,12 @@ impl Replay {
     /// zeros, so that nothing of it can come back behind new frames.
     pub(crate) fn mend(&self, disk: &mut dyn Disk, segments: &[Segment]) -> Result<(), DiskError> {
         let last = segments.last().expect("a log has a segment");
+        if self.is_proven_by_its_end && self.torn_bytes > 0 {
+            // Mark: a torn frame that proves damage gets a witness in its place.
+            let witness = encode_witness(last.head.seq, self.last_write);
+            disk.write(&last.name, WITNESS_OFFSETS[0] as u64, &witness)?;
+            disk.sync(&last.name)?;
+        }
         for frame in &self.unproven {
             // Mark: what no frame proves durable is written again.
             disk.write(&last.name, frame.offset, &frame.head)?;

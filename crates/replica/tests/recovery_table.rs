@@ -585,6 +585,51 @@ fn f7_a_bad_last_frame_that_a_witness_vouches_for_is_damage_unless_it_names_its_
     }
 }
 
+/// Three writes are acknowledged, the fourth is torn, and the third is damaged in one place.
+fn damaged_before_a_torn_tail(inside: u64, witness: bool) -> SimDisk {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    write_singly(&mut disk, &mut wal, 3);
+    if witness {
+        wal.idle(&mut disk).unwrap();
+    }
+    wal.run(&mut disk, &[write(4, None, vec![entry(1, 4, "body 4")])])
+        .unwrap();
+    let length = frame_of("body 1");
+    disk.flip_bit(&segment_name(1), FRAMES + 2 * length + inside, 1);
+    disk.flip_bit(&segment_name(1), FRAMES + 3 * length + 150, 1);
+    disk
+}
+
+#[test]
+fn f4_what_a_torn_frame_alone_proves_is_not_forgotten_with_it() {
+    for witness in [false, true] {
+        // A lost head: the torn frame is all that tells of it.
+        damage_text(&mut damaged_before_a_torn_tail(20, witness));
+        // A lost body, which is named: still so when the torn frame is gone.
+        let mut disk = damaged_before_a_torn_tail(150, witness);
+        for _ in 0..3 {
+            let (found, ..) = opened(&mut disk);
+            assert_eq!(indices(&found), [1, 2, 3], "witness {witness}");
+            assert_eq!(found.unreadable.len(), 1);
+            disk.power_cut(&mut Dice(7));
+            disk.restart();
+        }
+        // Whenever power is lost while it is mended.
+        for at in 1..40 {
+            let mut disk = damaged_before_a_torn_tail(150, witness);
+            disk.crash_after(at);
+            if try_open(&mut disk).is_ok() {
+                break;
+            }
+            disk.power_cut(&mut Dice(at));
+            disk.restart();
+            let (found, ..) = opened(&mut disk);
+            assert_eq!(indices(&found), [1, 2, 3], "witness {witness}, call {at}");
+        }
+    }
+}
+
 #[test]
 fn f12_what_is_written_again_is_read_again_and_old_damage_stays_harmless() {
     let mut disk = written_singly(5);

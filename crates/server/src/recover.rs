@@ -139,12 +139,23 @@ impl<'a> Survey<'a> {
             Loss::NotNeeded
         } else if quorum_reaches(config, |id| !self.survives(config, id)) {
             Loss::Unknown
-        } else if self.best().1.unreadable > 0 {
-            // Others may have had what this one cannot read.
+        } else if self.names_more() {
+            // Others may have had what none of these can read.
             Loss::Unknown
         } else {
             Loss::None
         }
+    }
+
+    /// Whether a directory names entries, without being able to give them back, that are later than all
+    /// that the best can give.
+    fn names_more(&self) -> bool {
+        let best = self.best().1.readable_to;
+        let mut logs = self
+            .found
+            .iter()
+            .filter_map(|(_, report)| report.log.as_ref().ok());
+        logs.any(|log| log.last > best)
     }
 
     fn tell(&self) -> Result<String> {

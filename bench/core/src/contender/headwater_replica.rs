@@ -296,6 +296,7 @@ impl Node {
             config: first_config(setup),
             machine: Counter::default(),
             log_base: LogId::default(),
+            unreadable: Vec::new(),
             entries: Vec::new(),
             commit: Index(0),
             found_write: WriteId(0),
