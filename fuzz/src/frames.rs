@@ -224,12 +224,12 @@ fn append(draw: &mut Draw<'_>) -> Bytes {
 
 /// What stands in frames behind their kind and first number: flags and numbers, as docs/wire.md
 /// draws them. `n` is a number, `b` a flag, `f` a byte of a few, a digit itself.
-const SHAPES: [(u8, &str); 18] = [
+const SHAPES: [(u8, &str); 21] = [
     (1, "bbbnn"),
     (2, "bb"),
     (4, "1n"),
     (4, "2nnn"),
-    (5, "nnn"),
+    (5, "nnnb"),
     (6, "nn0"),
     (7, "nn"),
     (8, "nb"),
@@ -238,6 +238,9 @@ const SHAPES: [(u8, &str); 18] = [
     (11, "nn"),
     (12, "nnnnb"),
     (13, "nn"),
+    (14, "nn"),
+    (15, "2nn"),
+    (15, "3nn"),
     (16, "nnnn"),
     (17, "nn"),
     (18, ""),
@@ -247,7 +250,7 @@ const SHAPES: [(u8, &str); 18] = [
 
 /// A frame of a known shape, and now and then a byte too many.
 fn fields(draw: &mut Draw<'_>) -> Bytes {
-    let (kind, shape) = SHAPES[draw.below(18) as usize];
+    let (kind, shape) = SHAPES[draw.below(SHAPES.len() as u64) as usize];
     let mut frame = vec![kind];
     frame.extend(draw.number().to_le_bytes());
     for letter in shape.bytes() {
