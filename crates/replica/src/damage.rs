@@ -12,8 +12,8 @@
 //!   are of that term.
 //!
 //! Otherwise a change of terms lies in what was lost, and with it names. A frame behind lost heads is
-//! believed only if the life that wrote the last whole one wrote it too: a body can hold bytes that
-//! look like a frame, but that number is drawn anew whenever a directory is opened.
+//! believed only if the life that wrote the last whole one, or began the segment, wrote it too: a body
+//! can hold bytes that look like a frame, but that number is drawn anew whenever a directory is opened.
 //!
 //! # Source
 //! Alagappan et al., FAST'18, §3.3 (identifiers apart from bodies); Raft paper, Figure 3 (Log
@@ -124,15 +124,14 @@ impl Replay {
             let Ok(FrameRead { head, .. }) = decode_frame_head(&bytes) else {
                 return Ok(false);
             };
-            let goes_on = self.life == Some(head.life);
+            let goes_on = self.life == head.life;
             let lost_bytes = offset - self.offset;
             let is_reset = head.kind == FrameKind::Reset;
-            let meets = goes_on && (is_reset || self.meet(head.prev, lost_bytes));
-            if meets {
+            if goes_on && (is_reset || self.meet(head.prev, lost_bytes)) {
                 (self.offset, self.chain) = (offset, head.chain);
                 self.last_write = WriteId(head.id.0.saturating_sub(1));
+                return Ok(true);
             }
-            return Ok(meets);
         }
         let lost_bytes = segment.head.length - self.offset;
         let is_later = |next: &&SegmentHead| next.next_write > last_write;

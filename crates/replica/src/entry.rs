@@ -92,6 +92,18 @@ pub struct Identity {
     pub incarnation: u128,
 }
 
+impl Identity {
+    /// The life in which the directory was formatted: [`crate::record::FrameHead::life`].
+    pub(crate) fn first_life(&self) -> u64 {
+        life(self.incarnation)
+    }
+}
+
+/// The life in which a number was drawn for a new incarnation, needed or not.
+pub(crate) fn life(fresh_incarnation: u128) -> u64 {
+    (fresh_incarnation ^ (fresh_incarnation >> 64)) as u64
+}
+
 /// One order to the log. Orders are carried out in the order given; all given while a sync runs
 /// share the next one (group commit).
 #[derive(Clone, Debug)]

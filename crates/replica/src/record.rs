@@ -375,6 +375,8 @@ pub struct SegmentHead {
     pub prev: LogId,
     /// From this index to `prev`, all entries are of `prev`'s term.
     pub prev_run_first: Index,
+    /// The life that began it: see [`FrameHead::life`].
+    pub life: u64,
 }
 
 impl SegmentHead {
@@ -394,6 +396,7 @@ impl SegmentHead {
         put_u64(&mut out, self.commit.0);
         put_log_id(&mut out, self.prev);
         put_u64(&mut out, self.prev_run_first.0);
+        put_u64(&mut out, self.life);
         out.resize(SEGMENT_HEAD_BYTES, 0);
         let crc = crc32c(&out[20..SEGMENT_CHECKED_BYTES]);
         patch_u32(&mut out, 16, crc);
@@ -428,6 +431,7 @@ impl SegmentHead {
             commit: Index(reader.u64()?),
             prev: reader.log_id()?,
             prev_run_first: Index(reader.u64()?),
+            life: reader.u64()?,
         };
         check_counts([head.seq, head.length, head.next_write.0, head.prev.index.0])?;
         Ok((head, crc))

@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use headwater_raft::{Config, HardState, Index, LogId, NodeId, Unreadable, WriteId};
 
-use crate::entry::{Entry, Identity, LogOrder};
+use crate::entry::{Entry, Identity, LogOrder, life};
 use crate::identity::{
     IDENTITY_FILE, IDENTITY_TEMPORARY, decode_identity, read_identity, write_identity,
 };
@@ -146,7 +146,7 @@ pub fn open<M: StateMachine>(
     options: &WalOptions,
     expect: Expect,
 ) -> Result<(Recovered<M>, Wal, SnapshotStore), OpenError> {
-    let life = (expect.fresh_incarnation ^ (expect.fresh_incarnation >> 64)) as u64;
+    let life = life(expect.fresh_incarnation);
     let (identity, first_config) = identify(disk, options, expect)?;
 
     let Judged {

@@ -131,8 +131,8 @@ pub(crate) struct Replay {
     pub(crate) chain: u32,
     /// Where the next frame would begin.
     pub(crate) offset: u64,
-    /// The life that wrote the last frame.
-    pub(crate) life: Option<u64>,
+    /// The life that wrote the last frame, or began the segment.
+    pub(crate) life: u64,
     /// Lost frames were passed, and no whole one has been read since: what is to be said if none is.
     pub(crate) untold: Option<OpenError>,
     /// Damage was passed in the last segment: what lies behind it shows that it is none of a crash.
@@ -166,6 +166,7 @@ impl Replay {
         let mut at = 0;
         while let Some(segment) = segments.log.get(at) {
             replay.chain = segment.crc;
+            replay.life = segment.head.life;
             replay.offset = SEGMENT_HEAD_BYTES as u64;
             replay.unproven.clear();
             let mut window = Window::new(disk, &segment.name, segment.head.length);
@@ -200,7 +201,7 @@ impl Replay {
             runs: Runs::after(head.prev, head.prev_run_first),
             chain: 0,
             offset: 0,
-            life: None,
+            life: head.life,
             untold: None,
             is_proven_by_its_end: false,
             unproven: VecDeque::new(),
@@ -327,7 +328,7 @@ impl Replay {
     pub(crate) fn step_over(&mut self, frame: &FrameRead) {
         self.prove(frame.head.durable);
         self.chain = frame.crc;
-        self.life = Some(frame.head.life);
+        self.life = frame.head.life;
         self.untold = None;
         self.offset += frame.length();
     }

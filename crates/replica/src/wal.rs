@@ -343,6 +343,7 @@ impl Wal {
             commit: self.commit,
             prev: self.runs.last(),
             prev_run_first: self.runs.run_first(),
+            life: self.life,
         };
         self.chain = install_segment(disk, file, &head)?;
         if file == SPARE_FILE {
@@ -436,6 +437,7 @@ pub(crate) fn format_log(
         commit: Index(0),
         prev: LogId::default(),
         prev_run_first: Index(0),
+        life: identity.first_life(),
     };
     install_segment(disk, NEXT_FILE, &head)?;
     Ok(())

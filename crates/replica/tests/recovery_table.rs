@@ -458,8 +458,35 @@ fn f4_lost_frames_that_a_later_sync_vouches_for_are_named_by_the_next_whole_one(
 }
 
 #[test]
+fn f4_lost_first_frames_of_a_segment_are_named_by_the_next_one_of_the_life_that_began_it() {
+    // A release has taken the earlier segments, with all frames that would tell.
+    let mut disk = SimDisk::new();
+    let first = fill_segments(&mut disk, 2);
+    let (_, mut wal, mut store) = opened(&mut disk);
+    let covered = meta(1, first - 1);
+    take_snapshot(&mut disk, &mut store, covered, &mut Ledger::of(&[1]), 64).unwrap();
+    let upto = Index(first - 1);
+    wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+    assert_eq!(disk.size(&segment_name(1)).unwrap(), None);
+    let order = write(first + 1, None, vec![entry(1, first + 1, "new")]);
+    wal.run(&mut disk, &[order]).unwrap();
+    disk.flip_bit(&segment_name(2), FRAMES + 12, 1);
+    assert_eq!(unreadable(&mut disk).0, [(first, first, true)]);
+}
+
+#[test]
 fn f4_lost_frames_with_nothing_before_them_to_tell_whose_the_next_one_is_are_damage() {
-    let mut disk = written_singly(4);
+    let mut disk = SimDisk::default();
+    drop(opened(&mut disk));
+    let expect = Expect {
+        fresh_incarnation: 98,
+        ..expect()
+    };
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(SMALL), expect).unwrap();
+    for at in 1..=4 {
+        let order = write(at, None, vec![entry(1, at, &format!("body {at}"))]);
+        wal.run(&mut disk, &[order]).unwrap();
+    }
     disk.flip_bit(&segment_name(1), FRAMES + 12, 1);
     let text = damage_text(&mut disk);
     assert_names(
