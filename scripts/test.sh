@@ -23,10 +23,38 @@ failed=0
 
 # step NAME COMMAND...: runs a command, shows its output if it fails, and counts its tests.
 step() {
-  local name=$1 log="$logs/log" begin=$SECONDS verdict=ok counts=""
+  local name=$1 log="$logs/log" begin=$SECONDS status=0
   shift
   printf '== %s\n' "$name"
-  if ! timeout "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null; then
+  timeout "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null || status=$?
+  account "$name" "$log" "$status" $((SECONDS - begin))
+}
+
+# aside NAME COMMAND...: runs a command that only computes, for the steps beside it that mostly wait,
+# and takes nothing from them.
+aside() {
+  local log begin=$SECONDS status=0 name=$1
+  log=$(mktemp "$logs/aside-XXXX")
+  shift
+  nice -n 19 timeout "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null || status=$?
+  printf '%s\t' "$log" "$status" "$((SECONDS - begin))" "$name" >>"$logs/asides"
+  echo >>"$logs/asides"
+}
+
+# await_asides PID: waits for what runs aside in that process, and counts it as steps.
+await_asides() {
+  local log status seconds name
+  wait "$1" || failed_steps=$((failed_steps + 1))
+  while IFS=$'\t' read -r log status seconds name _; do
+    printf '== %s, aside\n' "$name"
+    account "$name, aside" "$log" "$status" "$seconds"
+  done <"$logs/asides"
+}
+
+# account NAME LOG STATUS SECONDS: what a step came to.
+account() {
+  local name=$1 log=$2 verdict=ok counts=""
+  if [ "$3" -ne 0 ]; then
     verdict=FAILED
     failed_steps=$((failed_steps + 1))
     cat "$log"
@@ -40,7 +68,17 @@ step() {
   [ $((p + f)) -eq 0 ] || counts="$p passed, $f failed"
   # What tests measured is worth seeing even when they pass.
   grep -h '^measured: ' "$log" || true
-  summary+=("$(printf '%-7s %5d s  %-38s %s' "$verdict" $((SECONDS - begin)) "$name" "$counts")")
+  summary+=("$(printf '%-7s %5d s  %-38s %s' "$verdict" "$4" "$name" "$counts")")
+}
+
+# What runs beside the black-box tests, one after the other.
+computing() {
+  aside "exploration of small clusters" cargo run --locked --manifest-path explore/Cargo.toml
+  aside "traces against the specification" \
+    cargo run --quiet --locked --release -p xtask -- spec traces
+  aside "the same states of the core and of the specification" \
+    cargo run --quiet --locked --release -p xtask -- spec equal
+  aside "simulated worlds, the same and fresh ones" bash scripts/sim-seeds.sh 90
 }
 
 bash scripts/setup.sh || exit 1
@@ -62,15 +100,10 @@ all)
   step "clippy on the exploration" \
     cargo clippy --locked --manifest-path explore/Cargo.toml --all-targets -- -D warnings
   step "tests of the exploration" cargo test --locked --manifest-path explore/Cargo.toml
-  step "exploration of small clusters" cargo run --locked --manifest-path explore/Cargo.toml
-  step "traces against the specification" cargo run --quiet --locked --release -p xtask -- spec traces
-  step "the same states of the core and of the specification" \
-    cargo run --quiet --locked --release -p xtask -- spec equal
   step "clippy on the fuzz targets" \
     cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
   step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
   step "the simulator's hashes, debug and release" bash scripts/sim-hash.sh 0..40
-  step "simulated worlds, the same and fresh ones" bash scripts/sim-seeds.sh 90
   step "the server's build" cargo build --locked
   ;;
 black-box)
@@ -89,9 +122,16 @@ if [ "$what" = all ]; then
   step "the core's benchmark counts right" \
     cargo run --locked --manifest-path bench/Cargo.toml -p headwater-bench-core -- --quick
 fi
+step "the black-box tests' build" \
+  cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-run
+if [ "$what" = all ]; then
+  computing &
+  computing=$!
+fi
 step "black-box tests with etcd's clients" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-fail-fast -- --nocapture
 if [ "$what" = all ]; then
+  await_asides "$computing"
   step "the demonstration" "$CARGO_TARGET_DIR/debug/headwater" dev --demo
 fi
 

@@ -50,8 +50,10 @@ AllIsReplicated ==
             /\ Now(s).log = witness.committed /\ Len(Now(s).log) > 0
             /\ \A p \in Members(Config(s)) : Now(p).log = Now(s).log)
 
-\* A change of members comes to its end.
+\* A change of members comes to its end, and who was removed leads no more.
 ChangesEnd ==
     <>[](LET config == ConfigIn(witness.committed)
-         IN  config.outgoing = {} /\ \A s \in config.voters : Config(s) = config)
+         IN  /\ config.outgoing = {}
+             /\ \A s \in config.voters : Config(s) = config
+             /\ \A s \in Server : Role(s) = "leader" => s \in config.voters)
 =============================================================================
