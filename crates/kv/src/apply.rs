@@ -12,6 +12,7 @@ use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
+use crate::copy::copy;
 use crate::hash::hash;
 use crate::index::KeyRange;
 use crate::lease::Leases;
@@ -152,6 +153,7 @@ impl Store {
             Query::LeaseTimeToLive(request) => {
                 self.time_to_live(request).map(Response::LeaseTimeToLive)
             }
+            Query::Copy(request) => copy(&self.mvcc, &self.leases, request).map(Response::Copy),
             Query::Hash(request) => hash(&self.mvcc, request).map(Response::Hash),
             Query::LeaseLeases => {
                 let ids = self.leases.iter().map(|(id, _)| id);

@@ -54,6 +54,7 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
         | Query::Members
         | Query::LeaseTimeToLive(_)
         | Query::LeaseLeases
+        | Query::Copy(_)
         | Query::Hash(_) => Ok(()),
     }
 }

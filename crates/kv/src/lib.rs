@@ -13,6 +13,7 @@
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
+//! | [`copy`] | everything as of one moment, for whoever puts it elsewhere |
 //! | `hash` | one number that members who agree agree on |
 //! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`stream`] | what one client is told of all that it watches, in order |
@@ -31,6 +32,7 @@ mod changes;
 pub mod check;
 pub mod command;
 mod compaction;
+pub mod copy;
 mod hash;
 mod history;
 mod index;

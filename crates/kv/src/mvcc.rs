@@ -127,7 +127,7 @@ impl Mvcc {
 
     /// The versions after `last` that a compaction to `compact_revision` keeps, in order of key,
     /// then revision. Of each key one that is later than `revision` may be among them, so that
-    /// whoever walks bit by bit counts that look, too.
+    /// whoever walks bit by bit counts that look, too; none of the key of a `last` that is later.
     pub(crate) fn kept_after<'a>(
         &'a self,
         last: Option<&'a Record>,
@@ -146,7 +146,9 @@ impl Mvcc {
             });
             let unseen = &kept[from..];
             let until = unseen.partition_point(|record| record.main() <= revision);
-            &unseen[..unseen.len().min(until + 1)]
+            // Or a key that is written between any two bits would never be passed.
+            let looks = usize::from(seen.is_none_or(|seen| seen.main() <= revision));
+            &unseen[..unseen.len().min(until + looks)]
         })
     }
 

@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::copy::{CopyRequest, CopyResponse};
 use crate::members::Roster;
 use crate::record::Record;
 
@@ -431,6 +432,8 @@ pub enum Response {
     Members(Arc<Roster>),
     /// To [`Query::Hash`].
     Hash(HashResponse),
+    /// To [`Query::Copy`].
+    Copy(CopyResponse),
 }
 
 /// Hash one piece of what there is up to a revision.
@@ -502,6 +505,8 @@ pub enum Query {
     LeaseLeases,
     /// One number for all versions, piece by piece.
     Hash(HashRequest),
+    /// All versions and leases, piece by piece.
+    Copy(CopyRequest),
 }
 
 /// What the store replies, with the store's revision after it (the response header's).

@@ -93,7 +93,7 @@ impl Model {
                 Ok(Response::Members(Arc::new(roster)))
             }
             Query::LeaseTimeToLive(request) => self.time_to_live(request),
-            Query::Hash(_) => panic!("the hash of versions is the store's own"),
+            Query::Hash(_) | Query::Copy(_) => panic!("versions are the store's own"),
             Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
         };
         Outcome {
