@@ -7,6 +7,7 @@
 mod argv;
 mod authority;
 mod backend;
+mod bolt;
 mod card;
 mod census;
 mod changes;
@@ -19,6 +20,7 @@ mod desk;
 mod dev;
 mod disk;
 mod duration;
+mod etcd_db;
 mod etcd_flags;
 mod failure;
 mod front;

@@ -10,11 +10,14 @@ use headwater_kv::request::{
     HashRequest, HashResponse, KvError, Query, Response as KvResponse, StoreStatus,
 };
 use headwater_runtime::{NodeId, ReadLevel};
+use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
+use crate::etcd_db::{self, Moment};
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::maintenance_server::Maintenance;
@@ -22,6 +25,9 @@ use crate::service::not_yet;
 
 /// What tools read as the version of the files; they are Headwater's own.
 pub const STORAGE_VERSION: &str = "3.6.0";
+
+/// How many pieces of a snapshot are made ahead of a client.
+const PIECES_AHEAD: usize = 4;
 
 /// The service, on a backend shared with the others.
 pub struct MaintenanceService(pub Arc<Backend>);
@@ -160,7 +166,25 @@ impl Maintenance for MaintenanceService {
         &self,
         _request: Request<api::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        refuse("Snapshot")
+        let moment = Moment::of(&self.0).await?;
+        let header = self.0.header(moment.revision);
+        let (to_client, pieces) = mpsc::channel(PIECES_AHEAD);
+        // Making pages is work for a processor, and a slow client is waited for.
+        tokio::task::spawn_blocking(move || {
+            for (blob, left_bytes) in etcd_db::pieces(moment.into_plan()) {
+                let piece = api::SnapshotResponse {
+                    header: Some(header),
+                    remaining_bytes: left_bytes,
+                    blob: blob.into(),
+                    version: STORAGE_VERSION.to_owned(),
+                };
+                if to_client.blocking_send(Ok(piece)).is_err() {
+                    // Nobody wants the rest.
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
     }
 
     async fn move_leader(
