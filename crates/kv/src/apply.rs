@@ -93,6 +93,11 @@ impl Store {
         &self.mvcc
     }
 
+    /// Both, to be filled.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Mvcc, &mut Leases) {
+        (&mut self.mvcc, &mut self.leases)
+    }
+
     /// All leases, for who watches over them.
     pub(crate) fn leases(&self) -> &Leases {
         &self.leases

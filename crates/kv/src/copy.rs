@@ -1,4 +1,5 @@
-//! All versions that a reader may see, and the leases, as of one moment: for whoever puts them elsewhere.
+//! All versions that a reader may see, and the leases, as of one moment, for whoever puts them elsewhere;
+//! and a store put together from such versions.
 //! Never takes longer than a piece, and copies no value: commands go on between two pieces, and what
 //! is handed out shares its memory with the store.
 //!
@@ -9,9 +10,10 @@
 
 use alloc::vec::Vec;
 
-use crate::lease::Leases;
-use crate::mvcc::Mvcc;
-use crate::record::Record;
+use crate::apply::Store;
+use crate::lease::{Lease, Leases};
+use crate::mvcc::{Mvcc, Restore, tombstone};
+use crate::record::{Parts, Record};
 use crate::request::{KeyValue, KvError};
 
 /// Ask for one piece.
@@ -122,4 +124,122 @@ pub(crate) fn copy(
         response.next = None;
     }
     Ok(response)
+}
+
+/// A store that is put together from versions of elsewhere, in whatever order they come.
+#[derive(Debug)]
+pub struct Import {
+    revision: i64,
+    compact_revision: i64,
+    records: Vec<Record>,
+    scratch: Vec<u8>,
+}
+
+impl Import {
+    /// Begins a store at this revision; `compact_revision` is -1 if there was no compaction.
+    pub fn new(revision: i64, compact_revision: i64) -> Self {
+        Self {
+            revision,
+            compact_revision,
+            records: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes in the version of a key that change `sub` of revision `main` wrote; `None`: it deleted it.
+    ///
+    /// # Errors
+    /// No store has such a version.
+    pub fn take(
+        &mut self,
+        (main, sub): (i64, u32),
+        key: &[u8],
+        kv: Option<&KeyValue>,
+    ) -> Result<(), &'static str> {
+        let parts = match kv {
+            None => tombstone(key, main, sub),
+            Some(kv) => Parts {
+                key,
+                main,
+                sub,
+                create: kv.create_revision,
+                version: kv.version,
+                lease: kv.lease,
+                value: &kv.value,
+            },
+        };
+        if kv.is_some_and(|kv| kv.version < 1) || parts.create > main {
+            return Err("a version of a key that counts for none");
+        }
+        let record = Record::new(&parts, &mut self.scratch);
+        let record = Record::parse(record.as_bytes()).ok_or("a broken version of a key")?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Puts the store together, without what the compaction hides. A key whose lease is not there
+    /// stays without one. How many of those there were.
+    ///
+    /// # Errors
+    /// The versions and leases do not make a store.
+    pub fn finish(self, leases: &[CopiedLease]) -> Result<(Store, usize), &'static str> {
+        let Self {
+            revision,
+            compact_revision,
+            mut records,
+            mut scratch,
+        } = self;
+        let mut store = Store::default();
+        let (mvcc, granted) = store.parts_mut();
+        for lease in leases {
+            let remaining = Some(lease.remaining).filter(|left| (1..lease.ttl).contains(left));
+            let lease_now = Lease {
+                ttl: lease.ttl,
+                granted: 0,
+                remaining,
+            };
+            granted.restore(lease.id, lease_now)?;
+        }
+        records.sort_unstable_by(|a, b| (a.key(), a.position()).cmp(&(b.key(), b.position())));
+        let is_hidden = |record: &Record, next: Option<&Record>| {
+            let is_last = next
+                .is_none_or(|next| next.key() != record.key() || next.main() > compact_revision);
+            record.main() <= compact_revision && (!is_last || record.parts().is_tombstone())
+        };
+        let hidden = (0..records.len()).map(|at| is_hidden(&records[at], records.get(at + 1)));
+        let mut hidden = hidden.collect::<Vec<_>>().into_iter();
+        records.retain(|_| hidden.next() == Some(false));
+        renumber(&mut records, compact_revision, &mut scratch);
+        let mut orphans = 0;
+        let mut restore = Restore::begin(mvcc, revision, compact_revision)?;
+        let mut records = records.into_iter().peekable();
+        while let Some(mut record) = records.next() {
+            let parts = record.parts();
+            let is_newest = records.peek().is_none_or(|next| next.key() != parts.key);
+            if is_newest && parts.lease != 0 && granted.get(parts.lease).is_none() {
+                let parts = Parts { lease: 0, ..parts };
+                record = Record::new(&parts, &mut scratch);
+                orphans += 1;
+            }
+            restore.take_record(mvcc, record)?;
+        }
+        restore.finish(mvcc)?;
+        Ok((store, orphans))
+    }
+}
+
+/// Of the changes of the compacted revision only those are left that a key still shows: they are
+/// numbered anew, without gaps.
+fn renumber(records: &mut [Record], compact_revision: i64, scratch: &mut Vec<u8>) {
+    let of_compacted = records.iter_mut();
+    let of_compacted = of_compacted.filter(|record| record.main() == compact_revision);
+    let mut of_compacted: Vec<&mut Record> = of_compacted.collect();
+    of_compacted.sort_unstable_by_key(|record| record.position());
+    for (sub, record) in (0..).zip(of_compacted) {
+        let parts = Parts {
+            sub,
+            ..record.parts()
+        };
+        *record = Record::new(&parts, scratch);
+    }
 }

@@ -332,7 +332,7 @@ fn lease_of(record: Option<&Record>) -> i64 {
     record.map_or(0, |record| record.parts().lease)
 }
 
-fn tombstone(key: &[u8], main: i64, sub: u32) -> Parts<'_> {
+pub(crate) fn tombstone(key: &[u8], main: i64, sub: u32) -> Parts<'_> {
     Parts {
         key,
         main,

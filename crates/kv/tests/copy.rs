@@ -4,9 +4,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use headwater_kv::Store;
-use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Version};
+use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Import, Version};
 use headwater_kv::request::{
-    Command, CompactionRequest, KvError, LeaseGrantRequest, Query, RangeRequest, Response,
+    Command, CompactionRequest, KeyValue, KvError, LeaseGrantRequest, Query, RangeRequest, Response,
 };
 use headwater_replica::machine::StateMachine;
 use support::{apply, delete_of, put_of};
@@ -154,4 +154,122 @@ fn a_copy_of_nothing_is_one_empty_piece() {
     let copy = piece(&Store::default(), CopyRequest::default()).unwrap();
     assert_eq!(copy.revision, 1);
     assert!(copy.versions.is_empty() && copy.leases.is_empty() && copy.next.is_none());
+}
+
+/// The store that a copy of another one makes; what a compaction hides may be there or not.
+fn imported(copy: &CopyResponse, extra: &[Version]) -> Store {
+    let mut import = Import::new(copy.revision, copy.compact_revision);
+    // By revision, as etcd's files have them.
+    let mut versions: Vec<_> = copy.versions.iter().chain(extra).collect();
+    versions.sort_by_key(|version| version.position());
+    for version in versions {
+        let kv = version.to_kv();
+        let content = (!version.is_tombstone()).then_some(&kv);
+        let taken = import.take(version.position(), &kv.key, content);
+        taken.expect("it comes from a store");
+    }
+    let (store, orphans) = import.finish(&copy.leases).expect("it was a store");
+    assert_eq!(orphans, 0);
+    store
+}
+
+#[test]
+fn a_store_made_of_a_copy_is_the_same_store() {
+    for compacted in [0, 2, 5, 6, 30, 61] {
+        let mut store = Store::default();
+        let grant = Command::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 60 });
+        apply(&mut store, &grant);
+        for at in 0..60 {
+            let key = format!("k{}", at * 5 % 7);
+            match at % 5 {
+                4 => apply(&mut store, &delete_of("k", "l")),
+                _ => apply(&mut store, &put_of(&key, &format!("v{at}"))),
+            };
+        }
+        let before = whole(&mut store, 1000);
+        if compacted > 0 {
+            let request = CompactionRequest {
+                revision: compacted,
+                physical: false,
+            };
+            apply(&mut store, &Command::Compact(request));
+        }
+        let copy = piece(&store, all()).unwrap();
+        // Compacted or not in the file: what is hidden stays hidden.
+        let hidden = before.versions.into_iter();
+        let hidden = hidden.filter(|version| !copy.versions.contains(version));
+        let hidden: Vec<Version> = hidden.collect();
+        for extra in [&[][..], &hidden[..]] {
+            let mut imported = imported(&copy, extra);
+            assert_eq!(
+                support::hash(&imported, 0, usize::MAX),
+                support::hash(&store, 0, usize::MAX)
+            );
+            for revision in compacted.max(1)..=copy.revision {
+                let found = read(&imported, revision);
+                assert_eq!(found, read(&store, revision), "at {revision}");
+            }
+            // And it goes on like one: over its own snapshot too.
+            apply(&mut imported, &put_of("k1", "new"));
+            let mut again = Store::default();
+            let mut walk = imported.begin_snapshot();
+            while let Some(chunk) = imported.next_chunk(&mut walk, 100) {
+                again.load_chunk(chunk).unwrap();
+            }
+            again.finish_load().unwrap();
+            assert_eq!(
+                support::hash(&again, 0, usize::MAX),
+                support::hash(&imported, 0, usize::MAX)
+            );
+        }
+    }
+}
+
+fn all() -> CopyRequest {
+    CopyRequest {
+        after: None,
+        versions_max: usize::MAX,
+    }
+}
+
+#[test]
+fn what_makes_no_store_is_refused() {
+    let mut import = Import::new(9, -1);
+    let kv = |create_revision, version| KeyValue {
+        create_revision,
+        version,
+        ..KeyValue::default()
+    };
+    let bad = [
+        (2, kv(2, 0)),
+        (2, kv(3, 1)),
+        (2, kv(2, -1)),
+        (1, kv(1, 1)),
+        (2, kv(0, 1)),
+        (2, kv(2, 5)),
+    ];
+    for (main, kv) in bad {
+        assert!(
+            import.take((main, 0), b"k", Some(&kv)).is_err(),
+            "{main} {kv:?}"
+        );
+    }
+    assert!(import.take((2, 0), b"", Some(&kv(2, 1))).is_err());
+    import.take((2, 0), b"k", Some(&kv(2, 1))).unwrap();
+    let missing = import.finish(&[]);
+    assert_eq!(missing.map(|_| ()), Err("the last changes are missing"));
+}
+
+#[test]
+fn a_key_whose_lease_is_gone_stays_without_one() {
+    let mut import = Import::new(2, -1);
+    let kv = KeyValue {
+        create_revision: 2,
+        version: 1,
+        lease: 77,
+        ..KeyValue::default()
+    };
+    import.take((2, 0), b"k", Some(&kv)).unwrap();
+    let (store, orphans) = import.finish(&[]).unwrap();
+    assert_eq!((orphans, read(&store, 2).len()), (1, 1));
 }
