@@ -62,6 +62,18 @@ Examples:
   headwater disk verify /var/lib/headwater && cp -r /var/lib/headwater /backup
   headwater disk recover /from/n1 /from/n3            which is the best, and what may be lost";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  etcdctl snapshot save backup.db                     from any member of a running cluster, or an etcd
+  headwater snapshot status backup.db                 what it holds
+  headwater snapshot restore backup.db --name n1 --data-dir /var/lib/headwater \\
+      --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+      --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
+
+A new cluster begins with the snapshot's keys, their history and leases: restore the same file on each
+of its members, each with its own --name and peer URLs, and start them with the same flags. An etcd
+restores our snapshots likewise, with its own tools.";
+
 const RECOVER_HELP: &str = "\
 For a cluster that has lost a quorum of its members for good. Stop what still runs of it and bring the
 directories that are left to one machine. Without --into this only compares them; with it, the best
@@ -104,6 +116,9 @@ pub enum Command {
     /// Look at the data directory of a server that is stopped; nothing in it is changed
     #[command(subcommand, after_help = DISK_EXAMPLES)]
     Disk(DiskCommand),
+    /// Look at a snapshot of etcd's or ours (`etcdctl snapshot save`), or begin a cluster with it
+    #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotCommand),
     /// Print the version
     Version,
 }
@@ -154,6 +169,77 @@ pub struct DiskArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `headwater snapshot` can do.
+#[derive(Subcommand, Debug)]
+pub enum SnapshotCommand {
+    /// Check it, and say what it holds
+    Status(StatusArgs),
+    /// Make the data directory of one member of a new cluster from it
+    Restore(RestoreArgs),
+}
+
+/// Flags of `headwater snapshot status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Take a file without the checksum at its end, as a copy of an etcd's database is
+    #[arg(long)]
+    pub skip_hash_check: bool,
+}
+
+/// Flags of `headwater snapshot restore`.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// This member's name
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// The directory to make; must be empty or not exist [default: NAME.headwater]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Where its peers will find this member, comma-separated
+    #[arg(long, value_name = "URLS", default_value = LISTEN_PEER_URLS)]
+    pub initial_advertise_peer_urls: String,
+    /// All members of the new cluster [default: this one alone]
+    #[arg(long, value_name = "LIST")]
+    pub initial_cluster: Option<String>,
+    /// A word that keeps clusters with like members apart
+    #[arg(long, value_name = "WORD", default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+    /// Take a file without the checksum at its end, as a copy of an etcd's database is
+    #[arg(long)]
+    pub skip_hash_check: bool,
+    /// Go on although the snapshot holds users and roles, which are left out
+    #[arg(long)]
+    pub without_users: bool,
+}
+
+impl RestoreArgs {
+    /// The flags with which the member will be started, as far as they are known.
+    pub fn as_flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            format!("--name={}", self.name),
+            format!("--initial-cluster-token={}", self.initial_cluster_token),
+            format!(
+                "--initial-advertise-peer-urls={}",
+                self.initial_advertise_peer_urls
+            ),
+        ];
+        let cluster = self.initial_cluster.iter();
+        flags.extend(cluster.map(|list| format!("--initial-cluster={list}")));
+        let data_dir = self.data_dir.iter();
+        flags.extend(data_dir.map(|directory| format!("--data-dir={directory}")));
+        flags
+    }
 }
 
 /// Flags of `headwater serve`.
@@ -381,6 +467,15 @@ pub fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
     let (argv, notes) = argv::normalise(&command, arguments, &environment)?;
     let matches = command.try_get_matches_from_mut(argv)?;
     Ok((Cli::from_arg_matches(&matches)?, notes))
+}
+
+/// The flags of `headwater serve`, understood.
+///
+/// # Errors
+/// One is not understood.
+pub fn serve_args(flags: &[String]) -> Result<ServeArgs, clap::Error> {
+    let command = ServeArgs::augment_args(clap::Command::new("serve").no_binary_name(true));
+    ServeArgs::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 
 /// What `--version` prints: our own line, and etcd's four, which tools read.

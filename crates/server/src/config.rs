@@ -222,6 +222,23 @@ fn advertised_client_urls(
     Ok(urls.iter().map(Url::to_string).collect())
 }
 
+/// The cluster that these flags found, and this member's place in it.
+///
+/// # Errors
+/// As [`Config::from_args`].
+pub fn founding(args: &ServeArgs) -> Result<Cluster> {
+    check_name(&args.name)?;
+    let urls = args.initial_advertise_peer_urls.as_deref();
+    let urls = urls.unwrap_or(LISTEN_PEER_URLS);
+    let peer_urls = Url::parse_list("initial-advertise-peer-urls", urls)?;
+    let by_name = match &args.initial_cluster {
+        Some(text) => initial_cluster(text)?,
+        None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
+    };
+    check_own_urls(args, &by_name, &peer_urls)?;
+    Ok(cluster(args, &by_name, &[]))
+}
+
 /// `name=url,name=url`; a name may stand more than once.
 fn initial_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>> {
     let mut by_name: BTreeMap<String, Vec<Url>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The store as etcd's database file: what `etcdctl snapshot save` gets, and what it takes in again.
+//! The store as etcd's database file, and back: what `etcdctl snapshot save` gets.
 //! Never shows what a compaction has hidden; shows neither members nor users, which a restore replaces
 //! or which are not there.
 //!
@@ -7,15 +7,17 @@
 
 use std::collections::BTreeSet;
 
-use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Version};
-use headwater_kv::request::{KvError, Query, Response as KvResponse};
+use anyhow::{Context, Result, bail, ensure};
+use headwater_kv::Store;
+use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Import, Version};
+use headwater_kv::request::{KeyValue, KvError, Query, Response as KvResponse};
 use headwater_runtime::ReadLevel;
 use prost::Message;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::backend::Backend;
-use crate::bolt::{Items, Plan};
+use crate::bolt::{Database, Items, Plan};
 use crate::convert;
 use crate::failure::Failure;
 use crate::generated::mvccpb;
@@ -217,4 +219,137 @@ fn lease_item(lease: &CopiedLease) -> (Vec<u8>, Vec<u8>) {
         remaining_ttl: lease.remaining,
     };
     (lease.id.to_be_bytes().to_vec(), stored.encode_to_vec())
+}
+
+/// What such a file holds.
+pub struct Snapshot {
+    /// The last revision.
+    pub revision: i64,
+    /// The last compaction; -1 if there was none.
+    pub compact_revision: i64,
+    /// How many versions of keys there are, ends of keys among them.
+    pub versions: usize,
+    /// The leases, by id.
+    pub leases: Vec<CopiedLease>,
+    /// How many users and roles there are.
+    pub users: usize,
+    import: Import,
+}
+
+/// Takes the checksum off a snapshot's end, and checks it.
+///
+/// # Errors
+/// It has none, and `skip` is not set; or it is another one.
+pub fn check(bytes: &mut Vec<u8>, skip: bool) -> Result<()> {
+    let sum_bytes = <Sha256 as Digest>::output_size();
+    let database_bytes = match bytes.len() % 512 {
+        rest if rest == sum_bytes => bytes.len() - sum_bytes,
+        0 if skip => return Ok(()),
+        0 => bail!(
+            "it has no checksum at its end, as a copy of an etcd's database file has none; \
+             --skip-hash-check takes it nevertheless"
+        ),
+        _ => bail!("it is no snapshot, or its end is missing"),
+    };
+    let sum = bytes.split_off(database_bytes);
+    let is_whole = sum == Sha256::digest(&bytes[..]).to_vec();
+    ensure!(skip || is_whole, "its checksum is another: it is damaged");
+    Ok(())
+}
+
+impl Snapshot {
+    /// Reads a database.
+    ///
+    /// # Errors
+    /// It is none of etcd's, or damaged.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let database = Database::open(bytes)?;
+        let mut compact_revision = -1;
+        database.visit("meta", |key, value| {
+            // One that was begun but did not end is made up for here.
+            if key == b"scheduledCompactRev" || key == b"finishedCompactRev" {
+                let (main, _, _) = parse_revision(value)?;
+                compact_revision = compact_revision.max(main);
+            }
+            Ok(())
+        })?;
+        let mut leases = Vec::new();
+        database.visit("lease", |_, value| {
+            let lease = StoredLease::decode(value).context("a broken lease")?;
+            leases.push(CopiedLease {
+                id: lease.id,
+                ttl: lease.ttl,
+                remaining: lease.remaining_ttl,
+            });
+            Ok(())
+        })?;
+        leases.sort_by_key(|lease| lease.id);
+        let mut users = 0;
+        for bucket in ["authUsers", "authRoles"] {
+            database.visit(bucket, |_, _| {
+                users += 1;
+                Ok(())
+            })?;
+        }
+        let mut last = 1;
+        database.visit("key", |key, _| {
+            last = parse_revision(key)?.0;
+            Ok(())
+        })?;
+        let revision = last.max(compact_revision);
+        let mut import = Import::new(revision, compact_revision);
+        let mut versions = 0;
+        database.visit("key", |key, value| {
+            versions += 1;
+            take(&mut import, key, value)
+        })?;
+        Ok(Self {
+            revision,
+            compact_revision,
+            versions,
+            leases,
+            users,
+            import,
+        })
+    }
+
+    /// The store that it is a snapshot of, and how many keys had leases that are not there.
+    ///
+    /// # Errors
+    /// Its parts do not fit together.
+    pub fn into_store(self) -> Result<(Store, usize)> {
+        let store = self.import.finish(&self.leases);
+        store.map_err(|why| anyhow::anyhow!("it is damaged: {why}"))
+    }
+}
+
+fn take(import: &mut Import, key: &[u8], value: &[u8]) -> Result<()> {
+    let (main, sub, is_tombstone) = parse_revision(key)?;
+    let kv = mvccpb::KeyValue::decode(value).with_context(|| format!("revision {main}"))?;
+    let name = kv.key.clone();
+    let kv = KeyValue {
+        key: kv.key,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: kv.value,
+        lease: kv.lease,
+    };
+    let content = (!is_tombstone).then_some(&kv);
+    let taken = import.take((main, sub), &name, content);
+    taken.map_err(|why| anyhow::anyhow!("revision {main}: {why}"))
+}
+
+/// A revision, as [`revision_key`] writes it, and whether it is that of a deletion.
+fn parse_revision(key: &[u8]) -> Result<(i64, u32, bool)> {
+    let wrong = || format!("{} is no revision", key.escape_ascii());
+    let (main, rest) = key.split_first_chunk().with_context(wrong)?;
+    let (between, rest) = rest.split_first().with_context(wrong)?;
+    let (sub, rest) = rest.split_first_chunk().with_context(wrong)?;
+    ensure!(
+        *between == b'_' && [&b""[..], b"t"].contains(&rest),
+        wrong()
+    );
+    let sub = u32::try_from(i64::from_be_bytes(*sub)).with_context(wrong)?;
+    Ok((i64::from_be_bytes(*main), sub, rest == b"t"))
 }

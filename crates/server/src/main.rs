@@ -36,6 +36,7 @@ mod outlook;
 mod process;
 mod queue;
 mod recover;
+mod restore;
 mod serve;
 mod service;
 mod spelling;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
             return disk::run(&command)
                 .unwrap_or_else(|error| complain(&format!("{error:#}\n"), disk::REFUSED));
         }
+        Command::Snapshot(command) => restore::run(&command),
         Command::Version => {
             println!("{}", cli::version());
             Ok(())

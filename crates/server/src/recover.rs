@@ -317,14 +317,7 @@ fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()
     let me = founder.expect.node;
     ensure!(founder.expect.cluster != survey.cluster, same);
     ensure!(!log.config.is_member(me), same);
-    let taken = into.exists() && fs::read_dir(into)?.next().is_some();
-    ensure!(!taken, "--into {}: it is not empty", into.display());
-    let unfinished = unfinished_name(into)?;
-    ensure!(
-        !unfinished.exists(),
-        "{} is left of an earlier try that did not end: remove it first",
-        unfinished.display()
-    );
+    unfinished_name("into", into)?;
     agree(survey.cluster, founder.expect.cluster)?;
 
     eprintln!("reading {}", best.display());
@@ -338,20 +331,11 @@ fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()
         !roster.has_removed(me.0) && roster.member(me.0).is_none(),
         same
     );
-    eprintln!("writing {}", into.display());
-    fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
-    let mut new = FileDisk::new(unfinished.clone(), Use::Snapshots, Arc::default());
-    let options = WalOptions::default();
-    found_anew::<Store>(&mut new, &options, founder.expect.clone(), salvaged)
-        .map_err(|why| anyhow::anyhow!("{why}"))?;
-    drop(new);
-    // Only a directory that is whole gets the name.
-    fs::rename(&unfinished, into)
-        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
-    let parent = into
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    lay_down("into", into, |disk| {
+        let options = WalOptions::default();
+        found_anew::<Store>(disk, &options, founder.expect.clone(), salvaged)
+            .map_err(|why| anyhow::anyhow!("{why}"))
+    })?;
     println!(
         "\nDone. Keep the old directories, never start them again, and start the new cluster with\n\n  \
          {}\n",
@@ -360,12 +344,44 @@ fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()
     Ok(())
 }
 
-fn unfinished_name(into: &Path) -> Result<PathBuf> {
+/// Makes a data directory that gets its name when it is whole, and not before. `flag` names it.
+///
+/// # Errors
+/// Something is there already, or `make` fails.
+pub fn lay_down(
+    flag: &str,
+    into: &Path,
+    make: impl FnOnce(&mut FileDisk) -> Result<()>,
+) -> Result<()> {
+    let unfinished = unfinished_name(flag, into)?;
+    eprintln!("writing {}", into.display());
+    fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
+    let mut disk = FileDisk::new(unfinished.clone(), Use::Snapshots, Arc::default());
+    make(&mut disk)?;
+    drop(disk);
+    fs::rename(&unfinished, into)
+        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    let parent = into
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Ok(fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?)
+}
+
+/// What a directory is called until it is whole, if it may be made at all.
+fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
     let name = into.file_name();
-    let name = name.with_context(|| format!("--into {}: not a name", into.display()))?;
+    let name = name.with_context(|| format!("--{flag} {}: not a name", into.display()))?;
+    let taken = into.exists() && fs::read_dir(into)?.next().is_some();
+    ensure!(!taken, "--{flag} {}: it is not empty", into.display());
     let mut name = name.to_owned();
     name.push(".unfinished");
-    Ok(into.with_file_name(name))
+    let unfinished = into.with_file_name(name);
+    ensure!(
+        !unfinished.exists(),
+        "{} is left of an earlier try that did not end: remove it first",
+        unfinished.display()
+    );
+    Ok(unfinished)
 }
 
 /// Asks on the terminal, or whatever the standard input is.
