@@ -6,7 +6,9 @@
 #   protoc    compiles the protocol of the clients' crate (Debian: protobuf-compiler, libprotobuf-dev)
 #   cc        compiles the allocator                      (Debian: build-essential)
 #   javac     and java run TLC, which checks the specification (Debian: default-jdk-headless)
-#   pip       gets TLC itself                              (Debian: python3-pip)
+#   pip       gets TLC itself, and an etcd                 (Debian: python3-pip)
+#   strace    makes system calls fail                      (Debian: strace)
+#   mkfs.ext4 makes disks that can lose their power        (Debian: e2fsprogs)
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -25,6 +27,8 @@ command -v protoc >/dev/null || missing+=(protobuf-compiler)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v javac >/dev/null || missing+=(default-jdk-headless)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+command -v strace >/dev/null || missing+=(strace)
+command -v mkfs.ext4 >/dev/null || [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 by_hand="install these by hand and try again: ${missing[*]}"

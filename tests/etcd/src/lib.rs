@@ -12,6 +12,7 @@ pub mod history;
 pub mod http;
 pub mod judge;
 pub mod linearizable;
+pub mod loop_disk;
 pub mod port;
 pub mod random;
 pub mod revision;

@@ -1,0 +1,294 @@
+//! Real file systems that lose their power, and system calls that fail: nothing that was acknowledged is
+//! lost, and a server that cannot keep its promise says so and takes no part.
+//!
+//! Mounting needs root, and making system calls fail needs leave to trace: where either is refused, that
+//! is said and nothing is tried.
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::history::{Operation, Outcome};
+use headwater_etcd_tests::judge::{agreed_state, judge};
+use headwater_etcd_tests::loop_disk::LoopDisk;
+use headwater_etcd_tests::workload::{Load, Reads};
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+/// How long the cluster may be without service after a fault.
+const SERVICE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Room for a log's first segments, of 64 MiB each.
+const DISK_MEGABYTES: u64 = 300;
+
+/// Each run wants the machine for itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Three members, each with its data on a disk of its own.
+struct Machines {
+    // Ends first: its members use the disks.
+    cluster: Cluster,
+    disks: Vec<LoopDisk>,
+}
+
+impl Machines {
+    /// `None` if this machine does not let anybody mount disks.
+    async fn start() -> Option<Self> {
+        let server = Server::from_env().expect("a server to test");
+        let folder = std::env::temp_dir();
+        let mut cluster = Cluster::new(&server, 3, &folder, &[]).expect("ports and a folder");
+        let mut disks = Vec::new();
+        for member in &mut cluster.members {
+            match LoopDisk::new(&cluster.folder, &member.name, DISK_MEGABYTES) {
+                Ok(disk) => {
+                    member.data_dir = disk.folder().join("data");
+                    disks.push(disk);
+                }
+                Err(why) => {
+                    println!("measured: not tried, for want of disks of its own: {why:#}");
+                    return None;
+                }
+            }
+        }
+        for number in 0..3 {
+            cluster.spawn(number).expect("a process");
+        }
+        cluster.ready().await.expect("it serves");
+        Some(Self { cluster, disks })
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        let urls = self.cluster.members.iter();
+        urls.map(|member| member.client_url()).collect()
+    }
+
+    /// All lose their power at once; it comes back, and they start again.
+    async fn lose_power(&mut self) -> anyhow::Result<()> {
+        LoopDisk::cut(&self.disks)?;
+        for number in 0..3 {
+            self.cluster.kill(number);
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            disk.restore()?;
+            self.cluster.spawn(number)?;
+        }
+        self.cluster.ready().await
+    }
+
+    /// Starts a member anew, with this done to its system calls.
+    async fn start_with(&mut self, number: usize, injection: &str) {
+        let status = self.cluster.terminate(number).await.expect("it ends");
+        assert!(status.success(), "{status}");
+        let mut command = Command::new("strace");
+        command
+            // Beside the server, which stays the child of this process.
+            .args([
+                "--daemonize",
+                "--quiet=all",
+                "--follow-forks",
+                "--seccomp-bpf",
+            ])
+            .args(["--trace=fdatasync,fsync", "--output=/dev/null"])
+            .arg(format!("--inject={injection}"))
+            .arg(&self.cluster.server.program)
+            .args(self.cluster.flags(number));
+        let spawned = self.cluster.spawn_command(number, command);
+        spawned.expect("strace is installed");
+    }
+}
+
+fn alone<T>(what: impl AsyncFnOnce() -> T) -> T {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("tokio starts");
+    LocalSet::new().block_on(&runtime, what())
+}
+
+/// Whether system calls can be made to fail here.
+fn can_inject() -> bool {
+    let mut command = Command::new("strace");
+    let output = command
+        .args(["--quiet=all", "--seccomp-bpf", "--follow-forks"])
+        .args(["--output=/dev/null", "true"])
+        .output();
+    let is_possible = output.as_ref().is_ok_and(|output| output.status.success());
+    if !is_possible {
+        println!("measured: not tried, for nobody may trace processes here: {output:?}");
+    }
+    is_possible
+}
+
+/// Load, and so many cuts of everybody's power; what the judges say of it.
+async fn under_cuts(machines: &mut Machines, cuts: u32) -> anyhow::Result<usize> {
+    let load = Load::start(&machines.endpoints(), 1, Reads::Linearizable).await?;
+    let mut lost_power = Ok(());
+    for _ in 0..cuts {
+        sleep(Duration::from_millis(1500)).await;
+        lost_power = machines.lose_power().await;
+        if lost_power.is_err() {
+            break;
+        }
+        let since_ns = load.recorder.now_ns();
+        load.served_since(since_ns, SERVICE_LIMIT).await?;
+    }
+    let (mut history, recorder) = load.stop().await;
+    lost_power?;
+    let state = agreed_state(&machines.cluster).await?;
+    Ok(judge(&mut history, recorder.now_ns(), &state)?.answered)
+}
+
+#[test]
+fn nothing_is_lost_when_all_members_lose_their_power() {
+    alone(async || {
+        let Some(mut machines) = Machines::start().await else {
+            return;
+        };
+        let answered = under_cuts(&mut machines, 4).await;
+        let answered = answered.unwrap_or_else(|why| {
+            machines.cluster.keep();
+            panic!("{why:#}")
+        });
+        println!("measured: {answered} operations answered around 4 cuts of all power");
+        assert!(answered > 500, "too few operations to mean anything");
+    });
+}
+
+#[test]
+fn servers_whose_syncs_do_nothing_are_found_out() {
+    if !can_inject() {
+        return;
+    }
+    alone(async || {
+        let Some(mut machines) = Machines::start().await else {
+            return;
+        };
+        for number in 0..3 {
+            machines
+                .start_with(number, "fdatasync,fsync:retval=0")
+                .await;
+        }
+        machines.cluster.ready().await.expect("they serve");
+        let verdict = under_cuts(&mut machines, 1).await;
+        let complaint = verdict.expect_err("it was all in memory").to_string();
+        println!(
+            "as it should be: {}",
+            complaint.lines().next().unwrap_or("?")
+        );
+    });
+}
+
+#[test]
+fn a_member_whose_sync_fails_takes_no_part_and_says_why() {
+    if !can_inject() {
+        return;
+    }
+    alone(async || {
+        let server = Server::from_env().expect("a server to test");
+        let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+        let leader = cluster.wait_for_leader().await.expect("a leader");
+        let mut machines = Machines {
+            cluster,
+            disks: Vec::new(),
+        };
+        // The first ones go well: it recovers and joins in.
+        let injection = "fdatasync:error=EIO:when=40+";
+        machines.start_with(leader, injection).await;
+        let cluster = &mut machines.cluster;
+        cluster.ready().await.expect("they serve");
+        let victim = leader;
+        let endpoints: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
+        let load = Load::start(&endpoints, 1, Reads::Linearizable)
+            .await
+            .unwrap();
+        sleep(Duration::from_secs(3)).await;
+        let since_ns = load.recorder.now_ns();
+        let served = load.served_since(since_ns, SERVICE_LIMIT).await;
+        served.expect("two of three have good disks");
+        let said = cluster.members[victim].printed();
+        let _ = cluster.exited(victim);
+        cluster.kill(victim);
+        cluster.spawn(victim).expect("a process");
+        cluster.ready().await.expect("its disk is good again");
+        let (mut history, recorder) = load.stop().await;
+        let state = agreed_state(cluster).await.expect("they agree");
+        let verdict = judge(&mut history, recorder.now_ns(), &state);
+        verdict.expect("nothing is lost");
+        assert!(said.contains("Input/output error"), "{said}");
+    });
+}
+
+#[test]
+fn a_leader_whose_syncs_hang_does_not_hold_up_the_others() {
+    if !can_inject() {
+        return;
+    }
+    alone(async || {
+        let server = Server::from_env().expect("a server to test");
+        let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+        let victim = cluster.wait_for_leader().await.expect("a leader");
+        let mut machines = Machines {
+            cluster,
+            disks: Vec::new(),
+        };
+        // From then on each sync takes four seconds.
+        let injection = "fdatasync:delay_enter=4000000:when=60+";
+        machines.start_with(victim, injection).await;
+        let cluster = &mut machines.cluster;
+        cluster.ready().await.expect("they serve");
+        let urls = cluster.members.iter().map(|member| member.client_url());
+        let endpoints: Vec<String> = urls.collect();
+        let load = Load::start(&endpoints, 1, Reads::Linearizable)
+            .await
+            .unwrap();
+        // It is to lead while its disk is still good.
+        let mut client = cluster
+            .client(victim, SERVICE_LIMIT)
+            .await
+            .expect("a client");
+        let me = client
+            .status()
+            .await
+            .expect("a status")
+            .header()
+            .map(|header| header.member_id());
+        let others = (0..3).filter(|&number| number != victim);
+        for number in others {
+            let mut client = cluster
+                .client(number, SERVICE_LIMIT)
+                .await
+                .expect("a client");
+            // Only the leader hands over; the other one refuses.
+            let _ = client.move_leader(me.expect("an id")).await;
+        }
+        sleep(Duration::from_secs(6)).await;
+        let (mut history, recorder) = load.stop().await;
+        let outage = longest_outage(&history);
+        println!(
+            "measured: at most {} ms without a write while a disk hung",
+            outage.as_millis()
+        );
+        cluster.kill(victim);
+        cluster.spawn(victim).expect("a process");
+        cluster.ready().await.expect("its disk is good again");
+        let state = agreed_state(cluster).await.expect("they agree");
+        let verdict = judge(&mut history, recorder.now_ns(), &state);
+        verdict.expect("nothing is lost");
+        assert!(
+            outage < Duration::from_secs(3),
+            "{outage:?} without a write"
+        );
+    });
+}
+
+/// The longest time in which no write was acknowledged.
+fn longest_outage(history: &[Operation]) -> Duration {
+    let puts = history.iter();
+    let puts = puts.filter(|operation| operation.outcome == Outcome::Put);
+    let mut ends: Vec<u64> = puts.map(|operation| operation.returned_ns).collect();
+    ends.sort_unstable();
+    let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
+    Duration::from_nanos(gaps.max().unwrap_or(u64::MAX))
+}
