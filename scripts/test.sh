@@ -89,7 +89,8 @@ all)
   step "format" cargo fmt --all --check
   step "format of the black-box tests" cargo fmt --manifest-path tests/etcd/Cargo.toml --check
   step "format of the benchmarks" \
-    cargo fmt --manifest-path bench/Cargo.toml -p headwater-bench -p headwater-bench-core --check
+    cargo fmt --manifest-path bench/Cargo.toml -p headwater-bench -p headwater-bench-core \
+    -p headwater-bench-log --check
   step "format of the generator of code" cargo fmt --manifest-path xtask/protogen/Cargo.toml --check
   step "format of the exploration" cargo fmt --manifest-path explore/Cargo.toml --check
   step "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
