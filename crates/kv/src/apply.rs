@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_replica::LogId;
 use headwater_replica::machine::{Malformed, StateMachine};
 
+use crate::alarm::Alarms;
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
 use crate::copy::copy;
@@ -33,6 +34,7 @@ pub struct Store {
     mvcc: Mvcc,
     leases: Leases,
     members: Members,
+    alarms: Alarms,
     hold: Hold,
     loading: Loading,
 }
@@ -60,7 +62,8 @@ impl StateMachine for Store {
     }
 
     fn begin_snapshot(&mut self) -> Walk {
-        Walk::begin(&self.mvcc, &self.leases, &self.members, &mut self.hold)
+        let beside = (&self.members, self.alarms.of(None));
+        Walk::begin(&self.mvcc, &self.leases, beside, &mut self.hold)
     }
 
     fn next_chunk(&mut self, walk: &mut Walk, max_bytes: usize) -> Option<Bytes> {
@@ -72,9 +75,11 @@ impl StateMachine for Store {
             mvcc,
             leases,
             members,
+            alarms,
+            loading,
             ..
         } = self;
-        self.loading.take(mvcc, leases, members, &chunk)
+        loading.take(mvcc, leases, (members, alarms), &chunk)
     }
 
     fn finish_load(&mut self) -> Result<(), Malformed> {
@@ -113,6 +118,7 @@ impl Store {
         // A server checks before it proposes. Checking again here keeps the store sound whoever
         // proposed; the limit on operations is that server's own setting, so it plays no part.
         check(command, usize::MAX)?;
+        self.alarms.check(command)?;
         let (mvcc, leases) = (&mut self.mvcc, &mut self.leases);
         let result = match command {
             Command::Put(request) => put(mvcc, leases, request).map(Response::Put),
@@ -133,6 +139,7 @@ impl Store {
             Command::MemberUpdate(id, urls) => {
                 self.members.update(*id, urls).map(|()| Response::Publish)
             }
+            Command::Alarm(request) => Ok(Response::Alarms(self.alarms.change(request))),
             Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
             Command::LeaseRevoke(request) => leases
                 .revoke(mvcc, at, request)
@@ -154,6 +161,7 @@ impl Store {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
             Query::Txn(request) => txn::read(&self.mvcc, &self.leases, request).map(Response::Txn),
             Query::Status => Ok(Response::Status(self.status())),
+            Query::Alarms(kind) => Ok(Response::Alarms(self.alarms.of(*kind))),
             Query::Members => Ok(Response::Members(self.members.roster().clone())),
             Query::LeaseTimeToLive(request) => {
                 self.time_to_live(request).map(Response::LeaseTimeToLive)

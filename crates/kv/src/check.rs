@@ -37,7 +37,7 @@ pub fn check(command: &Command, max_txn_ops: usize) -> Result<(), KvError> {
         Command::Publish(attributes) => members::check(attributes),
         Command::Found(founders) => founders.iter().try_for_each(members::check_member),
         Command::MemberAdd(_, urls) | Command::MemberUpdate(_, urls) => members::check_urls(urls),
-        Command::MemberRemove(_) => Ok(()),
+        Command::MemberRemove(_) | Command::Alarm(_) => Ok(()),
         Command::LeaseGrant(request) => lease::check_grant(request),
     }
 }
@@ -52,6 +52,7 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
         Query::Txn(request) => check_txn(request, max_txn_ops),
         Query::Status
         | Query::Members
+        | Query::Alarms(_)
         | Query::LeaseTimeToLive(_)
         | Query::LeaseLeases
         | Query::Copy(_)

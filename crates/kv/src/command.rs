@@ -13,14 +13,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::alarm::{put_alarm, read_alarm};
 use crate::check::NESTED_TXNS_MAX;
 use crate::members::{
     put_attributes, put_member, put_urls, read_attributes, read_member, read_urls,
 };
 use crate::request::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Ended,
-    KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, Member,
-    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+    AlarmRequest, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
+    DeleteRangeRequest, Ended, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft,
+    LeaseRevokeRequest, Member, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget,
+    TxnRequest,
 };
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
@@ -41,6 +43,7 @@ const FOUND: u8 = 11;
 const MEMBER_ADD: u8 = 12;
 const MEMBER_REMOVE: u8 = 13;
 const MEMBER_UPDATE: u8 = 14;
+const ALARM: u8 = 15;
 
 impl Command {
     /// The command as the log holds it.
@@ -88,6 +91,11 @@ impl Command {
                 }
             }
             Command::LeaseCheckpoint(request) => put_checkpoint(&mut out, request),
+            Command::Alarm(request) => {
+                out.push(ALARM);
+                out.push(flags([request.is_raised, false, false]));
+                put_alarm(&mut out, request.alarm);
+            }
         }
         Bytes::from(out)
     }
@@ -109,6 +117,7 @@ impl Command {
             Command::Found(founders) => 128 * founders.len(),
             Command::LeaseCheckpoint(request) => 32 + 16 * request.leases.len(),
             Command::Compact(_)
+            | Command::Alarm(_)
             | Command::MemberRemove(_)
             | Command::LeaseGrant(_)
             | Command::LeaseRevoke(_) => 32,
@@ -246,6 +255,11 @@ fn decode(bytes: &Bytes) -> Option<Command> {
         }),
         LEASE_REVOKE => Command::LeaseRevoke(decoder.revoke()?),
         LEASE_CHECKPOINT => Command::LeaseCheckpoint(decoder.checkpoint()?),
+        ALARM => {
+            let [is_raised] = decoder.flags()?;
+            let alarm = read_alarm(&mut decoder.reader)?;
+            Command::Alarm(AlarmRequest { alarm, is_raised })
+        }
         _ => return None,
     };
     decoder.reader.is_empty().then_some(command)

@@ -10,6 +10,7 @@
 //! | [`check`] | what is refused before it is proposed |
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
+//! | `alarm` | what is wrong with whose store, and what is refused meanwhile |
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
@@ -26,6 +27,7 @@
 
 extern crate alloc;
 
+mod alarm;
 mod apply;
 mod attached;
 mod changes;

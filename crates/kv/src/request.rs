@@ -372,6 +372,33 @@ impl From<Attributes> for Member {
     }
 }
 
+/// What can be wrong with a member's store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AlarmKind {
+    /// It is as large as it may become.
+    NoSpace,
+    /// It is another than that of other members.
+    Corrupt,
+}
+
+/// An alarm.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Alarm {
+    /// What is wrong.
+    pub kind: AlarmKind,
+    /// The id of the member whose store it is.
+    pub member: u64,
+}
+
+/// Raise an alarm, or end it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AlarmRequest {
+    /// The alarm.
+    pub alarm: Alarm,
+    /// Whether it is raised.
+    pub is_raised: bool,
+}
+
 /// A command to the store: what goes through the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -399,6 +426,8 @@ pub enum Command {
     LeaseRevoke(LeaseRevokeRequest),
     /// Note how much time leases have left; no revision moves.
     LeaseCheckpoint(LeaseCheckpointRequest),
+    /// Raise an alarm or end it; no revision moves.
+    Alarm(AlarmRequest),
 }
 
 /// An answer to a command or a query.
@@ -422,6 +451,8 @@ pub enum Response {
     LeaseRevoke,
     /// To a checkpoint.
     LeaseCheckpoint,
+    /// To an alarm: that one, unless there was none to end. To [`Query::Alarms`]: all of that kind.
+    Alarms(Vec<Alarm>),
     /// To [`Query::LeaseTimeToLive`].
     LeaseTimeToLive(LeaseTimeToLiveResponse),
     /// To [`Query::LeaseLeases`]: the ids of all leases, in order.
@@ -499,6 +530,8 @@ pub enum Query {
     Status,
     /// Who the members are, and who was one.
     Members,
+    /// The alarms that are raised, of one kind or of all.
+    Alarms(Option<AlarmKind>),
     /// One lease.
     LeaseTimeToLive(LeaseTimeToLiveRequest),
     /// All leases.
@@ -548,6 +581,10 @@ pub enum KvError {
     LeaseTtlTooLarge,
     /// What a leader decided about leases was committed in the term of another, or too late.
     LeaseDecisionVoid,
+    /// "mvcc: database space exceeded": an alarm says so.
+    NoSpace,
+    /// "corrupt cluster": an alarm says so.
+    Corrupt,
     /// A member's name or URLs are longer or more than the store keeps.
     AttributesTooLarge,
     /// As many members as the store keeps are known already.

@@ -19,16 +19,17 @@ use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use headwater_replica::machine::Malformed;
 
+use crate::alarm::{Alarms, put_alarm, read_alarm};
 use crate::compaction::Hold;
 use crate::lease::{Lease, Leases};
 use crate::members::{Members, put_member, read_attributes, read_member};
 use crate::mvcc::{Mvcc, Restore};
 use crate::record::Record;
-use crate::request::Member;
+use crate::request::{Alarm, Member};
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
@@ -40,13 +41,16 @@ const VERSION_OF_LEASES: u8 = 3;
 /// From this version on the members' peer URLs are there, and who was removed; the end counts these.
 const VERSION_OF_PEER_URLS: u8 = 4;
 
+/// From this version on there are alarms; the end counts them.
+const VERSION_OF_ALARMS: u8 = 5;
+
 /// Version of the format, revision, compacted revision, term and number of the last checkpoint.
 const HEAD: u8 = 1;
 /// A version of a key; keys in order, versions of a key in order.
 const RECORD: u8 = 2;
 /// A change of the compacted revision that no key shows; in order.
 const CHANGE: u8 = 3;
-/// How many records, changes, members, leases and removed members there were.
+/// How many records, changes, members, leases, removed members and alarms there were.
 const END: u8 = 4;
 /// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
 const NOTHING: u8 = 5;
@@ -57,6 +61,8 @@ const MEMBER: u8 = 6;
 const LEASE: u8 = 7;
 /// The id of a member that was removed; in that order, before the members.
 const REMOVED: u8 = 8;
+/// An alarm; in the order of kinds and members, after the members.
+const ALARM: u8 = 9;
 
 /// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
 /// on work as well.
@@ -75,6 +81,8 @@ pub struct Walk {
     /// The members as they were when the walk began, those not shown yet.
     members_left: vec::IntoIter<Member>,
     removed_left: vec::IntoIter<u64>,
+    alarms_left: vec::IntoIter<Alarm>,
+    alarms: u64,
     checkpoint: (u64, u64),
     leases: u64,
     /// The leases as they were when the walk began, those not shown yet.
@@ -97,7 +105,12 @@ enum Next {
 }
 
 impl Walk {
-    pub(crate) fn begin(mvcc: &Mvcc, leases: &Leases, members: &Members, hold: &mut Hold) -> Walk {
+    pub(crate) fn begin(
+        mvcc: &Mvcc,
+        leases: &Leases,
+        (members, alarms): (&Members, Vec<Alarm>),
+        hold: &mut Hold,
+    ) -> Walk {
         Walk {
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
@@ -108,6 +121,8 @@ impl Walk {
             removed: 0,
             members_left: members.to_vec().into_iter(),
             removed_left: members.roster().removed().to_vec().into_iter(),
+            alarms_left: alarms.into_iter(),
+            alarms: 0,
             checkpoint: leases.checkpoint(),
             leases: 0,
             leases_left: leases.to_vec().into_iter(),
@@ -164,6 +179,10 @@ impl Walk {
                 chunk.out.push(MEMBER);
                 put_member(&mut chunk.out, &member);
                 self.members += 1;
+            } else if let Some(alarm) = self.alarms_left.next() {
+                chunk.out.push(ALARM);
+                put_alarm(&mut chunk.out, alarm);
+                self.alarms += 1;
             } else {
                 return Next::Leases;
             }
@@ -233,6 +252,7 @@ impl Walk {
         put_uint(&mut chunk.out, self.members);
         put_uint(&mut chunk.out, self.leases);
         put_uint(&mut chunk.out, self.removed);
+        put_uint(&mut chunk.out, self.alarms);
         self.hold = None;
         Next::Nothing
     }
@@ -270,13 +290,13 @@ impl Loading {
         &mut self,
         mvcc: &mut Mvcc,
         leases: &mut Leases,
-        members: &mut Members,
+        (members, alarms): (&mut Members, &mut Alarms),
         chunk: &[u8],
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(chunk);
         while !reader.is_empty() {
             let at = chunk.len() - reader.rest().len();
-            self.take_item(mvcc, leases, members, &mut reader)
+            self.take_item(mvcc, leases, (members, alarms), &mut reader)
                 .map_err(|what| Malformed(format!("snapshot chunk, byte {at}: {what}")))?;
         }
         Ok(())
@@ -301,7 +321,7 @@ impl Loading {
         &mut self,
         mvcc: &mut Mvcc,
         leases: &mut Leases,
-        members: &mut Members,
+        (members, alarms): (&mut Members, &mut Alarms),
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         let tag = reader.byte().ok_or(CUT)?;
@@ -344,6 +364,12 @@ impl Loading {
                 }
                 members.restore_removed(reader.uint().ok_or(CUT)?)
             }
+            ALARM if self.version >= VERSION_OF_ALARMS => {
+                if self.records > 0 || self.changes > 0 || leases.len() > 0 {
+                    return Err("an alarm after leases or keys");
+                }
+                alarms.restore(read_alarm(reader).ok_or("a broken alarm")?)
+            }
             LEASE if self.version >= VERSION_OF_LEASES => {
                 if self.records > 0 || self.changes > 0 {
                     return Err("a lease after the keys");
@@ -359,7 +385,7 @@ impl Loading {
                 };
                 leases.restore(id, lease)
             }
-            END => self.take_end(leases, members, reader),
+            END => self.take_end(leases, (members, alarms.len() as u64), reader),
             NOTHING => Ok(()),
             _ => Err("an unknown item"),
         }
@@ -395,7 +421,7 @@ impl Loading {
     fn take_end(
         &mut self,
         leases: &Leases,
-        members: &Members,
+        (members, alarms): (&Members, u64),
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         let mut count = |since| {
@@ -411,10 +437,11 @@ impl Loading {
             count(VERSION_OF_MEMBERS)?,
             count(VERSION_OF_LEASES)?,
             count(VERSION_OF_PEER_URLS)?,
+            count(VERSION_OF_ALARMS)?,
         ];
         let ([members, removed], leases) = (members.counts(), leases.len() as u64);
         self.has_ended = true;
-        if shown == [self.records, self.changes, members, leases, removed] {
+        if shown == [self.records, self.changes, members, leases, removed, alarms] {
             Ok(())
         } else {
             Err("chunks are missing")

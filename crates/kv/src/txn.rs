@@ -33,6 +33,15 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
     })
 }
 
+/// Whether a transaction writes a key in any of its branches.
+pub(crate) fn has_put(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        RequestOp::Put(_) => true,
+        RequestOp::Txn(nested) => has_put(nested),
+        RequestOp::Range(_) | RequestOp::DeleteRange(_) | RequestOp::Missing => false,
+    })
+}
+
 /// Carries out a transaction, in the open transaction of the store. If it is refused, the caller
 /// rolls back.
 pub(crate) fn apply(

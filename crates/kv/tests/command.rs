@@ -5,8 +5,9 @@ use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::check::NESTED_TXNS_MAX;
 use headwater_kv::request::{
-    Command, Ended, KvError, LeaseCheckpointRequest, LeaseGrantRequest, LeaseLeft,
-    LeaseRevokeRequest, Member, PutRequest, RequestOp, Response, TxnRequest,
+    Alarm, AlarmKind, AlarmRequest, Command, Ended, KvError, LeaseCheckpointRequest,
+    LeaseGrantRequest, LeaseLeft, LeaseRevokeRequest, Member, PutRequest, RequestOp, Response,
+    TxnRequest,
 };
 use headwater_replica::LogId;
 use headwater_replica::machine::StateMachine;
@@ -78,7 +79,16 @@ fn commands_about_members_are_drawn_so() {
         peer_urls: urls.clone(),
         client_urls: Vec::new(),
     };
-    let drawn: [(Command, &'static [u8]); 4] = [
+    let alarm = AlarmRequest {
+        alarm: Alarm {
+            kind: AlarmKind::Corrupt,
+            member: 300,
+        },
+        is_raised: true,
+    };
+    let drawn: [(Command, &'static [u8]); 5] = [
+        // Whether it is raised, its kind, the member.
+        (Command::Alarm(alarm), &[1, 15, 1, 2, 0xac, 2]),
         // How many; of each the id, the name, how many client URLs, how many peer URLs, the URLs.
         (
             Command::Found(vec![founder]),

@@ -185,14 +185,14 @@ fn a_snapshot_with_leases_is_drawn_so() {
     let whole = store.next_chunk(&mut walk, 1 << 20).expect("the only one");
     let drawn = [
         // The head: version, revision 2, never compacted, term and number of the last checkpoint.
-        &[1, 4, 4, 1, 2, 9][..],
+        &[1, 5, 4, 1, 2, 9][..],
         // Each lease: id, seconds granted, at which index, seconds left if not all.
         &[7, 1, 120, 4, 0],
         &[7, 14, 200, 1, 5, 60],
         // The one record, with its lease, and the end: one record, no changes, no members, two leases,
-        // nobody removed.
+        // nobody removed, no alarms.
         &[2, 7, 1, b'k', 2, 0, 1, 14, 0],
-        &[4, 1, 0, 0, 2, 0],
+        &[4, 1, 0, 0, 2, 0, 0],
     ];
     assert_eq!(whole[..], drawn.concat()[..]);
     let mut loaded = Store::default();

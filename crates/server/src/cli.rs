@@ -367,7 +367,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ENTRIES", help_heading = "Limits")]
     pub snapshot_count: Option<u64>,
 
-    /// The largest store, in bytes; shown in the status but not enforced yet
+    /// The largest store, in bytes: beyond it an alarm is raised, and nothing new is taken in until
+    /// there is room and `etcdctl alarm disarm`; 0 for 2 GiB, less for no bound
     #[arg(
         long,
         value_name = "BYTES",

@@ -79,6 +79,8 @@ pub enum Code {
     Internal = 13,
     /// Not now; another member or a later moment may do.
     Unavailable = 14,
+    /// What is kept is wrong.
+    DataLoss = 15,
 }
 
 impl Code {
@@ -94,6 +96,7 @@ impl Code {
             Self::Unimplemented,
             Self::Internal,
             Self::Unavailable,
+            Self::DataLoss,
         ];
         let known = codes.into_iter().find(|code| *code as i32 == number);
         (number != 0).then(|| known.unwrap_or(Self::Unknown))
@@ -182,6 +185,8 @@ fn kv_error(error: KvError) -> (Code, String) {
         ),
         KvError::MemberNotFound => (Code::NotFound, "member not found"),
         KvError::PeerUrlsExist => (Code::FailedPrecondition, "Peer URLs already exists"),
+        KvError::NoSpace => (Code::ResourceExhausted, "mvcc: database space exceeded"),
+        KvError::Corrupt => (Code::DataLoss, "corrupt cluster"),
         KvError::TooManyMembers => (Code::ResourceExhausted, "too many members"),
         KvError::MalformedCommand => (Code::Internal, "a command of an unknown version"),
         // The store may learn new refusals before this table does; the text names the variant.

@@ -15,6 +15,7 @@ use headwater_runtime::ReadLevel;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 
+use crate::alarms;
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
 use crate::company::Call;
@@ -87,9 +88,20 @@ async fn version() -> Response {
 
 async fn health(
     State(shared): State<Shared>,
-    Parameters(parameters): Parameters<HashMap<String, String>>,
+    Parameters(parameters): Parameters<Vec<(String, String)>>,
 ) -> Response {
-    let is_serializable = parameters.get("serializable").is_some_and(|v| v == "true");
+    let is_serializable = has(&parameters, "serializable", "true");
+    let level = ReadLevel::Local;
+    let alarms = alarms::raised(&shared.backend, None, level).await;
+    let names = alarms
+        .iter()
+        .flatten()
+        .map(|alarm| alarms::name(alarm.kind));
+    let mut names = names.filter(|name| !has(&parameters, "exclude", name));
+    if let Some(name) = names.next() {
+        let unhealthy = serde_json::json!({ "health": "false", "reason": format!("ALARM {name}") });
+        return json(StatusCode::SERVICE_UNAVAILABLE, &unhealthy);
+    }
     let (status, health, reason) = match probe(&shared.backend, is_serializable).await {
         Ok(()) => (StatusCode::OK, "true", String::new()),
         Err(Failure::NoLeader) => {
@@ -105,6 +117,11 @@ async fn health(
         status,
         &serde_json::json!({ "health": health, "reason": reason }),
     )
+}
+
+/// Whether a parameter, which may be there several times, has this value.
+fn has(parameters: &[(String, String)], name: &str, value: &str) -> bool {
+    parameters.iter().any(|(n, v)| n == name && v == value)
 }
 
 /// A read as a client would do it. Without a leader it would only wait, so that is said at once.

@@ -4,6 +4,7 @@
 //! # Source
 //! etcd's command line.
 
+mod alarms;
 mod argv;
 mod authority;
 mod backend;

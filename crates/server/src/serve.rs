@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::alarms;
 use crate::authority::Mended;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
@@ -71,9 +72,11 @@ pub async fn run(config: Config) -> Result<()> {
     let doors = Doors::open(listeners, &front);
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
+    let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
     let end = wait_for_end(&backend, &mut ends, config.exit_with_parent).await;
     ready.abort();
     asking.abort();
+    quota.abort();
     outlook.abort();
     backend.outlook().stop();
     doors.close().await;

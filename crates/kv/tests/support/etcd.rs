@@ -47,6 +47,7 @@ impl Etcd {
             | Command::MemberAdd(..)
             | Command::MemberRemove(_)
             | Command::MemberUpdate(..)
+            | Command::Alarm(_)
             | Command::LeaseCheckpoint(_) => {
                 panic!("clients cannot do this in etcd")
             }
@@ -97,7 +98,7 @@ impl Etcd {
                 })
             }
             Query::Status => panic!("etcd's sizes are its own"),
-            Query::Members => panic!("etcd's members are its own"),
+            Query::Members | Query::Alarms(_) => panic!("etcd's members are its own"),
         }
     }
 

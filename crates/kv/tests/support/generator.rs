@@ -30,6 +30,8 @@ pub struct Generator {
     pub revision: i64,
     /// Leaves out what stops a real etcd 3.4 or what it leaves undefined within a transaction.
     pub spares_etcd: bool,
+    /// The alarms that it has raised, and will soon end.
+    raised: Vec<Alarm>,
 }
 
 impl Generator {
@@ -38,6 +40,7 @@ impl Generator {
             dice: Dice(seed),
             revision: 1,
             spares_etcd: false,
+            raised: Vec::new(),
         }
     }
 
@@ -306,6 +309,20 @@ impl Generator {
         }
     }
 
+    /// An alarm, or the end of one that may not be there.
+    fn alarm(&mut self) -> Command {
+        let kind = match self.dice.below(2) {
+            0 => AlarmKind::NoSpace,
+            _ => AlarmKind::Corrupt,
+        };
+        let member = self.dice.below(2);
+        let (alarm, is_raised) = (Alarm { kind, member }, self.dice.once_in(2));
+        if is_raised {
+            self.raised.push(alarm);
+        }
+        Command::Alarm(AlarmRequest { alarm, is_raised })
+    }
+
     /// What is said of members: by themselves mostly, or with a change. The founders are few.
     fn about_members(&mut self) -> Command {
         let Attributes {
@@ -334,6 +351,14 @@ impl Generator {
     pub fn command(&mut self) -> Command {
         if !self.spares_etcd && self.dice.once_in(40) {
             return self.about_members();
+        }
+        if !self.raised.is_empty() && self.dice.once_in(4) {
+            let alarm = self.raised.remove(0);
+            let is_raised = false;
+            return Command::Alarm(AlarmRequest { alarm, is_raised });
+        }
+        if !self.spares_etcd && self.dice.once_in(150) {
+            return self.alarm();
         }
         if self.dice.once_in(12) {
             return match self.dice.below(6) {

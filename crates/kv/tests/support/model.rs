@@ -1,6 +1,7 @@
 //! The store as one would explain it: a full map of the keys for every revision.
 
 use bytes::Bytes;
+use headwater_kv::check::check;
 use headwater_kv::members::Roster;
 use headwater_kv::request::*;
 use std::cmp::Ordering;
@@ -22,6 +23,7 @@ pub struct Model {
     /// By id, the time to live and what a checkpoint left of it.
     leases: BTreeMap<i64, (i64, i64)>,
     checkpoint: u64,
+    alarms: BTreeSet<Alarm>,
 }
 
 /// One version of one key, in the order of writing.
@@ -49,6 +51,7 @@ impl Default for Model {
             removed: Vec::new(),
             leases: BTreeMap::new(),
             checkpoint: 0,
+            alarms: BTreeSet::new(),
         }
     }
 }
@@ -87,6 +90,11 @@ impl Model {
             Query::Txn(request) => check_txn(request, usize::MAX)
                 .and_then(|()| self.txn(&mut self.open(), request).map(Response::Txn)),
             Query::Status => Ok(Response::Status(self.status())),
+            Query::Alarms(kind) => {
+                let alarms = self.alarms.iter().copied();
+                let alarms = alarms.filter(|alarm| kind.is_none_or(|kind| alarm.kind == kind));
+                Ok(Response::Alarms(alarms.collect()))
+            }
             Query::Members => {
                 let members = self.members.values().cloned();
                 let roster = Roster::new(members, self.removed.clone());
@@ -109,7 +117,32 @@ impl Model {
         }
     }
 
+    /// A full store takes in nothing; one that is wrong does nothing that a client asks for.
+    fn check_alarms(&self, command: &Command) -> Result<(), KvError> {
+        let is = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
+        let by_client = match command {
+            Command::LeaseRevoke(revoke) => revoke.ended.is_none(),
+            Command::Put(_) | Command::Txn(_) | Command::LeaseGrant(_) => true,
+            Command::DeleteRange(_) | Command::Compact(_) => true,
+            _ => false,
+        };
+        if by_client && is(AlarmKind::Corrupt) {
+            return Err(KvError::Corrupt);
+        }
+        let is_larger = match command {
+            Command::Put(_) | Command::LeaseGrant(_) => true,
+            Command::Txn(txn) => puts_in(txn) > 0,
+            _ => false,
+        };
+        if is_larger && is(AlarmKind::NoSpace) {
+            return Err(KvError::NoSpace);
+        }
+        Ok(())
+    }
+
     fn execute(&mut self, command: &Command) -> Result<Response, KvError> {
+        check(command, usize::MAX)?;
+        self.check_alarms(command)?;
         let mut open = self.open();
         let response = match command {
             Command::Put(request) => {
@@ -143,6 +176,14 @@ impl Model {
             Command::LeaseGrant(request) => self.grant(request)?,
             Command::LeaseRevoke(request) => self.revoke(&mut open, request)?,
             Command::LeaseCheckpoint(request) => self.take_checkpoint(request)?,
+            Command::Alarm(request) => {
+                let told = request.is_raised || self.alarms.contains(&request.alarm);
+                match request.is_raised {
+                    true => self.alarms.insert(request.alarm),
+                    false => self.alarms.remove(&request.alarm),
+                };
+                Response::Alarms(told.then_some(request.alarm).into_iter().collect())
+            }
         };
         if !open.written.is_empty() {
             self.maps.push(open.map);
@@ -659,4 +700,15 @@ fn writes(ops: &[RequestOp]) -> Result<Writes, KvError> {
         }
     }
     Ok((puts, deletes))
+}
+
+/// How many puts there are in a transaction, whichever way it goes.
+fn puts_in(txn: &TxnRequest) -> usize {
+    let both = txn.success.iter().chain(&txn.failure);
+    both.map(|op| match op {
+        RequestOp::Put(_) => 1,
+        RequestOp::Txn(nested) => puts_in(nested),
+        _ => 0,
+    })
+    .sum()
 }

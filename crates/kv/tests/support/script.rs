@@ -305,6 +305,7 @@ pub fn print(outcome: &Outcome) -> String {
             }
         }
         Ok(Response::LeaseLeases(ids)) => writeln!(text, "leases {ids:?}").unwrap(),
+        Ok(Response::Alarms(alarms)) => writeln!(text, "alarms {alarms:?}").unwrap(),
         Ok(Response::Members(members)) => writeln!(text, "{members:?}").unwrap(),
         Ok(Response::Hash(hash)) => writeln!(text, "{hash:?}").unwrap(),
         Ok(Response::Copy(copy)) => writeln!(text, "{copy:?}").unwrap(),

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use headwater_kv::request::{
-    HashRequest, HashResponse, KvError, Query, Response as KvResponse, StoreStatus,
+    Alarm, AlarmKind, AlarmRequest, HashRequest, HashResponse, KvError, Query,
+    Response as KvResponse, StoreStatus,
 };
 use headwater_runtime::{NodeId, ReadLevel};
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::alarms;
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
 use crate::etcd_db::{self, Moment};
@@ -100,10 +102,14 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<api::StatusResponse>, Status> {
         let store = store_status(&self.0, ReadLevel::Local).await?;
         let node = self.0.status();
-        let errors = match node.leader {
-            Some(_) => Vec::new(),
-            None => vec![Failure::NoLeader.code_and_text().1],
-        };
+        let mut errors = Vec::new();
+        if node.leader.is_none() {
+            errors.push(Failure::NoLeader.code_and_text().1);
+        }
+        for alarm in alarms::raised(&self.0, None, ReadLevel::Local).await? {
+            let (member, kind) = (alarm.member, alarms::name(alarm.kind));
+            errors.push(format!("memberID:{member} alarm:{kind} "));
+        }
         Ok(Response::new(api::StatusResponse {
             header: Some(self.0.header(store.revision)),
             version: ETCD_VERSION.to_owned(),
@@ -125,15 +131,28 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<api::AlarmRequest>,
     ) -> Result<Response<api::AlarmResponse>, Status> {
-        // Nothing raises alarms yet, so the list of them is empty; raising one by hand would
-        // promise that writes are refused.
-        if request.get_ref().action() != api::alarm_request::AlarmAction::Get {
-            return refuse("Alarm");
-        }
+        let request = request.get_ref();
+        let kind = match request.alarm() {
+            api::AlarmType::None => None,
+            api::AlarmType::Nospace => Some(AlarmKind::NoSpace),
+            api::AlarmType::Corrupt => Some(AlarmKind::Corrupt),
+        };
+        let is_raised = request.action() == api::alarm_request::AlarmAction::Activate;
+        let alarms = match (request.action(), kind) {
+            (api::alarm_request::AlarmAction::Get, kind) => {
+                alarms::raised(&self.0, kind, ReadLevel::Linearizable).await?
+            }
+            (_, None) => Vec::new(),
+            (_, Some(kind)) => {
+                let member = request.member_id;
+                let alarm = Alarm { kind, member };
+                alarms::change(&self.0, AlarmRequest { alarm, is_raised }).await?
+            }
+        };
         let store = store_status(&self.0, ReadLevel::Local).await?;
         Ok(Response::new(api::AlarmResponse {
             header: Some(self.0.header(store.revision)),
-            alarms: Vec::new(),
+            alarms: alarms.into_iter().map(alarms::message).collect(),
         }))
     }
 

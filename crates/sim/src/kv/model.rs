@@ -222,6 +222,8 @@ impl Model {
             }
             Command::LeaseGrant(request) => self.grant(at, request),
             Command::LeaseRevoke(request) => self.revoke(at, request, &mut wrote),
+            // No plan lets a server raise one.
+            Command::Alarm(_) => Ok(Response::Alarms(Vec::new())),
             Command::LeaseCheckpoint(request) => {
                 let named = (request.term, request.number);
                 if request.term == at.term.0 && named > self.checkpoint {
