@@ -8,14 +8,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
+use tonic::codegen::StdError;
 use tower::{Service, ServiceExt};
 
 use crate::backend::Backend;
 use crate::counted::Counted;
 use crate::failure::Failure;
+use crate::gateway::Gateway;
 use crate::generated::etcdserverpb::cluster_server::ClusterServer;
 use crate::generated::etcdserverpb::kv_server::KvServer;
 use crate::generated::etcdserverpb::lease_server::LeaseServer;
@@ -50,6 +53,7 @@ pub struct Front {
     lock: LockServer<LockService>,
     election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
+    gateway: Gateway,
     pages: Router,
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
@@ -71,6 +75,7 @@ impl Front {
             lock: LockServer::new(LockService(Arc::clone(&backend))),
             election: ElectionServer::new(ElectionService(Arc::clone(&backend))),
             health: HealthServer::new(HealthService),
+            gateway: Gateway::new(2 * message_bytes_max),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
             metrics,
@@ -81,12 +86,19 @@ impl Front {
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         if is_grpc(&request) {
             self.answer_call(request).await
+        } else if let Some(path) = request.uri().path().strip_prefix("/v3/") {
+            let path = path.to_owned();
+            let call = |request| self.answer_call(request);
+            self.gateway
+                .answer(&path, request, call)
+                .await
+                .map(Body::new)
         } else {
             infallible(self.pages.clone().oneshot(request).await).map(Body::new)
         }
     }
 
-    async fn answer_call(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer_call<B: Call>(&self, request: Request<B>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let (service, method) = path
             .strip_prefix('/')
@@ -118,11 +130,11 @@ impl Front {
         response.map(|body| Body::new(Counted::new(body, metrics, method)))
     }
 
-    async fn dispatch(
+    async fn dispatch<B: Call>(
         &self,
         service: &str,
         method: &str,
-        request: Request<Incoming>,
+        request: Request<B>,
     ) -> Response<Body> {
         match service {
             "etcdserverpb.KV" => infallible(self.kv.clone().call(request).await),
@@ -136,6 +148,14 @@ impl Front {
             _ => refuse(not_served(service, method)),
         }
     }
+}
+
+/// The body of a call.
+trait Call: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static {}
+
+impl<B> Call for B where
+    B: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static
+{
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {

@@ -17,6 +17,8 @@
 #[rustfmt::skip]
 pub mod authpb;
 #[rustfmt::skip]
+pub mod descriptors;
+#[rustfmt::skip]
 pub mod etcdserverpb;
 #[rustfmt::skip]
 #[path = "generated/grpc.health.v1.rs"]

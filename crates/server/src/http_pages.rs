@@ -46,7 +46,6 @@ pub fn router(backend: Arc<Backend>, metrics: Arc<Metrics>) -> Router {
         .route("/readyz/serializable_read", get(livez))
         .route("/readyz/linearizable_read", get(readyz))
         .route("/metrics", get(metrics_page))
-        .route("/v3/{*rest}", any(gateway))
         .route("/v2/{*rest}", any(version_2))
         .with_state(Shared { backend, metrics })
 }
@@ -197,14 +196,6 @@ async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Respo
 }
 
 /// In the shape of etcd's gateway, so that its clients show the text.
-async fn gateway() -> Response {
-    let text = "headwater: the JSON gateway is not served by this version; use gRPC";
-    json(
-        StatusCode::NOT_IMPLEMENTED,
-        &serde_json::json!({ "error": text, "message": text, "code": 12 }),
-    )
-}
-
 /// In the shape of etcd's old errors, so that its old clients show the text.
 async fn version_2() -> Response {
     let text = "headwater: etcd's v2 API is not served; use v3 (etcdctl with ETCDCTL_API=3)";

@@ -25,6 +25,7 @@ mod etcd_db;
 mod etcd_flags;
 mod failure;
 mod front;
+mod gateway;
 mod generated;
 mod http_pages;
 mod identity;

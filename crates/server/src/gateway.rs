@@ -1,0 +1,468 @@
+//! JSON over HTTP for whoever has no gRPC: each path is a call of a service, and each body its message.
+//! Never knows a message: what there is and how JSON spells it is in the description of the API, and the
+//! call goes the way of every other.
+//!
+//! A call with one answer is one JSON object. One with a stream of answers is a line for each, and one
+//! with a stream of requests takes object after object from the body.
+//!
+//! # Source
+//! The paths of the etcd v3 API's gateway; JSON as proto3 defines it, with names as in the `.proto` files.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prost::Message;
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
+    SerializeOptions,
+};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tonic::Code;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+
+use crate::generated::descriptors::FILES;
+
+/// Each path with its service and method; the older ones of leases too, which etcd still takes.
+const PATHS: [(&str, &str, &str); 35] = [
+    ("kv/range", "etcdserverpb.KV", "Range"),
+    ("kv/put", "etcdserverpb.KV", "Put"),
+    ("kv/deleterange", "etcdserverpb.KV", "DeleteRange"),
+    ("kv/txn", "etcdserverpb.KV", "Txn"),
+    ("kv/compaction", "etcdserverpb.KV", "Compact"),
+    ("watch", "etcdserverpb.Watch", "Watch"),
+    ("lease/grant", "etcdserverpb.Lease", "LeaseGrant"),
+    ("lease/revoke", "etcdserverpb.Lease", "LeaseRevoke"),
+    ("kv/lease/revoke", "etcdserverpb.Lease", "LeaseRevoke"),
+    ("lease/keepalive", "etcdserverpb.Lease", "LeaseKeepAlive"),
+    ("lease/timetolive", "etcdserverpb.Lease", "LeaseTimeToLive"),
+    (
+        "kv/lease/timetolive",
+        "etcdserverpb.Lease",
+        "LeaseTimeToLive",
+    ),
+    ("lease/leases", "etcdserverpb.Lease", "LeaseLeases"),
+    ("kv/lease/leases", "etcdserverpb.Lease", "LeaseLeases"),
+    ("cluster/member/add", "etcdserverpb.Cluster", "MemberAdd"),
+    (
+        "cluster/member/remove",
+        "etcdserverpb.Cluster",
+        "MemberRemove",
+    ),
+    (
+        "cluster/member/update",
+        "etcdserverpb.Cluster",
+        "MemberUpdate",
+    ),
+    ("cluster/member/list", "etcdserverpb.Cluster", "MemberList"),
+    (
+        "cluster/member/promote",
+        "etcdserverpb.Cluster",
+        "MemberPromote",
+    ),
+    ("maintenance/alarm", "etcdserverpb.Maintenance", "Alarm"),
+    ("maintenance/status", "etcdserverpb.Maintenance", "Status"),
+    (
+        "maintenance/defragment",
+        "etcdserverpb.Maintenance",
+        "Defragment",
+    ),
+    // Both are what release 3.5 calls the hash of the versions.
+    ("maintenance/hash", "etcdserverpb.Maintenance", "HashKV"),
+    ("maintenance/hashkv", "etcdserverpb.Maintenance", "HashKV"),
+    (
+        "maintenance/snapshot",
+        "etcdserverpb.Maintenance",
+        "Snapshot",
+    ),
+    (
+        "maintenance/transfer-leadership",
+        "etcdserverpb.Maintenance",
+        "MoveLeader",
+    ),
+    (
+        "maintenance/downgrade",
+        "etcdserverpb.Maintenance",
+        "Downgrade",
+    ),
+    ("lock/lock", "v3lockpb.Lock", "Lock"),
+    ("lock/unlock", "v3lockpb.Lock", "Unlock"),
+    ("election/campaign", "v3electionpb.Election", "Campaign"),
+    ("election/proclaim", "v3electionpb.Election", "Proclaim"),
+    ("election/leader", "v3electionpb.Election", "Leader"),
+    ("election/observe", "v3electionpb.Election", "Observe"),
+    ("election/resign", "v3electionpb.Election", "Resign"),
+    ("kv/rangestream", "etcdserverpb.KV", "RangeStream"),
+];
+
+/// The head of a message in a gRPC body: whether it is compressed, and its length.
+const FRAME_HEAD_BYTES: usize = 5;
+
+/// The methods by their paths.
+#[derive(Clone)]
+pub struct Gateway {
+    methods: Arc<HashMap<&'static str, MethodDescriptor>>,
+    body_bytes_max: usize,
+}
+
+/// A failed call.
+struct Refusal {
+    code: Code,
+    text: String,
+}
+
+impl Gateway {
+    /// A gateway for bodies up to this size, and streams of requests of which each is no larger.
+    pub fn new(body_bytes_max: usize) -> Self {
+        let pool = DescriptorPool::decode(FILES).expect("the description is generated");
+        let find = |(path, service, method): &(&'static str, &str, &str)| {
+            let service = pool.get_service_by_name(service)?;
+            let method = service.methods().find(|known| known.name() == *method)?;
+            Some((*path, method))
+        };
+        Self {
+            methods: Arc::new(PATHS.iter().filter_map(find).collect()),
+            body_bytes_max,
+        }
+    }
+
+    /// Answers a request for `path`, which stands behind `/v3/`, by a call.
+    pub async fn answer<F>(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+        call: impl FnOnce(Request<Body>) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Response<tonic::body::Body>>,
+    {
+        let Some(method) = self.methods.get(path) else {
+            return plain(StatusCode::NOT_FOUND, "Not Found");
+        };
+        if request.method() != Method::POST {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        }
+        let body = Body::new(request.into_body());
+        let messages = if method.is_client_streaming() {
+            self.stream_of(body, method.input())
+        } else {
+            match self.whole(body, method.input()).await {
+                Ok(message) => Body::from(message),
+                Err(refusal) => return refusal.into_response(),
+            }
+        };
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let request = Request::post(path)
+            .header(CONTENT_TYPE, "application/grpc")
+            .header("te", "trailers")
+            .body(messages)
+            .expect("a path of letters");
+        let response = call(request).await;
+        if let Some(refusal) = Refusal::of(response.headers()) {
+            return refusal.into_response();
+        }
+        let answers = Answers::new(response.into_body(), method.output());
+        if method.is_server_streaming() {
+            answers.into_lines()
+        } else {
+            answers.into_one().await
+        }
+    }
+
+    /// The only message of a body, as gRPC has it.
+    async fn whole(&self, body: Body, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
+        let json = axum::body::to_bytes(body, self.body_bytes_max).await;
+        let json = json.map_err(|_| too_large(self.body_bytes_max))?;
+        let mut messages = serde_json::Deserializer::from_slice(&json).into_iter();
+        // No body is an empty message.
+        let value = messages.next().unwrap_or_else(|| Ok(json!({})));
+        to_frame(value.map_err(malformed)?, kind)
+    }
+
+    /// The messages of a body as they come, as gRPC has them. A broken one ends the stream.
+    fn stream_of(&self, body: Body, kind: MessageDescriptor) -> Body {
+        let (frames, stream) = mpsc::channel(1);
+        let bytes_max = self.body_bytes_max;
+        tokio::spawn(async move {
+            if let Err(refusal) = pass_on(body, kind, bytes_max, &frames).await {
+                let status = tonic::Status::new(refusal.code, refusal.text);
+                // Whoever is gone need not hear it.
+                let _ = frames.send(Err(status)).await;
+            }
+        });
+        Body::from_stream(ReceiverStream::new(stream))
+    }
+}
+
+/// Passes each object of a body on as soon as it is whole.
+async fn pass_on(
+    mut body: Body,
+    kind: MessageDescriptor,
+    bytes_max: usize,
+    frames: &mpsc::Sender<Result<Bytes, tonic::Status>>,
+) -> Result<(), Refusal> {
+    let mut gathered = BytesMut::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        gathered.extend_from_slice(&data);
+        let mut values = serde_json::Deserializer::from_slice(&gathered).into_iter();
+        let mut ready = Vec::new();
+        for value in &mut values {
+            match value {
+                Ok(value) => ready.push(to_frame(value, kind.clone())?),
+                Err(error) if error.is_eof() => break,
+                Err(error) => return Err(malformed(error)),
+            }
+        }
+        let done = values.byte_offset();
+        gathered.advance(done);
+        if gathered.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        for frame in ready {
+            if frames.send(Ok(frame)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal {
+        code: Code::ResourceExhausted,
+        text: format!("a message may have {bytes_max} bytes"),
+    }
+}
+
+/// A message's JSON as its frame of a gRPC body.
+fn to_frame(value: serde_json::Value, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
+    // As etcd's gateway, which lets newer clients say what it does not know.
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let message = DynamicMessage::deserialize_with_options(kind, value, &options);
+    let message = message.map_err(malformed)?;
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(FRAME_HEAD_BYTES + length);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).expect("a body is bounded"));
+    message.encode(&mut frame).expect("there is room");
+    Ok(frame.freeze())
+}
+
+fn malformed(error: serde_json::Error) -> Refusal {
+    Refusal {
+        code: Code::InvalidArgument,
+        text: error.to_string(),
+    }
+}
+
+/// An answer of our own that cannot be told.
+fn broken(error: impl std::fmt::Display) -> Refusal {
+    Refusal {
+        code: Code::Internal,
+        text: error.to_string(),
+    }
+}
+
+/// The messages of a gRPC body.
+struct Answers {
+    body: tonic::body::Body,
+    kind: MessageDescriptor,
+    gathered: BytesMut,
+}
+
+impl Answers {
+    fn new(body: tonic::body::Body, kind: MessageDescriptor) -> Self {
+        Self {
+            body,
+            kind,
+            gathered: BytesMut::new(),
+        }
+    }
+
+    /// The next message; `None` after the last.
+    async fn next(&mut self) -> Result<Option<String>, Refusal> {
+        loop {
+            if let Some(message) = self.take() {
+                return message.map(Some);
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(status)) => return Err(Refusal::from(status)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.gathered.extend_from_slice(&data),
+                    Err(frame) => {
+                        let refusal = frame.trailers_ref().and_then(Refusal::of);
+                        return refusal.map_or(Ok(None), Err);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The next message, if all of it is there.
+    fn take(&mut self) -> Option<Result<String, Refusal>> {
+        let head = self.gathered.get(..FRAME_HEAD_BYTES)?;
+        let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes")) as usize;
+        if self.gathered.len() < FRAME_HEAD_BYTES + length {
+            return None;
+        }
+        self.gathered.advance(FRAME_HEAD_BYTES);
+        let bytes = self.gathered.split_to(length).freeze();
+        let message = DynamicMessage::decode(self.kind.clone(), bytes);
+        Some(message.map_err(broken).and_then(|message| {
+            let options = SerializeOptions::new().use_proto_field_name(true);
+            let mut json = Vec::new();
+            let mut writer = serde_json::Serializer::new(&mut json);
+            let written = message.serialize_with_options(&mut writer, &options);
+            written.map_err(broken)?;
+            String::from_utf8(json).map_err(broken)
+        }))
+    }
+
+    async fn into_one(mut self) -> Response<Body> {
+        match self.next().await {
+            Ok(Some(value)) => match self.next().await {
+                Ok(_) => json_response(StatusCode::OK, value),
+                Err(refusal) => refusal.into_response(),
+            },
+            Ok(None) => broken("the call has no answer").into_response(),
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+
+    fn into_lines(mut self) -> Response<Body> {
+        let (lines, stream) = mpsc::channel::<Result<String, Infallible>>(1);
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = self.next() => next,
+                    () = lines.closed() => return,
+                };
+                let (line, is_last) = match next {
+                    Ok(Some(message)) => (format!("{{\"result\":{message}}}\n"), false),
+                    Ok(None) => return,
+                    Err(refusal) => (refusal.in_a_stream(), true),
+                };
+                if lines.send(Ok(line)).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        let body = Body::from_stream(ReceiverStream::new(stream));
+        let mut response = Response::new(body);
+        let kind = http::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+}
+
+impl From<tonic::Status> for Refusal {
+    fn from(status: tonic::Status) -> Self {
+        Self {
+            code: status.code(),
+            text: status.message().to_owned(),
+        }
+    }
+}
+
+impl Refusal {
+    /// What the headers or trailers of a call say, if it has failed.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let status = tonic::Status::from_header_map(headers)?;
+        (status.code() != Code::Ok).then(|| Self::from(status))
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let (text, code) = (json!(self.text), self.code as i32);
+        let body = format!("{{\"error\":{text},\"code\":{code},\"message\":{text}}}");
+        json_response(self.http_code(), body)
+    }
+
+    fn in_a_stream(&self) -> String {
+        let (http, text) = (self.http_code(), json!(self.text));
+        format!(
+            "{{\"error\":{{\"grpc_code\":{},\"http_code\":{},\"message\":{text},\"http_status\":\"{}\"}}}}\n",
+            self.code as i32,
+            http.as_u16(),
+            http.canonical_reason().unwrap_or_default(),
+        )
+    }
+
+    /// As grpc-gateway has it.
+    fn http_code(&self) -> StatusCode {
+        match self.code {
+            Code::Ok => StatusCode::OK,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
+                StatusCode::BAD_REQUEST
+            }
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Cancelled => StatusCode::REQUEST_TIMEOUT,
+            Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+            Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+fn json_response(code: StatusCode, json: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = code;
+    let kind = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn plain(code: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{text}\n")));
+    *response.status_mut() = code;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_a_method() {
+        let gateway = Gateway::new(1);
+        for (path, service, method) in PATHS {
+            let found = gateway.methods.get(path);
+            assert!(
+                found.is_some_and(|found| found.name() == method),
+                "{service}/{method}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let gateway = Gateway::new(1);
+        let kind = gateway.methods["kv/put"].input();
+        for bad in [
+            json!(7),
+            json!({"key": 7}),
+            json!({"key": "not base64!"}),
+            json!({"lease": "x"}),
+        ] {
+            assert!(to_frame(bad.clone(), kind.clone()).is_err(), "{bad}");
+        }
+        let good = json!({"key": "Zm9v", "value": "YmFy", "lease": "77", "unheard_of": 1});
+        let frame = to_frame(good, kind).ok().expect("it is one");
+        assert_eq!(frame[..], *b"\0\0\0\0\x0c\x0a\x03foo\x12\x03bar\x18\x4d");
+    }
+}
