@@ -374,15 +374,7 @@ impl Loading {
                 if self.records > 0 || self.changes > 0 {
                     return Err("a lease after the keys");
                 }
-                let id = reader.int().ok_or(CUT)?;
-                let ttl = reader.int().ok_or(CUT)?;
-                let granted = reader.uint().ok_or(CUT)?;
-                let remaining = Some(reader.int().ok_or(CUT)?).filter(|&left| left != 0);
-                let lease = Lease {
-                    ttl,
-                    granted,
-                    remaining,
-                };
+                let (id, lease) = read_lease(reader).ok_or(CUT)?;
                 leases.restore(id, lease)
             }
             END => self.take_end(leases, (members, alarms.len() as u64), reader),
@@ -447,4 +439,15 @@ impl Loading {
             Err("chunks are missing")
         }
     }
+}
+
+/// A lease, and its id.
+fn read_lease(reader: &mut Reader<'_>) -> Option<(i64, Lease)> {
+    let id = reader.int()?;
+    let lease = Lease {
+        ttl: reader.int()?,
+        granted: reader.uint()?,
+        remaining: Some(reader.int()?).filter(|&left| left != 0),
+    };
+    Some((id, lease))
 }

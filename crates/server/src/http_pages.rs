@@ -195,7 +195,6 @@ async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
-/// In the shape of etcd's gateway, so that its clients show the text.
 /// In the shape of etcd's old errors, so that its old clients show the text.
 async fn version_2() -> Response {
     let text = "headwater: etcd's v2 API is not served; use v3 (etcdctl with ETCDCTL_API=3)";
