@@ -377,6 +377,25 @@ pub struct ServeArgs {
     )]
     pub quota_backend_bytes: i64,
 
+    /// What --auto-compaction-retention counts: periodic (time) or revision
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "periodic",
+        help_heading = "Limits"
+    )]
+    pub auto_compaction_mode: String,
+
+    /// How much history is kept, the rest being compacted by itself: like 12h or 30m (a number
+    /// alone is hours), or so many revisions; 0 for all
+    #[arg(
+        long,
+        value_name = "LENGTH",
+        default_value = "0",
+        help_heading = "Limits"
+    )]
+    pub auto_compaction_retention: String,
+
     /// How often watchers that asked for it are told how far they are, like 30s or 10m
     #[arg(
         long,

@@ -13,6 +13,7 @@ use anyhow::{Result, bail, ensure};
 use headwater_raft::NodeId;
 use headwater_runtime::{COMMAND_BYTES_MAX, FlightRecorder, NodeConfig};
 
+use crate::auto_compaction::Retention;
 use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
 use crate::identity;
 use crate::url::Url;
@@ -98,6 +99,8 @@ pub struct Limits {
     pub lease_ttl_min: i64,
     /// What is said to be the largest store; not enforced.
     pub quota_bytes: i64,
+    /// How much history is kept.
+    pub retention: Retention,
     /// Whether a change of members is refused that leaves fewer than a majority alive or started.
     pub strict_reconfig: bool,
 }
@@ -396,6 +399,7 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         request_timeout: REQUEST_TIME + 2 * Duration::from_millis(election),
         lease_ttl_min: lease_ttl_min(heartbeat, election),
         quota_bytes: args.quota_backend_bytes,
+        retention: Retention::parse(&args.auto_compaction_mode, &args.auto_compaction_retention)?,
         strict_reconfig: args.strict_reconfig_check,
     })
 }

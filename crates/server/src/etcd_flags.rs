@@ -33,9 +33,6 @@ const FILES: Answer = Answer::Ignore("the server keeps and deletes its own files
 const TUNING: Answer = Answer::Ignore("it tunes a part that Headwater does not have");
 const DISCOVERY: Answer =
     Answer::Refuse("discovery is not built in: name all members in --initial-cluster");
-const COMPACTION: Answer = Answer::Refuse(
-    "automatic compaction is not built in yet: run `etcdctl compaction` now and then",
-);
 const AUTH: Answer = Answer::Refuse("users and roles are not built in yet: use a trusted network");
 const CORRUPTION: Answer = Answer::Ignore("every log and snapshot read is checked anyway");
 
@@ -78,11 +75,6 @@ const FLAGS: &[EtcdFlag] = &[
     value("auth-token", AUTH),
     value("auth-token-ttl", AUTH),
     value("bcrypt-cost", AUTH),
-    value(
-        "auto-compaction-mode",
-        Answer::Ignore("see --auto-compaction-retention"),
-    ),
-    value("auto-compaction-retention", COMPACTION),
     value("discovery", DISCOVERY),
     value("discovery-srv", DISCOVERY),
     value("discovery-srv-name", DISCOVERY),

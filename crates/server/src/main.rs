@@ -7,6 +7,7 @@
 mod alarms;
 mod argv;
 mod authority;
+mod auto_compaction;
 mod backend;
 mod bolt;
 mod card;

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::alarms;
 use crate::authority::Mended;
+use crate::auto_compaction;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
 use crate::company::StoreCompany;
@@ -73,10 +74,13 @@ pub async fn run(config: Config) -> Result<()> {
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
+    let retention = backend.limits().retention;
+    let compacting = tokio::spawn(auto_compaction::run(Arc::clone(&backend), retention));
     let end = wait_for_end(&backend, &mut ends, config.exit_with_parent).await;
     ready.abort();
     asking.abort();
     quota.abort();
+    compacting.abort();
     outlook.abort();
     backend.outlook().stop();
     doors.close().await;
