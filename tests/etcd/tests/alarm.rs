@@ -176,3 +176,32 @@ async fn an_alarm_that_is_ended_too_early_comes_back() {
     }
     assert!(!alarms(&mut client).await.is_empty());
 }
+
+#[tokio::test]
+async fn history_goes_by_itself_and_what_is_younger_stays() {
+    let server = Server::from_env().expect("a server to test");
+    let flags = [
+        "--auto-compaction-mode=periodic",
+        "--auto-compaction-retention=3s",
+    ];
+    let cluster = Cluster::start(&server, 3, &flags).await;
+    let cluster = cluster.expect("a cluster");
+    let mut client = cluster.client(0, LIMIT).await.expect("a client");
+    let begin = Instant::now();
+    let at = async |client: &mut Client, revision: i64| {
+        let options = etcd_client::GetOptions::new().with_revision(revision);
+        client.get("k", Some(options)).await
+    };
+    let mut written = Vec::new();
+    while begin.elapsed() < Duration::from_secs(9) {
+        let put = client.put("k", "v", None).await.expect("a put");
+        written.push((Instant::now(), put.header().expect("a header").revision()));
+        // What is younger than was asked for is there at any time.
+        let young = |(then, _): &&(Instant, i64)| then.elapsed() < Duration::from_millis(2500);
+        let (_, revision) = *written.iter().find(young).expect("the last one");
+        at(&mut client, revision).await.expect("it is young");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let error = at(&mut client, written[0].1).await.unwrap_err();
+    assert!(error.to_string().contains("compacted"), "{error}");
+}
