@@ -11,12 +11,9 @@
 
 use headwater_replica::checksum::crc32c;
 
-use crate::mvcc::Mvcc;
+use crate::mvcc::{LOOK_BYTES, Mvcc};
 use crate::record::Record;
 use crate::request::{HashPart, HashRequest, HashResponse, KvError};
-
-/// What looking at a version costs of a piece's bytes even if it is not hashed.
-const LOOK_BYTES: usize = 16;
 
 /// Hashes one piece.
 pub(crate) fn hash(mvcc: &Mvcc, request: &HashRequest) -> Result<HashResponse, KvError> {

@@ -24,6 +24,10 @@ use crate::index::{End, Index, KeyRange};
 use crate::record::{Parts, Record};
 use crate::request::StoreStatus;
 
+/// What looking at one version costs of a piece's bytes, of whatever is done piece by piece, even if it
+/// is not shown: a piece is a bound on work as well.
+pub(crate) const LOOK_BYTES: usize = 16;
+
 /// Before the first compaction, as etcd reports it.
 const NEVER_COMPACTED: i64 = -1;
 

@@ -23,7 +23,7 @@ use crate::alarm::{Alarms, put_alarm, read_alarm};
 use crate::compaction::Hold;
 use crate::lease::{Lease, Leases};
 use crate::members::{Members, put_member, read_attributes, read_member};
-use crate::mvcc::{Mvcc, Restore};
+use crate::mvcc::{LOOK_BYTES, Mvcc, Restore};
 use crate::record::Record;
 use crate::request::{Alarm, Member};
 use crate::wire::{Reader, put_int, put_slice, put_uint};
@@ -63,10 +63,6 @@ const LEASE: u8 = 7;
 const REMOVED: u8 = 8;
 /// An alarm; in the order of kinds and members, after the members.
 const ALARM: u8 = 9;
-
-/// What looking at one version costs of a chunk's bytes even if it is not shown: a chunk is a bound
-/// on work as well.
-const LOOK_BYTES: usize = 16;
 
 /// How far a snapshot has got.
 #[derive(Debug)]

@@ -10,10 +10,8 @@
 //! # Source
 //! Fowler, Noll and Vo's hash; the finalizer of Steele, Lea and Flood's SplitMix.
 
-use std::hash::{BuildHasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use headwater_raft::NodeId;
+use headwater_runtime::dice;
 
 /// The id of the member `name` with `peer_urls` in the cluster of `token`. The order of the URLs
 /// does not matter.
@@ -36,10 +34,7 @@ pub fn new_member_id(cluster: u64, peer_urls: &[String]) -> NodeId {
     for url in peer_urls {
         hash.part(url.as_bytes());
     }
-    hash.part(&RandomState::new().hash_one(0u8).to_be_bytes());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let nanoseconds = now.map_or(0, |since| since.as_nanos());
-    hash.part(&nanoseconds.to_be_bytes());
+    hash.part(&dice::u128().to_be_bytes());
     NodeId(hash.finish())
 }
 
