@@ -47,7 +47,7 @@ Beginning(f) ==
                     /\ t = 0 \/ \E s \in Server : \E i \in DOMAIN f[s] : f[s][i] = t
         holding(s) == [BlankDisk(Nil, Founding) EXCEPT !.term = term, !.log = f[s]]
     IN  /\ disk = [s \in Server |-> holding(s)]
-        /\ node = [s \in Server |-> Recovered(s, 0, holding(s), 0, 0)]
+        /\ node = [s \in Server |-> Recovered(s, 0, holding(s), 0, 0, {}, {})]
         /\ net = {} /\ snaps = {}
 
 MCInit ==
@@ -69,7 +69,7 @@ Campaigns(s) ==
 
 Crashes(s, kept) ==
     /\ left.crashes > 0
-    /\ Restart(s, kept, node[s].life + 1)
+    /\ Restart(s, kept, node[s].life + 1, {}, {})
     /\ left' = [left EXCEPT !.crashes = @ - 1]
 
 Proposes(s) ==
