@@ -185,6 +185,7 @@ Starts(s) ==
             /\ LoseDisk(s, E.disk, Configs[E.first], E.life)
     /\ node'[s].log = E.log
     /\ node'[s].configs = E.configs
+    /\ node'[s].first = Configs[E.first]
     /\ upto' = [upto EXCEPT ![s] = E.write]
 
 TraceInit ==
