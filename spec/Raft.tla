@@ -260,6 +260,17 @@ StateMachineSafety ==
         IN  \A i \in low + 1..Min(node[a].commit, node[b].commit) :
                 TermAt(node[a], i) = TermAt(node[b], i)
 
+\* A leader's log holds whatever others have committed, as far as they know of no later term.
+LeaderCompleteness ==
+    \A a, b \in Server : node[a].role = "leader" /\ node[b].term <= node[a].term =>
+        \A i \in Max(node[a].base, node[b].base) + 1..node[b].commit :
+            TermAt(node[a], i) = TermAt(node[b], i)
+
+\* Who leads can read its log, and nobody commits what it cannot read.
+Unreadable(s) == {i \in disk[s].lost : i > disk[s].snap}
+WholeLeaders == \A s \in Server : node[s].role = "leader" => Unreadable(s) = {}
+CommittedIsRead == \A s \in Server : \A i \in Unreadable(s) : i > node[s].commit
+
 \* What a leader has committed in its term, the disks of a quorum hold.
 DurableQuorum ==
     \A s \in Server : node[s].role = "leader" /\ node[s].commit >= node[s].since =>

@@ -153,7 +153,9 @@ TruncateEntries(n, from) ==
 
 \* Configurations among the entries first..last come back, of which none could be read.
 RestoreConfigs(n, first, last, configs) ==
-    [n EXCEPT !.configs = Among(@, 0, first - 1) \o configs \o Among(@, last + 1, Last(n))]
+    LET comes == IF configs = <<>> THEN n ELSE Did(n, "RestoreConfigs")
+    IN  [comes EXCEPT !.configs =
+            Among(@, 0, first - 1) \o configs \o Among(@, last + 1, Last(n))]
 
 \* Whether it may stand: as a voter, or as one whose removal is not committed.
 MayStand(n) ==

@@ -54,6 +54,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("membership", "ForgetDisk"),
     ("membership", "OnDisowned"),
     ("membership", "LoseDisk"),
+    ("membership", "RestoreConfigs"),
     ("read", "Read"),
     ("read", "BeginRound"),
     ("read", "Answer"),

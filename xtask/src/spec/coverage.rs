@@ -32,11 +32,12 @@ const EVENTS: usize = 1000;
 const AT_ONCE: usize = 25;
 
 /// The scenarios of which mutants are made, and how much of each is kept.
-const MUTATED: [(&str, usize); 4] = [
+const MUTATED: [(&str, usize); 5] = [
     ("scenarios/a-wiped-disk", 300),
     ("scenarios/a-removed-leader", 300),
     ("scenarios/rot-behind-a-snapshot", 600),
     ("scenarios/rot-in-what-others-lack", 700),
+    ("scenarios/rot-on-two-disks", 850),
 ];
 const MUTANTS_AT_ONCE: usize = 400;
 
