@@ -17,12 +17,14 @@ CONSTANTS
     FirstLogs,  \* the logs that the nodes begin with, one for each, by the terms of their entries
     FirstLost,  \* which of these entries cannot be read
     FirstHints, \* and how many are known to be committed
-    Stands(_)   \* whether a node may stand, for all that is looked at
+    Stands(_),  \* whether a node may stand, for all that is looked at
+    EndsWhenLed \* whether nothing is looked at that comes after an election
 
 VARIABLE left   \* [campaigns, crashes, proposals]: how many there may still be
 
 NoLogs == <<<<>>, <<>>, <<>>>>
 DifferentLogs == <<<<1, 1>>, <<1>>, <<>>>>
+LonelyEntry == <<<<1>>, <<>>, <<>>>>
 SharedEntry == <<<<1>>, <<1>>, <<>>>>
 NothingLost == <<{}, {}, {}>>
 OneCopyLost == <<{1}, {}, {}>>
@@ -88,8 +90,10 @@ Proposes(s) ==
     /\ Propose(s, 1)
     /\ left' = [left EXCEPT !.proposals = @ - 1]
 
+IsOver == EndsWhenLed /\ \E s \in Server : node[s].role = "leader"
+
 MCNext ==
-    \E s \in Server :
+    ~IsOver /\ \E s \in Server :
         \/ \E count \in 1..Len(node[s].queue) : Persisted(s, count) /\ UNCHANGED left
         \/ \E kept \in 0..Len(node[s].queue) : Crashes(s, kept)
         \/ ~Waits(s) /\ Campaigns(s)

@@ -266,8 +266,12 @@ LeaderCompleteness ==
         \A i \in Max(node[a].base, node[b].base) + 1..node[b].commit :
             TermAt(node[a], i) = TermAt(node[b], i)
 
-\* Who leads can read its log, and nobody commits what it cannot read.
-Unreadable(s) == {i \in disk[s].lost : i > disk[s].snap}
+\* Who leads can read its log, and nobody commits what it cannot read. What comes back counts once it is
+\* durable; what is replaced is no part of the log from the moment when that begins.
+Unreadable(s) ==
+    LET isKept(i) == \A k \in DOMAIN node[s].queue :
+                        node[s].queue[k].kind = "replace" => i <= node[s].queue[k].prev
+    IN  {i \in disk[s].lost : i > disk[s].snap /\ isKept(i)}
 WholeLeaders == \A s \in Server : node[s].role = "leader" => Unreadable(s) = {}
 CommittedIsRead == \A s \in Server : \A i \in Unreadable(s) : i > node[s].commit
 

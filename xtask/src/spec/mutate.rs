@@ -279,6 +279,11 @@ fn leaves(line: &Value, label: &str) -> Vec<Vec<Step>> {
             add_leaves(value, &mut vec![Step::Field(name.clone())], &mut all);
         }
     }
+    // Whether a link comes or goes is all the same to who leads: it begins again.
+    let leads = line.get("state").and_then(|state| state.get("role"));
+    if label == "link" && leads.is_some_and(|role| role == "leader") {
+        all.retain(|path| path.last().is_none_or(|step| step.name() != "up"));
+    }
     all
 }
 
