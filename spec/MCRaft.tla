@@ -29,7 +29,7 @@ SharedEntry == <<<<1>>, <<1>>, <<>>>>
 NothingLost == <<{}, {}, {}>>
 OneCopyLost == <<{1}, {}, {}>>
 NoHints == <<0, 0, 0>>
-OtherCopyCommitted == <<0, 1, 0>>
+SharedCommitted == <<1, 1, 0>>
 MCVoters(x) == Server
 MCFirstDisk(s) == Nil
 Never(n) == {FALSE}
