@@ -43,9 +43,10 @@ pub fn all(bounds: &Bounds) -> Vec<Property<Cluster>> {
         }),
     ];
     if !bounds.ends_when_led {
-        all.push(Property::sometimes("an entry is committed", |_, s: &State| {
-            !s.witness.committed.is_empty()
-        }));
+        all.push(Property::sometimes(
+            "an entry is committed",
+            |_, s: &State| !s.witness.committed.is_empty(),
+        ));
     }
     let is_alone = bounds.logs[1..].iter().all(|log| log.is_empty());
     if !bounds.lost[0].is_empty() && is_alone {

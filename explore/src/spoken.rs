@@ -437,9 +437,7 @@ fn repair(message: &Message) -> Result<(&'static str, Fields), Misread> {
                 fields! { holding: word, first: first.index, firstTerm: first.term }
             };
             let holds = match holding {
-                Holding::Has(entries) => {
-                    [fields! { holding: "has" }, said_of(entries)?].concat()
-                }
+                Holding::Has(entries) => [fields! { holding: "has" }, said_of(entries)?].concat(),
                 Holding::Lacks(first) => of("lacks", first),
                 Holding::Unreadable(first) => of("unreadable", first),
             };

@@ -183,7 +183,9 @@ fn tree<'a>(rest: &mut &'a str) -> Result<Tree<'a>, Misread> {
         } else {
             let pairs = inside.into_iter();
             Ok(Tree::Map(
-                pairs.filter_map(|(key, value)| Some((key, value?))).collect(),
+                pairs
+                    .filter_map(|(key, value)| Some((key, value?)))
+                    .collect(),
             ))
         };
     }

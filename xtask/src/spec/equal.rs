@@ -36,6 +36,19 @@ pub const SCOPES: [Scope; 5] = [
         is_deep: false,
     },
     Scope {
+        name: "spec-lacking",
+        what: "Who cannot read an entry that nobody else has stands, until it leads.",
+        changes: &[
+            ("TermsMax = 1", "TermsMax = 2"),
+            ("WritesMax = 1", "WritesMax = 2"),
+            ("FirstLogs <- NoLogs", "FirstLogs <- LonelyEntry"),
+            ("FirstLost <- NothingLost", "FirstLost <- OneCopyLost"),
+            ("Stands <- Everybody", "Stands <- WhoCannotRead"),
+            ("EndsWhenLed = FALSE", "EndsWhenLed = TRUE"),
+        ],
+        is_deep: false,
+    },
+    Scope {
         name: "spec-logs",
         what: "The same in a second term, over logs that differ.",
         changes: &[
@@ -58,19 +71,6 @@ pub const SCOPES: [Scope; 5] = [
             ("WritesMax = 1", "WritesMax = 2"),
             ("CrashesMax = 0", "CrashesMax = 1"),
             ("FirstLogs <- NoLogs", "FirstLogs <- SharedEntry"),
-            ("FirstLost <- NothingLost", "FirstLost <- OneCopyLost"),
-            ("Stands <- Everybody", "Stands <- WhoCannotRead"),
-            ("EndsWhenLed = FALSE", "EndsWhenLed = TRUE"),
-        ],
-        is_deep: false,
-    },
-    Scope {
-        name: "spec-lacking",
-        what: "Who cannot read an entry that nobody else has stands, until it leads.",
-        changes: &[
-            ("TermsMax = 1", "TermsMax = 2"),
-            ("WritesMax = 1", "WritesMax = 2"),
-            ("FirstLogs <- NoLogs", "FirstLogs <- LonelyEntry"),
             ("FirstLost <- NothingLost", "FirstLost <- OneCopyLost"),
             ("Stands <- Everybody", "Stands <- WhoCannotRead"),
             ("EndsWhenLed = FALSE", "EndsWhenLed = TRUE"),

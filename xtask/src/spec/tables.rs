@@ -159,7 +159,11 @@ impl Tables {
             "snapshot" => fields(m, &[term, ("base", "base"), ("baseTerm", "base_term")])?,
             "repair-ask" => {
                 let first = [("first", "first"), ("firstTerm", "first_term")];
-                format!("{}, {}", fields(m, &first)?, fields(m, &[("last", "last")])?)
+                format!(
+                    "{}, {}",
+                    fields(m, &first)?,
+                    fields(m, &[("last", "last")])?
+                )
             }
             "repair-tell" => self.holding(m)?,
             "read-ask" => fields(m, &[("id", "read"), ("life", "life"), ("lease", "lease")])?,
