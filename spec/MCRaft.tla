@@ -14,12 +14,22 @@ EXTENDS Raft, States, TLC
 
 CONSTANTS
     TermsMax, CampaignsMax, CrashesMax, ProposalsMax, WritesMax,
-    FirstLogs   \* the logs that the nodes begin with, one for each, by the terms of their entries
+    FirstLogs,  \* the logs that the nodes begin with, one for each, by the terms of their entries
+    FirstLost,  \* which of these entries cannot be read
+    FirstHints, \* and how many are known to be committed
+    Stands(_),  \* whether a node may stand, for all that is looked at
+    EndsWhenLed \* whether nothing is looked at that comes after an election
 
 VARIABLE left   \* [campaigns, crashes, proposals]: how many there may still be
 
 NoLogs == <<<<>>, <<>>, <<>>>>
 DifferentLogs == <<<<1, 1>>, <<1>>, <<>>>>
+LonelyEntry == <<<<1>>, <<>>, <<>>>>
+SharedEntry == <<<<1>>, <<1>>, <<>>>>
+NothingLost == <<{}, {}, {}>>
+OneCopyLost == <<{1}, {}, {}>>
+NoHints == <<0, 0, 0>>
+SharedCommitted == <<1, 1, 0>>
 MCVoters(x) == Server
 MCFirstDisk(s) == Nil
 Never(n) == {FALSE}
@@ -27,6 +37,9 @@ NoLeases(n) == FALSE
 Content(n) == {n.leader # Nil}
 TriedAgain(n) == {{p \in DOMAIN n.peers : n.peers[p].probing /\ n.peers[p].flight # <<>>}}
 NoTransfer(n) == {n}
+Always(n) == {TRUE}
+Everybody(n) == TRUE
+WhoCannotRead(n) == ~IsWhole(n)
 
 RECURSIVE SentAll(_, _)
 SentAll(n, peers) ==
@@ -41,35 +54,35 @@ TurnTake(s, n) ==
         /\ net' = net \cup {[from |-> s, to |-> o.to, m |-> o.m] : o \in ended.out}
 
 \* All have heard of the highest term that there is in a log.
-Beginning(f) ==
-    LET term == CHOOSE t \in 0..TermsMax :
-                    /\ \A s \in Server : \A i \in DOMAIN f[s] : f[s][i] <= t
-                    /\ t = 0 \/ \E s \in Server : \E i \in DOMAIN f[s] : f[s][i] = t
-        holding(s) == [BlankDisk(Nil, Founding) EXCEPT !.term = term, !.log = f[s]]
+Beginning(place) ==
+    LET terms == UNION {{FirstLogs[k][i] : i \in DOMAIN FirstLogs[k]} : k \in DOMAIN FirstLogs}
+        term == CHOOSE t \in terms \cup {0} : \A other \in terms : other <= t
+        holding(s) == [BlankDisk(Nil, Founding) EXCEPT !.term = term, !.log = FirstLogs[place[s]],
+            !.lost = FirstLost[place[s]], !.hint = FirstHints[place[s]]]
     IN  /\ disk = [s \in Server |-> holding(s)]
-        /\ node = [s \in Server |-> Recovered(s, 0, holding(s), 0, 0)]
+        /\ node = [s \in Server |->
+                Recovered(s, 0, holding(s), 0, holding(s).hint, holding(s).lost, {})]
         /\ net = {} /\ snaps = {}
 
 MCInit ==
-    /\ \E f \in [Server -> {FirstLogs[k] : k \in DOMAIN FirstLogs}] :
-        /\ \E names \in [DOMAIN FirstLogs -> Server] :
-            /\ \A s \in Server : \E k \in DOMAIN FirstLogs : names[k] = s
-            /\ \A k \in DOMAIN FirstLogs : f[names[k]] = FirstLogs[k]
-        /\ Beginning(f)
+    /\ \E place \in [Server -> DOMAIN FirstLogs] :
+        /\ \A k \in DOMAIN FirstLogs : \E s \in Server : place[s] = k
+        /\ Beginning(place)
     /\ left = [campaigns |-> CampaignsMax, crashes |-> CrashesMax, proposals |-> ProposalsMax]
 
 Waits(s) == Len(node[s].queue) >= WritesMax
 
 Campaigns(s) ==
     /\ left.campaigns > 0 /\ node[s].term < TermsMax
-    /\ node[s].role # "leader"
+    /\ node[s].role # "leader" /\ Stands(node[s])
     /\ Deadline(s)
     /\ <<node, net>>' # <<node, net>>
     /\ left' = [left EXCEPT !.campaigns = @ - 1]
 
 Crashes(s, kept) ==
     /\ left.crashes > 0
-    /\ Restart(s, kept, node[s].life + 1)
+    /\ LET lost == Mended(WrittenAll(disk[s], node[s].queue, kept)).lost
+       IN  Restart(s, kept, node[s].life + 1, lost, {})
     /\ left' = [left EXCEPT !.crashes = @ - 1]
 
 Proposes(s) ==
@@ -77,8 +90,10 @@ Proposes(s) ==
     /\ Propose(s, 1)
     /\ left' = [left EXCEPT !.proposals = @ - 1]
 
+IsOver == EndsWhenLed /\ \E s \in Server : node[s].role = "leader"
+
 MCNext ==
-    \E s \in Server :
+    ~IsOver /\ \E s \in Server :
         \/ \E count \in 1..Len(node[s].queue) : Persisted(s, count) /\ UNCHANGED left
         \/ \E kept \in 0..Len(node[s].queue) : Crashes(s, kept)
         \/ ~Waits(s) /\ Campaigns(s)

@@ -32,10 +32,10 @@ vars == <<node, disk, net, snaps>>
 Founding == Config(FirstVoters(0), {}, {}, {}, <<>>)
 
 \* A disk without content. Its name is that of its node until it is lost (rule R13). `snap' is the
-\* last entry that the newest durable snapshot covers.
+\* last entry that the newest durable snapshot covers; `lost', which entries cannot be read.
 BlankDisk(name, config) ==
     [name |-> name, term |-> 0, vote |-> Nil, base |-> 0, baseTerm |-> 0, log |-> <<>>,
-     configs |-> <<>>, hint |-> 0, snap |-> 0, snapTerm |-> 0, snapConfig |-> config]
+     configs |-> <<>>, lost |-> {}, hint |-> 0, snap |-> 0, snapTerm |-> 0, snapConfig |-> config]
 
 \* A disk after one more write.
 Written(d, w) ==
@@ -43,8 +43,10 @@ Written(d, w) ==
         kept == w.prev - d.base
     IN  CASE w.kind = "same" -> hard
           [] w.kind = "reset" -> [hard EXCEPT !.base = w.prev, !.baseTerm = w.terms[1],
-                                    !.log = <<>>, !.configs = <<>>]
+                                    !.log = <<>>, !.configs = <<>>, !.lost = {}]
+          [] w.kind = "repair" -> [hard EXCEPT !.lost = @ \ (w.prev + 1..w.prev + Len(w.terms))]
           [] OTHER -> [hard EXCEPT !.log = SubSeq(@, 1, kept) \o w.terms,
+                        !.lost = {i \in @ : i <= w.prev},
                         !.configs = SelectSeq(@, LAMBDA c : c.at <= w.prev) \o w.configs]
 
 RECURSIVE WrittenAll(_, _, _)
@@ -65,7 +67,8 @@ IsVoid(d) ==
     ELSE d.snap = d.base /\ d.baseTerm # d.snapTerm
 Mended(d) ==
     IF IsVoid(d)
-    THEN [d EXCEPT !.base = d.snap, !.baseTerm = d.snapTerm, !.log = <<>>, !.configs = <<>>]
+    THEN [d EXCEPT !.base = d.snap, !.baseTerm = d.snapTerm, !.log = <<>>, !.configs = <<>>,
+                   !.lost = {}]
     ELSE d
 
 \* What a life may begin with: where its log begins, of what the disk has not let go, and the
@@ -76,7 +79,7 @@ Hints(d) == {d.hint}
 Init ==
     /\ disk = [s \in Server |-> BlankDisk(FirstDisk(s),
                 IF s \in FirstVoters(0) THEN Founding ELSE NoConfig)]
-    /\ node = [s \in Server |-> Recovered(s, 0, disk[s], 0, 0)]
+    /\ node = [s \in Server |-> Recovered(s, 0, disk[s], 0, 0, {}, {})]
     /\ net = {}
     /\ snaps = {}
 
@@ -199,14 +202,19 @@ Install(s, snapshot) ==
     /\ Step(s, {Installed(node[s], snapshot.base, snapshot.baseTerm, snapshot.config)})
     /\ UNCHANGED <<disk, snaps>>
 
-\* The process ends and starts again; of its writes under way the first `kept' are on the disk.
-Restart(s, kept, life) ==
+\* The process ends and starts again; of its writes under way the first `kept' are on the disk. Of
+\* the log it cannot read what is `lost': entries that have rotted since, and those of before, unless
+\* they were only misread. Of some it knows that they hold no configuration: all others are `hiding'.
+Restart(s, kept, life, lost, hiding) ==
     /\ kept \in 0..Len(node[s].queue)
     /\ life > node[s].life
     /\ LET d == Mended(WrittenAll(disk[s], node[s].queue, kept))
-       IN  /\ disk' = [disk EXCEPT ![s] = d]
+       IN  /\ lost \subseteq d.base + 1..d.base + Len(d.log)
+           /\ hiding \subseteq lost
+           /\ \A i \in DOMAIN d.configs : d.configs[i].at \in lost => d.configs[i].at \in hiding
+           /\ disk' = [disk EXCEPT ![s] = [d EXCEPT !.lost = lost]]
            /\ \E base \in Bases(d), commit \in Hints(d) :
-                Take(s, Recovered(s, life, d, base, commit))
+                Take(s, Recovered(s, life, d, base, commit, lost, hiding))
     /\ UNCHANGED snaps
 
 \* The newest snapshot is found to be damaged: an older one and the log make up for it.
@@ -225,7 +233,7 @@ LoseDisk(s, name, config, life) ==
     /\ config \in {Founding, NoConfig}
     /\ LET d == BlankDisk(name, config)
        IN  /\ disk' = [disk EXCEPT ![s] = d]
-           /\ Take(s, Recovered(s, life, d, 0, 0))
+           /\ Take(s, Recovered(s, life, d, 0, 0, {}, {}))
     /\ UNCHANGED snaps
 
 (******************************* properties ********************************)
@@ -251,6 +259,21 @@ StateMachineSafety ==
         LET low == Max(node[a].base, node[b].base)
         IN  \A i \in low + 1..Min(node[a].commit, node[b].commit) :
                 TermAt(node[a], i) = TermAt(node[b], i)
+
+\* A leader's log holds whatever others have committed, as far as they know of no later term.
+LeaderCompleteness ==
+    \A a, b \in Server : node[a].role = "leader" /\ node[b].term <= node[a].term =>
+        \A i \in Max(node[a].base, node[b].base) + 1..node[b].commit :
+            TermAt(node[a], i) = TermAt(node[b], i)
+
+\* Who leads can read its log, and nobody commits what it cannot read. What comes back counts once it is
+\* durable; what is replaced is no part of the log from the moment when that begins.
+Unreadable(s) ==
+    LET isKept(i) == \A k \in DOMAIN node[s].queue :
+                        node[s].queue[k].kind = "replace" => i <= node[s].queue[k].prev
+    IN  {i \in disk[s].lost : i > disk[s].snap /\ isKept(i)}
+WholeLeaders == \A s \in Server : node[s].role = "leader" => Unreadable(s) = {}
+CommittedIsRead == \A s \in Server : \A i \in Unreadable(s) : i > node[s].commit
 
 \* What a leader has committed in its term, the disks of a quorum hold.
 DurableQuorum ==

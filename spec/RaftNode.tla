@@ -94,6 +94,11 @@ Majority(of, who) == 2 * Cardinality(of \cap who) > Cardinality(of)
 IsQuorum(config, who) ==
     Majority(config.voters, who) /\ (IsJoint(config) => Majority(config.outgoing, who))
 
+\* Whether every majority of each side has one of these in it.
+Blocks(config, who) ==
+    /\ ~Majority(config.voters, config.voters \ who)
+    /\ IsJoint(config) => ~Majority(config.outgoing, config.outgoing \ who)
+
 \* The largest value that a quorum reaches.
 QuorumReaches(config, Value(_)) ==
     LET values == {Value(s) : s \in config.voters \cup config.outgoing}
@@ -146,11 +151,62 @@ TruncateEntries(n, from) ==
     IN  IF Position(n) < from THEN shorter
         ELSE OnConfig([shorter EXCEPT !.configs = SelectSeq(@, LAMBDA c : c.at < from)])
 
+\* Configurations among the entries first..last come back, of which none could be read.
+RestoreConfigs(n, first, last, configs) ==
+    LET comes == IF configs = <<>> THEN n ELSE Did(n, "RestoreConfigs")
+    IN  [comes EXCEPT !.configs =
+            Among(@, 0, first - 1) \o configs \o Among(@, last + 1, Last(n))]
+
 \* Whether it may stand: as a voter, or as one whose removal is not committed.
 MayStand(n) ==
     /\ ~NamesLostDisk(n)
     /\ \/ IsVoter(Current(n), n.me)
        \/ Position(n) > n.commit /\ IsVoter(ConfigAt(n, Position(n) - 1), n.me)
+
+(******************************** repair ***********************************)
+\* What of the log cannot be read lies in `gaps', in order. `write' is 0, or so many writes must be
+\* durable before it can be read again; `hides' says whether a configuration may be there. Who said in
+\* this candidacy that it lacks the first of these entries is in `lacking'.
+
+IsWhole(n) == n.gaps = <<>>
+
+\* The end of what can be read from the log's beginning on, and of what is safe besides.
+Intact(n) == IF IsWhole(n) THEN Last(n) ELSE Head(n.gaps).first - 1
+Durable(n) == Min(n.durable, Intact(n))
+
+\* Gaps for which nothing has come yet, and as much of gaps as lies among first..last.
+Open(gaps) == SelectSeq(gaps, LAMBDA g : g.write = 0)
+Within(gaps, first, last) ==
+    SelectSeq([i \in DOMAIN gaps |-> [gaps[i] EXCEPT !.first = Max(@, first), !.last = Min(@, last)]],
+        LAMBDA g : g.first <= g.last)
+
+\* The same with a write that will close what is open of first..last.
+RECURSIVE Closing(_, _, _, _)
+Closing(gaps, first, last, write) ==
+    IF gaps = <<>> THEN <<>>
+    ELSE LET gap == Head(gaps)
+             parts == Within(<<gap>>, 0, first - 1)
+                \o Within(<<[gap EXCEPT !.write = write]>>, first, last)
+                \o Within(<<gap>>, last + 1, gap.last)
+         IN  (IF gap.write # 0 THEN <<gap>> ELSE parts) \o Closing(Tail(gaps), first, last, write)
+
+\* Only these entries may be missing from now on.
+KeepGaps(n, first, last) ==
+    IF IsWhole(n) THEN n ELSE [n EXCEPT !.gaps = Within(@, first, last), !.lacking = {}]
+
+\* Whether a configuration later than the one in force may be among what cannot be read.
+HidesConfig(n) == \E i \in DOMAIN n.gaps : n.gaps[i].hides /\ n.gaps[i].last > Position(n)
+
+\* What a disk cannot give back, in gaps: one for entries in a row of which all may hold
+\* configurations, or none.
+RECURSIVE GapsOf(_, _)
+GapsOf(lost, hiding) ==
+    IF lost = {} THEN <<>>
+    ELSE LET first == CHOOSE i \in lost : \A j \in lost : i <= j
+             isLike(i) == i \in lost /\ (i \in hiding <=> first \in hiding)
+             last == CHOOSE i \in lost : (\A j \in first..i : isLike(j)) /\ ~isLike(i + 1)
+         IN  <<[first |-> first, last |-> last, write |-> 0, hides |-> first \in hiding]>>
+                \o GapsOf(lost \ (first..last), hiding)
 
 (******************************* durable ***********************************)
 \* `queue' holds the writes under way. Each bears the end of the log that it vouches for; `hardIn'
@@ -172,8 +228,8 @@ PersistHard(n) ==
 
 \* Entries from `from' on are being replaced: no write so far may vouch for them (rule R3).
 StopVouching(n, from) ==
-    [n EXCEPT !.durable = Min(@, from - 1),
-              !.queue = [i \in DOMAIN @ |-> [@[i] EXCEPT !.end = Min(@, from - 1)]]]
+    [KeepGaps(n, 1, from - 1) EXCEPT !.durable = Min(@, from - 1),
+        !.queue = [i \in DOMAIN @ |-> [@[i] EXCEPT !.end = Min(@, from - 1)]]]
 
 PersistEntries(n, prev, terms, configs, replaces) ==
     IF replaces THEN Persist(StopVouching(n, prev + 1), "replace", prev, terms, configs)
@@ -181,8 +237,8 @@ PersistEntries(n, prev, terms, configs, replaces) ==
 
 \* A durable snapshot covers everything up to `base'.
 Covered(n, base) ==
-    [n EXCEPT !.durable = Max(@, base),
-              !.queue = [i \in DOMAIN @ |-> [@[i] EXCEPT !.end = Max(@, base)]]]
+    [KeepGaps(n, base + 1, Last(n)) EXCEPT !.durable = Max(@, base),
+        !.queue = [i \in DOMAIN @ |-> [@[i] EXCEPT !.end = Max(@, base)]]]
 
 \* Sends at once if the term and vote that m stands on are safe, else when they are (rule R4). Of
 \* answers to heartbeats the highest round says all.
@@ -218,6 +274,14 @@ CommitMsg(term, commit) == [type |-> "commit", term |-> term, commit |-> commit]
 TimeoutNow(term) == [type |-> "timeout-now", term |-> term]
 SnapshotMsg(term, base, baseTerm) ==
     [type |-> "snapshot", term |-> term, base |-> base, baseTerm |-> baseTerm]
+RepairAsk(first, firstTerm, last) ==
+    [type |-> "repair-ask", first |-> first, firstTerm |-> firstTerm, last |-> last]
+RepairTell(term, holding, first, firstTerm) ==
+    [type |-> "repair-tell", term |-> term, holding |-> holding, first |-> first,
+     firstTerm |-> firstTerm]
+RepairTellHas(term, prev, prevTerm, terms, configs) ==
+    [type |-> "repair-tell", term |-> term, holding |-> "has", prev |-> prev, prevTerm |-> prevTerm,
+     terms |-> terms, configs |-> configs]
 ReadAsk(id, life, lease) == [type |-> "read-ask", id |-> id, life |-> life, lease |-> lease]
 ReadTell(id, life, at) == [type |-> "read-tell", id |-> id, life |-> life, at |-> at]
 Disowned(disk) == [type |-> "disowned", disk |-> disk]
@@ -329,7 +393,7 @@ HeardLeader(n, leader) ==
 
 \* Tells the leader how far the log agrees with its own and is durable: a state, not an event.
 Acknowledge(n) ==
-    LET safe == Min(n.verified, n.durable)
+    LET safe == Min(n.verified, Durable(n))
     IN  IF n.leader = Nil \/ n.role # "follower" \/ ~HardIsSafe(n) \/ safe <= n.acked THEN n
         ELSE Send([Did(n, "Acknowledge") EXCEPT !.acked = safe], n.leader,
                 Acknowledgement(n.term, safe))
@@ -376,6 +440,11 @@ Acknowledged(peer, upto) ==
                 !.flight = IF underWay THEN @ ELSE <<>>]
         ELSE [peer EXCEPT !.matched = matched, !.next = Max(@, matched + 1),
                 !.flight = SelectSeq(@, LAMBDA end : end > upto)]
+
+\* The follower cannot read what it holds from `first' on.
+LostFrom(peer, first) ==
+    IF first >= peer.next THEN peer
+    ELSE [Restarted([peer EXCEPT !.matched = Min(@, first - 1)]) EXCEPT !.next = first]
 
 Conflicted(peer, prev, retry) ==
     IF IF peer.probing THEN prev + 1 = peer.next ELSE prev > peer.matched
@@ -472,7 +541,7 @@ Dismiss(n, silent) ==
 \* The disk of `peer' has given way to another: what that one said and heard is void.
 ForgetDisk(n, peer) ==
     [n EXCEPT !.waiting = {w \in @ : w.to # peer},
-              !.tally = [@ EXCEPT !.yes = @ \ {peer}, !.no = @ \ {peer}],
+              !.tally = [@ EXCEPT !.yes = @ \ {peer}, !.no = @ \ {peer}], !.lacking = @ \ {peer},
               !.peers = [p \in DOMAIN @ |-> IF p = peer THEN Unknown(Last(n)) ELSE @[p]]]
 
 \* The latest configuration that may count and names `s'; none if none does.
@@ -508,15 +577,15 @@ Hears(n, from, m) ==
 \* Leader: commits what a quorum holds durably, once it is of its own term (Figure 8).
 AdvanceCommit(n) ==
     IF n.role # "leader" \/ n.commit = Last(n) THEN {n}
-    ELSE LET has(p) == IF p = n.me THEN n.durable
+    ELSE LET has(p) == IF p = n.me THEN Durable(n)
                        ELSE IF p \in DOMAIN n.peers THEN n.peers[p].matched ELSE 0
              held == QuorumReaches(Current(n), has)
          IN  IF held > n.commit /\ TermAt(n, held) = n.term
              THEN AdvanceMembership([n EXCEPT !.commit = held])
              ELSE {n}
 
-\* Follower: takes over the leader's commit index, as far as the log is known to agree.
-LearnCommit(n, commit) == [n EXCEPT !.commit = Max(@, Min(commit, n.verified))]
+\* Follower: takes over the leader's commit index, as far as the log is known to agree and can be read.
+LearnCommit(n, commit) == [n EXCEPT !.commit = Max(@, Min(Min(commit, n.verified), Intact(n)))]
 
 (************************** replication, again ***************************)
 
@@ -542,7 +611,7 @@ AskForVotes(n, whom) ==
 \* Stands in the next term. Nothing leaves before term and own vote are durable.
 Campaign(n, transfer) ==
     PersistHard([ForgetVerified(Did(n, "Campaign"))
-        EXCEPT !.term = @ + 1, !.vote = n.me, !.role = "candidate", !.tally = [NoTally EXCEPT !.transfer = transfer], !.leader = Nil, !.waiting = {}])
+        EXCEPT !.term = @ + 1, !.vote = n.me, !.role = "candidate", !.tally = [NoTally EXCEPT !.transfer = transfer], !.leader = Nil, !.waiting = {}, !.lacking = {}])
 
 \* Whether a node may have a disk so slow that it does not stand, and whether a deadline may not have
 \* come yet, or a leader find that nobody has answered for too long.
@@ -550,18 +619,19 @@ MayBeSlow(n) == BOOLEAN
 MayBeEarly(n) == BOOLEAN
 MayBeAlone(n) == BOOLEAN
 
-\* A pre-candidate with a slow disk puts its candidacy off.
+\* A pre-candidate with a slow disk puts its candidacy off; who is elected leads once its log is whole.
 CountVotes(n) ==
     IF n.role \notin {"pre-candidate", "candidate"} \/ ~IsQuorum(Current(n), n.tally.yes) THEN {n}
     ELSE IF n.role = "pre-candidate" THEN {IF slow THEN n ELSE Campaign(n, FALSE) : slow \in MayBeSlow(n)}
-    ELSE {Lead(n)}
+    ELSE {IF IsWhole(n) THEN Lead(n) ELSE Did(n, "CountVotes, with gaps")}
 
-\* Asks whether an election could be won; not with a slow disk.
+\* Asks whether an election could be won; not with a slow disk, nor where it may not know who votes.
 PreCampaign(n) ==
     LET lost == LoseReads(n)
         asks == [Did(lost, "PreCampaign") EXCEPT !.role = "pre-candidate", !.leader = Nil,
                     !.tally = [NoTally EXCEPT !.yes = {n.me}, !.announced = TRUE]]
     IN  IF ~MayStand(n) THEN {lost}
+        ELSE IF HidesConfig(n) THEN {Did(lost, "PreCampaign, without a configuration")}
         ELSE UNION {IF slow THEN {lost} ELSE CountVotes(AskForVotes(asks, Members(Current(n)))) :
                         slow \in MayBeSlow(n)}
 
@@ -601,7 +671,7 @@ OnVoteReply(n, from, m) ==
 
 \* The leader asks this node to lead in its place.
 OnTimeoutNow(n, from) ==
-    IF n.role = "follower" /\ n.leader = from /\ MayStand(n)
+    IF n.role = "follower" /\ n.leader = from /\ MayStand(n) /\ IsWhole(n)
     THEN {IF slow THEN n ELSE Campaign(LoseReads(n), TRUE) : slow \in MayBeSlow(n)} ELSE {n}
 
 \* A connection came up or went down.
@@ -632,6 +702,82 @@ OnCaughtUp(n, from) ==
                     ELSE BOOLEAN
          IN  UNION {AdvanceMembership([n EXCEPT !.peers[from].ready = ready]) : ready \in may}
 
+(***************************** repair, again *******************************)
+
+\* Whether a question is due.
+MayAsk(n) == BOOLEAN
+
+\* Asks for the first entries that cannot be read: the leader, or else everybody.
+AskForRepair(n) ==
+    LET open == Open(n.gaps)
+        first == open[1].first
+        to == IF n.leader # Nil THEN {n.leader} ELSE Members(Current(n)) \ {n.me}
+        m == RepairAsk(first, TermAt(n, first), open[1].last)
+    IN  IF open = <<>> THEN n
+        ELSE [Did(n, "AskForRepair") EXCEPT !.out = @ \cup {[to |-> p, m |-> m] : p \in to}]
+
+\* A leader sends the entries anew. Others tell what they have of them; in this term, and not of what
+\* is committed and forgotten here.
+OnRepairAsk(n, from, m) ==
+    LET isOpen(first, last) == Within(Open(n.gaps), first, last) # <<>>
+        readable == IF isOpen(m.first, m.last)
+                    THEN Within(Open(n.gaps), m.first, m.last)[1].first - 1 ELSE m.last
+        upto == Min(readable, Last(n))
+    IN  IF n.role = "leader"
+        THEN IF from \notin DOMAIN n.peers THEN n
+             ELSE [Did(n, "OnRepairAsk, leading") EXCEPT !.peers[from] = LostFrom(@, m.first)]
+        ELSE IF m.first <= n.base \/ ~HardIsSafe(n) THEN n
+        ELSE Send(n, from, IF ~Has(n, m.first, m.firstTerm)
+            THEN RepairTell(n.term, "lacks", m.first, m.firstTerm)
+            ELSE IF isOpen(m.first, m.first)
+            THEN RepairTell(n.term, "unreadable", m.first, m.firstTerm)
+            ELSE RepairTellHas(n.term, m.first - 1, TermAt(n, m.first - 1), Terms(n, m.first, upto),
+                    Among(n.configs, m.first, upto)))
+
+\* Entries of this log have come, after `prev': those that cannot be read are written again.
+RECURSIVE RepairEntries(_, _, _, _)
+RepairEntries(n, prev, terms, configs) ==
+    LET open == Within(Open(n.gaps), prev + 1, prev + Len(terms))
+        first == open[1].first
+        last == open[1].last
+        inside == Among(configs, first, last)
+        written == Persist(RestoreConfigs(Did(n, "RepairEntries"), first, last, inside),
+            "repair", first - 1, SubSeq(terms, first - prev, last - prev), inside)
+        closed == [written EXCEPT !.gaps = Closing(@, first, last, Len(written.queue)),
+                                  !.lacking = {}]
+    IN  IF open = <<>> THEN n ELSE RepairEntries(closed, prev, terms, configs)
+
+\* Whether it is elected and has yet to mend its log.
+HasWon(n) == n.role = "candidate" /\ IsQuorum(Current(n), n.tally.yes)
+
+\* A peer lacks the first entry that cannot be read, and says so in this term. Once so many do that no
+\* majority can have it, it was never committed, and the log ends before it.
+OnLacking(n, from, m) ==
+    LET open == Open(n.gaps)
+        isFirst == open # <<>> /\ open[1].first = m.first /\ Intact(n) = m.first - 1
+        lacks == [n EXCEPT !.lacking = @ \cup {from}]
+        ended == PersistEntries(TruncateEntries(Did(lacks, "OnLacking, discards"), m.first),
+            m.first - 1, <<>>, <<>>, TRUE)
+    IN  IF ~isFirst \/ ~Has(n, m.first, m.firstTerm) \/ ~HasWon(n) THEN {n}
+        ELSE IF ~Blocks(Current(n), lacks.lacking) THEN {lacks}
+        ELSE IF IsWhole(ended) THEN CountVotes(ended) ELSE {ended}
+
+OnRepairTell(n, from, m) ==
+    LET isOurs == /\ Has(n, m.prev, m.prevTerm)
+                  /\ m.prev + Len(m.terms) <= Last(n)
+                  /\ FirstDifference(n, m.prev, m.terms) = 0
+    IN  CASE m.holding = "has" ->
+                {IF isOurs THEN RepairEntries(n, m.prev, m.terms, m.configs) ELSE n}
+          [] m.holding = "lacks" -> OnLacking(n, from, m)
+          [] m.holding = "unreadable" -> {n}
+
+\* The first `count' writes under way are durable: an elected node that has its log back leads.
+OnRepaired(n, count) ==
+    LET left == SelectSeq(n.gaps, LAMBDA g : g.write = 0 \/ g.write > count)
+        mended == [n EXCEPT !.gaps =
+            [i \in DOMAIN left |-> [left[i] EXCEPT !.write = Max(@ - count, 0)]]]
+    IN  IF left = <<>> /\ ~IsWhole(n) THEN CountVotes(Did(mended, "OnRepaired")) ELSE {mended}
+
 (*************************** replication, again ****************************)
 
 \* AppendEntries, receiver's side. What is committed here agrees already, and is cut off.
@@ -651,15 +797,17 @@ OnAppend(n, from, m) ==
         replaces == at <= Last(heard)
         fresh == SubSeq(terms, at - prev, Len(terms))
         freshConfigs == Among(configs, at, last)
-        kept == IF replaces THEN TruncateEntries(heard, at) ELSE heard
-        taken == IF at = 0 THEN heard
+        same == IF at = 0 THEN last ELSE at - 1
+        mended == RepairEntries(heard, prev, SubSeq(terms, 1, same - prev), configs)
+        kept == IF replaces THEN TruncateEntries(mended, at) ELSE mended
+        taken == IF at = 0 THEN mended
                  ELSE PersistEntries(AppendEntries(kept, fresh, freshConfigs), at - 1, fresh,
                         freshConfigs, replaces)
         learnt == LearnCommit([taken EXCEPT !.verified = Max(@, last)], m.commit)
     IN  IF ~Has(heard, prev, prevTerm)
         THEN SendWhenSafe(Did(heard, "Conflict"), from,
                 Conflict(n.term, prev, ground, TermAt(heard, ground)))
-        ELSE Acknowledge(IF learnt.durable >= last THEN [learnt EXCEPT !.acked = -1] ELSE learnt)
+        ELSE Acknowledge(IF Durable(learnt) >= last THEN [learnt EXCEPT !.acked = -1] ELSE learnt)
 
 OnAppendReply(n, from, m) ==
     LET retry == CommonGround(n, m.hint, m.hintTerm) + 1
@@ -707,12 +855,18 @@ OnSnapshot(n, from, m) ==
 \* A leader's snapshot is durable and loaded here.
 Installed(n, base, baseTerm, config) ==
     LET moved == [n EXCEPT !.commit = base]
+        \* Nobody is to be sent from here what cannot be read.
+        shorter == OnConfig([Did(moved, "Install, over gaps")
+                    EXCEPT !.log = SubSeq(@, base - n.base + 1, Len(@)), !.base = base,
+                           !.baseTerm = baseTerm, !.first = config,
+                           !.configs = SelectSeq(@, LAMBDA c : c.at > base)])
+        kept == IF Intact(n) < base THEN shorter ELSE moved
         empty == OnConfig([Did(moved, "Install, over another log")
                     EXCEPT !.log = <<>>, !.base = base, !.baseTerm = baseTerm, !.first = config,
                            !.configs = <<>>])
         reset == Persist(StopVouching(empty, base + 1), "reset", base, <<baseTerm>>, <<>>)
     IN  IF base <= n.commit THEN n
-        ELSE VerifyCommitted(Covered(IF Has(n, base, baseTerm) THEN moved ELSE reset, base))
+        ELSE VerifyCommitted(Covered(IF Has(n, base, baseTerm) THEN kept ELSE reset, base))
 
 (**************************** durable, again *****************************)
 
@@ -722,7 +876,8 @@ OnPersisted(n, count) ==
                         !.hardIn = Max(@ - count, 0)]
         said == IF ~HardIsSafe(shorter) THEN shorter
                 ELSE [shorter EXCEPT !.out = @ \cup n.waiting, !.waiting = {}]
-    IN  UNION {AdvanceCommit(Acknowledge(k)) : k \in AnnounceCandidacy(said)}
+        announced == UNION {AnnounceCandidacy(k) : k \in OnRepaired(said, count)}
+    IN  UNION {AdvanceCommit(Acknowledge(k)) : k \in announced}
 
 (**************************** transfer, again ****************************)
 
@@ -743,9 +898,12 @@ MindTransfer(n) ==
 FromLeader == {"append", "beat", "commit", "timeout-now", "snapshot"}
 \* Messages whose term moves nobody.
 IsTermless(m) ==
-    \/ m.type \in {"read-ask", "read-tell", "heard", "disowned"}
+    \/ m.type \in {"repair-ask", "read-ask", "read-tell", "heard", "disowned"}
     \/ m.type = "vote" /\ m.pre
     \/ m.type = "vote-reply" /\ m.pre /\ m.granted
+
+\* An entry is what it is in any term.
+IsOfAnyTerm(m) == m.type = "vote" \/ (m.type = "repair-tell" /\ m.holding = "has")
 
 OnBeat(n, from, m) ==
     LET heard == LearnCommit(HeardLeader(n, from), m.commit)
@@ -764,6 +922,8 @@ Handle(n, from, m) ==
       [] m.type = "commit" -> {LearnCommit(HeardLeader(n, from), m.commit)}
       [] m.type = "timeout-now" -> OnTimeoutNow(n, from)
       [] m.type = "snapshot" -> {OnSnapshot(n, from, m)}
+      [] m.type = "repair-ask" -> {OnRepairAsk(n, from, m)}
+      [] m.type = "repair-tell" -> OnRepairTell(n, from, m)
       [] m.type = "read-ask" -> OnReadAsk(n, from, m)
       [] m.type = "read-tell" -> {OnReadTell(n, m)}
       [] m.type = "disowned" -> {OnDisowned(n, from, m)}
@@ -779,7 +939,7 @@ OnMessage(n, from, m) ==
                     THEN Follow(n, m.term, IF isLeaders THEN from ELSE Nil) ELSE n
              heard == IF isLeaders /\ m.term < n.term
                       THEN {SendWhenSafe(n, from, BeatReply(n.term, 0))}
-                      ELSE IF m.term < n.term /\ m.type # "vote" THEN {n}
+                      ELSE IF m.term < n.term /\ ~IsOfAnyTerm(m) THEN {n}
                       ELSE Handle(now, from, m)
              disturbs == m.type = "vote" /\ m.term > n.term /\ ~m.transfer
          IN  IF ~disturbs THEN heard
@@ -796,19 +956,25 @@ OnDue(n) ==
              quorum(k) == {IF alone /\ k.role = "leader" THEN gone(k) ELSE k :
                             alone \in MayBeAlone(k)}
          IN  UNION {quorum(k) : k \in beaten}
-OnDeadline(n) == UNION {IF early THEN {n} ELSE OnDue(n) : early \in MayBeEarly(n)}
+OnDeadline(n) ==
+    LET asked == {IF asks THEN AskForRepair(n) ELSE n : asks \in MayAsk(n)}
+    IN  UNION {UNION {IF early THEN {k} ELSE OnDue(k) : early \in MayBeEarly(k)} : k \in asked}
 
 EndTurn(n) ==
     TellCommit(IF n.role = "leader" /\ n.gathered # {} /\ BeginRound(n).latest # n.latest
                THEN ConfirmReads(SendBeats(BeginRound(n))) ELSE n)
 
-\* A node that starts with what a disk holds, but for the log's beginning up to `base'.
-Recovered(me, life, d, base, commit) ==
+\* A node that starts with what a disk holds, but for the log's beginning up to `base'; of what is
+\* `lost' it cannot read what its snapshot does not cover, and configurations may be in some of that.
+Recovered(me, life, d, base, commit, lost, hiding) ==
     LET log == SubSeq(d.log, base - d.base + 1, Len(d.log))
         baseTerm == IF base = d.base THEN d.baseTerm ELSE d.log[base - d.base]
         term == Max(d.term, d.snapTerm)
         last == base + Len(log)
         lastTerm == IF log = <<>> THEN baseTerm ELSE log[Len(log)]
+        gone == lost \cap (d.snap + 1)..last
+        gaps == GapsOf(gone, hiding)
+        intact == IF gaps = <<>> THEN last ELSE gaps[1].first - 1
         \* If the last entry is of this very term, its leader made it: so the whole log agrees.
         verified == IF lastTerm = term THEN last ELSE 0
     IN  [me |-> me, life |-> life, disk |-> d.name, met |-> <<>>,
@@ -816,10 +982,10 @@ Recovered(me, life, d, base, commit) ==
          term |-> term, vote |-> IF d.snapTerm > d.term THEN Nil ELSE d.vote,
          role |-> "follower", leader |-> Nil, tally |-> NoTally,
          base |-> base, baseTerm |-> baseTerm, log |-> log, first |-> d.snapConfig,
-         configs |-> Among(d.configs, base + 1, last),
-         commit |-> Max(d.snap, Min(commit, last)),
+         configs |-> SelectSeq(Among(d.configs, base + 1, last), LAMBDA c : c.at \notin gone),
+         commit |-> Max(d.snap, Min(commit, intact)), gaps |-> gaps, lacking |-> {},
          durable |-> last, queue |-> <<>>, hardIn |-> 0, waiting |-> {},
-         verified |-> verified, acked |-> verified,
+         verified |-> verified, acked |-> Min(verified, intact),
          peers |-> <<>>, since |-> 0, latest |-> 0, rounds |-> <<>>, gathered |-> {},
          asks |-> {}, mark |-> -1,
          transfer |-> Nil, urged |-> FALSE, void |-> FALSE,

@@ -58,7 +58,7 @@ IsPost(n) ==
     /\ n.role = Post.role /\ n.term = Post.term /\ n.vote = Post.vote /\ n.leader = Post.leader
     /\ Last(n) = Post.last /\ LastTerm(n) = Post.lastTerm
     /\ n.base = Post.base /\ n.baseTerm = Post.baseTerm
-    /\ n.durable = Post.durable /\ n.commit = Post.commit /\ n.verified = Post.verified
+    /\ Durable(n) = Post.durable /\ n.commit = Post.commit /\ n.verified = Post.verified
     /\ n.transfer = Post.transfer /\ n.urged = Post.urged
     /\ Current(n) = Configs[Post.config]
     /\ n.waiting = Addressed(Post.waiting)
@@ -79,7 +79,7 @@ IsWritten(s, n) ==
             IN  /\ E.writes[k][1] = (IF E.kind = "persisted" THEN E.write ELSE upto[s]) + before + k
                 /\ w.kind = is.kind /\ w.term = is.term /\ w.vote = is.vote
                 /\ w.kind # "same" => w.prev = is.prev /\ w.terms = is.terms
-                /\ w.kind \in {"append", "replace"} => w.configs = is.configs
+                /\ w.kind \in {"append", "replace", "repair"} => w.configs = is.configs
 
 Told(n) == n.told = {E.told[k] : k \in DOMAIN E.told}
 
@@ -179,11 +179,13 @@ Starts(s) ==
             LET kept == E.write - upto[s] - mending
             IN  /\ kept \in 0..Len(node[s].queue)
                 /\ (IF mending = 1 THEN IsVoid(WrittenAll(disk[s], node[s].queue, kept)) ELSE TRUE)
-                /\ Restart(s, kept, E.life) /\ DidHere("Restart")
+                /\ Restart(s, kept, E.life, E.lost, E.hiding) /\ DidHere("Restart")
+                /\ (IF E.lost = {} THEN TRUE ELSE DidHere("Restart, with gaps"))
        ELSE /\ (IF disk[s].name = Nil THEN TRUE ELSE DidHere("LoseDisk"))
             /\ LoseDisk(s, E.disk, Configs[E.first], E.life)
     /\ node'[s].log = E.log
     /\ node'[s].configs = E.configs
+    /\ node'[s].first = Configs[E.first]
     /\ upto' = [upto EXCEPT ![s] = E.write]
 
 TraceInit ==

@@ -43,6 +43,12 @@ pub struct Bounds {
     /// The logs that the nodes begin with, by the terms of their entries; nothing of them is
     /// committed, and the highest of these terms has been heard of everywhere.
     pub logs: [&'static [u64]; NODES],
+    /// Which of these entries cannot be read, by their indices.
+    pub lost: [&'static [u64]; NODES],
+    /// Whether nobody stands but who cannot read its log.
+    pub menders: bool,
+    /// Whether all ends when somebody leads.
+    pub ends_when_led: bool,
     /// Whether states that differ in the nodes' names only count as one.
     pub symmetry: bool,
 }
@@ -76,7 +82,7 @@ impl Bounds {
     pub fn setup(&self, seed: u64) -> [Setup; NODES] {
         let terms = self.logs.iter().flat_map(|log| log.iter());
         let term = terms.max().copied().unwrap_or_default();
-        self.logs.map(|log| Setup {
+        [0, 1, 2].map(|at: usize| Setup {
             is_slow: self.writes > 0,
             batch: if self.batch > 0 {
                 self.batch.into()
@@ -85,7 +91,8 @@ impl Bounds {
             },
             seed,
             term,
-            log,
+            log: self.logs[at],
+            lost: self.lost[at],
         })
     }
 
@@ -107,6 +114,9 @@ impl Bounds {
         eager: true,
         batch: 0,
         logs: [&[]; NODES],
+        lost: [&[]; NODES],
+        menders: false,
+        ends_when_led: false,
         symmetry: true,
     };
 }
@@ -323,6 +333,37 @@ pub const SPEC: &[Scope] = &[
             campaigns: 1,
             writes: 1,
             crashes: 1,
+            eager: false,
+            ..Bounds::LEAST
+        },
+    },
+    Scope {
+        name: "spec-rot",
+        about: "who cannot read an entry that another has stands, with a crash at any moment",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 1,
+            writes: 2,
+            crashes: 1,
+            logs: [&[1], &[1], &[]],
+            lost: [&[1], &[], &[]],
+            menders: true,
+            ends_when_led: true,
+            eager: false,
+            ..Bounds::LEAST
+        },
+    },
+    Scope {
+        name: "spec-lacking",
+        about: "who cannot read an entry that nobody else has stands",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 1,
+            writes: 2,
+            logs: [&[1], &[], &[]],
+            lost: [&[1], &[], &[]],
+            menders: true,
+            ends_when_led: true,
             eager: false,
             ..Bounds::LEAST
         },

@@ -331,7 +331,9 @@ impl State {
         if self.waits(bounds, at) {
             return;
         }
-        if node.is_leader() || left.campaigns > 0 && node.term().0 < bounds.terms.into() {
+        let may_stand = node.cannot_read() || !bounds.menders;
+        let may_stand = may_stand && left.campaigns > 0 && node.term().0 < bounds.terms.into();
+        if node.is_leader() || may_stand {
             add(Step::Deadline);
         }
         if node.is_leader() && bounds.silence {
@@ -395,7 +397,8 @@ impl Model for Cluster {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.witness.broken.is_some() {
+        let is_led = state.nodes.iter().any(|local| local.node.is_leader());
+        if state.witness.broken.is_some() || self.bounds.ends_when_led && is_led {
             return;
         }
         for at in 0..NODES {

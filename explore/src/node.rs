@@ -57,6 +57,8 @@ pub struct Setup {
     pub term: u64,
     /// The terms of the entries on the disk.
     pub log: &'static [u64],
+    /// Which of these cannot be read, by their indices.
+    pub lost: &'static [u64],
 }
 
 /// What can happen to one node.
@@ -125,6 +127,9 @@ impl Node {
     pub fn new(me: usize, setup: Setup) -> Self {
         let mut disk = Disk::holding(setup.term, setup.log);
         disk.config = config();
+        for &index in setup.lost {
+            assert!(disk.rot(Index(index)), "an entry of the log");
+        }
         let raft = start(me, 0, setup.seed, START, &mut disk);
         Self {
             raft,
@@ -166,6 +171,11 @@ impl Node {
     /// Whether it leads.
     pub fn is_leader(&self) -> bool {
         self.raft.role() == RoleName::Leader
+    }
+
+    /// Whether entries of its log cannot be read.
+    pub fn cannot_read(&self) -> bool {
+        self.raft.unreadable().next().is_some()
     }
 
     /// Whether it follows a leader that it knows.
@@ -243,6 +253,10 @@ impl Outcome {
             }
             Step::Deadline => {
                 node.now = node.now.max(node.raft.next_deadline());
+                if node.cannot_read() {
+                    // It waits for a tick more than others, and asks when its time has come.
+                    node.now = node.now.after(2);
+                }
                 self.step(Input::Deadline);
             }
             Step::Silence => {

@@ -41,10 +41,20 @@ pub fn all(bounds: &Bounds) -> Vec<Property<Cluster>> {
         Property::sometimes("a leader is elected", |_, s: &State| {
             !s.witness.leaders.is_empty()
         }),
-        Property::sometimes("an entry is committed", |_, s: &State| {
-            !s.witness.committed.is_empty()
-        }),
     ];
+    if !bounds.ends_when_led {
+        all.push(Property::sometimes(
+            "an entry is committed",
+            |_, s: &State| !s.witness.committed.is_empty(),
+        ));
+    }
+    let is_alone = bounds.logs[1..].iter().all(|log| log.is_empty());
+    if !bounds.lost[0].is_empty() && is_alone {
+        all.push(Property::sometimes(
+            "what cannot be read is cut off",
+            |m: &Cluster, _| m.seen.truncations.load(Relaxed) > 0,
+        ));
+    }
     if bounds.terms > 1 && bounds.campaigns > 1 {
         all.push(Property::sometimes(
             "two nodes lead, one after the other",

@@ -151,15 +151,38 @@ fn durable(of: Tree<'_>, disk: &Disk) -> Result<Fields, Misread> {
         }));
     }
     let (hard, upto) = (of.take("hard")?.number()?, of.take("upto")?.number()?);
-    let fields = fields! {
+    let mut fields = fields! {
         queue: queue,
         durable: of.take("index")?.number()?,
         hardIn: hard.saturating_sub(upto),
     };
-    // What waits is above, by a call of the core's; the next write follows the last of the queue; and
-    // nothing rots here.
-    of.end(&["waiting", "next", "late_at", "repair"])?;
+    fields.extend(unreadable(of.take("repair")?, upto)?);
+    // What waits is above, by a call of the core's; the next write follows the last of the queue.
+    of.end(&["waiting", "next", "late_at"])?;
     Ok(fields)
+}
+
+/// What cannot be read. `upto`: the last write that is durable.
+fn unreadable(of: Tree<'_>, upto: u64) -> Result<Fields, Misread> {
+    let mut of = of.fields("Repair")?;
+    let mut gaps = Vec::new();
+    for gap in of.take("gaps")?.items()? {
+        let mut gap = gap.fields("Gap")?;
+        let mut range = gap.take("range")?.fields("Unreadable")?;
+        let write = gap.take("write")?.option()?.map(Tree::number).transpose()?;
+        gaps.push(record(fields! {
+            first: range.take("first")?.number()?,
+            last: range.take("last")?.number()?,
+            write: write.map_or(0, |write| write.saturating_sub(upto)),
+            hides: range.take("may_hold_config")?.flag()?,
+        }));
+        range.end(&[])?;
+        gap.end(&[])?;
+    }
+    let lacking = of.take("lacking")?.items()?.into_iter().map(node);
+    let lacking = Set(lacking.collect::<Result<Vec<_>, _>>()?);
+    of.end(&["ask_at"])?;
+    Ok(fields! { gaps: gaps, lacking: lacking })
 }
 
 /// What belongs to a role; what belongs to others is as if they had never been held.
@@ -318,6 +341,7 @@ fn on_disk(disk: &Disk) -> Result<String, Misread> {
         baseTerm: safe.base.term,
         log: safe.terms,
         configs: configs(&safe.configs)?,
+        lost: Set(safe.unreadable.iter().copied().collect()),
         hint: safe.commit_hint,
         snap: disk.snapshot.index,
         snapTerm: disk.snapshot.term,
@@ -413,7 +437,7 @@ fn repair(message: &Message) -> Result<(&'static str, Fields), Misread> {
                 fields! { holding: word, first: first.index, firstTerm: first.term }
             };
             let holds = match holding {
-                Holding::Has(entries) => said_of(entries)?,
+                Holding::Has(entries) => [fields! { holding: "has" }, said_of(entries)?].concat(),
                 Holding::Lacks(first) => of("lacks", first),
                 Holding::Unreadable(first) => of("unreadable", first),
             };

@@ -16,7 +16,7 @@ pub enum Tree<'a> {
     Struct(&'a str, Vec<(&'a str, Tree<'a>)>),
     /// A variant or struct with fields in order, or, without a name, a tuple.
     Tuple(&'a str, Vec<Tree<'a>>),
-    /// A list.
+    /// A list, or a set.
     List(Vec<Tree<'a>>),
     /// A map.
     Map(Vec<(Tree<'a>, Tree<'a>)>),
@@ -48,13 +48,15 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The items of a list, a tuple, or a variant with fields in order.
+    /// The items of a list, a set, a tuple, or a variant with fields in order.
     ///
     /// # Errors
     /// It is something else.
     pub fn items(self) -> Result<Vec<Tree<'a>>, Misread> {
         match self {
             Self::List(items) | Self::Tuple(_, items) => Ok(items),
+            // A set without any looks like a map without any.
+            Self::Map(pairs) if pairs.is_empty() => Ok(Vec::new()),
             other => Err(format!("no list: {other:?}")),
         }
     }
@@ -165,7 +167,27 @@ fn tree<'a>(rest: &mut &'a str) -> Result<Tree<'a>, Misread> {
         }
         let inside = rest.strip_prefix('{');
         *rest = inside.ok_or_else(|| format!("no value: {rest}"))?;
-        return Ok(Tree::Map(group(rest, "}", pair)?));
+        let inside = group(rest, "}", |rest| {
+            let key = tree(rest)?;
+            match rest.strip_prefix(": ") {
+                Some(behind) => {
+                    *rest = behind;
+                    Ok((key, Some(tree(rest)?)))
+                }
+                None => Ok((key, None)),
+            }
+        })?;
+        let is_set = inside.iter().any(|(_, value)| value.is_none());
+        return if is_set {
+            Ok(Tree::List(inside.into_iter().map(|(key, _)| key).collect()))
+        } else {
+            let pairs = inside.into_iter();
+            Ok(Tree::Map(
+                pairs
+                    .filter_map(|(key, value)| Some((key, value?)))
+                    .collect(),
+            ))
+        };
     }
     if let Some(inside) = rest.strip_prefix(" { ") {
         *rest = inside;

@@ -8,8 +8,9 @@
 //! of its term.
 //!
 //! Specified by: Reconfigure, Promote, LeaveJoint, NameDisk, LeaveOffice, Wipe.
-//! With messages by: OnConfig, AppendEntries, TruncateEntries, AppendConfig, ChangeTo, WithDisks,
-//! Improved, LeaveOffice, AdvanceMembership, Dismiss, ForgetDisk, OnMet, OnDisowned, OnCaughtUp.
+//! With messages by: OnConfig, AppendEntries, TruncateEntries, RestoreConfigs, AppendConfig, ChangeTo,
+//! WithDisks, Improved, LeaveOffice, AdvanceMembership, Dismiss, ForgetDisk, OnMet, OnDisowned,
+//! OnCaughtUp.
 //!
 //! # Source
 //! Raft paper §6; dissertation §4.1 (configurations in force when appended), §4.2.1 (catching up

@@ -16,6 +16,8 @@
 //! can bring it to that quorum any more. The log ends before it.
 //!
 //! Specified by: Rot, Mend, Discard.
+//! With messages by: KeepGaps, AskForRepair, OnRepairAsk, RepairEntries, OnLacking, OnRepairTell,
+//! OnRepaired.
 //!
 //! # Source
 //! Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18 (§3.4: what a
@@ -179,6 +181,13 @@ impl Raft {
     /// The entries that cannot be read here, those included whose repair is not durable yet.
     pub fn unreadable(&self) -> impl Iterator<Item = Index> {
         let gaps = self.durable.repair.gaps.iter();
+        gaps.flat_map(|gap| (gap.range.first.0..=gap.range.last.0).map(Index))
+    }
+
+    /// Those of them that may hold configurations.
+    pub fn unreadable_configs(&self) -> impl Iterator<Item = Index> {
+        let hiding = |gap: &&Gap| gap.range.may_hold_config;
+        let gaps = self.durable.repair.gaps.iter().filter(hiding);
         gaps.flat_map(|gap| (gap.range.first.0..=gap.range.last.0).map(Index))
     }
 

@@ -1,5 +1,5 @@
 //! Bounds: how small the clusters are in which the specification is checked.
-//! Never states a property: those are in the one configuration that all bounds start from.
+//! Never states a property: those are in the configuration that all bounds of a module start from.
 //!
 //! # Source
 //! spec/README.md.
@@ -11,9 +11,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::tlc::{DIR, TEMPORAL};
 
-/// The module that is checked, and the configuration that bounds change.
-pub const MODULE: &str = "MCRaftAbstract.tla";
-const BASE: &str = "MCRaftAbstract.cfg";
+/// How bounds name the module that they are of, whose configuration they change; and which it is if
+/// they do not.
+const OF_MODULE: &str = "MODULE ";
+const ABSTRACT: &str = "MCRaftAbstract";
 
 /// Where the bounds lie, and those that take long.
 const BOUNDS: &str = "bounds";
@@ -39,6 +40,8 @@ pub struct Bounds {
     pub kind: Kind,
     /// What they are for, in a sentence.
     pub what: String,
+    /// The file of the module that is checked.
+    pub module: String,
     /// The whole configuration.
     pub config: String,
     /// What must happen at last: TLC does not say which property of that kind does not hold, so
@@ -59,7 +62,6 @@ impl Bounds {
 /// All bounds of these kinds, by name.
 pub fn read_all(root: &Path, wanted: &[Kind]) -> Result<Vec<Bounds>> {
     let dir = root.join(DIR);
-    let base = fs::read_to_string(dir.join(BASE))?;
     let mut all = Vec::new();
     for (place, kind) in KINDS.into_iter().filter(|(_, kind)| wanted.contains(kind)) {
         let files = fs::read_dir(dir.join(BOUNDS).join(place))
@@ -69,6 +71,8 @@ pub fn read_all(root: &Path, wanted: &[Kind]) -> Result<Vec<Bounds>> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if let Some(name) = name.strip_suffix(".cfg") {
                 let text = fs::read_to_string(&path)?;
+                let base = format!("{}.cfg", module_of(&text));
+                let base = fs::read_to_string(dir.join(base))?;
                 all.push(parse(name, kind, &text, &base).with_context(|| format!("{name}.cfg"))?);
             }
         }
@@ -77,9 +81,15 @@ pub fn read_all(root: &Path, wanted: &[Kind]) -> Result<Vec<Bounds>> {
     Ok(all)
 }
 
+/// The name of the module that bounds are of.
+fn module_of(text: &str) -> &str {
+    let mut named = text.lines().filter_map(|line| line.strip_prefix(OF_MODULE));
+    named.next().unwrap_or(ABSTRACT)
+}
+
 /// Reads one: a comment that says what it is for, then lines that replace those of `base` with the
 /// same beginning, up to `=` or to the end of the word. A line `- WORD` takes the line away that
-/// is this word alone, and lines that begin with `+ ` come at the end.
+/// is this word alone, and lines that begin with `+ ` come at the end. `MODULE NAME` is of what.
 pub fn parse(name: &str, kind: Kind, text: &str, base: &str) -> Result<Bounds> {
     let what = text.lines().next().unwrap_or_default();
     let what = what.strip_prefix("\\* ").unwrap_or_default();
@@ -89,7 +99,8 @@ pub fn parse(name: &str, kind: Kind, text: &str, base: &str) -> Result<Bounds> {
     );
     let mut config: Vec<String> = base.lines().map(str::to_owned).collect();
     let lines = text.lines().skip(1).map(str::trim);
-    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("\\*")) {
+    let says = |line: &&str| !line.starts_with("\\*") && !line.starts_with(OF_MODULE);
+    for line in lines.filter(|line| !line.is_empty() && says(line)) {
         if let Some(more) = line.strip_prefix("+ ") {
             config.push(more.to_owned());
             continue;
@@ -104,7 +115,7 @@ pub fn parse(name: &str, kind: Kind, text: &str, base: &str) -> Result<Bounds> {
             let known = known.trim().strip_prefix(key);
             known.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         });
-        let place = place.with_context(|| format!("there is no {key} in {BASE}"))?;
+        let place = place.with_context(|| format!("there is no {key} to change"))?;
         match gone {
             Some(_) => drop(config.remove(place)),
             None => config[place] = format!("  {line}"),
@@ -119,6 +130,7 @@ pub fn parse(name: &str, kind: Kind, text: &str, base: &str) -> Result<Bounds> {
             .filter(|_| text.contains(LIVE))
             .map(str::to_owned),
         what: what.to_owned(),
+        module: format!("{}.tla", module_of(text)),
         config: config.join("\n") + "\n",
     })
 }

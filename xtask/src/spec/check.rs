@@ -52,7 +52,7 @@ fn check(root: &Path, tlc: &Tlc, bounds: &Bounds) -> Result<Outcome> {
     fs::write(dir.join("MC.cfg"), &bounds.config)?;
     let outcome = tlc.run(&Job {
         dir: &dir,
-        module: bounds::MODULE,
+        module: &bounds.module,
         config: "MC.cfg",
         // Others run beside it; and so the numbers are the same each time.
         workers: 1,

@@ -32,8 +32,13 @@ const EVENTS: usize = 1000;
 const AT_ONCE: usize = 25;
 
 /// The scenarios of which mutants are made, and how much of each is kept.
-const MUTATED: [&str; 2] = ["scenarios/a-wiped-disk", "scenarios/a-removed-leader"];
-const MUTATED_EVENTS: usize = 300;
+const MUTATED: [(&str, usize); 5] = [
+    ("scenarios/a-wiped-disk", 300),
+    ("scenarios/a-removed-leader", 300),
+    ("scenarios/rot-behind-a-snapshot", 600),
+    ("scenarios/rot-in-what-others-lack", 700),
+    ("scenarios/rot-on-two-disks", 850),
+];
 const MUTANTS_AT_ONCE: usize = 400;
 
 /// A world to be traced.
@@ -149,13 +154,14 @@ fn print_table(shown: &BTreeMap<&str, BTreeMap<&str, usize>>, plans: &[&str]) ->
 
 /// Makes mutants of some traces, and lets none live.
 fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
-    let found = in_parallel(cores(), &MUTATED, |plan| {
+    let found = in_parallel(cores(), &MUTATED, |(plan, events)| {
         let text = traced(sim, plan, None)?;
         let name = plan.replace('/', "-");
-        mutants_of(root, tlc, &name, &text, usize::MAX).with_context(|| (*plan).to_owned())
+        let found = mutants_of(root, tlc, &name, &text, (*events, usize::MAX));
+        found.with_context(|| (*plan).to_owned())
     });
     let (mut made, mut alive) = (0, Vec::new());
-    for (plan, found) in MUTATED.into_iter().zip(found) {
+    for ((plan, _), found) in MUTATED.into_iter().zip(found) {
         let (of_plan, living) = found?;
         made += of_plan;
         alive.extend(living.iter().map(|what| format!("{plan}: {what}")));
@@ -172,17 +178,17 @@ fn mutants(root: &Path, tlc: &Tlc, sim: &Simulator) -> Result<()> {
     Ok(())
 }
 
-/// Makes mutants of a trace, of all that there are so many; how many, and those that live. `name`: of
-/// the runs of TLC.
+/// Makes mutants of the first so many events of a trace, of all that there are so many; how many, and
+/// those that live. `name`: of the runs of TLC.
 pub fn mutants_of(
     root: &Path,
     tlc: &Tlc,
     name: &str,
     text: &str,
-    most: usize,
+    (events, most): (usize, usize),
 ) -> Result<(usize, Vec<String>)> {
     let lines = told::lines(text).collect::<Result<Vec<_>>>()?;
-    let whole = Walk::of_lines(lines.iter().map(Ok), MUTATED_EVENTS, &mut Tables::default())?;
+    let whole = Walk::of_lines(lines.iter().map(Ok), events, &mut Tables::default())?;
     let lines = &lines[..whole.events.last().map_or(0, |event| event.line)];
     let mut mutants = mutate::all(lines);
     let every = mutants.len().div_ceil(most).max(1);

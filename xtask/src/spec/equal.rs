@@ -28,11 +28,24 @@ pub struct Scope {
     is_deep: bool,
 }
 
-pub const SCOPES: [Scope; 3] = [
+pub const SCOPES: [Scope; 5] = [
     Scope {
         name: "spec-election",
         what: "One election, its first entry, and a write under way on each node.",
         changes: &[],
+        is_deep: false,
+    },
+    Scope {
+        name: "spec-lacking",
+        what: "Who cannot read an entry that nobody else has stands, until it leads.",
+        changes: &[
+            ("TermsMax = 1", "TermsMax = 2"),
+            ("WritesMax = 1", "WritesMax = 2"),
+            ("FirstLogs <- NoLogs", "FirstLogs <- LonelyEntry"),
+            ("FirstLost <- NothingLost", "FirstLost <- OneCopyLost"),
+            ("Stands <- Everybody", "Stands <- WhoCannotRead"),
+            ("EndsWhenLed = FALSE", "EndsWhenLed = TRUE"),
+        ],
         is_deep: false,
     },
     Scope {
@@ -48,6 +61,20 @@ pub const SCOPES: [Scope; 3] = [
         name: "spec-restart",
         what: "The first with a crash at any moment.",
         changes: &[("CrashesMax = 0", "CrashesMax = 1")],
+        is_deep: false,
+    },
+    Scope {
+        name: "spec-rot",
+        what: "Who cannot read an entry that another has stands, until it leads, with a crash.",
+        changes: &[
+            ("TermsMax = 1", "TermsMax = 2"),
+            ("WritesMax = 1", "WritesMax = 2"),
+            ("CrashesMax = 0", "CrashesMax = 1"),
+            ("FirstLogs <- NoLogs", "FirstLogs <- SharedEntry"),
+            ("FirstLost <- NothingLost", "FirstLost <- OneCopyLost"),
+            ("Stands <- Everybody", "Stands <- WhoCannotRead"),
+            ("EndsWhenLed = FALSE", "EndsWhenLed = TRUE"),
+        ],
         is_deep: false,
     },
 ];

@@ -241,6 +241,8 @@ fn is_covered(lines: &[Value], at: usize) -> bool {
     match what.as_str() {
         "persisted" => is_same && sends(line) == 0,
         "receive append-reply" | "receive beat-reply" => is_same || has_left,
+        // The same question again has the same done.
+        "receive repair-ask" => is_same && sends(line) == 0,
         _ => false,
     }
 }
@@ -252,7 +254,8 @@ fn is_seen_twice(lines: &[Value], at: usize) -> bool {
         && match line.text("kind") {
             // Meeting somebody takes back what was said to whoever was met before.
             Ok("core") => sends(line) > 0 && label(line).is_some_and(|what| what != "met"),
-            Ok("send") => true,
+            // How a snapshot goes over piece by piece is the driver's affair.
+            Ok("send") => label(line).is_some_and(|what| what != "send snapshot"),
             _ => false,
         }
 }
@@ -275,6 +278,11 @@ fn leaves(line: &Value, label: &str) -> Vec<Vec<Step>> {
         if is_looked_at {
             add_leaves(value, &mut vec![Step::Field(name.clone())], &mut all);
         }
+    }
+    // Whether a link comes or goes is all the same to who leads: it begins again.
+    let leads = line.get("state").and_then(|state| state.get("role"));
+    if label == "link" && leads.is_some_and(|role| role == "leader") {
+        all.retain(|path| path.last().is_none_or(|step| step.name() != "up"));
     }
     all
 }

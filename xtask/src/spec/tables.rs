@@ -157,6 +157,15 @@ impl Tables {
             "commit" => fields(m, &[term, ("commit", "commit")])?,
             "timeout-now" | "heard" => fields(m, &[term])?,
             "snapshot" => fields(m, &[term, ("base", "base"), ("baseTerm", "base_term")])?,
+            "repair-ask" => {
+                let first = [("first", "first"), ("firstTerm", "first_term")];
+                format!(
+                    "{}, {}",
+                    fields(m, &first)?,
+                    fields(m, &[("last", "last")])?
+                )
+            }
+            "repair-tell" => self.holding(m)?,
             "read-ask" => fields(m, &[("id", "read"), ("life", "life"), ("lease", "lease")])?,
             "read-tell" => fields(m, &[("id", "read"), ("life", "life"), ("at", "at")])?,
             "disowned" => format!("disk |-> {}", self.disk(m.text("disk")?)),
@@ -164,6 +173,20 @@ impl Tables {
         };
         let text = format!("[type |-> \"{kind}\", {rest}]");
         Ok(self.messages.place(text))
+    }
+
+    /// What a peer tells of an entry that another cannot read.
+    fn holding(&mut self, m: &Value) -> Result<String> {
+        let holding = m.text("holding")?;
+        let rest = if holding == "has" {
+            let before = fields(m, &[("prev", "prev"), ("prevTerm", "prev_term")])?;
+            let (terms, configs) = (joined(numbers(m, "terms")?), self.configs(m)?);
+            format!("{before}, terms |-> <<{terms}>>, configs |-> {configs}")
+        } else {
+            fields(m, &[("first", "first"), ("firstTerm", "first_term")])?
+        };
+        let term = fields(m, &[("term", "term")])?;
+        Ok(format!("{term}, holding |-> \"{holding}\", {rest}"))
     }
 
     pub fn state(&mut self, state: &Value) -> Result<usize> {

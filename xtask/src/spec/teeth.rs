@@ -115,7 +115,7 @@ fn bite(root: &Path, tlc: &Tlc, tooth: &Tooth, bounds: &Bounds) -> Result<Outcom
     fs::write(dir.join("MC.cfg"), &bounds.config)?;
     let outcome = tlc.run(&Job {
         dir: &dir,
-        module: bounds::MODULE,
+        module: &bounds.module,
         config: "MC.cfg",
         workers: 1,
         seconds_max: SECONDS_MAX,

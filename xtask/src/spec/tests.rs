@@ -17,6 +17,18 @@ fn bounds_replace_lines_of_the_base_and_keep_the_others() {
 }
 
 #[test]
+fn bounds_are_of_the_module_that_they_name() {
+    let plain = parse("one", Kind::Quick, "\\* One.\n", BASE).expect("well formed");
+    assert_eq!(plain.module, "MCRaftAbstract.tla");
+    let text = "\\* One.\nMODULE M\n";
+    let named = parse("one", Kind::Quick, text, BASE).expect("well formed");
+    assert_eq!(
+        (named.module.as_str(), named.config),
+        ("M.tla", plain.config)
+    );
+}
+
+#[test]
 fn bounds_of_what_is_not_in_the_base_are_refused() {
     parse("one", Kind::Quick, "\\* One B.\nB = 1\n", BASE).expect_err("there is no B");
     parse("one", Kind::Quick, "A = 1\n", BASE).expect_err("it does not say what for");

@@ -15,6 +15,9 @@ use super::tlc::{self, Job, Outcome, Tlc};
 use super::walk::{self, Walk};
 use super::{coverage, merge};
 
+/// Mutants are made of so many events of a trace, unless `--events` says of how many.
+const MUTATED_EVENTS: usize = 300;
+
 /// What became of one trace.
 pub struct Verdict {
     /// How many events were walked through.
@@ -182,7 +185,10 @@ pub fn files(root: &Path, words: &[&str]) -> Result<()> {
     }
     ensure!(rejections == 0, "{rejections} traces are no behaviours");
     for (file, text) in names.iter().zip(&texts).filter(|_| mutants_max > 0) {
-        let (made, alive) = coverage::mutants_of(root, &tlc, "trace", text, mutants_max)?;
+        let is_said = events_max < usize::MAX;
+        let events = if is_said { events_max } else { MUTATED_EVENTS };
+        let bounds = (events, mutants_max);
+        let (made, alive) = coverage::mutants_of(root, &tlc, "trace", text, bounds)?;
         println!(
             "{file}: {made} traces with one thing wrong, {} of them accepted",
             alive.len()

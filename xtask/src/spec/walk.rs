@@ -185,14 +185,7 @@ impl Reading<'_> {
                 self.nodes.entry(told.number("node")?).or_default().is_fresh = true;
             }
             "send" => self.send(line, told)?,
-            "start" => {
-                let core = told.field("core")?;
-                if core.list("unreadable").is_ok_and(|lost| !lost.is_empty()) {
-                    self.uncover(line, "entries that a disk cannot give back");
-                } else {
-                    self.start(line, told)?;
-                }
-            }
+            "start" => self.start(line, told)?,
             "crash" => {
                 let node = told.number("node")?;
                 self.nodes.entry(node).or_default().is_fresh = false;
@@ -246,9 +239,12 @@ impl Reading<'_> {
         }
         let disk = self.tables.disk(name);
         let state = self.tables.state(core.field("state")?)?;
+        let lost = set(&numbers(core, "unreadable")?);
+        let hiding = set(&numbers(core, "unreadable_configs")?);
         let more = format!(
-            "disk |-> {disk}, first |-> {first}, {}, log |-> <<{}>>, configs |-> {}, post |-> \
-             {state}, out |-> <<>>, told |-> <<>>, writes |-> <<>>",
+            "disk |-> {disk}, first |-> {first}, {}, log |-> <<{}>>, configs |-> {}, lost |-> \
+             {lost}, hiding |-> {hiding}, post |-> {state}, out |-> <<>>, told |-> <<>>, \
+             writes |-> <<>>",
             fields(told, &[("life", "life"), ("write", "write")])?,
             joined(numbers(core, "terms")?),
             self.tables.configs(core)?

@@ -189,10 +189,12 @@ fn found(raft: &Raft) -> Object {
     let object = Object::new().numbers("terms", telling::terms(&log));
     let disk = raft.disk().map_or(0, |disk| disk.0);
     let unreadable = raft.unreadable().map(|index| index.0);
+    let configs = raft.unreadable_configs().map(|index| index.0);
     let first = raft.config_at(base).cloned().unwrap_or_default();
     telling::configs(object, &log)
         .object("base_config", telling::config(&first))
         .text("disk", &format!("{disk:x}"))
         .numbers("unreadable", unreadable)
+        .numbers("unreadable_configs", configs)
         .object("state", state(raft))
 }
