@@ -16,6 +16,7 @@
 //! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
 //! | `snapshots` | when to take, send and install one |
+//! | `space` | what is still taken when the disk is full, and how room comes back |
 //! | `codec`, `brief` | frames between nodes |
 //! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
@@ -58,6 +59,7 @@ mod segments;
 pub mod snapshot_file;
 mod snapshot_record;
 mod snapshots;
+mod space;
 pub mod telling;
 pub mod wal;
 

@@ -89,6 +89,16 @@ impl<W> Snapshots<W> {
     pub(crate) fn newest(&self) -> LogId {
         self.newest
     }
+
+    /// Whether an own snapshot is in the making.
+    pub(crate) fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// The own snapshot in the making is lost.
+    pub(crate) fn drop_walk(&mut self) {
+        self.walk = None;
+    }
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -118,6 +128,8 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::Refused { from, why });
                 }
             }
+            FileDone::Reserved(is_there) => self.on_reserved(is_there, out),
+            FileDone::NoRoom => self.on_no_room(out),
             FileDone::Piece {
                 to,
                 base,
@@ -143,6 +155,7 @@ impl<M: StateMachine> Replica<M> {
                 base: self.applied,
                 config,
             };
+            self.on_snapshot_begun();
             out.push(Output::File(FileOrder::Begin(meta.clone())));
             let walk = self.machine.begin_snapshot();
             self.snapshots.walk = Some(Walking {
@@ -175,19 +188,18 @@ impl<M: StateMachine> Replica<M> {
 
     /// A snapshot writes the whole state: it is due once the log since the last one outweighs
     /// both that one and a floor. A state that only grows then doubles from one to the next, and
-    /// snapshots add no more than a constant factor to what is written.
+    /// snapshots add no more than a constant factor to what is written. Where the disk is full, one
+    /// is due as soon as it makes room.
     fn is_snapshot_due(&self) -> bool {
-        if self.applied.index <= self.snapshots.newest.index {
+        if self.applied.index <= self.snapshots.newest.index || self.awaits_room() {
             return false;
         }
         let log = self
             .bodies
             .weight(self.applied.index)
             .saturating_sub(self.snapshots.weight);
-        log >= self
-            .options
-            .snapshot_log_bytes
-            .max(self.snapshots.state_bytes)
+        let state_bytes = self.snapshots.state_bytes;
+        log >= self.options.snapshot_log_bytes.max(state_bytes) || self.makes_room(log, state_bytes)
     }
 
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
@@ -221,9 +233,12 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// The last index to forget: some bytes stay for followers a little behind, and more for live
-    /// ones that still need them, up to the weight that triggers snapshots.
+    /// ones that still need them, up to the weight that triggers snapshots; unless the disk is full.
     fn keep_from(&self, snapshot: Index) -> Index {
         let base = self.raft.base().index;
+        if self.is_short() {
+            return snapshot.max(base);
+        }
         let back = |bytes: u64| {
             let weight = self.bodies.weight(snapshot).saturating_sub(bytes);
             let mut at = snapshot;

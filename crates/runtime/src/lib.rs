@@ -28,7 +28,7 @@
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
 //! | `leaving` | who is no member any more, and how long it is still heard |
-//! | `leadership` | what the log tells of elections |
+//! | `leadership`, `space` | what the log tells of elections, and of a full disk |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
 pub mod card;
@@ -53,6 +53,7 @@ mod log_thread;
 mod outcome;
 mod recorder;
 mod snapshot_thread;
+mod space;
 mod start;
 mod status;
 mod worker;

@@ -33,6 +33,6 @@ pub fn start<M: StateMachine>(
                 done(answer);
             }
         }
-        Ok(())
+        Ok(false)
     })
 }

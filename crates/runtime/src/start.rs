@@ -77,6 +77,7 @@ pub(crate) async fn start<M: StateMachine>(
         lock,
         counters.clone(),
         sender(&inbox, Event::LogDone),
+        sender(&inbox, Event::LogSpace),
         sender(&inbox, Event::WorkerFailed),
     )
     .map_err(threads)?;
@@ -358,6 +359,7 @@ fn options(config: &NodeConfig) -> Options {
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        reserve_bytes: config.disk_reserve_bytes,
         ..Options::default()
     }
 }

@@ -362,6 +362,16 @@ pub struct ServeArgs {
     )]
     pub snapshot_log_bytes: u64,
 
+    /// Bytes set aside in the data directory for a snapshot that makes room when the disk is full (0
+    /// for none)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 32 << 20,
+        help_heading = "Limits"
+    )]
+    pub disk_reserve_bytes: u64,
+
     /// Taken for etcd's sake and ignored: snapshots follow bytes (--snapshot-log-bytes), not
     /// entries
     #[arg(long, value_name = "ENTRIES", help_heading = "Limits")]

@@ -229,6 +229,11 @@ impl Scrape {
             self.counter("snapshot_index"),
         );
         page.gauge(
+            "headwater_disk_full",
+            "Whether the disk has no room, so that what can make the store larger is refused.",
+            self.counter("short_of_space"),
+        );
+        page.gauge(
             "headwater_log_unreadable_entries",
             "Log entries that the disk cannot give back and other members have not yet.",
             self.counter("unreadable"),
