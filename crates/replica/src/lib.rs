@@ -25,6 +25,7 @@
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
+//! | [`scrub`] | whether files at rest are still what was written |
 //! | [`salvage`] | what a lost quorum left, as the first directory of a new cluster |
 //! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
 #![no_std]
@@ -55,6 +56,7 @@ pub mod replica;
 mod request;
 mod runs;
 pub mod salvage;
+pub mod scrub;
 mod segments;
 pub mod snapshot_file;
 mod snapshot_record;

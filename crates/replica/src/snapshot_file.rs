@@ -15,6 +15,7 @@ use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError, DiskErrorKind};
 use crate::recovery::OpenError;
+use crate::scrub::Damage;
 use crate::snapshot_record::{SnapshotWriter, Unloadable, load};
 
 /// One order to the snapshot worker; carried out in the order given, apart from the log.
@@ -60,6 +61,8 @@ pub enum FileOrder {
         /// How many.
         bytes: u64,
     },
+    /// Drop all snapshots but the newest. No answer.
+    KeepNewest,
 }
 
 /// What the snapshot worker did.
@@ -103,6 +106,8 @@ pub enum FileDone<M> {
         /// The bytes.
         bytes: Bytes,
     },
+    /// A file at rest was found damaged. What it held is in memory.
+    Damaged(Damage),
     /// Whether the reserve is there; if not, the disk is full.
     Reserved(bool),
     /// The disk was full, so what was being written or received is gone, and so is the reserve:
@@ -211,6 +216,7 @@ impl SnapshotStore {
                 len,
             } => self.piece(disk, to, (base, offset), len),
             FileOrder::Reserve { bytes } => self.reserve(disk, bytes),
+            FileOrder::KeepNewest => self.keep(disk, 1).map(|()| None),
         }
     }
 
@@ -345,7 +351,11 @@ impl SnapshotStore {
         self.held.retain(|&(held, _)| held != base);
         self.held.push((base, size));
         self.held.sort_unstable();
-        let surplus = self.held.len().saturating_sub(SNAPSHOTS_KEPT);
+        self.keep(disk, SNAPSHOTS_KEPT)
+    }
+
+    fn keep(&mut self, disk: &mut dyn Disk, count: usize) -> Result<(), DiskError> {
+        let surplus = self.held.len().saturating_sub(count);
         for (old, _) in self.held.drain(..surplus) {
             disk.remove(&file_name(old, "snap"))?;
         }
@@ -524,6 +534,13 @@ pub(crate) fn snapshots_of<M: StateMachine>(
     }
     all.sort_unstable_by_key(|snapshot| snapshot.covers);
     Ok(all)
+}
+
+/// The names in the directory of all snapshots that have theirs.
+pub(crate) fn snapshot_names(disk: &mut dyn Disk) -> Result<Vec<String>, DiskError> {
+    let names = disk.list(SNAPSHOT_DIR)?;
+    let bases = names.iter().filter_map(|name| file_base(name, "snap"));
+    Ok(bases.map(|base| file_name(base, "snap")).collect())
 }
 
 fn file_name(base: LogId, kind: &str) -> String {

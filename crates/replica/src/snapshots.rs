@@ -29,6 +29,8 @@ pub(crate) struct Snapshots<W> {
     /// What that snapshot weighs.
     state_bytes: u64,
     walk: Option<Walking<W>>,
+    /// A file at rest is damaged: the next snapshot, which takes its place, is due now.
+    heals: bool,
     /// Followers that are being sent a snapshot.
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// The piece that came with the frame at hand: total bytes, offset, bytes.
@@ -80,6 +82,7 @@ impl<W> Snapshots<W> {
             weight,
             state_bytes,
             walk: None,
+            heals: false,
             sending: BTreeMap::new(),
             piece: None,
             receiving: None,
@@ -128,6 +131,7 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::Refused { from, why });
                 }
             }
+            FileDone::Damaged(_) => self.snapshots.heals = true,
             FileDone::Reserved(is_there) => self.on_reserved(is_there, out),
             FileDone::NoRoom => self.on_no_room(out),
             FileDone::Piece {
@@ -191,7 +195,11 @@ impl<M: StateMachine> Replica<M> {
     /// snapshots add no more than a constant factor to what is written. Where the disk is full, one
     /// is due as soon as it makes room.
     fn is_snapshot_due(&self) -> bool {
-        if self.applied.index <= self.snapshots.newest.index || self.awaits_room() {
+        let newest = self.snapshots.newest.index;
+        if self.snapshots.heals && self.applied.index >= newest.max(Index(1)) {
+            return !self.awaits_room();
+        }
+        if self.applied.index <= newest || self.awaits_room() {
             return false;
         }
         let log = self
@@ -205,12 +213,22 @@ impl<M: StateMachine> Replica<M> {
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
     fn on_taken(&mut self, meta: &SnapshotMeta, out: &mut Vec<Output<M>>) {
         let finished = self.snapshots.walk.take_if(|walking| walking.meta == *meta);
-        if finished.is_none() || meta.base.index <= self.snapshots.newest.index {
+        let heals = core::mem::take(&mut self.snapshots.heals);
+        let newest = self.snapshots.newest.index;
+        let is_outdated = meta.base.index < newest || meta.base.index == newest && !heals;
+        if finished.is_none() || is_outdated {
             // Mark: an own snapshot is outdated when it is durable.
             return;
         }
         self.remember_snapshot(meta.base);
-        let keep = self.keep_from(meta.base.index);
+        let keep = match heals {
+            // Mark: a snapshot takes the place of damage.
+            true => {
+                out.push(Output::File(FileOrder::KeepNewest));
+                meta.base.index.max(self.raft.base().index)
+            }
+            false => self.keep_from(meta.base.index),
+        };
         let Some(term) = self.raft.term_at(keep) else {
             return;
         };

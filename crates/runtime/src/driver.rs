@@ -558,15 +558,10 @@ impl<M: StateMachine> Driver<M> {
 
     fn on_transferred(&mut self, request: Option<RequestId>, result: Result<NodeId, TransferFate>) {
         let Some(request) = request else {
-            match result {
-                Ok(to) => {
-                    let to = self.parts.names.of(to);
-                    tracing::warn!(%to, "this node's disk is slow or full: handed leadership over");
-                }
-                Err(fate) => {
-                    let why = transfer_error(fate);
-                    tracing::warn!(%why, "this node's disk is slow or full: still leads");
-                }
+            let (names, what) = (&self.parts.names, "this node's disk is slow or full");
+            match result.map(|to| names.of(to)).map_err(transfer_error) {
+                Ok(to) => tracing::warn!(%to, "{what}: handed leadership over"),
+                Err(why) => tracing::warn!(%why, "{what}: did not hand leadership over"),
             }
             return;
         };

@@ -80,6 +80,9 @@ pub struct NodeConfig {
     /// Bytes set aside on the disk for the snapshot that makes room when the disk is full; zero for
     /// none.
     pub disk_reserve_bytes: u64,
+    /// Bytes a second of files at rest (log segments, snapshots) that are read again, for what the disk
+    /// has lost of them; zero: none.
+    pub scrub_bytes_per_second: u64,
     /// The largest command accepted; [`COMMAND_BYTES_MAX`] at most.
     pub command_bytes_max: usize,
     /// How long a request may wait for its outcome.
@@ -108,6 +111,7 @@ impl NodeConfig {
             snapshot_log_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 0,
+            scrub_bytes_per_second: 1 << 20,
             command_bytes_max: 2 << 20,
             request_timeout: Duration::from_secs(7),
             flight_recorder: None,

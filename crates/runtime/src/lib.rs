@@ -29,6 +29,7 @@
 //! | `status` | how the node was after its last turn |
 //! | `leaving` | who is no member any more, and how long it is still heard |
 //! | `leadership`, `space` | what the log tells of elections, and of a full disk |
+//! | `scrubber` | files at rest, read again |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
 pub mod card;
@@ -52,6 +53,7 @@ mod leaving;
 mod log_thread;
 mod outcome;
 mod recorder;
+mod scrubber;
 mod snapshot_thread;
 mod space;
 mod start;

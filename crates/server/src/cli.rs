@@ -372,6 +372,16 @@ pub struct ServeArgs {
     )]
     pub disk_reserve_bytes: u64,
 
+    /// Bytes a second of log and snapshots that are read again, to find what the disk has lost (0 for
+    /// none)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 1 << 20,
+        help_heading = "Limits"
+    )]
+    pub scrub_bytes_per_second: u64,
+
     /// Taken for etcd's sake and ignored: snapshots follow bytes (--snapshot-log-bytes), not
     /// entries
     #[arg(long, value_name = "ENTRIES", help_heading = "Limits")]
