@@ -129,7 +129,7 @@ pub enum DiskCommand {
     /// Show whose it is, its files, and what a server would begin with
     Inspect(DiskArgs),
     /// Check every byte: status 0 if all is whole, 1 if a server would refuse it, 3 if it would
-    /// start without what is damaged
+    /// start without what is damaged, 4 if all that is damaged stands elsewhere in it, too
     Verify(DiskArgs),
     /// After a quorum is lost for good: say which directory is the best and what may be lost, and
     /// begin a new cluster with it
