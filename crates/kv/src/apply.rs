@@ -90,6 +90,26 @@ impl StateMachine for Store {
         // What the members say of themselves is bounded and small, and no part of the database.
         self.status().size_bytes
     }
+
+    fn grows(command: &Bytes) -> bool {
+        // What cannot be read is refused when it is applied.
+        Command::decode(command).is_ok_and(|command| match command {
+            Command::Put(_) | Command::LeaseGrant(_) => true,
+            Command::Txn(request) => txn::has_put(&request),
+            // The members and what they say of themselves are few, and who is to leave must not be
+            // held.
+            Command::DeleteRange(_)
+            | Command::Compact(_)
+            | Command::LeaseRevoke(_)
+            | Command::LeaseCheckpoint(_)
+            | Command::Alarm(_)
+            | Command::Publish(_)
+            | Command::Found(_)
+            | Command::MemberAdd(..)
+            | Command::MemberRemove(_)
+            | Command::MemberUpdate(..) => false,
+        })
+    }
 }
 
 impl Store {

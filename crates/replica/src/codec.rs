@@ -79,6 +79,8 @@ pub(crate) enum NotForwarded {
     Transferring = 3,
     /// Its disk does not keep up.
     DiskSlow = 4,
+    /// Its disk is full, and one of the commands can make the state larger.
+    NoSpace = 5,
 }
 
 mod kind {
@@ -325,6 +327,7 @@ impl Frame {
                     2 => Err(NotForwarded::Busy),
                     3 => Err(NotForwarded::Transferring),
                     4 => Err(NotForwarded::DiskSlow),
+                    5 => Err(NotForwarded::NoSpace),
                     _ => return Err(malformed("an unknown refusal")),
                 };
                 Self::ForwardReply {

@@ -29,6 +29,9 @@ impl<M: StateMachine> Replica<M> {
         if command.len() > self.options.command_bytes_max {
             return self.requests.fail(request, ProposeFate::TooLarge, out);
         }
+        if self.lacks_room_for(&command) {
+            return self.requests.fail(request, ProposeFate::NoSpace, out);
+        }
         if self.uncommitted_bytes() > self.options.uncommitted_bytes_max {
             return self.requests.fail(request, ProposeFate::Busy, out);
         }
@@ -113,6 +116,8 @@ impl<M: StateMachine> Replica<M> {
         let long = lengths.any(|bytes| bytes > self.options.command_bytes_max);
         let result = if commands.is_empty() || busy || long {
             Err(NotForwarded::Busy)
+        } else if self.is_short() && commands.iter().any(M::grows) {
+            Err(NotForwarded::NoSpace)
         } else {
             self.append(commands.into_iter(), out)
                 .map_err(|why| match why {
@@ -149,6 +154,20 @@ impl<M: StateMachine> Replica<M> {
             Err(NotForwarded::Busy) => {
                 for waiting in waiting {
                     self.requests.fail(waiting.request, ProposeFate::Busy, out);
+                }
+            }
+            // The others had the bad luck to be in one batch with these.
+            Err(NotForwarded::NoSpace) => {
+                if self.raft.leader() == Some(from) {
+                    self.on_leader_short();
+                }
+                for waiting in waiting {
+                    if M::grows(&waiting.command) {
+                        let fate = ProposeFate::NoSpace;
+                        self.requests.fail(waiting.request, fate, out);
+                    } else {
+                        self.requests.hold(waiting);
+                    }
                 }
             }
             Err(why) => {

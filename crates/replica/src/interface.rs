@@ -82,6 +82,11 @@ pub enum Input<M: StateMachine> {
         /// The highest such id.
         upto: WriteId,
     },
+    /// The log's disk has no room for the next segment, or has it again.
+    LogSpace {
+        /// Whether it is short of room.
+        short: bool,
+    },
     /// The snapshot worker answers.
     FileDone(FileDone<M>),
 }
@@ -185,6 +190,9 @@ pub enum ProposeFate {
     Busy,
     /// Larger than the limit; surely not taken.
     TooLarge,
+    /// A disk is full, this node's or the leader's, and the command can make the state larger; surely
+    /// not taken.
+    NoSpace,
     /// Another leader's entry was committed in its place: surely never applied.
     Lost,
     /// It may have been applied or may yet be: time ran out, or the link to the leader broke.
@@ -253,6 +261,8 @@ pub struct Options {
     pub log_keep_bytes: u64,
     /// Bytes of one snapshot chunk.
     pub chunk_bytes: usize,
+    /// Bytes set aside on the disk for a snapshot that finds no other room; zero for none.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -270,6 +280,7 @@ impl Default for Options {
             snapshot_log_bytes: 64 * MIB,
             log_keep_bytes: 8 * MIB,
             chunk_bytes: 256 << 10,
+            reserve_bytes: 0,
         }
     }
 }
@@ -305,4 +316,6 @@ pub struct Status {
     pub proposals_pending: u64,
     /// Leader changes seen.
     pub leader_changes: u64,
+    /// Whether its disk has no room: it refuses what can make the state larger.
+    pub short_of_space: bool,
 }

@@ -16,6 +16,7 @@
 //! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
 //! | `snapshots` | when to take, send and install one |
+//! | `space` | what is still taken when the disk is full, and how room comes back |
 //! | `codec`, `brief` | frames between nodes |
 //! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
@@ -24,6 +25,7 @@
 //! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
+//! | [`scrub`] | whether files at rest are still what was written |
 //! | [`salvage`] | what a lost quorum left, as the first directory of a new cluster |
 //! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
 #![no_std]
@@ -54,10 +56,12 @@ pub mod replica;
 mod request;
 mod runs;
 pub mod salvage;
+pub mod scrub;
 mod segments;
 pub mod snapshot_file;
 mod snapshot_record;
 mod snapshots;
+mod space;
 pub mod telling;
 pub mod wal;
 

@@ -53,6 +53,12 @@ pub trait StateMachine: Default + Send + 'static {
 
     /// About how many bytes a snapshot would take now; decides when one is worth its cost.
     fn size_bytes(&self) -> u64;
+
+    /// Whether a command can make the state larger: a node whose disk is full refuses such commands,
+    /// and takes the others. Unless said otherwise, all can.
+    fn grows(_command: &Bytes) -> bool {
+        true
+    }
 }
 
 /// Bytes that are not what this version writes: where, and what was wrong.

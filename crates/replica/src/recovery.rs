@@ -279,7 +279,7 @@ fn void_log<M>(
         base: recovered.base,
         hard: recovered.hard,
     };
-    wal.run(disk, &[reset])?;
+    wal.run_now(disk, &[reset])?;
     recovered.next_write = recovered.next_write.next();
     recovered.log_base = recovered.base;
     Ok(())

@@ -29,6 +29,7 @@ use crate::reconfigure::Changing;
 use crate::recovery::Recovered;
 use crate::request::Requests;
 use crate::snapshots::Snapshots;
+use crate::space::Space;
 
 /// One node without an operating system.
 pub struct Replica<M: StateMachine> {
@@ -39,6 +40,7 @@ pub struct Replica<M: StateMachine> {
     pub(crate) applied: LogId,
     pub(crate) bodies: Bodies,
     pub(crate) snapshots: Snapshots<M::Walk>,
+    pub(crate) space: Space,
     pub(crate) links: BTreeSet<NodeId>,
     pub(crate) requests: Requests<M>,
     pub(crate) changing: Vec<Changing>,
@@ -94,6 +96,7 @@ impl<M: StateMachine> Replica<M> {
             applied: disk.base,
             bodies,
             snapshots,
+            space: Space::default(),
             links: BTreeSet::new(),
             requests: Requests::new(),
             changing: Vec::new(),
@@ -131,6 +134,7 @@ impl<M: StateMachine> Replica<M> {
             Input::Link { peer, up } => self.on_link(peer, up, out),
             Input::Reconfigure { request, change } => self.on_reconfigure(request, &change, out),
             Input::LogDone { upto } => self.core(CoreInput::Persisted { upto }, out),
+            Input::LogSpace { short } => self.on_log_space(short, out),
             Input::FileDone(done) => self.on_file_done(done, out),
         }
     }
@@ -165,6 +169,7 @@ impl<M: StateMachine> Replica<M> {
         self.carry_out(out);
         self.apply_committed(out, onlooker);
         self.walk_snapshot(out);
+        self.keep_reserve(out);
         self.requests.expire(self.now, out);
         self.expire_changes(out);
     }
@@ -172,7 +177,11 @@ impl<M: StateMachine> Replica<M> {
     /// When [`Replica::end_turn`] must be called at the latest, were nothing else to happen.
     pub fn next_deadline(&self) -> Instant {
         let core = self.raft.next_deadline();
-        let others = [self.requests.deadline(), self.change_deadline()];
+        let others = [
+            self.requests.deadline(),
+            self.change_deadline(),
+            self.space_deadline(),
+        ];
         others.into_iter().flatten().fold(core, Instant::min)
     }
 
@@ -193,6 +202,7 @@ impl<M: StateMachine> Replica<M> {
             proposals_failed: self.requests.failed,
             proposals_pending: self.requests.pending(),
             leader_changes: self.leader_changes,
+            short_of_space: self.is_short(),
         }
     }
 

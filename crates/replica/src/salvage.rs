@@ -9,13 +9,15 @@
 //! docs/format.md, "Recovery"; dissertation §4 (a cluster whose majority is gone cannot be saved by
 //! the algorithm, only by an operator who gives up what may be missing).
 
+use alloc::format;
+
 use headwater_raft::{HardState, LogId};
 
 use crate::entry::{EntryKind, LogOrder, SnapshotMeta};
 use crate::machine::StateMachine;
-use crate::port::Disk;
+use crate::port::{Disk, DiskError, DiskErrorKind};
 use crate::recovery::{Expect, Judged, OpenError, identity_of, open};
-use crate::snapshot_file::FileOrder;
+use crate::snapshot_file::{FileDone, FileOrder, SNAPSHOT_DIR};
 use crate::wal::WalOptions;
 
 /// Bytes of state per chunk.
@@ -101,13 +103,21 @@ pub fn found_anew<M: StateMachine>(
     while let Some(chunk) = machine.next_chunk(&mut walk, CHUNK_BYTES) {
         snapshots.run::<M>(disk, FileOrder::Chunk(chunk))?;
     }
-    snapshots.run::<M>(disk, FileOrder::Finish)?;
+    let done = snapshots.run::<M>(disk, FileOrder::Finish)?;
+    if !matches!(done, Some(FileDone::Taken(_))) {
+        // The worker gives up what finds no room.
+        let (what, kind) = (
+            format!("no room for a snapshot in {SNAPSHOT_DIR}"),
+            DiskErrorKind::Full,
+        );
+        return Err(DiskError { what, kind }.into());
+    }
     // Last: a log that begins after a snapshot that is not there would be damage.
     let hard = HardState {
         term: hard.term.max(base.term),
         voted_for: None,
     };
     let id = recovered.next_write;
-    wal.run(disk, &[LogOrder::Reset { id, base, hard }])?;
+    wal.run_now(disk, &[LogOrder::Reset { id, base, hard }])?;
     Ok(())
 }

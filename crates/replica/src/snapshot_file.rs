@@ -13,8 +13,9 @@ use headwater_raft::{Config, Index, LogId, NodeId, Term};
 use crate::entry::SnapshotMeta;
 use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
-use crate::port::{Disk, DiskError};
+use crate::port::{Disk, DiskError, DiskErrorKind};
 use crate::recovery::OpenError;
+use crate::scrub::Damage;
 use crate::snapshot_record::{SnapshotWriter, Unloadable, load};
 
 /// One order to the snapshot worker; carried out in the order given, apart from the log.
@@ -53,6 +54,15 @@ pub enum FileOrder {
         /// How much at most.
         len: usize,
     },
+    /// See that so many bytes of the disk are set aside for a snapshot that finds no other room. No
+    /// own one is in the making any more. Answer: [`FileDone::Reserved`]; none while one is being
+    /// received.
+    Reserve {
+        /// How many.
+        bytes: u64,
+    },
+    /// Drop all snapshots but the newest. No answer.
+    KeepNewest,
 }
 
 /// What the snapshot worker did.
@@ -96,12 +106,21 @@ pub enum FileDone<M> {
         /// The bytes.
         bytes: Bytes,
     },
+    /// A file at rest was found damaged. What it held is in memory.
+    Damaged(Damage),
+    /// Whether the reserve is there; if not, the disk is full.
+    Reserved(bool),
+    /// The disk was full, so what was being written or received is gone, and so is the reserve:
+    /// there is room for another attempt.
+    NoRoom,
 }
 
 /// The directory of snapshots.
 pub const SNAPSHOT_DIR: &str = "snap";
 /// How many whole snapshots are kept: the newest, and one to fall back on.
 const SNAPSHOTS_KEPT: usize = 2;
+/// The reserve. Its content is nothing, and recovery drops it like all that is unfinished.
+const RESERVE_FILE: &str = "snap/reserve.tmp";
 
 /// The worker: carries out orders about snapshot files, one after the other.
 #[derive(Debug)]
@@ -111,11 +130,13 @@ pub struct SnapshotStore {
     held: Vec<(LogId, u64)>,
     own: Option<SnapshotWriter>,
     receiving: Option<Receiving>,
+    /// What was being received when the reserve was ordered last.
+    reserve_saw: Option<Receiving>,
     /// Whether the directory's own name is known to be durable.
     dir_durable: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Receiving {
     base: LogId,
     total_bytes: u64,
@@ -127,20 +148,30 @@ impl SnapshotStore {
     /// when there is none, or the rest of a snapshot whose beginning failed.
     ///
     /// # Errors
-    /// The disk refused. The file being written or received is given up; those that are whole are
-    /// untouched, and later orders are carried out.
+    /// The disk refused otherwise than for lack of room. The file being written or received is given
+    /// up; those that are whole are untouched, and later orders are carried out.
     pub fn run<M: StateMachine>(
         &mut self,
         disk: &mut dyn Disk,
         order: FileOrder,
     ) -> Result<Option<FileDone<M>>, DiskError> {
         let result = self.carry_out(disk, order);
-        if result.is_err() {
-            // After a failed write or sync nothing more is added to a file, let alone believed.
-            self.own = None;
-            self.receiving = None;
+        let Err(error) = &result else {
+            return result;
+        };
+        // After a failed write or sync nothing more is added to a file, let alone believed.
+        self.own = None;
+        self.receiving = None;
+        if error.kind != DiskErrorKind::Full {
+            return result;
         }
-        result
+        // Mark: a snapshot finds no room.
+        for name in disk.list(SNAPSHOT_DIR)? {
+            if [".tmp", ".part"].iter().any(|end| name.ends_with(end)) {
+                disk.remove(&format!("{SNAPSHOT_DIR}/{name}"))?;
+            }
+        }
+        Ok(Some(FileDone::NoRoom))
     }
 
     fn carry_out<M: StateMachine>(
@@ -184,6 +215,41 @@ impl SnapshotStore {
                 offset,
                 len,
             } => self.piece(disk, to, (base, offset), len),
+            FileOrder::Reserve { bytes } => self.reserve(disk, bytes),
+            FileOrder::KeepNewest => self.keep(disk, 1).map(|()| None),
+        }
+    }
+
+    /// Sets the reserve aside. What an older snapshot takes up is given for it: that is there for
+    /// the case that the newest is damaged, and a full disk is worse.
+    fn reserve<M>(
+        &mut self,
+        disk: &mut dyn Disk,
+        bytes: u64,
+    ) -> Result<Option<FileDone<M>>, DiskError> {
+        if let Some(own) = self.own.take() {
+            disk.remove(own.name())?;
+        }
+        if let Some(at) = self.receiving {
+            if self.reserve_saw != Some(at) {
+                self.reserve_saw = Some(at);
+                return Ok(None);
+            }
+            // Mark: nobody sends the rest of a snapshot.
+            self.receiving = None;
+            disk.remove(&file_name(at.base, "part"))?;
+        }
+        loop {
+            match disk.create_zeroed(RESERVE_FILE, bytes) {
+                Ok(()) => return Ok(Some(FileDone::Reserved(true))),
+                Err(error) if error.kind == DiskErrorKind::Full => disk.remove(RESERVE_FILE)?,
+                Err(error) => return Err(error),
+            }
+            if self.held.len() < SNAPSHOTS_KEPT {
+                return Ok(Some(FileDone::Reserved(false)));
+            }
+            let (oldest, _) = self.held.remove(0);
+            disk.remove(&file_name(oldest, "snap"))?;
         }
     }
 
@@ -272,15 +338,24 @@ impl SnapshotStore {
         size: u64,
     ) -> Result<(), DiskError> {
         disk.rename(name, &file_name(base, "snap"))?;
-        disk.sync_dir(SNAPSHOT_DIR)?;
+        // Under its name it is no attempt any more that could be given up.
+        let fatal = |error| DiskError {
+            kind: DiskErrorKind::Failed,
+            ..error
+        };
+        disk.sync_dir(SNAPSHOT_DIR).map_err(fatal)?;
         if !self.dir_durable {
-            disk.sync_dir("")?;
+            disk.sync_dir("").map_err(fatal)?;
             self.dir_durable = true;
         }
         self.held.retain(|&(held, _)| held != base);
         self.held.push((base, size));
         self.held.sort_unstable();
-        let surplus = self.held.len().saturating_sub(SNAPSHOTS_KEPT);
+        self.keep(disk, SNAPSHOTS_KEPT)
+    }
+
+    fn keep(&mut self, disk: &mut dyn Disk, count: usize) -> Result<(), DiskError> {
+        let surplus = self.held.len().saturating_sub(count);
         for (old, _) in self.held.drain(..surplus) {
             disk.remove(&file_name(old, "snap"))?;
         }
@@ -426,6 +501,7 @@ impl<M: StateMachine> Found<M> {
             held: self.held,
             own: None,
             receiving: None,
+            reserve_saw: None,
             dir_durable: false,
         };
         Ok((self.meta, self.machine, store))
@@ -458,6 +534,13 @@ pub(crate) fn snapshots_of<M: StateMachine>(
     }
     all.sort_unstable_by_key(|snapshot| snapshot.covers);
     Ok(all)
+}
+
+/// The names in the directory of all snapshots that have theirs.
+pub(crate) fn snapshot_names(disk: &mut dyn Disk) -> Result<Vec<String>, DiskError> {
+    let names = disk.list(SNAPSHOT_DIR)?;
+    let bases = names.iter().filter_map(|name| file_base(name, "snap"));
+    Ok(bases.map(|base| file_name(base, "snap")).collect())
 }
 
 fn file_name(base: LogId, kind: &str) -> String {

@@ -29,6 +29,8 @@ pub(crate) struct Snapshots<W> {
     /// What that snapshot weighs.
     state_bytes: u64,
     walk: Option<Walking<W>>,
+    /// A file at rest is damaged: the next snapshot, which takes its place, is due now.
+    heals: bool,
     /// Followers that are being sent a snapshot.
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// The piece that came with the frame at hand: total bytes, offset, bytes.
@@ -80,6 +82,7 @@ impl<W> Snapshots<W> {
             weight,
             state_bytes,
             walk: None,
+            heals: false,
             sending: BTreeMap::new(),
             piece: None,
             receiving: None,
@@ -88,6 +91,16 @@ impl<W> Snapshots<W> {
 
     pub(crate) fn newest(&self) -> LogId {
         self.newest
+    }
+
+    /// Whether an own snapshot is in the making.
+    pub(crate) fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// The own snapshot in the making is lost.
+    pub(crate) fn drop_walk(&mut self) {
+        self.walk = None;
     }
 }
 
@@ -118,6 +131,9 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::Refused { from, why });
                 }
             }
+            FileDone::Damaged(_) => self.snapshots.heals = true,
+            FileDone::Reserved(is_there) => self.on_reserved(is_there, out),
+            FileDone::NoRoom => self.on_no_room(out),
             FileDone::Piece {
                 to,
                 base,
@@ -143,6 +159,7 @@ impl<M: StateMachine> Replica<M> {
                 base: self.applied,
                 config,
             };
+            self.on_snapshot_begun();
             out.push(Output::File(FileOrder::Begin(meta.clone())));
             let walk = self.machine.begin_snapshot();
             self.snapshots.walk = Some(Walking {
@@ -175,30 +192,43 @@ impl<M: StateMachine> Replica<M> {
 
     /// A snapshot writes the whole state: it is due once the log since the last one outweighs
     /// both that one and a floor. A state that only grows then doubles from one to the next, and
-    /// snapshots add no more than a constant factor to what is written.
+    /// snapshots add no more than a constant factor to what is written. Where the disk is full, one
+    /// is due as soon as it makes room.
     fn is_snapshot_due(&self) -> bool {
-        if self.applied.index <= self.snapshots.newest.index {
+        let newest = self.snapshots.newest.index;
+        if self.snapshots.heals && self.applied.index >= newest.max(Index(1)) {
+            return !self.awaits_room();
+        }
+        if self.applied.index <= newest || self.awaits_room() {
             return false;
         }
         let log = self
             .bodies
             .weight(self.applied.index)
             .saturating_sub(self.snapshots.weight);
-        log >= self
-            .options
-            .snapshot_log_bytes
-            .max(self.snapshots.state_bytes)
+        let state_bytes = self.snapshots.state_bytes;
+        log >= self.options.snapshot_log_bytes.max(state_bytes) || self.makes_room(log, state_bytes)
     }
 
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
     fn on_taken(&mut self, meta: &SnapshotMeta, out: &mut Vec<Output<M>>) {
         let finished = self.snapshots.walk.take_if(|walking| walking.meta == *meta);
-        if finished.is_none() || meta.base.index <= self.snapshots.newest.index {
+        let heals = core::mem::take(&mut self.snapshots.heals);
+        let newest = self.snapshots.newest.index;
+        let is_outdated = meta.base.index < newest || meta.base.index == newest && !heals;
+        if finished.is_none() || is_outdated {
             // Mark: an own snapshot is outdated when it is durable.
             return;
         }
         self.remember_snapshot(meta.base);
-        let keep = self.keep_from(meta.base.index);
+        let keep = match heals {
+            // Mark: a snapshot takes the place of damage.
+            true => {
+                out.push(Output::File(FileOrder::KeepNewest));
+                meta.base.index.max(self.raft.base().index)
+            }
+            false => self.keep_from(meta.base.index),
+        };
         let Some(term) = self.raft.term_at(keep) else {
             return;
         };
@@ -221,9 +251,12 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// The last index to forget: some bytes stay for followers a little behind, and more for live
-    /// ones that still need them, up to the weight that triggers snapshots.
+    /// ones that still need them, up to the weight that triggers snapshots; unless the disk is full.
     fn keep_from(&self, snapshot: Index) -> Index {
         let base = self.raft.base().index;
+        if self.is_short() {
+            return snapshot.max(base);
+        }
         let back = |bytes: u64| {
             let weight = self.bodies.weight(snapshot).saturating_sub(bytes);
             let mut at = snapshot;

@@ -316,6 +316,7 @@ pub fn input<M: StateMachine>(input: &Input<M>, sending: Option<u64>) -> Object 
             .object("target", config(&change.target)),
         Input::Link { peer, up } => kind("link").number("peer", peer.0).flag("up", *up),
         Input::LogDone { upto } => kind("log-done").number("write", upto.0),
+        Input::LogSpace { short } => kind("log-space").flag("short", *short),
         Input::FileDone(done) => match done {
             FileDone::Taken(meta) => snapshot(kind("taken"), meta),
             FileDone::Loaded { meta, .. } => snapshot(kind("loaded"), meta),

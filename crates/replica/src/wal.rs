@@ -66,6 +66,10 @@ pub struct Wal {
     witnessed: WriteId,
     witness_slot: usize,
     spare_bytes: Option<u64>,
+    /// Whether the last spare segment could not be made because the disk is full.
+    spare_lacks: bool,
+    /// Orders for which there is no segment, in order: the disk is full.
+    waiting: Vec<LogOrder>,
     /// Frames not yet written, and where they go.
     batch: Vec<u8>,
     batch_offset: u64,
@@ -117,6 +121,8 @@ impl Wal {
             witnessed: WriteId(0),
             witness_slot: 0,
             spare_bytes: None,
+            spare_lacks: false,
+            waiting: Vec::new(),
             batch: Vec::new(),
             batch_offset: at.offset,
             unsynced: false,
@@ -125,9 +131,10 @@ impl Wal {
     }
 
     /// Carries out orders in the order given. When it returns, all of them are durable, with one
-    /// sync for the whole slice and a few for each change of segment.
+    /// sync for the whole slice and a few for each change of segment; but for those that wait for
+    /// room on a full disk ([`Wal::waiting`]), which come first at the next call.
     ///
-    /// Returns the highest write among them; `None` if there is none to acknowledge.
+    /// Returns the highest write that has become durable; `None` if there is none to acknowledge.
     ///
     /// # Errors
     /// The disk refused. Nothing of this slice is acknowledged, and every later call fails too: a
@@ -142,7 +149,14 @@ impl Wal {
     ) -> Result<Option<WriteId>, DiskError> {
         self.guarded(|wal| {
             let mut upto = None;
-            for order in orders {
+            let waiting = core::mem::take(&mut wal.waiting);
+            let mut orders = waiting.iter().chain(orders);
+            while let Some(order) = orders.next() {
+                if !wal.make_room(disk, order)? {
+                    wal.waiting = core::iter::once(order).chain(orders).cloned().collect();
+                    wal.release_early(disk)?;
+                    break;
+                }
                 upto = wal.carry_out(disk, order)?.or(upto);
             }
             wal.settle(disk)?;
@@ -152,6 +166,22 @@ impl Wal {
             );
             Ok(upto)
         })
+    }
+
+    /// The same where nobody can wait: an error if the disk has no room.
+    pub(crate) fn run_now(
+        &mut self,
+        disk: &mut dyn Disk,
+        orders: &[LogOrder],
+    ) -> Result<(), DiskError> {
+        self.run(disk, orders)?;
+        if self.waiting() > 0 {
+            return Err(DiskError {
+                what: format!("no room for another segment in {WAL_DIR}"),
+                kind: DiskErrorKind::Full,
+            });
+        }
+        Ok(())
     }
 
     /// Work for a moment when nothing else is to do, without a sync: leaves a witness of how far
@@ -190,6 +220,23 @@ impl Wal {
     /// The file that [`Wal::spare_wanted`] named exists, is `length` bytes of zeros, and is synced.
     pub fn spare_ready(&mut self, length: u64) {
         self.spare_bytes = Some(length);
+        self.spare_lacks = false;
+    }
+
+    /// The file that [`Wal::spare_wanted`] named could not be made, and nothing is left of it.
+    pub fn spare_failed(&mut self, why: &DiskError) {
+        self.spare_lacks = why.kind == DiskErrorKind::Full;
+    }
+
+    /// How many orders, the last ones given, wait for a segment because the disk is full. Nothing of
+    /// them is written.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether the disk has no room for the next segment: what is left of this one is the reserve.
+    pub fn is_short(&self) -> bool {
+        self.spare_lacks || self.waiting() > 0
     }
 
     fn guarded<T>(
@@ -216,7 +263,6 @@ impl Wal {
     ) -> Result<Option<WriteId>, DiskError> {
         match order {
             LogOrder::Write(write) => {
-                self.make_room(disk, frame_bytes(&write.entries))?;
                 self.add_write(write);
                 Ok(Some(write.id))
             }
@@ -226,12 +272,10 @@ impl Wal {
                 commit,
                 entries,
             } => {
-                self.make_room(disk, frame_bytes(entries))?;
                 self.add_repair((*id, *hard, *commit), entries);
                 Ok(Some(*id))
             }
             LogOrder::Reset { id, base, hard } => {
-                self.make_room(disk, frame_bytes(&[]))?;
                 self.add_reset(*id, *base, *hard);
                 Ok(Some(*id))
             }
@@ -315,24 +359,43 @@ impl Wal {
         assert!(self.offset <= self.length, "a frame beyond its segment");
     }
 
-    fn make_room(&mut self, disk: &mut dyn Disk, frame: u64) -> Result<(), DiskError> {
-        if frame > self.length - self.offset {
-            self.change_segment(disk, frame)?;
+    /// Begins another segment if an order needs one; `false` if the disk has no room for it.
+    fn make_room(&mut self, disk: &mut dyn Disk, order: &LogOrder) -> Result<bool, DiskError> {
+        let frame = match order {
+            LogOrder::Write(write) => frame_bytes(&write.entries),
+            LogOrder::Repair { entries, .. } => frame_bytes(entries),
+            LogOrder::Reset { .. } => frame_bytes(&[]),
+            LogOrder::Release { .. } => return Ok(true),
+        };
+        if frame <= self.length - self.offset {
+            return Ok(true);
         }
-        Ok(())
-    }
-
-    fn change_segment(&mut self, disk: &mut dyn Disk, frame: u64) -> Result<(), DiskError> {
         // The next head says that all writes before it are durable.
         self.settle(disk)?;
         let needed = self.segment_bytes(frame);
         let (file, length) = match self.spare_bytes {
             Some(spare) if spare >= needed => (SPARE_FILE, spare),
-            _ => {
-                disk.create_zeroed(NEXT_FILE, needed)?;
-                (NEXT_FILE, needed)
-            }
+            _ => match disk.create_zeroed(NEXT_FILE, needed) {
+                Ok(()) => (NEXT_FILE, needed),
+                Err(error) if error.kind == DiskErrorKind::Full => {
+                    // Mark: the log waits for room on its disk.
+                    // What there is of the file stands in the way of whoever makes room.
+                    disk.remove(NEXT_FILE)?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            },
         };
+        self.change_segment(disk, file, length)?;
+        Ok(true)
+    }
+
+    fn change_segment(
+        &mut self,
+        disk: &mut dyn Disk,
+        file: &str,
+        length: u64,
+    ) -> Result<(), DiskError> {
         let head = SegmentHead {
             chain: self.chain,
             identity: self.identity,
@@ -349,6 +412,7 @@ impl Wal {
         if file == SPARE_FILE {
             self.spare_bytes = None;
         }
+        self.spare_lacks = false;
         self.segments.push(Held {
             seq: head.seq,
             prev: head.prev.index,
@@ -394,6 +458,27 @@ impl Wal {
             disk.remove(&segment_name(held.seq))?;
         }
         Ok(())
+    }
+
+    /// Segments that nobody needs go at once, though writes before that order wait: theirs is the
+    /// room that is waited for. Not beyond what those writes leave as it is.
+    fn release_early(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        let mut kept = self.runs.last().index;
+        let mut upto = None;
+        for order in &self.waiting {
+            match order {
+                LogOrder::Write(write) => {
+                    kept = write
+                        .truncate_from
+                        .map_or(kept, |from| kept.min(from.prev()));
+                }
+                LogOrder::Repair { .. } => {}
+                LogOrder::Reset { .. } => break,
+                LogOrder::Release { upto: released } if *released <= kept => upto = Some(*released),
+                LogOrder::Release { .. } => {}
+            }
+        }
+        upto.map_or(Ok(()), |upto| self.release(disk, upto))
     }
 
     fn current(&self) -> u64 {

@@ -5,7 +5,7 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{LogId, NodeId};
-use headwater_replica::port::{Disk, DiskErrorKind};
+use headwater_replica::port::Disk;
 use headwater_replica::recovery::{Expect, open};
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_sim::dice::Dice;
@@ -300,8 +300,9 @@ fn a_full_disk_costs_the_new_snapshot_and_nothing_else() {
     let (mut disk, mut store) = with_snapshots(&[(1, 3)]);
     let used: usize = disk.contents().values().map(Vec::len).sum();
     disk.set_quota(Some(used as u64 + 200));
-    let full = take_snapshot(&mut disk, &mut store, meta(1, 5), &mut ledger(), 64).unwrap_err();
-    assert_eq!(full.kind, DiskErrorKind::Full);
+    let full = take_snapshot(&mut disk, &mut store, meta(1, 5), &mut ledger(), 64);
+    assert!(matches!(full, Ok(Some(FileDone::NoRoom))), "{full:?}");
+    assert_eq!(names(&mut disk), [snapshot_file(1, 3)]);
     // The rest of it is ignored, and the next one starts from scratch.
     let done: Done = store.run(&mut disk, FileOrder::Finish).unwrap();
     assert!(done.is_none());
@@ -309,6 +310,55 @@ fn a_full_disk_costs_the_new_snapshot_and_nothing_else() {
     take_snapshot(&mut disk, &mut store, meta(1, 5), &mut ledger(), 64).unwrap();
     let (recovered, ..) = opened(&mut disk);
     assert_eq!((recovered.base, recovered.machine), (id(1, 5), ledger()));
+}
+
+fn reserve(disk: &mut SimDisk, store: &mut SnapshotStore, bytes: u64) -> Done {
+    store.run(disk, FileOrder::Reserve { bytes }).unwrap()
+}
+
+#[test]
+fn a_reserve_is_the_room_for_a_snapshot_on_a_full_disk() {
+    let (mut disk, mut store) = with_snapshots(&[(1, 3)]);
+    let done = reserve(&mut disk, &mut store, 2000);
+    assert!(matches!(done, Some(FileDone::Reserved(true))));
+    disk.set_quota(Some(disk.used_bytes()));
+    let full = take_snapshot(&mut disk, &mut store, meta(1, 5), &mut ledger(), 64);
+    assert!(matches!(full, Ok(Some(FileDone::NoRoom))));
+    let taken = take_snapshot(&mut disk, &mut store, meta(1, 5), &mut ledger(), 64);
+    assert!(matches!(taken, Ok(Some(FileDone::Taken(_)))));
+    // The older one gives its room for the next reserve, the newest does not.
+    let done = reserve(&mut disk, &mut store, 2000);
+    assert!(matches!(done, Some(FileDone::Reserved(true))));
+    let kept = [snapshot_file(1, 5), "snap/reserve.tmp".into()];
+    assert_eq!(names(&mut disk), kept);
+    let (recovered, _, mut store) = opened(&mut disk);
+    assert_eq!(recovered.base, id(1, 5));
+    assert_eq!(names(&mut disk), kept[..1], "a start may need the room");
+    let done = reserve(&mut disk, &mut store, 1 << 20);
+    assert!(matches!(done, Some(FileDone::Reserved(false))));
+    assert_eq!(names(&mut disk), kept[..1]);
+}
+
+#[test]
+fn a_snapshot_that_nobody_sends_on_gives_way_to_the_reserve() {
+    let (mut disk, mut store) = with_snapshots(&[]);
+    let (mut other, mut sender) = with_snapshots(&[(1, 3)]);
+    let (base, file) = serve(&mut other, &mut sender, 100);
+    let piece = |bytes: &[u8], offset| FileOrder::Receive {
+        base,
+        total_bytes: file.len() as u64,
+        offset,
+        bytes: Bytes::copy_from_slice(bytes),
+    };
+    let _: Done = store.run(&mut disk, piece(&file[..50], 0)).unwrap();
+    assert!(reserve(&mut disk, &mut store, 100).is_none());
+    let _: Done = store.run(&mut disk, piece(&file[50..80], 50)).unwrap();
+    assert!(reserve(&mut disk, &mut store, 100).is_none());
+    let done = reserve(&mut disk, &mut store, 100);
+    assert!(matches!(done, Some(FileDone::Reserved(true))));
+    // Whoever sends on after all is told to begin anew.
+    let done: Done = store.run(&mut disk, piece(&file[80..], 80)).unwrap();
+    assert!(matches!(done, Some(FileDone::Received { upto: 0, .. })));
 }
 
 #[test]

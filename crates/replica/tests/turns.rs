@@ -1079,3 +1079,87 @@ fn a_command_passed_on_to_a_leader_that_is_replaced_has_the_fate_that_this_one_t
     let [down, _] = links(false);
     assert_eq!(fates(&passed_on().run([down])), unknown);
 }
+
+// A full disk.
+
+fn propose_small(request: u64) -> Input<Ledger> {
+    Input::Propose {
+        request: RequestId(request),
+        command: vec![0; 10].into(),
+    }
+}
+
+fn space(short: bool) -> Input<Ledger> {
+    Input::LogSpace { short }
+}
+
+fn refused(request: u64) -> (u64, ProposeFate) {
+    (request, ProposeFate::NoSpace)
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_refuses_what_grows_and_hands_over_once() {
+    let mut node = Node::new(|_| ());
+    let term = lead_settled(&mut node);
+    let fx = node.run([space(true)]);
+    assert!(
+        frames_to(&fx, 2).iter().any(|frame| frame[0] == 10),
+        "told to stand: {fx:?}"
+    );
+    // The other does not, so it leads on, and takes what makes the state smaller.
+    for _ in 0..10 {
+        node.wait(150);
+        node.run([from(2, beat_reply(term))]);
+    }
+    let fx = node.run([propose(1), propose_small(2)]);
+    assert_eq!(fates(&fx), [refused(1)]);
+    assert!(fx.iter().any(|output| write_id(output).is_some()), "{fx:?}");
+    let fx = node.run([from(3, forward(5))]);
+    assert!(frames_to(&fx, 3).contains(&frame(19, 5, &[&[5]])), "{fx:?}");
+    assert!(node.replica.status().short_of_space);
+    let fx = node.run([space(false), propose(3)]);
+    assert_eq!(fates(&fx), []);
+}
+
+#[test]
+fn a_follower_passes_on_what_its_full_leader_takes_and_asks_again_later() {
+    let mut node = Node::new(|_| ());
+    node.follow(Term(1));
+    node.run([propose(1), propose_small(2)]);
+    let fx = node.run([from(2, frame(19, 1, &[&[5]]))]);
+    assert_eq!(fates(&fx), [refused(1)]);
+    let batch = |fx: &[Output<Ledger>]| {
+        let frames = frames_to(fx, 2);
+        frames.into_iter().filter(|frame| frame[0] == 18).count()
+    };
+    assert_eq!(batch(&fx), 1, "the other is passed on again: {fx:?}");
+    let fx = node.run([propose(3), propose_small(4)]);
+    assert_eq!((fates(&fx), batch(&fx)), (vec![refused(3)], 1));
+    assert!(!node.replica.status().short_of_space);
+    node.wait(2500);
+    node.follow(Term(1));
+    let fx = node.run([propose(5)]);
+    assert_eq!((fates(&fx), batch(&fx)), (vec![], 1));
+}
+
+#[test]
+fn a_reserve_is_asked_for_until_it_is_there_and_again_once_it_is_used() {
+    let mut node = Node::new(|options| options.reserve_bytes = 1000);
+    let asks = |fx: &[Output<Ledger>]| {
+        let is_it = |output: &&Output<Ledger>| {
+            matches!(output, Output::File(FileOrder::Reserve { bytes: 1000 }))
+        };
+        fx.iter().filter(is_it).count()
+    };
+    assert_eq!(asks(&node.run([])), 0, "asked for with the first turn");
+    assert_eq!(asks(&node.wait(3000)), 1);
+    node.run([Input::FileDone(FileDone::Reserved(false))]);
+    assert!(node.replica.status().short_of_space);
+    assert_eq!(asks(&node.wait(3000)), 1);
+    node.run([Input::FileDone(FileDone::Reserved(true))]);
+    assert!(!node.replica.status().short_of_space);
+    assert_eq!(asks(&node.wait(3000)), 0);
+    node.run([Input::FileDone(FileDone::NoRoom)]);
+    assert!(node.replica.status().short_of_space);
+    assert_eq!(asks(&node.wait(3000)), 1);
+}

@@ -268,3 +268,71 @@ fn a_log_that_failed_once_acknowledges_nothing_more() {
     wal.idle(&mut disk).unwrap_err();
     assert_eq!(wal.spare_wanted(), None);
 }
+
+#[test]
+fn orders_wait_for_room_on_a_full_disk_and_nothing_is_lost() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, mut store) = opened(&mut disk);
+    let half = |at| write(at, None, vec![entry(1, at, &"x".repeat(2000))]);
+    disk.set_quota(Some(disk.used_bytes()));
+    let upto = wal.run(&mut disk, &[half(1), half(2), half(3)]).unwrap();
+    assert_eq!((upto, wal.waiting()), (Some(WriteId(1)), 2));
+    assert!(wal.is_short());
+    // What is ordered later comes behind.
+    let small = write(4, None, vec![entry(1, 4, "small")]);
+    assert_eq!(wal.run(&mut disk, &[small]), Ok(None));
+    assert_eq!(wal.waiting(), 3);
+    let (recovered, ..) = opened(&mut disk.clone());
+    assert_eq!(indices(&recovered), [1]);
+    disk.set_quota(None);
+    assert_eq!(wal.run(&mut disk, &[]), Ok(Some(WriteId(4))));
+    assert!(!wal.is_short());
+    let (recovered, ..) = opened(&mut disk.clone());
+    assert_eq!(indices(&recovered), [1, 2, 3, 4]);
+    // What makes room is not held up by what waits for it.
+    disk.set_quota(Some(disk.used_bytes() + 1000));
+    take_snapshot(&mut disk, &mut store, meta(1, 3), &mut Ledger::of(&[1]), 64).unwrap();
+    assert_eq!(wal.run(&mut disk, &[half(5)]), Ok(None));
+    let release = LogOrder::Release { upto: Index(3) };
+    assert_eq!(wal.run(&mut disk, &[release]), Ok(None));
+    assert_eq!(wal.run(&mut disk, &[]), Ok(Some(WriteId(5))));
+    let (recovered, ..) = opened(&mut disk);
+    assert_eq!(indices(&recovered).last(), Some(&5));
+}
+
+#[test]
+fn what_is_cut_off_by_a_write_that_waits_is_not_released_before() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    let half = |at| write(at, None, vec![entry(1, at, &"x".repeat(2000))]);
+    wal.run(&mut disk, &[half(1), half(2), half(3)]).unwrap();
+    let before = disk.list("wal").unwrap();
+    disk.set_quota(Some(disk.used_bytes()));
+    let other = write(4, Some(3), vec![entry(2, 3, &"y".repeat(2000))]);
+    let release = LogOrder::Release { upto: Index(3) };
+    assert_eq!(wal.run(&mut disk, &[other, release]), Ok(None));
+    assert_eq!(disk.list("wal").unwrap(), before);
+    disk.set_quota(None);
+    assert_eq!(wal.run(&mut disk, &[]), Ok(Some(WriteId(4))));
+    assert!(disk.list("wal").unwrap().len() < before.len());
+}
+
+#[test]
+fn a_spare_that_finds_no_room_is_told() {
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = opened(&mut disk);
+    wal.run(
+        &mut disk,
+        &[write(1, None, vec![entry(1, 1, &"x".repeat(2000))])],
+    )
+    .unwrap();
+    let (name, len) = wal.spare_wanted().unwrap();
+    disk.set_quota(Some(disk.used_bytes()));
+    let full = disk.create_zeroed(&name, len).unwrap_err();
+    wal.spare_failed(&full);
+    assert!(wal.is_short() && wal.spare_wanted().is_some());
+    disk.set_quota(None);
+    disk.create_zeroed(&name, len).unwrap();
+    wal.spare_ready(len);
+    assert!(!wal.is_short());
+}

@@ -76,6 +76,12 @@ pub struct Counters {
     pub inputs: Counter,
     /// Groups of log orders that shared a sync.
     pub log_groups: Counter,
+    /// Bytes of files at rest that were read again.
+    pub scrub_bytes: Counter,
+    /// Rounds over all files at rest.
+    pub scrub_rounds: Counter,
+    /// Places found damaged by them.
+    pub scrub_damage: Counter,
 }
 
 impl Counters {
@@ -108,6 +114,9 @@ impl Counters {
             ("turns", self.turns.value()),
             ("inputs", self.inputs.value()),
             ("log_groups", self.log_groups.value()),
+            ("scrub_bytes", self.scrub_bytes.value()),
+            ("scrub_rounds", self.scrub_rounds.value()),
+            ("scrub_damage", self.scrub_damage.value()),
         ]);
         let mut below = 0;
         for ((_, name), bucket) in SYNC_BUCKETS.iter().zip(&self.sync_buckets) {

@@ -38,6 +38,7 @@ use crate::outcome::{
     read_error, reconfigure_error, transfer_error,
 };
 use crate::recorder::{self, Recorder};
+use crate::space;
 use crate::status::StatusCell;
 use crate::tcp::Network;
 use crate::worker::Worker;
@@ -73,6 +74,8 @@ pub enum Event<M: StateMachine> {
     Peer(PeerEvent),
     /// The log is durable up to here.
     LogDone(WriteId),
+    /// The log's disk has no room for the next segment, or has it again.
+    LogSpace(bool),
     /// The snapshot worker answers.
     FileDone(FileDone<M>),
     /// A disk thread has given up.
@@ -225,6 +228,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
             Event::LogDone(upto) => self.step(now, Input::LogDone { upto }),
+            Event::LogSpace(short) => self.step(now, Input::LogSpace { short }),
             Event::FileDone(done) => self.step(now, Input::FileDone(done)),
             Event::WorkerFailed(text) => self.halt(text),
             Event::Shutdown => {
@@ -390,6 +394,7 @@ impl<M: StateMachine> Driver<M> {
             Some(News::NoLeader(text)) => tracing::warn!(node = %node(), "{text}"),
             None => {}
         }
+        space::tell(node, self.parts.status.read(), status);
         self.parts.status.write(status);
         self.attend(now);
     }
@@ -553,15 +558,10 @@ impl<M: StateMachine> Driver<M> {
 
     fn on_transferred(&mut self, request: Option<RequestId>, result: Result<NodeId, TransferFate>) {
         let Some(request) = request else {
-            match result {
-                Ok(to) => {
-                    let to = self.parts.names.of(to);
-                    tracing::warn!(%to, "this node's disk is slow: handed leadership over");
-                }
-                Err(fate) => {
-                    let why = transfer_error(fate);
-                    tracing::warn!(%why, "this node's disk is slow: did not hand leadership over");
-                }
+            let (names, what) = (&self.parts.names, "this node's disk is slow or full");
+            match result.map(|to| names.of(to)).map_err(transfer_error) {
+                Ok(to) => tracing::warn!(%to, "{what}: handed leadership over"),
+                Err(why) => tracing::warn!(%why, "{what}: did not hand leadership over"),
             }
             return;
         };

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use headwater_replica::{Disk, DiskError, DiskErrorKind};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::counters::Counters;
@@ -37,6 +37,8 @@ pub enum Use {
     Spare,
     /// Looking alone: nothing is opened for writing.
     Reading,
+    /// The same, at the disk itself and not at what the kernel remembers of it.
+    Scrubbing,
 }
 
 /// A real directory as a [`Disk`].
@@ -57,6 +59,11 @@ impl FileDisk {
             counters,
             open: BTreeMap::new(),
         }
+    }
+
+    /// Where its work is counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// A second door to the same directory, with open files of its own.
@@ -98,7 +105,7 @@ impl FileDisk {
             }
             let file = OpenOptions::new()
                 .read(true)
-                .write(self.used_for != Use::Reading)
+                .write(!matches!(self.used_for, Use::Reading | Use::Scrubbing))
                 .create(create)
                 .mode(0o600)
                 .open(&path)
@@ -131,7 +138,7 @@ impl FileDisk {
         match self.used_for {
             Use::Log => self.counters.log_bytes.add(bytes as u64),
             Use::Snapshots => self.counters.snapshot_bytes.add(bytes as u64),
-            Use::Spare | Use::Reading => {}
+            Use::Spare | Use::Reading | Use::Scrubbing => {}
         }
     }
 }
@@ -170,8 +177,17 @@ impl Disk for FileDisk {
     }
 
     fn read(&mut self, name: &str, offset: u64, len: usize) -> Result<Bytes, DiskError> {
+        let is_scrubbing = self.used_for == Use::Scrubbing;
         let file = self.file("read", name, false)?;
+        let forget = || {
+            if is_scrubbing {
+                // No more than advice: what is in use elsewhere is remembered all the same.
+                let len = std::num::NonZeroU64::new(len as u64);
+                let _ = rustix::fs::fadvise(file, offset, len, Advice::DontNeed);
+            }
+        };
         let read = || {
+            forget();
             let left = file.metadata()?.len().saturating_sub(offset);
             let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
             let mut bytes = vec![0; len];
@@ -184,6 +200,7 @@ impl Disk for FileDisk {
                     Err(e) => return Err(e),
                 }
             }
+            forget();
             bytes.truncate(done);
             Ok(Bytes::from(bytes))
         };

@@ -77,6 +77,12 @@ pub struct NodeConfig {
     pub snapshot_log_bytes: u64,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
+    /// Bytes set aside on the disk for the snapshot that makes room when the disk is full; zero for
+    /// none.
+    pub disk_reserve_bytes: u64,
+    /// Bytes a second of files at rest (log segments, snapshots) that are read again, for what the disk
+    /// has lost of them; zero: none.
+    pub scrub_bytes_per_second: u64,
     /// The largest command accepted; [`COMMAND_BYTES_MAX`] at most.
     pub command_bytes_max: usize,
     /// How long a request may wait for its outcome.
@@ -104,6 +110,8 @@ impl NodeConfig {
             lease_drift_ppm: None,
             snapshot_log_bytes: 64 << 20,
             segment_bytes: 64 << 20,
+            disk_reserve_bytes: 0,
+            scrub_bytes_per_second: 1 << 20,
             command_bytes_max: 2 << 20,
             request_timeout: Duration::from_secs(7),
             flight_recorder: None,
@@ -197,6 +205,8 @@ pub struct Status {
     pub commit: Index,
     /// The last entry it has applied.
     pub applied: Index,
+    /// Whether its disk has no room: it refuses commands that can make the state larger.
+    pub short_of_space: bool,
     /// Counters since the start, by name, for metrics.
     pub counters: BTreeMap<&'static str, u64>,
 }
@@ -249,6 +259,10 @@ pub enum ProposeError {
     /// Too much waits already; the command was surely not taken.
     #[error("too many requests")]
     Busy,
+    /// A disk is full, this node's or the leader's, and the command can make the state larger; it was
+    /// surely not taken.
+    #[error("no space left on the disk")]
+    NoSpace,
     /// The command is larger than the limit; it was surely not taken.
     #[error("command of {0} bytes is too large")]
     TooLarge(usize),
@@ -546,6 +560,7 @@ impl<M: StateMachine> Handle<M> {
             ("snapshot_index", replica.snapshot.index.0),
             ("unreadable", replica.unreadable),
             ("repaired", replica.repaired),
+            ("short_of_space", replica.short_of_space.into()),
         ]);
         Status {
             node: shared.node,
@@ -556,6 +571,7 @@ impl<M: StateMachine> Handle<M> {
             last: replica.last,
             commit: replica.commit,
             applied: replica.applied,
+            short_of_space: replica.short_of_space,
             counters,
         }
     }

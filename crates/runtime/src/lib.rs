@@ -28,7 +28,8 @@
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
 //! | `leaving` | who is no member any more, and how long it is still heard |
-//! | `leadership` | what the log tells of elections |
+//! | `leadership`, `space` | what the log tells of elections, and of a full disk |
+//! | `scrubber` | files at rest, read again |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
 pub mod card;
@@ -52,7 +53,9 @@ mod leaving;
 mod log_thread;
 mod outcome;
 mod recorder;
+mod scrubber;
 mod snapshot_thread;
+mod space;
 mod start;
 mod status;
 mod worker;

@@ -18,13 +18,14 @@ use crate::file::{FileDisk, Use};
 use crate::lock::DirectoryLock;
 use crate::worker::Worker;
 
-/// The pause after an attempt to make a spare segment that failed. The log can do without, and
-/// finds out for itself if the disk is full.
-const SPARE_PAUSE: Duration = Duration::from_secs(10);
+/// The pause after an attempt to make a spare segment that failed. The log can do without, but for
+/// a node whose disk is full this is how it learns that there is room again.
+const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the log's thread.
 ///
-/// `done`: told the last write that has become durable. `failed`: told why none will any more.
+/// `done`: told the last write that has become durable. `short`: told when the disk has no room
+/// for the next segment, and when it has again. `failed`: told why nothing will be durable any more.
 ///
 /// # Errors
 /// The operating system gave no thread.
@@ -34,6 +35,7 @@ pub fn start(
     lock: Arc<DirectoryLock>,
     counters: Arc<Counters>,
     done: impl Fn(WriteId) + Send + 'static,
+    short: impl Fn(bool) + Send + 'static,
     failed: impl Fn(String) + Send + 'static,
 ) -> std::io::Result<Worker<LogOrder>> {
     let mut log = Log {
@@ -41,18 +43,24 @@ pub fn start(
         disk,
         spare: Spare::default(),
     };
+    let mut was_short = false;
     Worker::start("log", lock, failed, move |orders: Vec<LogOrder>| {
-        if orders.is_empty() {
+        log.take_spare();
+        if orders.is_empty() && log.wal.waiting() == 0 {
             log.wal.idle(&mut log.disk)?;
         } else {
             counters.log_groups.add(1);
-            log.take_spare();
             if let Some(upto) = log.wal.run(&mut log.disk, &orders)? {
                 done(upto);
             }
         }
         log.order_spare();
-        Ok(())
+        let is_short = log.wal.is_short();
+        if was_short != is_short {
+            was_short = is_short;
+            short(is_short);
+        }
+        Ok(is_short || log.spare.is_under_way())
     })
 }
 
@@ -65,8 +73,10 @@ struct Log {
 impl Log {
     /// Takes over a spare segment that is ready.
     fn take_spare(&mut self) {
-        if let Some(length) = self.spare.take_ready() {
-            self.wal.spare_ready(length);
+        match self.spare.take_ready() {
+            Some(Ok(length)) => self.wal.spare_ready(length),
+            Some(Err(error)) => self.wal.spare_failed(&error),
+            None => {}
         }
     }
 
@@ -83,6 +93,7 @@ impl Log {
 struct Spare {
     maker: Option<JoinHandle<Result<u64, DiskError>>>,
     not_before: Option<Instant>,
+    warned: bool,
 }
 
 impl Spare {
@@ -94,9 +105,13 @@ impl Spare {
         let maker = std::thread::Builder::new()
             .name("spare".into())
             .spawn(move || {
-                disk.create_zeroed(&name, length)?;
-                disk.sync(&name)?;
-                Ok(length)
+                let made = disk.create_zeroed(&name, length);
+                let made = made.and_then(|()| disk.sync(&name));
+                if made.is_err() {
+                    // What there is of it may be all the room that is left.
+                    let _ = disk.remove(&name);
+                }
+                made.map(|()| length)
             });
         match maker {
             Ok(maker) => self.maker = Some(maker),
@@ -104,22 +119,37 @@ impl Spare {
         }
     }
 
-    /// The length of the spare segment, once after it is made.
-    fn take_ready(&mut self) -> Option<u64> {
-        let maker = self.maker.take_if(|maker| maker.is_finished())?;
-        match maker.join() {
-            Ok(Ok(length)) => return Some(length),
-            Ok(Err(error)) => self.give_up(&error.to_string()),
-            Err(_) => self.give_up("its maker panicked"),
-        }
-        None
+    fn is_under_way(&self) -> bool {
+        self.maker.is_some()
     }
 
+    /// The length of the spare segment, once after it is made; or why it could not be made.
+    fn take_ready(&mut self) -> Option<Result<u64, DiskError>> {
+        let maker = self.maker.take_if(|maker| maker.is_finished())?;
+        match maker.join() {
+            Ok(made) => {
+                match &made {
+                    Ok(_) => self.warned = false,
+                    Err(error) => self.give_up(&error.to_string()),
+                }
+                Some(made)
+            }
+            Err(_) => {
+                self.give_up("its maker panicked");
+                None
+            }
+        }
+    }
+
+    /// Said once until one is made.
     fn give_up(&mut self, why: &str) {
-        tracing::warn!(
-            why,
-            "no spare log segment: the log will have to wait for one"
-        );
+        if !self.warned {
+            tracing::warn!(
+                why,
+                "no spare log segment: the log will have to wait for one"
+            );
+        }
+        self.warned = true;
         self.not_before = Some(Instant::now() + SPARE_PAUSE);
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn propose_error(fate: ProposeFate, bytes: usize) -> ProposeError {
         ProposeFate::NoLeader => ProposeError::NoLeader,
         ProposeFate::DiskSlow => ProposeError::DiskSlow,
         ProposeFate::Busy => ProposeError::Busy,
+        ProposeFate::NoSpace => ProposeError::NoSpace,
         ProposeFate::TooLarge => ProposeError::TooLarge(bytes),
         ProposeFate::Lost => ProposeError::Lost,
         ProposeFate::Unknown => ProposeError::Unknown("time ran out, or the leader was lost"),

@@ -11,11 +11,13 @@ use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 
 use crate::file::FileDisk;
 use crate::lock::DirectoryLock;
+use crate::scrubber::Scrubber;
 use crate::worker::Worker;
 
 /// Starts the snapshots' thread.
 ///
-/// `done`: told each answer. `failed`: told why there will be no more.
+/// `done`: told each answer. `failed`: told why there will be no more. `scrub`: the cluster's id, and
+/// how many bytes of files at rest a second are read again beside it; zero: none.
 ///
 /// # Errors
 /// The operating system gave no thread.
@@ -23,16 +25,28 @@ pub fn start<M: StateMachine>(
     mut store: SnapshotStore,
     mut disk: FileDisk,
     lock: Arc<DirectoryLock>,
-    done: impl Fn(FileDone<M>) + Send + 'static,
+    done: impl Fn(FileDone<M>) + Send + Sync + 'static,
     failed: impl Fn(String) + Send + 'static,
+    scrub: (u64, u64),
 ) -> std::io::Result<Worker<FileOrder>> {
+    let done = Arc::new(done);
+    let found = done.clone();
+    let (cluster, rate) = scrub;
+    let scrubber = (rate > 0)
+        .then(|| {
+            let found = move |damage| found(FileDone::Damaged(damage));
+            Scrubber::start(&disk, cluster, rate, found)
+        })
+        .transpose()?;
     Worker::start("snapshot", lock, failed, move |orders: Vec<FileOrder>| {
+        // It ends with this thread.
+        let _ = &scrubber;
         // Nothing is to do when nothing is ordered for a while.
         for order in orders {
             if let Some(answer) = store.run::<M>(&mut disk, order)? {
                 done(answer);
             }
         }
-        Ok(())
+        Ok(false)
     })
 }

@@ -16,7 +16,7 @@ use headwater_replica::recovery::{self, Expect, OpenError, Recovered};
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::SnapshotStore;
 use headwater_replica::wal::{Wal, WalOptions};
-use headwater_replica::{Identity, StateMachine, telling};
+use headwater_replica::{Identity, LogOrder, StateMachine, telling};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -69,17 +69,9 @@ pub(crate) async fn start<M: StateMachine>(
         .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
     let recorder = tape.map(|tape| Recorder::start(tape, &config, &found, &mut replica));
     let recorder = recorder.transpose().map_err(threads)?;
-    let files =
-        start_snapshot_thread(opened.store, &opened.disk, &lock, &inbox).map_err(threads)?;
-    let log = log_thread::start(
-        opened.wal,
-        opened.disk,
-        lock,
-        counters.clone(),
-        sender(&inbox, Event::LogDone),
-        sender(&inbox, Event::WorkerFailed),
-    )
-    .map_err(threads)?;
+    let files = (opened.store, &opened.disk);
+    let files = start_snapshot_thread(&config, files, &lock, &inbox).map_err(threads)?;
+    let log = start_log_thread(opened.wal, opened.disk, lock, &inbox).map_err(threads)?;
     let (config_sender, members) = watch::channel(replica.raft().config().clone());
     let parts = Parts {
         clock,
@@ -217,9 +209,27 @@ fn sender<M: StateMachine, T>(
     move |value| inbox.put(wrap(value))
 }
 
+fn start_log_thread<M: StateMachine>(
+    wal: Wal,
+    disk: FileDisk,
+    lock: Arc<DirectoryLock>,
+    inbox: &Arc<Inbox<Event<M>>>,
+) -> std::io::Result<Worker<LogOrder>> {
+    let counters = disk.counters();
+    log_thread::start(
+        wal,
+        disk,
+        lock,
+        counters,
+        sender(inbox, Event::LogDone),
+        sender(inbox, Event::LogSpace),
+        sender(inbox, Event::WorkerFailed),
+    )
+}
+
 fn start_snapshot_thread<M: StateMachine>(
-    store: SnapshotStore,
-    disk: &FileDisk,
+    config: &NodeConfig,
+    (store, disk): (SnapshotStore, &FileDisk),
     lock: &Arc<DirectoryLock>,
     inbox: &Arc<Inbox<Event<M>>>,
 ) -> std::io::Result<Worker<headwater_replica::snapshot_file::FileOrder>> {
@@ -229,6 +239,7 @@ fn start_snapshot_thread<M: StateMachine>(
         lock.clone(),
         sender(inbox, Event::FileDone),
         sender(inbox, Event::WorkerFailed),
+        (config.cluster, config.scrub_bytes_per_second),
     )
 }
 
@@ -358,6 +369,7 @@ fn options(config: &NodeConfig) -> Options {
         request_timeout_ns: ns(config.request_timeout),
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        reserve_bytes: config.disk_reserve_bytes,
         ..Options::default()
     }
 }

@@ -34,7 +34,8 @@ pub struct Worker<O> {
 
 impl<O: Send + 'static> Worker<O> {
     /// Starts a thread that hands everything ordered since it last looked to `work`; and, once
-    /// after each batch that was followed by silence, nothing.
+    /// after each batch that was followed by silence, nothing. That comes again, after a while, if
+    /// `work` says that it has something to try again.
     ///
     /// `lock`: kept until the thread ends, since until then it may write.
     /// `failed`: told, once, that `work` failed and that no order will be carried out any more.
@@ -45,7 +46,7 @@ impl<O: Send + 'static> Worker<O> {
         name: &'static str,
         lock: Arc<DirectoryLock>,
         failed: impl Fn(String) + Send + 'static,
-        mut work: impl FnMut(Vec<O>) -> Result<(), DiskError> + Send + 'static,
+        mut work: impl FnMut(Vec<O>) -> Result<bool, DiskError> + Send + 'static,
     ) -> std::io::Result<Self> {
         let (orders, queue) = channel();
         let (ending, ended) = oneshot::channel::<()>();
@@ -86,7 +87,7 @@ impl<O: Send + 'static> Worker<O> {
 
 fn work_off<O>(
     queue: &Receiver<Vec<O>>,
-    work: &mut impl FnMut(Vec<O>) -> Result<(), DiskError>,
+    work: &mut impl FnMut(Vec<O>) -> Result<bool, DiskError>,
 ) -> Result<(), DiskError> {
     let mut idle = true;
     loop {
@@ -104,7 +105,7 @@ fn work_off<O>(
         while let Ok(more) = queue.try_recv() {
             orders.extend(more);
         }
-        work(orders)?;
+        idle &= !work(orders)?;
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
                     let _ = pass.recv();
                     let _ = seen.send(orders);
                 }
-                Ok(())
+                Ok(false)
             },
         )
         .expect("a thread");

@@ -25,7 +25,7 @@ pub const QUOTA_BYTES: i64 = 2 << 30;
 /// How often the store's size is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The alarms that are raised.
+/// The alarms that are raised, and this member's own while its disk is full: that one ends by itself.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -34,7 +34,16 @@ pub async fn raised(
     kind: Option<AlarmKind>,
     level: ReadLevel,
 ) -> Result<Vec<Alarm>, Failure> {
-    told(backend.query(Query::Alarms(kind), level).await?.result)
+    let mut alarms = told(backend.query(Query::Alarms(kind), level).await?.result)?;
+    let own = Alarm {
+        kind: AlarmKind::NoSpace,
+        member: backend.cluster().me.0,
+    };
+    let is_wanted = kind.is_none_or(|kind| kind == own.kind);
+    if is_wanted && backend.status().short_of_space && !alarms.contains(&own) {
+        alarms.push(own);
+    }
+    Ok(alarms)
 }
 
 /// Raises an alarm or ends it; the alarm, unless there was none to end.

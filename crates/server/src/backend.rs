@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use headwater_kv::Store;
-use headwater_kv::request::{Command, Outcome, Query};
+use headwater_kv::request::{Command, KvError, Outcome, Query};
 use headwater_runtime::{
     Config, Handle, NodeId, ProposeError, ReadError, ReadLevel, ReconfigureError, Status,
     TransferError,
@@ -123,6 +123,7 @@ impl Backend {
                 Err(ProposeError::NoLeader) => Failure::NoLeader,
                 Err(ProposeError::DiskSlow) => Failure::TimedOut,
                 Err(ProposeError::Busy) => Failure::Busy,
+                Err(ProposeError::NoSpace) => Failure::Kv(KvError::NoSpace),
                 Err(ProposeError::TooLarge(_)) => Failure::TooLarge,
                 Err(ProposeError::Stopped) => Failure::Stopped,
                 // Both leave the outcome open; only the time that passed tells why.

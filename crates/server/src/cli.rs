@@ -129,7 +129,7 @@ pub enum DiskCommand {
     /// Show whose it is, its files, and what a server would begin with
     Inspect(DiskArgs),
     /// Check every byte: status 0 if all is whole, 1 if a server would refuse it, 3 if it would
-    /// start without what is damaged
+    /// start without what is damaged, 4 if all that is damaged stands elsewhere in it, too
     Verify(DiskArgs),
     /// After a quorum is lost for good: say which directory is the best and what may be lost, and
     /// begin a new cluster with it
@@ -361,6 +361,26 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub snapshot_log_bytes: u64,
+
+    /// Bytes set aside in the data directory for a snapshot that makes room when the disk is full (0
+    /// for none)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 32 << 20,
+        help_heading = "Limits"
+    )]
+    pub disk_reserve_bytes: u64,
+
+    /// Bytes a second of log and snapshots that are read again, to find what the disk has lost (0 for
+    /// none)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 1 << 20,
+        help_heading = "Limits"
+    )]
+    pub scrub_bytes_per_second: u64,
 
     /// Taken for etcd's sake and ignored: snapshots follow bytes (--snapshot-log-bytes), not
     /// entries

@@ -149,6 +149,8 @@ impl Config {
             // etcd's API has no reads that trust clocks.
             lease_drift_ppm: None,
             snapshot_log_bytes: args.snapshot_log_bytes,
+            disk_reserve_bytes: args.disk_reserve_bytes,
+            scrub_bytes_per_second: args.scrub_bytes_per_second,
             segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
             command_bytes_max: limits.request_bytes_max,
             request_timeout: limits.request_timeout,

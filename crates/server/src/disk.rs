@@ -27,6 +27,10 @@ pub const REFUSED: u8 = 1;
 /// The exit code for a directory with which a server would start, without what is damaged.
 const MENDED: u8 = 3;
 
+/// The exit code for a directory of which something is damaged and nothing is missing: it was written
+/// again since, or a snapshot covers it.
+const MADE_UP_FOR: u8 = 4;
+
 /// Carries the command out; its exit code.
 ///
 /// # Errors
@@ -48,6 +52,7 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
         _ if !verifies => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(REFUSED),
         Ok(log) if damaged(&report, log).next().is_none() => ExitCode::SUCCESS,
+        Ok(log) if !is_missing_some(&report, log) => ExitCode::from(MADE_UP_FOR),
         Ok(_) => ExitCode::from(MENDED),
     })
 }
@@ -84,14 +89,24 @@ fn damaged<'a>(report: &'a Report, log: &'a LogReport) -> impl Iterator<Item = S
     log.mended.iter().cloned().chain(older)
 }
 
+/// Whether something is damaged that stands nowhere else in the directory.
+fn is_missing_some(report: &Report, log: &LogReport) -> bool {
+    let mut snapshots = report.snapshots.iter();
+    log.unreadable > 0 || snapshots.any(|snapshot| snapshot.damage.is_some())
+}
+
 fn verdict(report: &Report) -> String {
     let log = match &report.log {
         Ok(log) => log,
         Err(why) => return format!("refused: {why}\n"),
     };
     let mut text = String::new();
+    let fate = match is_missing_some(report, log) {
+        true => "started without",
+        false => "made up for",
+    };
     for what in damaged(report, log) {
-        text += &format!("damaged, and started without: {what}\n");
+        text += &format!("damaged, and {fate}: {what}\n");
     }
     if text.is_empty() {
         text += "whole\n";
@@ -294,5 +309,31 @@ mod tests {
                     damaged, and started without: snap/1.snap, torn\n\
                     damaged, and started without: snap/2.snap, rotten\n";
         assert_eq!(verdict(&report), told);
+    }
+
+    #[test]
+    fn what_stands_elsewhere_is_not_missing() {
+        let mut report = Report {
+            identity: Identity {
+                cluster: 1,
+                node: NodeId(1),
+                incarnation: 1,
+            },
+            segments: Vec::new(),
+            snapshots: vec![snapshot(3, None)],
+            log: Ok(log(&[
+                "wal/1.wal, byte 9: rot; 4 to 5 were written again since",
+            ])),
+        };
+        let told =
+            "damaged, and made up for: wal/1.wal, byte 9: rot; 4 to 5 were written again since\n";
+        assert_eq!(verdict(&report), told);
+        let missing = LogReport {
+            unreadable: 1,
+            ..log(&["wal/1.wal, byte 9: rot; 4 to 5 cannot be read"])
+        };
+        assert!(is_missing_some(&report, &missing));
+        report.snapshots.push(snapshot(4, Some("cut")));
+        assert!(is_missing_some(&report, &log(&["snap/4.snap, cut"])));
     }
 }

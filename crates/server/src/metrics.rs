@@ -20,7 +20,7 @@ use crate::service::{SERVICES, UNARY};
 
 /// What the node counts and etcd has no name for: the node's name for it, and what
 /// it is. All of it only grows.
-const OWN: [(&str, &str); 11] = [
+const OWN: [(&str, &str); 14] = [
     (
         "frames_dropped",
         "Frames for peers that had no connection or no room in it.",
@@ -33,6 +33,15 @@ const OWN: [(&str, &str); 11] = [
     ("log_bytes", "Bytes written to the log."),
     ("log_groups", "Groups of log writes that shared a sync."),
     ("proposals", "Clients' proposals accepted by this node."),
+    (
+        "scrub_bytes",
+        "Bytes of log and snapshots at rest that were read again.",
+    ),
+    (
+        "scrub_damage",
+        "Places in log and snapshots that were found damaged at rest.",
+    ),
+    ("scrub_rounds", "Rounds over all log and snapshots at rest."),
     ("snapshot_bytes", "Bytes written to snapshot files."),
     ("turns", "Turns of the node's loop."),
 ];
@@ -227,6 +236,11 @@ impl Scrape {
             "headwater_snapshot_index",
             "The last log entry that the newest snapshot covers.",
             self.counter("snapshot_index"),
+        );
+        page.gauge(
+            "headwater_disk_full",
+            "Whether the disk has no room, so that what can make the store larger is refused.",
+            self.counter("short_of_space"),
         );
         page.gauge(
             "headwater_log_unreadable_entries",

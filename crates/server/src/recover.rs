@@ -158,6 +158,15 @@ impl<'a> Survey<'a> {
         logs.any(|log| log.last > best)
     }
 
+    /// Whether one of the directories cannot give back all that it names.
+    fn lack_some(&self) -> bool {
+        let mut logs = self
+            .found
+            .iter()
+            .filter_map(|(_, report)| report.log.as_ref().ok());
+        logs.any(|log| log.unreadable > 0)
+    }
+
     fn tell(&self) -> Result<String> {
         let mut text = String::new();
         let (best, log) = self.best();
@@ -221,6 +230,12 @@ impl<'a> Survey<'a> {
             String::new()
         };
         match self.loss() {
+            Loss::NotNeeded if self.lack_some() => {
+                "These are a quorum: start them as they are, and replace the others. What one of them \
+                 cannot read comes back from those that can; what none of them can read comes back with \
+                 a missing member, or never, and until then they do not go beyond it."
+                    .into()
+            }
             Loss::NotNeeded => "These are a quorum, and nothing is lost: start them as they are, \
                                 and replace the others."
                 .into(),
@@ -235,18 +250,24 @@ impl<'a> Survey<'a> {
     }
 
     fn to_json(&self) -> Value {
-        let found = self.found.iter().map(|(directory, report)| {
-            let log = report.log.as_ref();
-            json!({
-                "directory": directory.display().to_string(),
-                "member": name_of(report.identity.node),
-                "last": log.ok().map(|log| json!({
-                    "index": log.readable_to.index.0, "term": log.readable_to.term.0,
-                })),
-                "commit_at_least": log.ok().map(|log| log.commit.0),
-                "refused": log.err().map(ToString::to_string),
-            })
-        });
+        let found = self
+            .found
+            .iter()
+            .enumerate()
+            .map(|(at, (directory, report))| {
+                let log = report.log.as_ref();
+                json!({
+                    "directory": directory.display().to_string(),
+                    "member": name_of(report.identity.node),
+                    "last": log.ok().map(|log| json!({
+                        "index": log.readable_to.index.0, "term": log.readable_to.term.0,
+                    })),
+                    "commit_at_least": log.ok().map(|log| log.commit.0),
+                    "unreadable": log.ok().map(|log| log.unreadable),
+                    "is_best": at == self.best,
+                    "refused": log.err().map(ToString::to_string),
+                })
+            });
         let (best, log) = self.best();
         let names = |ids: &[NodeId]| ids.iter().copied().map(name_of).collect::<Vec<_>>();
         json!({

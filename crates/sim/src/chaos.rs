@@ -474,6 +474,9 @@ impl<A: Application> World<A> {
             return Some(format!("n{name} is down"));
         };
         let status = live.replica.status();
+        if status.short_of_space {
+            return Some(format!("n{name} still takes its disk to be full"));
+        }
         if self.workload.probes[at] != Probe::Done {
             return Some(format!(
                 "n{name} has not served a write and a read: {status:?}"

@@ -96,7 +96,7 @@ enum Figure {
 }
 
 /// What can be said of one node.
-const OF_NODES: [&str; 6] = ["leads", "term", "last", "commit", "base", "voters"];
+const OF_NODES: [&str; 7] = ["leads", "term", "last", "commit", "base", "voters", "full"];
 
 impl Figure {
     fn spell(&self) -> String {
@@ -226,6 +226,7 @@ impl<A: Application> World<A> {
                 "last" => raft.last().index.0,
                 "commit" => raft.commit().0,
                 "base" => raft.base().index.0,
+                "full" => live.replica.status().short_of_space.into(),
                 _ => raft.config().voters().len() as u64,
             }
         })

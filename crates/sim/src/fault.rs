@@ -471,7 +471,7 @@ faults! {
         /// How long the node stays down.
         down_ns: u64,
     }
-    /// A disk has only so much room for a while. The process ends when that is used up.
+    /// A disk has only so much room for a while. What finds none waits, or is refused.
     DiskFull {
         /// Whose.
         whom: Whom,

@@ -110,6 +110,8 @@ knobs! {
     disk_ns: u64 = MS / 10;
     /// What the dice may add to it.
     disk_spread_ns: u64 = MS;
+    /// Bytes set aside on each disk for a snapshot that finds no other room.
+    reserve_bytes: u64 = 0;
     /// Whether spare segments are made beforehand.
     spares: bool = true;
     /// Whether an idle log leaves witnesses.

@@ -97,6 +97,8 @@ pub(crate) struct Live<A: Application> {
     pub(crate) file_queue: VecDeque<FileOrder>,
     pub(crate) file_busy: bool,
     pub(crate) spare_due: bool,
+    /// Whether it was told that its log is short of room.
+    pub(crate) is_short: bool,
     pub(crate) idle_due: bool,
     /// The connections it knows of: peer and epoch.
     pub(crate) links: BTreeMap<usize, u64>,
@@ -262,6 +264,7 @@ impl<A: Application> Live<A> {
             file_queue: VecDeque::new(),
             file_busy: false,
             spare_due: false,
+            is_short: false,
             idle_due: false,
             links: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -386,11 +389,10 @@ impl<A: Application> Node<A> {
     }
 
     /// The log worker says that these orders are carried out.
-    pub(crate) fn on_durable(&mut self, orders: &[LogOrder]) {
+    pub(crate) fn on_durable(&mut self, count: usize) {
         let before = self.durable.last_write;
-        for order in orders {
-            self.durable.obey(order);
-            self.issued.pop_front();
+        for order in self.issued.drain(..count) {
+            self.durable.obey(&order);
         }
         // What writes nothing syncs nothing.
         if self.durable.last_write > before {

@@ -115,7 +115,10 @@ impl<A: Application> World<A> {
         match &result {
             Ok((_, reply)) => self.hearsay.on_told(op, &Told::Reply(reply)),
             Err(ProposeFate::Unknown) => {}
-            Err(_) => self.hearsay.on_lost(op),
+            Err(fate) => {
+                self.stats.refused_full += u64::from(*fate == ProposeFate::NoSpace);
+                self.hearsay.on_lost(op);
+            }
         }
         self.check_leases()?;
         let told = result.as_ref().ok().map(|(_, reply)| Told::Reply(reply));

@@ -103,8 +103,11 @@ stats! {
     leaps,
     /// Processes killed because their disk hung.
     hangs,
-    /// Processes and starts that ended because the disk was full.
+    /// How often a full disk kept a node from starting, or from having a log segment, a snapshot or
+    /// its reserve.
     full,
+    /// Writes that were refused because a disk was full.
+    refused_full,
     /// Calls to a disk that failed.
     failed_calls,
     /// Partial partitions.

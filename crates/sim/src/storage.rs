@@ -26,6 +26,9 @@ use crate::world::World;
 /// The cluster's name in all worlds.
 const CLUSTER: u64 = 7;
 
+/// How long it takes until a full disk is tried again.
+const FULL_PAUSE: u64 = 5 * MS;
+
 impl<A: Application> World<A> {
     fn disk_ns(&mut self, node: usize) -> u64 {
         let knobs = &self.plan.knobs;
@@ -70,12 +73,18 @@ impl<A: Application> World<A> {
         let Some(live) = node.live.as_mut().filter(|_| node.life == life) else {
             return Ok(());
         };
-        let batch = live.log_batch.take().unwrap_or_default();
+        let mut batch = live.log_batch.take().unwrap_or_default();
+        if live.wal.waiting() > 0 {
+            batch.append(&mut live.log_queue);
+        }
+        let orders = live.wal.waiting() + batch.len();
         let result = live.wal.run(&mut node.disk, &batch);
         let upto = match result {
             Ok(upto) => upto,
             Err(error) => return self.on_disk_error(at, &error),
         };
+        let waiting = live.wal.waiting();
+        self.stats.full += u64::from(waiting > 0);
         self.stats.syncs += 1;
         let now = self.schedule.now();
         self.trace.tell(now, Some(at), "durable", |object| {
@@ -83,14 +92,20 @@ impl<A: Application> World<A> {
         });
         let (wants_spare, is_idle) = (live.wal.spare_wanted().is_some(), live.log_queue.is_empty());
         let (spare_due, idle_due) = (live.spare_due, live.idle_due);
-        let repaired = batch.iter().map(|order| match order {
+        let done = node.issued.iter().take(orders - waiting);
+        let repaired = done.map(|order| match order {
             LogOrder::Repair { entries, .. } => entries.len() as u64,
             _ => 0,
         });
         self.stats.repaired += repaired.sum::<u64>();
-        node.on_durable(&batch);
+        node.on_durable(orders - waiting);
         if let Some(upto) = upto {
             self.give(at, Input::LogDone { upto });
+        }
+        self.tell_space(at);
+        if waiting > 0 {
+            self.try_log_again(at);
+            return Ok(());
         }
         self.start_log(at);
         let knobs = &self.plan.knobs;
@@ -103,6 +118,29 @@ impl<A: Application> World<A> {
             self.set_due(at, spare_due, true);
         }
         Ok(())
+    }
+
+    /// A full disk is tried again after a while; what is ordered meanwhile comes behind.
+    fn try_log_again(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        if let Some(live) = &mut self.nodes[node].live {
+            live.log_batch = Some(Vec::new());
+            self.schedule.after(FULL_PAUSE, Event::Log { node, life });
+        }
+    }
+
+    /// Tells a node that its log is short of room, or no more.
+    fn tell_space(&mut self, at: usize) {
+        let Some(live) = &mut self.nodes[at].live else {
+            return;
+        };
+        let short = live.wal.is_short();
+        if std::mem::replace(&mut live.is_short, short) != short {
+            let now = self.schedule.now();
+            self.trace
+                .note(now, Some(at), || format!("log is short of room: {short}"));
+            self.give(at, Input::LogSpace { short });
+        }
     }
 
     fn set_due(&mut self, at: usize, spare: bool, idle: bool) {
@@ -139,8 +177,20 @@ impl<A: Application> World<A> {
         let made = node.disk.create_zeroed(&name, length);
         match made.and_then(|()| node.disk.sync(&name)) {
             Ok(()) => live.wal.spare_ready(length),
+            Err(error) if error.kind == DiskErrorKind::Full => {
+                let removed = node.disk.remove(&name);
+                live.wal.spare_failed(&error);
+                live.spare_due = true;
+                self.stats.full += 1;
+                let spare = Event::Spare { node: at, life };
+                self.schedule.after(FULL_PAUSE, spare);
+                if let Err(error) = removed {
+                    return self.on_disk_error(at, &error);
+                }
+            }
             Err(error) => return self.on_disk_error(at, &error),
         }
+        self.tell_space(at);
         Ok(())
     }
 
@@ -175,6 +225,7 @@ impl<A: Application> World<A> {
                 self.cluster.check_snapshot(meta)?;
                 self.cluster.check_content(meta.base.index, machine)?;
             }
+            Some(FileDone::NoRoom | FileDone::Reserved(false)) => self.stats.full += 1,
             Some(FileDone::Refused { .. }) if self.has_spoilt() => {
                 self.stats.snapshots_spoilt += 1;
                 self.nodes[at].count_spoilt();
@@ -206,11 +257,6 @@ impl<A: Application> World<A> {
     ) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
         let sync_armed = node.sync_armed.take();
-        if !node.disk.is_down() && error.kind == DiskErrorKind::Full {
-            self.stats.full += 1;
-            let crash = Crash::new(false, 5 * MS, &mut node.disk_dice);
-            return self.crash(at, crash);
-        }
         if !node.disk.is_down()
             && let Some(down_ns) = sync_armed
         {
@@ -254,10 +300,11 @@ impl<A: Application> World<A> {
                     // Whatever it was, nobody is told.
                     let _ = live.store.run::<Watched<A>>(&mut node.disk, order);
                 }
-            } else if let Some(batch) = live.log_batch.take().filter(|_| !files)
-                && live.wal.run(&mut node.disk, &batch).is_ok()
-            {
-                node.on_durable(&batch);
+            } else if let Some(batch) = live.log_batch.take().filter(|_| !files) {
+                let orders = live.wal.waiting() + batch.len();
+                if live.wal.run(&mut node.disk, &batch).is_ok() {
+                    node.on_durable(orders - live.wal.waiting());
+                }
             }
         }
         if crash.power {
@@ -467,6 +514,7 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
         snapshot_log_bytes: knobs.snapshot_log_bytes,
         log_keep_bytes: knobs.log_keep_bytes,
         chunk_bytes: knobs.chunk_bytes as usize,
+        reserve_bytes: knobs.reserve_bytes,
         ..Options::default()
     }
 }

@@ -108,4 +108,8 @@ impl<M: StateMachine> StateMachine for Witness<M> {
     fn size_bytes(&self) -> u64 {
         self.machine.size_bytes()
     }
+
+    fn grows(command: &Bytes) -> bool {
+        M::grows(command)
+    }
 }

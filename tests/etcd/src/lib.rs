@@ -17,4 +17,5 @@ pub mod port;
 pub mod random;
 pub mod revision;
 pub mod shrink;
+pub mod small_disk;
 pub mod workload;

@@ -6,6 +6,7 @@ use headwater_etcd_tests::golden::shell;
 use headwater_etcd_tests::judge::agreed_state;
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -417,6 +418,47 @@ async fn a_member_gets_back_from_the_others_what_its_disk_cannot_give_back() {
         put_all(&cluster, "more", 3).await;
     }
     agreed_state(&cluster).await.expect("they agree");
+    let victims = [(leader + 1) % 3, leader];
+    for number in 0..3 {
+        cluster.terminate(number).await.expect("it ends");
+    }
+    let directory = |number: usize| cluster.members[number].data_dir.clone();
+    let server = &cluster.server;
+    for victim in victims {
+        // The bad places are still there, and what they held is elsewhere.
+        let (code, told) = disk(server, "verify", &[&directory(victim)]);
+        assert_eq!(code, Some(4), "{told}");
+        assert!(told.contains("made up for"), "{told}");
+        assert!(told.contains("written again since"), "{told}");
+        spoil(&directory(victim), b"k0150");
+        let (code, told) = disk(server, "verify", &[&directory(victim)]);
+        assert_eq!(code, Some(3), "{told}");
+    }
+    let both = victims.map(directory);
+    let (code, told) = disk(server, "recover", &[&both[0], &both[1]]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("what none of them can read"), "{told}");
+    assert!(!told.contains("nothing is lost"), "{told}");
+    let (_, told) = disk(
+        server,
+        "recover",
+        &[&both[0], &both[1], Path::new("--json")],
+    );
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let found = told["directories"].as_array().expect("a list");
+    assert!(found.iter().all(|one| one["unreadable"] == 1), "{told}");
+    let best = found.iter().filter(|one| one["is_best"] == true);
+    let best: Vec<_> = best.map(|one| &one["directory"]).collect();
+    assert_eq!(best, [&told["best"]]);
+}
+
+/// Runs `headwater disk`: how it ended, and what it printed on its standard output.
+fn disk(server: &Server, deed: &str, words: &[&Path]) -> (Option<i32>, String) {
+    let mut command = Command::new(&server.program);
+    let output = command.args(["disk", deed]).args(words).output();
+    let output = output.expect("it runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), told)
 }
 
 #[tokio::test]
