@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_replica::checksum::crc32c;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::pipe::Pipe;
+use crate::tls::{self, TlsSource};
 
 /// The question: the first bytes on a connection, in the place of a handshake's.
 pub const QUESTION: [u8; 8] = *b"HWWHO?\r\n";
@@ -37,29 +39,34 @@ pub(crate) fn encode_card(card: &Bytes) -> Vec<u8> {
 }
 
 /// Asks the node that listens for peers at `address`; see [`crate::Stage::set_card`]. Empty if it
-/// has said nothing yet.
+/// has said nothing yet. `tls` is needed where the address says that TLS is spoken there.
 ///
 /// # Errors
 /// Nobody answers there, or no node that understands the question.
-pub async fn ask(address: &str) -> io::Result<Bytes> {
+pub async fn ask(address: &str, tls: Option<&TlsSource>) -> io::Result<Bytes> {
     let late = io::Error::new(io::ErrorKind::TimedOut, "no answer");
-    timeout(ANSWER_TIME, ask_patiently(address))
+    timeout(ANSWER_TIME, ask_patiently(address, tls))
         .await
         .unwrap_or(Err(late))
 }
 
-async fn ask_patiently(address: &str) -> io::Result<Bytes> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(&QUESTION).await?;
+async fn ask_patiently(address: &str, tls: Option<&TlsSource>) -> io::Result<Bytes> {
+    let (authority, is_tls) = tls::parts(address);
+    let stream = TcpStream::connect(authority).await?;
+    let pipe = match is_tls {
+        true => tls::connect(tls, authority, stream).await?,
+        false => Pipe::plain(stream),
+    };
+    pipe.write_all(&QUESTION).await?;
     let mut head = [0; 16];
-    stream.read_exact(&mut head).await?;
+    pipe.read_exact(&mut head).await?;
     let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
     let (length, crc) = (number(8) as usize, number(12));
     if head[..8] != QUESTION || length > CARD_BYTES_MAX {
         return Err(io::Error::other("not a Headwater peer"));
     }
     let mut card = vec![0; length];
-    stream.read_exact(&mut card).await?;
+    pipe.read_exact(&mut card).await?;
     if crc32c(&card) != crc {
         return Err(io::Error::other("damaged on the way"));
     }

@@ -26,8 +26,10 @@ use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
 use crate::recorder::FlightRecorder;
 use crate::status::StatusCell;
+use crate::tls::TlsSource;
 
-/// Where a peer listens: `host:port`, resolved anew at each attempt to connect.
+/// Where a peer listens: `host:port`, resolved anew at each attempt to connect; `tls://host:port`
+/// where it speaks TLS.
 pub type PeerAddress = String;
 
 /// What a frame holds beside its largest command, at most: other entries up to the size of one
@@ -55,6 +57,10 @@ pub struct NodeConfig {
     pub names: Names,
     /// Where to listen for peers; none for a cluster of one.
     pub listen_peer: Vec<SocketAddr>,
+    /// Where to listen for peers that speak TLS.
+    pub listen_peer_tls: Vec<SocketAddr>,
+    /// Certificates for TLS, if it is spoken anywhere.
+    pub tls: Option<TlsSource>,
     /// The data directory; created if missing, locked while the node runs.
     pub data_dir: PathBuf,
     /// How often a leader makes itself heard.
@@ -102,6 +108,8 @@ impl NodeConfig {
             joins: false,
             names: Names::default(),
             listen_peer: Vec::new(),
+            listen_peer_tls: Vec::new(),
+            tls: None,
             data_dir,
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(1000),

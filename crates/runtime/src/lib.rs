@@ -21,6 +21,7 @@
 //! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
 //! | [`file`](mod@file) | the disk door onto a real directory |
 //! | [`lock`](mod@lock) | one process a directory |
+//! | [`tls`], [`pipe`] | what wraps a connection, and what carries its bytes |
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
 //! | [`card`] | who is here, for one that may not shake hands yet |
@@ -30,6 +31,7 @@
 //! | `leaving` | who is no member any more, and how long it is still heard |
 //! | `leadership`, `space` | what the log tells of elections, and of a full disk |
 //! | `scrubber` | files at rest, read again |
+//! | [`seldom`] | lines of the log that would repeat too often |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
 pub mod card;
@@ -42,7 +44,10 @@ pub mod handshake;
 pub mod link;
 pub mod lock;
 pub mod name;
+pub mod pipe;
+pub mod seldom;
 pub mod tcp;
+pub mod tls;
 
 mod clock;
 pub mod dice;

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use headwater_raft::{Incarnation, NodeId};
 use headwater_replica::framing::{FRAME_BYTES_MAX, next_frame};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::counters::Counters;
 use crate::frame::Outgoing;
+use crate::pipe::Pipe;
 
 /// Bytes that may wait to be sent to one peer. The replica's window keeps far below it; a peer
 /// that lets this much pile up does not read, and is better cut off than fed.
@@ -60,7 +60,7 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Link {
     peer: Peer,
-    stream: TcpStream,
+    pipe: Pipe,
     out: Mutex<Outgoing>,
     leftover: Notify,
     closing: Notify,
@@ -70,10 +70,10 @@ pub struct Link {
 
 impl Link {
     /// A link over a connection whose handshake is done.
-    pub fn new(peer: Peer, stream: TcpStream, counters: Arc<Counters>) -> Self {
+    pub fn new(peer: Peer, pipe: Pipe, counters: Arc<Counters>) -> Self {
         Self {
             peer,
-            stream,
+            pipe,
             out: Mutex::default(),
             leftover: Notify::new(),
             closing: Notify::new(),
@@ -109,11 +109,11 @@ impl Link {
         if out.is_empty() {
             return;
         }
-        match out.write_with(|slices| self.stream.try_write_vectored(slices)) {
+        match out.write_with(|slices| self.pipe.try_write(slices)) {
             Ok(bytes) => self.counters.peer_sent_bytes.add(bytes as u64),
             Err(_) => return self.close(),
         }
-        if !out.is_empty() {
+        if !out.is_empty() || !self.pipe.is_flushed() {
             self.leftover.notify_one();
         }
     }
@@ -145,18 +145,17 @@ impl Link {
     /// Ends the connection at once: the peer hears of it now, not when the last holder of this
     /// link lets go of it.
     pub fn shut(&self) {
-        // One that is already gone cannot be ended again, and need not be.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        self.pipe.shut();
     }
 
     async fn read_all(self: &Arc<Self>, sink: &Sink) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
-            self.stream.readable().await?;
+            self.pipe.readable().await?;
             if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
                 buffer.reserve(READ_BYTES);
             }
-            match self.stream.try_read_buf(&mut buffer) {
+            match self.pipe.try_read(&mut buffer) {
                 Ok(0) if buffer.is_empty() => return Ok(()),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.counters.peer_received_bytes.add(n as u64),
@@ -186,14 +185,12 @@ impl Link {
     async fn write_leftovers(&self) -> io::Error {
         loop {
             self.leftover.notified().await;
-            while !self.out().is_empty() {
-                if let Err(e) = self.stream.writable().await {
+            while !self.out().is_empty() || !self.pipe.is_flushed() {
+                if let Err(e) = self.pipe.writable().await {
                     return e;
                 }
-                let written = self
-                    .out()
-                    .write_with(|slices| self.stream.try_write_vectored(slices));
-                match written {
+                let written = self.out().write_with(|slices| self.pipe.try_write(slices));
+                match written.and_then(|bytes| self.pipe.try_flush().map(|()| bytes)) {
                     Ok(bytes) => self.counters.peer_sent_bytes.add(bytes as u64),
                     Err(e) => return e,
                 }

@@ -5,7 +5,6 @@
 //! ARCHITECTURE.md, "The rules": R13 (a data directory belongs to one node of one cluster).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +51,7 @@ pub(crate) async fn start<M: StateMachine>(
     check(&config).map_err(StartError::Config)?;
     let lock = Arc::new(take_directory(&config)?);
     // Before recovery, which can take long: an address that is taken should be known at once.
-    let listeners = listen(&config.listen_peer).await?;
+    let listeners = listen(&config).await?;
     let tape = open_tape(&config)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::start();
@@ -252,8 +251,12 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     if !config.joins && !config.members.contains_key(&me) {
         return Err(format!("node {:x} is not among the members", me.0));
     }
-    if config.members.len() > 1 && config.listen_peer.is_empty() {
+    let listens = !config.listen_peer.is_empty() || !config.listen_peer_tls.is_empty();
+    if config.members.len() > 1 && !listens {
         return Err("a cluster of several members needs an address to listen for peers".into());
+    }
+    if !config.listen_peer_tls.is_empty() && config.tls.is_none() {
+        return Err("to listen for peers that speak TLS takes a certificate".into());
     }
     let place = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     if let Some(record) = &config.flight_recorder
@@ -283,11 +286,18 @@ fn check(config: &NodeConfig) -> Result<(), String> {
     Ok(())
 }
 
-async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for &address in addresses {
+/// The listeners for peers, each with whether TLS is spoken there.
+async fn listen(config: &NodeConfig) -> Result<Vec<(TcpListener, bool)>, StartError> {
+    let plain = config.listen_peer.iter().map(|&address| (address, false));
+    let secured = config
+        .listen_peer_tls
+        .iter()
+        .map(|&address| (address, true));
+    let mut listeners = Vec::new();
+    for (address, is_tls) in plain.chain(secured) {
         let listener = TcpListener::bind(address).await;
-        listeners.push(listener.map_err(|e| StartError::Listen(address, e))?);
+        let listener = listener.map_err(|e| StartError::Listen(address, e))?;
+        listeners.push((listener, is_tls));
     }
     Ok(listeners)
 }
@@ -351,6 +361,7 @@ fn membership(config: &NodeConfig, identity: Identity, life: u64) -> Membership 
         life,
         peers,
         names: config.names.clone(),
+        tls: config.tls.clone(),
     }
 }
 

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use headwater_raft::{Incarnation, NodeId};
 use headwater_replica::Identity;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
@@ -34,6 +33,9 @@ use crate::handshake::{
 };
 use crate::link::{Link, Peer, PeerEvent, Sink};
 use crate::name::{Names, hex};
+use crate::pipe::Pipe;
+use crate::seldom::Seldom;
+use crate::tls::{self, TlsSource};
 
 /// How long a connection may take to stand, handshake included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -75,6 +77,8 @@ pub struct Membership {
     pub peers: BTreeMap<NodeId, PeerAddress>,
     /// What people call them all.
     pub names: Names,
+    /// What connections are wrapped in, to peers whose address says so and through listeners that do.
+    pub tls: Option<TlsSource>,
 }
 
 /// The connections to all peers, being made and kept while this lives.
@@ -95,6 +99,8 @@ struct Shared {
     handshakes: Arc<Semaphore>,
     counters: Arc<Counters>,
     sink: Sink,
+    tls: Option<TlsSource>,
+    complaints: Seldom,
 }
 
 impl std::fmt::Debug for Shared {
@@ -119,11 +125,11 @@ struct Known {
 }
 
 impl Network {
-    /// Will accept on `listeners` and dial every peer, once it is [opened](Network::open). What
-    /// happens goes to `sink`.
+    /// Will accept on `listeners`, each with whether TLS is spoken there, and dial every peer, once
+    /// it is [opened](Network::open). What happens goes to `sink`.
     pub fn start(
         membership: Membership,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(TcpListener, bool)>,
         counters: Arc<Counters>,
         sink: Sink,
     ) -> Self {
@@ -136,10 +142,12 @@ impl Network {
             handshakes: Arc::new(Semaphore::new(0)),
             counters,
             sink,
+            tls: membership.tls,
+            complaints: Seldom::default(),
         });
         let mut tasks = JoinSet::new();
-        for listener in listeners {
-            tasks.spawn(accept_all(shared.clone(), listener));
+        for (listener, is_tls) in listeners {
+            tasks.spawn(accept_all(shared.clone(), listener, is_tls));
         }
         let mut network = Self {
             shared,
@@ -234,8 +242,8 @@ impl Shared {
     }
 
     /// Reports the link, carries its frames, reports its end.
-    async fn run_link(&self, peer: Peer, stream: TcpStream) {
-        let link = Arc::new(Link::new(peer, stream, self.counters.clone()));
+    async fn run_link(&self, peer: Peer, pipe: Pipe) {
+        let link = Arc::new(Link::new(peer, pipe, self.counters.clone()));
         *self.known().linked.entry(peer.node).or_default() += 1;
         let running = Running {
             link: link.clone(),
@@ -298,10 +306,10 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
         }
         let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
         let error = match attempt {
-            Ok(Ok((met, stream))) => {
+            Ok(Ok((met, pipe))) => {
                 told.clear();
                 let up = Instant::now();
-                shared.run_link(met, stream).await;
+                shared.run_link(met, pipe).await;
                 if up.elapsed() >= GOOD_LINK {
                     pause = PAUSE_MIN;
                     continue;
@@ -330,13 +338,14 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
     }
 }
 
-async fn dial(
-    shared: &Shared,
-    peer: NodeId,
-    address: &str,
-) -> Result<(Peer, TcpStream), DialError> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn dial(shared: &Shared, peer: NodeId, address: &str) -> Result<(Peer, Pipe), DialError> {
+    let (authority, is_tls) = tls::parts(address);
+    let stream = TcpStream::connect(authority).await?;
     configure(&stream)?;
+    let pipe = match is_tls {
+        true => tls::connect(shared.tls.as_ref(), authority, stream).await?,
+        false => Pipe::plain(stream),
+    };
     let identity = shared.identity;
     let hello = Hello {
         versions: (WIRE_VERSION_MIN, WIRE_VERSION_MAX),
@@ -346,12 +355,17 @@ async fn dial(
         incarnation: identity.incarnation,
         life: shared.life,
     };
-    stream.write_all(&hello.encode()).await?;
+    pipe.write_all(&hello.encode()).await?;
     let mut head = [0; ANSWER_BYTES];
-    stream.read_exact(&mut head).await?;
+    pipe.read_exact(&mut head[..1]).await?;
+    if tls::is_tls(head[0]) {
+        let text = "TLS is spoken there, and the address that is known does not say so";
+        return Err(io::Error::other(text).into());
+    }
+    pipe.read_exact(&mut head[1..]).await?;
     let (answer, text_bytes) = Answer::decode(&head).map_err(io::Error::other)?;
     let mut text = vec![0; text_bytes];
-    stream.read_exact(&mut text).await?;
+    pipe.read_exact(&mut text).await?;
     if let Some(refusal) = answer.refusal {
         let text = String::from_utf8_lossy(&text).escape_debug().to_string();
         return Err(DialError::Refused(refusal, text));
@@ -374,10 +388,10 @@ async fn dial(
         "link up, dialled"
     );
     let (node, life) = (peer, answer.life);
-    Ok((Peer { node, disk, life }, stream))
+    Ok((Peer { node, disk, life }, pipe))
 }
 
-async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
+async fn accept_all(shared: Arc<Shared>, listener: TcpListener, is_tls: bool) {
     let mut links = JoinSet::new();
     loop {
         let permit = shared.handshakes.clone().acquire_owned().await;
@@ -386,7 +400,7 @@ async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
         while links.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, from)) => {
-                links.spawn(serve(shared.clone(), stream, from, permit));
+                links.spawn(serve(shared.clone(), (stream, is_tls), from, permit));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: that passes, and must not spin until then.
@@ -399,44 +413,61 @@ async fn accept_all(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn serve(
     shared: Arc<Shared>,
-    stream: TcpStream,
+    (stream, is_tls): (TcpStream, bool),
     from: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    let greeted = timeout(HANDSHAKE_TIMEOUT, greet(&shared, stream, from)).await;
+    let greeting = async {
+        let pipe = open(&shared, stream, is_tls).await?;
+        greet(&shared, pipe, from).await
+    };
+    let greeted = timeout(HANDSHAKE_TIMEOUT, greeting).await;
     drop(permit);
-    match greeted {
-        Ok(Ok(Some((hello, stream)))) => {
+    let error = match greeted {
+        Ok(Ok(Some((hello, pipe)))) => {
             let peer = Peer {
                 node: hello.from,
                 disk: Incarnation(hello.incarnation),
                 life: hello.life,
             };
-            shared.run_link(peer, stream).await;
+            return shared.run_link(peer, pipe).await;
         }
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(node = %shared.name(), %from, %error, "peer handshake failed");
-        }
-        Err(_) => tracing::warn!(node = %shared.name(), %from, "peer handshake timed out"),
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("nothing more for {HANDSHAKE_TIMEOUT:?}"),
+    };
+    if shared.complaints.is_due(&format!("{} {error}", from.ip())) {
+        tracing::warn!(node = %shared.name(), %from, error, "peer handshake failed");
     }
+}
+
+/// A connection that was accepted, ready for the handshake.
+async fn open(shared: &Shared, stream: TcpStream, is_tls: bool) -> io::Result<Pipe> {
+    configure(&stream)?;
+    let Some(tls) = shared.tls.as_ref().filter(|_| is_tls) else {
+        return Ok(Pipe::plain(stream));
+    };
+    tls::accept(tls, stream).await
 }
 
 /// The accepting side of a handshake: the peer, or none if it was refused.
 async fn greet(
     shared: &Shared,
-    mut stream: TcpStream,
+    pipe: Pipe,
     address: SocketAddr,
-) -> io::Result<Option<(Hello, TcpStream)>> {
-    configure(&stream)?;
+) -> io::Result<Option<(Hello, Pipe)>> {
     let mut bytes = [0; HELLO_BYTES];
-    stream.read_exact(&mut bytes[..QUESTION.len()]).await?;
+    pipe.read_exact(&mut bytes[..QUESTION.len()]).await?;
+    if tls::is_tls(bytes[0]) {
+        let text = "it speaks TLS, and this port does not";
+        return Err(io::Error::other(text));
+    }
     if bytes[..QUESTION.len()] == QUESTION {
         let card = shared.known().card.clone();
-        stream.write_all(&encode_card(&card)).await?;
+        pipe.write_all(&encode_card(&card)).await?;
         return Ok(None);
     }
-    stream.read_exact(&mut bytes[QUESTION.len()..]).await?;
+    pipe.read_exact(&mut bytes[QUESTION.len()..]).await?;
     let hello = Hello::decode(&bytes).map_err(io::Error::other)?;
     let stopping = shared.stopping.load(Ordering::Relaxed);
     let verdict = judge(shared, &hello, stopping);
@@ -453,20 +484,20 @@ async fn greet(
     match verdict {
         Ok(version) => {
             answer.version = version;
-            stream.write_all(&answer.encode()).await?;
+            pipe.write_all(&answer.encode()).await?;
             tracing::info!(
                 node = %shared.name(), peer = %shared.name_of(hello.from), %address,
                 incarnation = %hex(hello.incarnation),
                 "link up, accepted"
             );
-            Ok(Some((hello, stream)))
+            Ok(Some((hello, pipe)))
         }
         Err((refusal, text)) => {
             let peer = shared.name_of(hello.from);
             tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
             answer.refusal = Some(refusal);
             answer.text = text;
-            stream.write_all(&answer.encode()).await?;
+            pipe.write_all(&answer.encode()).await?;
             Ok(None)
         }
     }

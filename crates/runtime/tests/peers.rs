@@ -19,9 +19,16 @@ use headwater_runtime::handshake::{ANSWER_BYTES, Answer, Hello, Refusal};
 use headwater_runtime::link::{Link, PeerEvent};
 use headwater_runtime::name::Names;
 use headwater_runtime::tcp::{Membership, Network};
+use headwater_runtime::tls::{self, PeerTls, TlsSource};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 const CLUSTER: u64 = 0xc1;
@@ -99,21 +106,33 @@ fn start(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAd
 
 /// One that makes no connections yet.
 fn closed(node: u64, cluster: u64, listener: TcpListener, peers: &[(u64, SocketAddr)]) -> End {
+    let peers: Vec<_> = peers.iter().map(|(id, at)| (*id, at.to_string())).collect();
+    over(None, identity(node, cluster), listener, &peers)
+}
+
+/// The same, with TLS if there is any.
+fn over(
+    tls: Option<TlsSource>,
+    identity: Identity,
+    listener: TcpListener,
+    peers: &[(u64, String)],
+) -> End {
     let address = listener.local_addr().expect("bound");
     let (sender, events) = unbounded_channel();
     let counters = Arc::new(Counters::default());
     let peers: BTreeMap<_, _> = peers
         .iter()
-        .map(|&(id, address)| (NodeId(id), address.to_string()))
+        .map(|(id, address)| (NodeId(*id), address.clone()))
         .collect();
     let network = Network::start(
         Membership {
-            life: node,
-            identity: identity(node, cluster),
+            life: identity.node.0,
+            identity,
             peers,
             names: Names::default(),
+            tls: tls.clone(),
         },
-        vec![listener],
+        vec![(listener, tls.is_some())],
         counters.clone(),
         Arc::new(move |event| drop(sender.send(event))),
     );
@@ -171,10 +190,103 @@ async fn assert_closed(mut stream: TcpStream) {
 #[tokio::test]
 async fn frames_of_all_sizes_arrive_whole_and_in_order_both_ways() {
     let (mut one, mut two) = pair().await;
+    carry_frames(&mut one, &mut two).await;
+    assert_eq!(
+        one.counters.peer_sent_bytes.value(),
+        two.counters.peer_received_bytes.value()
+    );
+}
+
+/// What connections between peers are wrapped in: certificates of one CA, for this address alone.
+fn tls_of_a_ca() -> TlsSource {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let ca = params.self_signed(&key).expect("a CA");
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let (chain, key) = (
+        vec![certificate.der().clone()],
+        PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+    );
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).expect("a CA");
+    let (roots, provider) = (Arc::new(roots), Arc::new(ring::default_provider()));
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let judge = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let server = server
+        .with_client_cert_verifier(judge.build().expect("a judge"))
+        .with_single_cert(chain.clone(), key.clone_key())
+        .expect("a pair");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .expect("a pair");
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    watch::channel(PeerTls { client, server }).1
+}
+
+/// Nodes 1 and 2, each with its own certificates, not yet connected.
+async fn tls_pair(of_one: &TlsSource, of_two: &TlsSource) -> (End, End) {
+    let (first, at_first) = listen().await;
+    let (second, at_second) = listen().await;
+    let pair = [(1, of_one, first, at_second), (2, of_two, second, at_first)];
+    let [one, two] = pair.map(|(id, tls, listener, at_other)| {
+        let peers = [(3 - id, tls::secured(&at_other.to_string()))];
+        let end = over(Some(tls.clone()), identity(id, CLUSTER), listener, &peers);
+        end.network.open();
+        end
+    });
+    (one, two)
+}
+
+#[tokio::test]
+async fn the_same_holds_over_tls() {
+    let tls = tls_of_a_ca();
+    let (mut one, mut two) = tls_pair(&tls, &tls).await;
+    carry_frames(&mut one, &mut two).await;
+}
+
+#[tokio::test]
+async fn nobody_connects_without_a_certificate_of_the_same_ca() {
+    let (mut one, mut two) = tls_pair(&tls_of_a_ca(), &tls_of_a_ca()).await;
+    // Nor one that speaks no TLS at all.
+    let mut stream = TcpStream::connect(two.address).await.expect("connected");
+    stream.write_all(&hello(1, 2).encode()).await.expect("sent");
+    assert_closed(stream).await;
+    let plain = card::ask(&two.address.to_string(), None).await;
+    plain.expect_err("the card is for those with a certificate");
+    let is_silent = |end: &mut End| end.events.try_recv().is_err();
+    assert!(is_silent(&mut one) && is_silent(&mut two), "no link");
+}
+
+#[tokio::test]
+async fn a_certificate_that_replaces_another_counts_from_the_next_connection_on() {
+    let (one_ca, another) = (tls_of_a_ca(), tls_of_a_ca());
+    let (replace, replaced) = watch::channel(another.borrow().clone());
+    let (mut one, mut two) = tls_pair(&one_ca, &replaced).await;
+    let address = tls::secured(&two.address.to_string());
+    let refused = card::ask(&address, Some(&one_ca)).await;
+    let text = refused.expect_err("of another CA").to_string();
+    assert!(text.contains("not trusted here"), "{text}");
+    replace.send_replace(one_ca.borrow().clone());
+    assert_eq!(one.up().await.peer(), NodeId(2));
+    assert_eq!(two.up().await.peer(), NodeId(1));
+    let card = card::ask(&address, Some(&one_ca)).await;
+    assert_eq!(card.expect("an answer"), &b""[..]);
+}
+
+async fn carry_frames(one: &mut End, two: &mut End) {
     let (to_two, to_one) = (one.up().await, two.up().await);
     assert_eq!((to_two.peer(), to_one.peer()), (NodeId(2), NodeId(1)));
     let sizes = [1, 100, 5000, FRAME_BYTES_MAX, 7, 1 << 20, 3];
-    for (link, end) in [(&to_two, &mut two), (&to_one, &mut one)] {
+    for (link, end) in [(&to_two, &mut *two), (&to_one, &mut *one)] {
         for (i, &size) in sizes.iter().enumerate() {
             assert!(link.send(vec![i as u8; size].into()), "there is room");
         }
@@ -186,10 +298,6 @@ async fn frames_of_all_sizes_arrive_whole_and_in_order_both_ways() {
         }
     }
     assert_eq!(two.counters.frames_received.value(), sizes.len() as u64);
-    assert_eq!(
-        one.counters.peer_sent_bytes.value(),
-        two.counters.peer_received_bytes.value()
-    );
 }
 
 #[tokio::test]
@@ -274,13 +382,16 @@ async fn who_asks_is_told_what_stands_on_the_card() {
     let (listener, _) = listen().await;
     let one = start(1, CLUSTER, listener, &[]);
     let address = one.address.to_string();
-    assert_eq!(card::ask(&address).await.expect("an answer"), &b""[..]);
+    assert_eq!(
+        card::ask(&address, None).await.expect("an answer"),
+        &b""[..]
+    );
     let card = Bytes::from(vec![7; 100_000]);
     one.network.set_card(card.clone());
-    assert_eq!(card::ask(&address).await.expect("an answer"), card);
+    assert_eq!(card::ask(&address, None).await.expect("an answer"), card);
     let (nobody, address) = listen().await;
     drop(nobody);
-    card::ask(&address.to_string())
+    card::ask(&address.to_string(), None)
         .await
         .expect_err("nobody is there");
 }

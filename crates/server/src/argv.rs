@@ -255,7 +255,7 @@ mod tests {
         let error = run("headwater bogus", &[]).unwrap_err();
         for part in [
             "\"bogus\"",
-            "serve (meant if nothing is said), dev, sim, disk, version",
+            "serve (meant if nothing is said), dev, sim, certs, disk, snapshot, version",
         ] {
             assert!(error.contains(part), "{error}");
         }
@@ -301,21 +301,17 @@ mod tests {
 
     #[test]
     fn a_flag_that_asks_for_safety_we_lack_is_refused() {
-        let error = run("headwater --cert-file=x.pem", &[]).unwrap_err();
+        let error = run("headwater --client-crl-file=x.pem", &[]).unwrap_err();
         assert!(
-            error.contains("--cert-file") && error.contains("TLS"),
+            error.contains("--client-crl-file") && error.contains("revoked"),
             "{error}"
         );
         assert!(error.contains("leave the flag out"), "{error}");
-        for variable in ["ETCD_CERT_FILE", "HEADWATER_CERT_FILE"] {
+        for variable in ["ETCD_CLIENT_CRL_FILE", "HEADWATER_CLIENT_CRL_FILE"] {
             let error = run("headwater", &[(variable, "x.pem")]).unwrap_err();
             assert!(error.contains(&format!("unset {variable}")), "{error}");
             assert!(!error.contains("flag"), "{error}");
         }
-        run(
-            "headwater --client-cert-auth=false",
-            &[("ETCD_CERT_FILE", "")],
-        )
-        .unwrap();
+        run("headwater --cors=false", &[("ETCD_CLIENT_CRL_FILE", "")]).unwrap();
     }
 }

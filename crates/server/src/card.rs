@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use headwater_runtime::tls::TlsSource;
 use headwater_runtime::{Config, Index, card};
 use prost::Message;
 
@@ -122,12 +123,12 @@ impl Card {
         self.encode_to_vec().into()
     }
 
-    /// Asks at a peer's address.
+    /// Asks at a peer's address; `tls` where the address says that it is spoken there.
     ///
     /// # Errors
     /// Why there is no card, in words.
-    pub async fn ask(address: &str) -> Result<Self, String> {
-        let bytes = card::ask(address)
+    pub async fn ask(address: &str, tls: Option<&TlsSource>) -> Result<Self, String> {
+        let bytes = card::ask(address, tls)
             .await
             .map_err(|error| error.to_string())?;
         if bytes.is_empty() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::certs::{self, CertsArgs};
+use crate::tls_flags::{ClientTlsArgs, PeerTlsArgs};
 use crate::{argv, duration};
 
 /// The version of etcd's API that is spoken.
@@ -113,6 +115,9 @@ pub enum Command {
     Dev(DevArgs),
     /// Run whole clusters in worlds made of dice; any failure repeats from its seed
     Sim(headwater_sim::cli::Arguments),
+    /// Make a CA and certificates for a test cluster
+    #[command(after_help = certs::EXAMPLES, max_term_width = 100)]
+    Certs(CertsArgs),
     /// Look at the data directory of a server that is stopped; nothing in it is changed
     #[command(subcommand, after_help = DISK_EXAMPLES)]
     Disk(DiskCommand),
@@ -261,6 +266,10 @@ pub struct ServeArgs {
         help_heading = "This server"
     )]
     pub listen_client_urls: String,
+
+    /// Where to listen for those who read metrics and health and nothing else, comma-separated
+    #[arg(long, value_name = "URLS", help_heading = "This server")]
+    pub listen_metrics_urls: Option<String>,
 
     /// Where clients find this server, if not where it listens, comma-separated
     #[arg(long, value_name = "URLS", help_heading = "This server")]
@@ -426,6 +435,14 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub watch_progress_notify_interval: Duration,
+
+    /// TLS for clients.
+    #[command(flatten)]
+    pub client_tls: ClientTlsArgs,
+
+    /// TLS between the servers.
+    #[command(flatten)]
+    pub peer_tls: PeerTlsArgs,
 
     /// How much to say on the standard error: error, warn, info, debug or trace
     #[arg(

@@ -15,7 +15,9 @@ use headwater_runtime::{COMMAND_BYTES_MAX, FlightRecorder, NodeConfig};
 
 use crate::auto_compaction::Retention;
 use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
+use crate::doors::Door;
 use crate::identity;
+use crate::tls::Source;
 use crate::url::Url;
 
 /// Bytes of one log segment; each is filled with zeros before use, so the first start pays for it.
@@ -33,7 +35,11 @@ pub struct Config {
     /// This member's name.
     pub name: String,
     /// Where clients connect.
-    pub listen_client: Vec<SocketAddr>,
+    pub doors: Vec<Door>,
+    /// Where the certificate for clients comes from.
+    pub client_tls: Option<Source>,
+    /// Where the certificate for peers comes from.
+    pub peer_tls: Option<Source>,
     /// The members.
     pub cluster: Cluster,
     /// Where the other members listen for peers, as the command line has it.
@@ -129,6 +135,9 @@ impl Config {
         };
         check_own_urls(args, &by_name, &peer_urls)?;
         warn_of_unused_urls(&by_name, &mut warnings);
+        let doors = doors(&listen_client, args)?;
+        let client_tls = client_tls(args, &listen_client, &mut warnings)?;
+        let peer_tls = peer_tls(args, &listen_peer, &by_name, &mut warnings)?;
 
         let cluster = cluster(args, &by_name, &client_urls);
         let others = by_name.iter().filter(|(name, _)| **name != args.name);
@@ -143,7 +152,8 @@ impl Config {
                 .iter()
                 .map(|member| (member.id, member.name.clone()))
                 .collect(),
-            listen_peer: addresses("listen-peer-urls", &listen_peer)?,
+            listen_peer: addresses(&listen_peer, |url| !url.is_tls())?,
+            listen_peer_tls: addresses(&listen_peer, Url::is_tls)?,
             heartbeat: Duration::from_millis(args.heartbeat_interval),
             election: Duration::from_millis(args.election_timeout),
             // etcd's API has no reads that trust clocks.
@@ -159,7 +169,9 @@ impl Config {
         };
         Ok(Self {
             name: args.name.clone(),
-            listen_client: addresses("listen-client-urls", &listen_client)?,
+            doors,
+            client_tls,
+            peer_tls,
             cluster,
             initial_peer_urls,
             limits,
@@ -353,14 +365,14 @@ fn peer_addresses(
     let address = |(name, urls): (&String, &Vec<Url>)| {
         let texts: Vec<String> = urls.iter().map(Url::to_string).collect();
         let id = identity::member_id(&args.initial_cluster_token, name, &texts);
-        (id, urls[0].authority())
+        (id, urls[0].peer_address())
     };
     by_name.iter().map(address).collect()
 }
 
 /// Where to connect for a URL of a peer; `None` if that is no URL.
 pub fn address(url: &str) -> Option<String> {
-    Some(Url::parse("peer-urls", url).ok()?.authority())
+    Some(Url::parse("peer-urls", url).ok()?.peer_address())
 }
 
 fn flight_recorder(args: &ServeArgs) -> Option<FlightRecorder> {
@@ -369,8 +381,69 @@ fn flight_recorder(args: &ServeArgs) -> Option<FlightRecorder> {
     Some(FlightRecorder { file, bytes_max })
 }
 
-fn addresses(flag: &str, urls: &[Url]) -> Result<Vec<SocketAddr>> {
-    urls.iter().map(|url| url.listen_address(flag)).collect()
+/// Where to listen for peers, of the URLs that are meant.
+fn addresses(urls: &[Url], are_meant: impl Fn(&Url) -> bool) -> Result<Vec<SocketAddr>> {
+    let meant = urls.iter().filter(|url| are_meant(url));
+    meant
+        .map(|url| url.listen_address("listen-peer-urls"))
+        .collect()
+}
+
+/// Where clients connect, for everything and for pages alone.
+fn doors(listen_client: &[Url], args: &ServeArgs) -> Result<Vec<Door>> {
+    let door = |flag: &'static str, url: &Url, is_for_pages| {
+        Ok(Door {
+            flag,
+            address: url.listen_address(flag)?,
+            is_tls: url.is_tls(),
+            is_for_pages,
+        })
+    };
+    let clients = listen_client
+        .iter()
+        .map(|url| door("listen-client-urls", url, false));
+    let metrics = metrics_urls(args)?;
+    let metrics = metrics
+        .iter()
+        .map(|url| door("listen-metrics-urls", url, true));
+    clients.chain(metrics).collect()
+}
+
+fn metrics_urls(args: &ServeArgs) -> Result<Vec<Url>> {
+    let urls = args
+        .listen_metrics_urls
+        .as_ref()
+        .filter(|urls| !urls.is_empty());
+    urls.map_or(Ok(Vec::new()), |urls| {
+        Url::parse_list("listen-metrics-urls", urls)
+    })
+}
+
+fn client_tls(
+    args: &ServeArgs,
+    listen_client: &[Url],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Source>> {
+    let metrics = metrics_urls(args)?;
+    let clients = listen_client.iter().map(|url| ("listen-client-urls", url));
+    let metrics = metrics.iter().map(|url| ("listen-metrics-urls", url));
+    let urls: Vec<_> = clients.chain(metrics).collect();
+    args.client_tls.source(&urls, warnings)
+}
+
+fn peer_tls(
+    args: &ServeArgs,
+    listen_peer: &[Url],
+    by_name: &BTreeMap<String, Vec<Url>>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Source>> {
+    let listens = listen_peer.iter().map(|url| ("listen-peer-urls", url));
+    let members = by_name
+        .values()
+        .flatten()
+        .map(|url| ("initial-cluster", url));
+    let urls: Vec<_> = listens.chain(members).collect();
+    args.peer_tls.source(&urls, warnings)
 }
 
 fn limits(args: &ServeArgs) -> Result<Limits> {

@@ -94,8 +94,13 @@ impl Front {
                 .await
                 .map(Body::new)
         } else {
-            infallible(self.pages.clone().oneshot(request).await).map(Body::new)
+            self.answer_page(request).await
         }
+    }
+
+    /// Answers one request for a page.
+    pub async fn answer_page(&self, request: Request<Incoming>) -> Response<Body> {
+        infallible(self.pages.clone().oneshot(request).await).map(Body::new)
     }
 
     async fn answer_call<B: Call>(&self, request: Request<B>) -> Response<Body> {

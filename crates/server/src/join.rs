@@ -14,6 +14,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use headwater_raft::{Config as Configuration, NodeId};
 use headwater_replica::Identity;
 use headwater_replica::identity::{IDENTITY_FILE, decode_identity};
+use headwater_runtime::tls::TlsSource;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -144,16 +145,26 @@ async fn found(config: Config) -> Result<Config> {
 
 /// Everyone else of `--initial-cluster` is asked who is here.
 async fn ask_others(config: &Config, patience: Duration) -> Vec<(String, Result<Card, String>)> {
-    ask_all(config.initial_peer_urls.clone(), patience).await
+    ask_all(
+        config.initial_peer_urls.clone(),
+        config.node.tls.as_ref(),
+        patience,
+    )
+    .await
 }
 
 /// Asks at all these URLs at once.
-pub async fn ask_all(urls: Vec<String>, patience: Duration) -> Vec<(String, Result<Card, String>)> {
+pub async fn ask_all(
+    urls: Vec<String>,
+    tls: Option<&TlsSource>,
+    patience: Duration,
+) -> Vec<(String, Result<Card, String>)> {
     let mut asking = JoinSet::new();
     for url in urls {
+        let tls = tls.cloned();
         asking.spawn(async move {
             let answer = match address(&url) {
-                Some(address) => timeout(patience, Card::ask(&address)).await,
+                Some(address) => timeout(patience, Card::ask(&address, tls.as_ref())).await,
                 None => Ok(Err("no address".to_owned())),
             };
             (url, answer.unwrap_or(Err("no answer".to_owned())))

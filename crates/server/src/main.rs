@@ -12,6 +12,7 @@ mod backend;
 mod bolt;
 mod card;
 mod census;
+mod certs;
 mod changes;
 mod cli;
 mod company;
@@ -21,6 +22,7 @@ mod counted;
 mod desk;
 mod dev;
 mod disk;
+mod doors;
 mod duration;
 mod etcd_db;
 mod etcd_flags;
@@ -43,6 +45,8 @@ mod restore;
 mod serve;
 mod service;
 mod spelling;
+mod tls;
+mod tls_flags;
 mod url;
 
 use std::io::IsTerminal;
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|error| complain(&format!("{error:#}\n"), disk::REFUSED));
         }
         Command::Snapshot(command) => restore::run(&command),
+        Command::Certs(args) => certs::run(&args),
         Command::Version => {
             println!("{}", cli::version());
             Ok(())

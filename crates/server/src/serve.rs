@@ -4,59 +4,48 @@
 //! # Source
 //! etcd's life of a server: what it says when, and what ends it.
 
-use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use headwater_runtime::{Handle, NodeConfig, ReadLevel, StartError, StopReason};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::alarms;
-use crate::authority::Mended;
 use crate::auto_compaction;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
 use crate::company::StoreCompany;
 use crate::config::Config;
 use crate::desk::Desk;
+use crate::doors::{self, Doors};
 use crate::front::Front;
+use crate::tls::Tls;
 use crate::{join, leases, members};
-
-/// How long calls under way may go on once the server is to stop.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
-
-/// How long to leave off accepting when the system has no more descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a server without a leader says so.
 const LEADERLESS_REPORT: Duration = Duration::from_secs(5);
-
-/// Calls under way on one connection, at most.
-const STREAMS_MAX: u32 = 1 << 16;
-
-/// Calls that a client may have given up before they were looked at; above it, it is an attack.
-const RESETS_MAX: usize = 1 << 12;
 
 /// Runs one server until it is told to stop.
 ///
 /// # Errors
 /// It could not start, or had to stop; the text is for the operator.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(mut config: Config) -> Result<()> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    let tls = Tls::load(
+        config.client_tls.as_ref(),
+        config.peer_tls.as_ref(),
+        config.data_dir(),
+    )?;
+    config.node.tls = tls.peers.clone();
     let config = join::settle(config).await?;
     // The ports come first: one that is taken must not leave a data directory behind.
-    let listeners = listen(&config.listen_client).await?;
+    let listeners = doors::listen(&config.doors).await?;
     info!(
         name = config.name,
         member_id = %format_args!("{:x}", config.cluster.me.0),
@@ -67,10 +56,11 @@ pub async fn run(config: Config) -> Result<()> {
     );
     let (ending, mut ends) = mpsc::unbounded_channel();
     let backend = start_node(&config, ending).await?;
+    tls.save()?;
     let outlook = tokio::spawn(look_for_leader(Arc::clone(&backend), config.node.election));
 
     let front = Front::new(Arc::clone(&backend));
-    let doors = Doors::open(listeners, &front);
+    let doors = Doors::open(listeners, &front, tls.clients.as_ref());
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
@@ -156,7 +146,7 @@ async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
                 .cloned()
                 .collect::<Vec<_>>(),
         );
-        for (_, answer) in join::ask_all(urls, every).await {
+        for (_, answer) in join::ask_all(urls, config.node.tls.as_ref(), every).await {
             let Ok(card) = answer else { continue };
             if card.cluster == config.cluster.id
                 && let Some(why) = card.refuses(me, Some(backend.disk()))
@@ -166,23 +156,6 @@ async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
             }
         }
     }
-}
-
-async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for &address in addresses {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let advice = match error.kind() {
-                ErrorKind::AddrInUse => "another server (etcd?) runs there; stop it or choose another port with --listen-client-urls",
-                ErrorKind::AddrNotAvailable => "it is not an address of this machine; see --listen-client-urls",
-                ErrorKind::PermissionDenied => "ports below 1024 need a privilege; see --listen-client-urls",
-                _ => "see --listen-client-urls",
-            };
-            anyhow!("cannot listen for clients on {address}: {error}: {advice}")
-        })?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
 }
 
 /// What to do comes first: the rest is long, and read only if that does not help.
@@ -212,11 +185,8 @@ async fn make_known(backend: Arc<Backend>, config: Config) {
 
 /// Waits for a leader; says what is missing until then.
 async fn report_ready(backend: &Backend, config: &Config) {
-    let clients: Vec<String> = config
-        .listen_client
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let doors = config.doors.iter().filter(|door| !door.is_for_pages);
+    let clients: Vec<String> = doors.map(|door| door.address.to_string()).collect();
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(10);
     while !backend.has_leader() {
@@ -295,92 +265,4 @@ async fn wait_or_never(told: oneshot::Receiver<()>, is_watched: bool) {
     } else {
         std::future::pending().await
     }
-}
-
-/// The listening ports and all connections through them.
-struct Doors {
-    accepting: JoinSet<()>,
-    connections: Arc<GracefulShutdown>,
-}
-
-impl Doors {
-    fn open(listeners: Vec<TcpListener>, front: &Front) -> Self {
-        let connections = Arc::new(GracefulShutdown::new());
-        let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, front.clone(), Arc::clone(&connections)));
-        }
-        Self {
-            accepting,
-            connections,
-        }
-    }
-
-    /// Lets calls under way end, but not for long.
-    async fn close(mut self) {
-        self.accepting.shutdown().await;
-        let Some(connections) = Arc::into_inner(self.connections) else {
-            return;
-        };
-        if tokio::time::timeout(DRAIN_TIME, connections.shutdown())
-            .await
-            .is_err()
-        {
-            info!("some calls did not end in time and were cut off");
-        }
-    }
-}
-
-async fn accept(listener: TcpListener, front: Front, connections: Arc<GracefulShutdown>) {
-    let server = server();
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // A connection that died while waiting, or no descriptors left: neither may end
-                // the server, and the second must not make it spin.
-                warn!("accepting a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        serve_connection(&server, stream, front.clone(), &connections);
-    }
-}
-
-fn server() -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10));
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_concurrent_streams(STREAMS_MAX);
-    server
-}
-
-fn serve_connection(
-    server: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    front: Front,
-    connections: &GracefulShutdown,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        warn!("a connection answers late: {error}");
-    }
-    let answer = hyper::service::service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
-    });
-    let connection = server.serve_connection(TokioIo::new(Mended::new(stream)), answer);
-    let connection = connections.watch(connection.into_owned());
-    // How a client's connection ends is the client's business.
-    tokio::spawn(async move { drop(connection.await) });
 }

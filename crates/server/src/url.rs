@@ -1,4 +1,4 @@
-//! URLs as etcd's flags have them: `http://host:port` and nothing else.
+//! URLs as etcd's flags have them: `http://host:port` or `https://host:port`, and nothing else.
 //! Never resolves names; that is for the moment of connecting.
 //!
 //! # Source
@@ -8,39 +8,45 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Result, bail, ensure};
+use headwater_runtime::{PeerAddress, tls};
 
 /// Where something listens.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Url {
+    is_tls: bool,
     host: String,
     port: u16,
 }
 
 impl Url {
-    /// Reads `http://host:port`, as given to `flag`.
+    /// Reads `http://host:port` or the same with `https`, as given to `flag`.
     ///
     /// # Errors
     /// The text names the flag, what is wrong and what would be right.
     pub fn parse(flag: &str, text: &str) -> Result<Self> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            bail!("--{flag}: \"{text}\" is not a URL; write it as http://HOST:PORT");
+            bail!(
+                "--{flag}: \"{text}\" is not a URL; write it as http://HOST:PORT or \
+                 https://HOST:PORT"
+            );
         };
-        match scheme {
-            "http" => {}
-            "https" | "unixs" => bail!(
-                "--{flag}: \"{text}\" asks for TLS, which is not built in yet; use http:// on a \
-                 trusted network or behind a proxy that ends TLS"
-            ),
-            "unix" => bail!("--{flag}: \"{text}\": unix sockets are not served; use http://"),
-            _ => bail!("--{flag}: \"{text}\": unknown scheme \"{scheme}\"; use http://"),
-        }
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            "unix" | "unixs" => {
+                bail!("--{flag}: \"{text}\": unix sockets are not served; use http:// or https://")
+            }
+            _ => {
+                bail!("--{flag}: \"{text}\": unknown scheme \"{scheme}\"; use http:// or https://")
+            }
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         ensure!(
             !rest.contains(['/', '?', '#', '@']),
-            "--{flag}: \"{text}\" must be http://HOST:PORT alone, without a path"
+            "--{flag}: \"{text}\" must be {scheme}://HOST:PORT alone, without a path"
         );
         let Some((host, port)) = rest.rsplit_once(':').filter(|(_, p)| !p.contains(']')) else {
-            bail!("--{flag}: \"{text}\" has no port; write it as http://HOST:PORT");
+            bail!("--{flag}: \"{text}\" has no port; write it as {scheme}://HOST:PORT");
         };
         let Ok(port) = port.parse() else {
             bail!("--{flag}: \"{text}\": \"{port}\" is not a port (0 to 65535)");
@@ -52,7 +58,7 @@ impl Url {
             }
             _ => bail!("--{flag}: \"{text}\": \"{host}\" is not a host name or address"),
         };
-        Ok(Self { host, port })
+        Ok(Self { is_tls, host, port })
     }
 
     /// Reads a comma-separated list of at least one URL, as given to `flag`.
@@ -83,8 +89,25 @@ impl Url {
         Ok(SocketAddr::new(ip, self.port))
     }
 
-    /// `host:port`, as the runtime's peers want it.
-    pub fn authority(&self) -> String {
+    /// Whether TLS is spoken there.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// The name or address of the machine.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where to connect, as the runtime's peers want it.
+    pub fn peer_address(&self) -> PeerAddress {
+        match self.is_tls {
+            true => tls::secured(&self.authority()),
+            false => self.authority(),
+        }
+    }
+
+    fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -103,14 +126,15 @@ impl Url {
     pub fn on_localhost(&self) -> Self {
         Self {
             host: "localhost".to_owned(),
-            port: self.port,
+            ..*self
         }
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
@@ -123,7 +147,7 @@ mod tests {
         for text in [
             "http://10.0.0.1:2380",
             "http://[::1]:1",
-            "http://node-1.lan:0",
+            "https://node-1.lan:0",
         ] {
             assert_eq!(Url::parse("f", text).unwrap().to_string(), text);
         }
@@ -135,7 +159,7 @@ mod tests {
     fn a_bad_url_is_refused_with_the_flag_and_the_remedy() {
         let cases = [
             ("localhost:2379", "http://HOST:PORT"),
-            ("https://a:1", "TLS"),
+            ("unixs://a:1", "unix sockets"),
             ("ftp://a:1", "unknown scheme"),
             ("http://a", "no port"),
             ("http://a:b", "not a port"),
@@ -150,6 +174,16 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
             assert!(error.contains("--listen-client-urls"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_scheme_says_whether_tls_is_spoken() {
+        let url = |text| Url::parse("f", text).unwrap();
+        assert!(url("https://a:1").is_tls());
+        assert_eq!(url("https://a:1").peer_address(), "tls://a:1");
+        assert_eq!(url("http://[::1]:1").peer_address(), "[::1]:1");
+        let here = url("https://0.0.0.0:1").on_localhost();
+        assert_eq!(here.to_string(), "https://localhost:1");
     }
 
     #[test]

@@ -70,6 +70,10 @@ pub struct Member {
     pub client_port: Port,
     /// Where the other members reach it.
     pub peer_port: Port,
+    /// How its URL for clients begins: `http`, unless a test lays out TLS.
+    pub client_scheme: &'static str,
+    /// How its URL for peers begins.
+    pub peer_scheme: &'static str,
     /// Its data.
     pub data_dir: PathBuf,
     /// What it prints, over all its lives.
@@ -80,12 +84,15 @@ pub struct Member {
 impl Member {
     /// The URL for clients.
     pub fn client_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port.number)
+        format!(
+            "{}://127.0.0.1:{}",
+            self.client_scheme, self.client_port.number
+        )
     }
 
     /// The URL for peers.
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port.number)
+        format!("{}://127.0.0.1:{}", self.peer_scheme, self.peer_port.number)
     }
 
     /// The process, if it runs.
@@ -161,6 +168,8 @@ impl Cluster {
             log: self.folder.join(format!("{name}.log")),
             client_port: Port::reserve()?,
             peer_port: Port::reserve()?,
+            client_scheme: "http",
+            peer_scheme: "http",
             child: None,
             name,
         });

@@ -26,25 +26,37 @@ enum Fault {
     PauseLeader,
 }
 
+/// What members speak with each other.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Plain,
+    Tls,
+}
+
 #[test]
 fn nothing_is_lost_or_stale_when_leaders_are_killed() {
-    must_stand(Fault::KillLeader, 10);
+    must_stand(Fault::KillLeader, 10, Between::Plain);
+}
+
+#[test]
+fn nor_when_members_speak_tls() {
+    must_stand(Fault::KillLeader, 3, Between::Tls);
 }
 
 #[test]
 fn nothing_is_lost_or_stale_when_followers_are_killed() {
-    must_stand(Fault::KillFollower, 3);
+    must_stand(Fault::KillFollower, 3, Between::Plain);
 }
 
 #[test]
 fn a_leader_that_was_paused_serves_nothing_stale() {
-    must_stand(Fault::PauseLeader, 2);
+    must_stand(Fault::PauseLeader, 2, Between::Plain);
 }
 
 #[test]
 fn the_judges_notice_stale_reads_where_reads_may_be_stale() {
-    let verdict = run(Fault::PauseLeader, 1, Reads::Serializable, |_, verdict| {
-        verdict
+    let verdict = with_cluster(Between::Plain, async |cluster| {
+        under_faults(cluster, Fault::PauseLeader, 1, Reads::Serializable).await
     });
     let complaint = verdict
         .expect_err("a paused member's own view is old")
@@ -62,7 +74,7 @@ fn the_judges_notice_stale_reads_where_reads_may_be_stale() {
 
 #[test]
 fn the_judges_notice_a_write_that_is_gone() {
-    let verdict = with_cluster(async |cluster| {
+    let verdict = with_cluster(Between::Plain, async |cluster| {
         let endpoints: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
         let load = Load::start(&endpoints, 1, Reads::Linearizable).await?;
         sleep(Duration::from_secs(2)).await;
@@ -87,29 +99,33 @@ fn the_judges_notice_a_write_that_is_gone() {
 }
 
 /// Runs a fault that the server must stand.
-fn must_stand(fault: Fault, rounds: usize) {
-    run(fault, rounds, Reads::Linearizable, |cluster, verdict| {
-        if let Err(error) = verdict {
+fn must_stand(fault: Fault, rounds: usize, between: Between) {
+    with_cluster(between, async |cluster| {
+        if let Err(error) = under_faults(cluster, fault, rounds, Reads::Linearizable).await {
             let folder = cluster.keep().display().to_string();
             panic!("{fault:?}: {error:#}\nthe whole history: {folder}/history.txt");
         }
     });
 }
 
-fn run<T>(
-    fault: Fault,
-    rounds: usize,
-    reads: Reads,
-    then: impl FnOnce(&mut Cluster, anyhow::Result<()>) -> T,
-) -> T {
-    with_cluster(async |cluster| {
-        let verdict = under_faults(cluster, fault, rounds, reads).await;
-        then(cluster, verdict)
-    })
+async fn start(server: &Server, between: Between) -> anyhow::Result<Cluster> {
+    let folder = std::env::temp_dir();
+    let mut cluster = match between {
+        Between::Plain => return Cluster::start(server, 3, &[]).await,
+        Between::Tls => Cluster::new(server, 3, &folder, &["--peer-auto-tls"])?,
+    };
+    for member in &mut cluster.members {
+        member.peer_scheme = "https";
+    }
+    for number in 0..3 {
+        cluster.spawn(number)?;
+    }
+    cluster.ready().await?;
+    Ok(cluster)
 }
 
 /// Does something with three members that run, alone on the machine.
-fn with_cluster<T>(what: impl AsyncFnOnce(&mut Cluster) -> T) -> T {
+fn with_cluster<T>(between: Between, what: impl AsyncFnOnce(&mut Cluster) -> T) -> T {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -117,7 +133,7 @@ fn with_cluster<T>(what: impl AsyncFnOnce(&mut Cluster) -> T) -> T {
     let runtime = runtime.expect("tokio starts");
     LocalSet::new().block_on(&runtime, async {
         let server = Server::from_env().expect("a server to test");
-        let mut cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+        let mut cluster = start(&server, between).await.expect("a cluster");
         what(&mut cluster).await
     })
 }

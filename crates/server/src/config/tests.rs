@@ -22,7 +22,9 @@ const THREE: &str = "--initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.
 #[test]
 fn without_flags_it_is_one_server_as_etcd_would_be() {
     let config = config("").unwrap();
-    assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().unwrap()]);
+    assert_eq!(config.doors.len(), 1);
+    assert_eq!(config.doors[0].address.to_string(), "127.0.0.1:2379");
+    assert!(!config.doors[0].is_tls && config.client_tls.is_none());
     assert_eq!(config.data_dir().to_str(), Some("default.headwater"));
     assert_eq!(config.cluster.founders.len(), 1);
     let member = &config.cluster.founders[0];
@@ -79,7 +81,10 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         ("--max-request-bytes 29360129", "29360128 (28 MiB)"),
         ("--max-txn-ops 0", "at least 1"),
         ("--listen-client-urls http://example.org:1", "IP address"),
-        ("--listen-client-urls https://127.0.0.1:1", "TLS"),
+        (
+            "--listen-client-urls https://127.0.0.1:1",
+            "headwater certs",
+        ),
         ("--listen-client-urls ,", "at least one URL"),
     ];
     for (flags, part) in cases {

@@ -1,6 +1,7 @@
 //! The server as its clients and its operator see it: one process, real sockets, a real disk.
 
 mod api;
+mod certs;
 mod dev;
 mod disk;
 mod members;

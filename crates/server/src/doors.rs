@@ -1,0 +1,259 @@
+//! The ports for clients, and all connections through them: with TLS where the URL says so.
+//! Never answers: that is for `front`.
+//!
+//! # Source
+//! RFC 9112, RFC 9113 and RFC 8446; etcd's ports for clients and for metrics.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use headwater_runtime::seldom::Seldom;
+use headwater_runtime::tls::{explain, has_hung_up, is_tls};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
+
+use crate::authority::Mended;
+use crate::front::Front;
+use crate::tls::ClientTls;
+
+/// How long calls under way may go on once the server is to stop.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long to leave off accepting when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a TLS handshake may take, and how long a client may take to begin one.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// TLS handshakes under way at one time; others wait. Their arithmetic is the loop's, which has a
+/// cluster to keep together while a thousand clients come back at once.
+const HANDSHAKES_MAX: usize = 128;
+
+/// Calls under way on one connection, at most.
+const STREAMS_MAX: u32 = 1 << 16;
+
+/// Calls that a client may have given up before they were looked at; above it, it is an attack.
+const RESETS_MAX: usize = 1 << 12;
+
+/// What a client hears that speaks HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    connection: close\r\n\r\nTLS is spoken here: use https://\n";
+
+/// Where clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Door {
+    /// The flag that says so.
+    pub flag: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether TLS is spoken there.
+    pub is_tls: bool,
+    /// Whether there is nothing but the pages: metrics and health.
+    pub is_for_pages: bool,
+}
+
+/// Opens the ports; nobody is let in yet.
+///
+/// # Errors
+/// One is taken, or not ours.
+pub async fn listen(doors: &[Door]) -> Result<Vec<(TcpListener, Door)>> {
+    let mut listeners = Vec::new();
+    for door in doors {
+        let Door { flag, address, .. } = door;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let advice = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "another server (etcd?) runs there; stop it or choose another port with"
+                }
+                ErrorKind::AddrNotAvailable => "it is not an address of this machine; see",
+                ErrorKind::PermissionDenied => "ports below 1024 need a privilege; see",
+                _ => "see",
+            };
+            anyhow!("cannot listen for clients on {address}: {error}: {advice} --{flag}")
+        })?;
+        listeners.push((listener, door.clone()));
+    }
+    Ok(listeners)
+}
+
+/// The listening ports and all connections through them.
+pub struct Doors {
+    accepting: JoinSet<()>,
+    connections: Arc<GracefulShutdown>,
+}
+
+/// What one port lets in, and where to.
+struct Porter {
+    door: Door,
+    front: Front,
+    /// There where TLS is spoken.
+    tls: Option<ClientTls>,
+    server: auto::Builder<TokioExecutor>,
+    handshakes: Arc<Semaphore>,
+    /// Gone when the ports are closed: who has not said anything by then is not waited for.
+    connections: Weak<GracefulShutdown>,
+    complaints: Seldom,
+}
+
+impl Doors {
+    /// Lets clients in.
+    pub fn open(
+        listeners: Vec<(TcpListener, Door)>,
+        front: &Front,
+        tls: Option<&ClientTls>,
+    ) -> Self {
+        let connections = Arc::new(GracefulShutdown::new());
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let mut accepting = JoinSet::new();
+        for (listener, door) in listeners {
+            let porter = Porter {
+                tls: tls.filter(|_| door.is_tls).cloned(),
+                door,
+                front: front.clone(),
+                server: server(),
+                handshakes: Arc::clone(&handshakes),
+                connections: Arc::downgrade(&connections),
+                complaints: Seldom::default(),
+            };
+            accepting.spawn(accept(listener, Arc::new(porter)));
+        }
+        Self {
+            accepting,
+            connections,
+        }
+    }
+
+    /// Lets calls under way end, but not for long.
+    pub async fn close(mut self) {
+        self.accepting.shutdown().await;
+        let Some(connections) = Arc::into_inner(self.connections) else {
+            return;
+        };
+        if timeout(DRAIN_TIME, connections.shutdown()).await.is_err() {
+            info!("some calls did not end in time and were cut off");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, porter: Arc<Porter>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                tokio::spawn(Arc::clone(&porter).let_in(stream, from.ip()));
+            }
+            Err(error) => {
+                // A connection that died while waiting, or no descriptors left: neither may end
+                // the server, and the second must not make it spin.
+                warn!("accepting a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Porter {
+    async fn let_in(self: Arc<Self>, mut stream: TcpStream, from: IpAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!("a connection answers late: {error}");
+        }
+        let mut first = [0];
+        let greeted = stream.peek(&mut first);
+        let speaks_tls = match &self.tls {
+            None => matches!(greeted.await, Ok(1..)) && is_tls(first[0]),
+            Some(_) => match timeout(HANDSHAKE_TIME, greeted).await {
+                Ok(Ok(1..)) => is_tls(first[0]),
+                // Somebody who only looks whether the port is open.
+                _ => return,
+            },
+        };
+        match (&self.tls, speaks_tls) {
+            (None, false) => self.serve(stream).await,
+            (None, true) => self.complain(
+                from,
+                "it speaks TLS, and this port does not: https:// in the flag would make it so",
+            ),
+            (Some(_), false) => {
+                self.complain(from, "it speaks no TLS: it must use https://");
+                // It may not care to hear.
+                let _ = stream.write_all(SPEAK_TLS).await;
+            }
+            (Some(tls), true) => {
+                let permit = self.handshakes.acquire().await;
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+                let shaken = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await;
+                drop(permit);
+                match shaken {
+                    Ok(Ok(stream)) => self.serve(stream).await,
+                    // Clients that are done before they have begun, and those who only look.
+                    Ok(Err(error)) if has_hung_up(&error) => {}
+                    Ok(Err(error)) => self.complain(from, &explain(&error)),
+                    Err(_) => self.complain(from, "its TLS handshake takes too long"),
+                }
+            }
+        }
+    }
+
+    fn complain(&self, from: IpAddr, what: &str) {
+        let (flag, address) = (self.door.flag, self.door.address);
+        if self.complaints.is_due(&format!("{from} {what}")) {
+            warn!(%from, %address, flag, "a client was turned away: {what}");
+        } else {
+            debug!(%from, %address, flag, "a client was turned away: {what}");
+        }
+    }
+
+    async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (front, is_for_pages) = (self.front.clone(), self.door.is_for_pages);
+        let answer = hyper::service::service_fn(move |request| {
+            let front = front.clone();
+            async move {
+                let answer = match is_for_pages {
+                    true => front.answer_page(request).await,
+                    false => front.answer(request).await,
+                };
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let io = TokioIo::new(Mended::new(stream));
+        let connection = self.server.serve_connection(io, answer).into_owned();
+        let Some(connections) = self.connections.upgrade() else {
+            return;
+        };
+        let connection = connections.watch(connection);
+        drop(connections);
+        // How a client's connection ends is the client's business.
+        drop(connection.await);
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_concurrent_streams(STREAMS_MAX);
+    server
+}

@@ -1,0 +1,119 @@
+use std::sync::Arc;
+
+use headwater_runtime::tls::PeerTls;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection};
+
+use super::*;
+
+/// What a member with this common name and host uses, of a CA that is the same for all.
+fn member(issuer: &(Issuer<'static, KeyPair>, Vec<u8>), name: &str, allowed: Allowed) -> PeerTls {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    let files = Files {
+        prefix: "peer-",
+        cert: "c".into(),
+        key: "k".into(),
+        ca: Some("a".into()),
+        allowed,
+    };
+    let content = Content {
+        cert: params
+            .signed_by(&key, &issuer.0)
+            .unwrap()
+            .pem()
+            .into_bytes(),
+        key: key.serialize_pem().into_bytes(),
+        ca: Some(issuer.1.clone()),
+    };
+    for_peers(&files, &content).unwrap()
+}
+
+fn authority() -> (Issuer<'static, KeyPair>, Vec<u8>) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem().into_bytes();
+    (Issuer::new(params, key), pem)
+}
+
+/// The handshake of one that dials `name`; what the dialling and the accepting side say of it.
+fn shake(dials: &PeerTls, accepts: &PeerTls, name: &str) -> Result<(), String> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(&dials.client), name).unwrap();
+    let mut server = ServerConnection::new(Arc::clone(&accepts.server)).unwrap();
+    let text = |error| headwater_runtime::tls::explain(&std::io::Error::other(error));
+    for _ in 0..5 {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut &bytes[..]).unwrap();
+        server
+            .process_new_packets()
+            .map_err(|error| format!("accepts: {}", text(error)))?;
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut &bytes[..]).unwrap();
+        client
+            .process_new_packets()
+            .map_err(|error| format!("dials: {}", text(error)))?;
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    Ok(())
+}
+
+#[test]
+fn members_of_one_ca_meet_and_others_do_not() {
+    let ca = authority();
+    let (a, b) = (
+        member(&ca, "a", Allowed::Anyone),
+        member(&ca, "b", Allowed::Anyone),
+    );
+    assert_eq!(shake(&a, &b, "b"), Ok(()));
+    assert!(
+        shake(&a, &b, "c").unwrap_err().contains("dials: "),
+        "called by another name"
+    );
+    let stranger = member(&authority(), "b", Allowed::Anyone);
+    let text = shake(&a, &stranger, "b").unwrap_err();
+    assert!(text.contains("not trusted here"), "{text}");
+}
+
+#[test]
+fn only_those_with_an_allowed_name_are_believed_on_either_side() {
+    let ca = authority();
+    for allowed in [Allowed::Names, Allowed::Hosts] {
+        let allowed = allowed(vec!["x".to_owned(), "b".to_owned()]);
+        let (a, b) = (member(&ca, "a", allowed), member(&ca, "b", Allowed::Anyone));
+        assert_eq!(shake(&a, &b, "b"), Ok(()));
+        assert_eq!(shake(&b, &a, "a"), Ok(()));
+        let c = member(&ca, "c", Allowed::Anyone);
+        let dials = shake(&a, &c, "c").unwrap_err();
+        assert!(
+            dials.starts_with("dials: ") && dials.contains("x, b"),
+            "{dials}"
+        );
+        let accepts = shake(&c, &a, "a").unwrap_err();
+        assert!(
+            accepts.starts_with("accepts: ") && accepts.contains("x, b"),
+            "{accepts}"
+        );
+    }
+}
+
+#[test]
+fn self_made_certificates_wrap_without_proving_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = |name| SelfMade::load_or_make(dir.path(), name, &["h".to_owned()]).unwrap();
+    let of = |made: &SelfMade| for_anyone(made.material().unwrap()).unwrap();
+    let (one, two) = (made("one"), made("two"));
+    assert_eq!(shake(&of(&one), &of(&two), "anybody"), Ok(()));
+    one.save().unwrap();
+    let again = made("one").material().unwrap();
+    assert_eq!(again.chain, one.material().unwrap().chain, "it is kept");
+    assert_ne!(again.chain, two.material().unwrap().chain);
+}
