@@ -28,11 +28,12 @@ use crate::config_record::decode_change;
 use crate::entry::{Entry, EntryKind};
 use crate::port::DiskError;
 use crate::record::{
-    FRAME_ALIGN, FRAME_HEAD_BYTES, FrameKind, FrameRead, IDENTIFIER_BYTES, Identifier, SegmentHead,
+    FRAME_ALIGN, FRAME_HEAD_BYTES, FrameKind, FrameRead, IDENTIFIER_BYTES, Identifier,
     decode_frame_head, decode_readable, decode_table,
 };
 use crate::recovery::OpenError;
 use crate::replay::{BLOCK_AT, Replay, Stop, Window};
+use crate::segment_head::SegmentHead;
 use crate::segments::Segment;
 
 impl Replay {
@@ -124,7 +125,7 @@ impl Replay {
             let Ok(FrameRead { head, .. }) = decode_frame_head(&bytes) else {
                 return Ok(false);
             };
-            let goes_on = self.life == head.life;
+            let goes_on = self.life != 0 && self.life == head.life;
             let lost_bytes = offset - self.offset;
             let is_reset = head.kind == FrameKind::Reset;
             if goes_on && (is_reset || self.meet(head.prev, lost_bytes)) {

@@ -1,5 +1,6 @@
 //! The identity file: whose data directory this is.
-//! Never rewritten: a directory gets one identity, drawn when it is formatted.
+//! Never another one: a directory gets one identity, drawn when it is formatted. The file holds it twice,
+//! and is written again if one of the two is damaged.
 //!
 //! # Source
 //! docs/format.md, "identity"; rule R13 (identity is node and incarnation).
@@ -24,9 +25,19 @@ const MAGIC: &[u8; 8] = b"HWIDENTY";
 const CHECKED_FROM: usize = 20;
 /// Beyond this no configuration goes; a longer file is not an identity.
 const BYTES_MAX: usize = 1 << 20;
+/// The second copy begins at a multiple of this: another sector, of whatever size.
+const COPY_ALIGN: usize = 4096;
 
-/// The file's bytes: the identity, and the configuration the node began with.
+/// The file's bytes: the identity and the configuration the node began with, twice.
 pub fn encode_identity(identity: &Identity, first_config: &Config) -> Vec<u8> {
+    let mut out = encode_copy(identity, first_config);
+    let copy = out.clone();
+    out.resize(copy.len().next_multiple_of(COPY_ALIGN), 0);
+    out.extend_from_slice(&copy);
+    out
+}
+
+fn encode_copy(identity: &Identity, first_config: &Config) -> Vec<u8> {
     let mut out = Vec::new();
     put_prologue(MAGIC, &mut out);
     put_u32(&mut out, 0);
@@ -42,20 +53,37 @@ pub fn encode_identity(identity: &Identity, first_config: &Config) -> Vec<u8> {
     out
 }
 
-/// Reads what [`encode_identity`] wrote.
+/// Reads what [`encode_identity`] wrote, from whichever copy is whole.
 ///
 /// # Errors
-/// The bytes fail their checks, or a later version wrote them.
+/// Both fail their checks, or a later version wrote them.
 pub fn decode_identity(bytes: &[u8]) -> Result<(Identity, Config), HeadError> {
+    let mut copies = (0..bytes.len().max(1)).step_by(COPY_ALIGN);
+    let first = decode_copy(&bytes[copies.next().unwrap_or(0)..]);
+    if let Err(HeadError::Malformed(_)) = first {
+        let whole = copies.find_map(|at| decode_copy(&bytes[at..]).ok());
+        return whole.map_or(first, Ok);
+    }
+    first
+}
+
+/// Whether one of the two is damaged where the other says this. Earlier programs wrote it once.
+pub(crate) fn is_damaged(bytes: &[u8], identity: &Identity, first_config: &Config) -> bool {
+    bytes != encode_identity(identity, first_config) && bytes != encode_copy(identity, first_config)
+}
+
+fn decode_copy(bytes: &[u8]) -> Result<(Identity, Config), HeadError> {
     let mut reader = Reader(bytes);
     check_prologue(MAGIC, &mut reader)?;
     let crc = reader.u32()?;
-    if crc != crc32c(reader.0) {
+    let length = Reader(reader.0).u32()? as usize;
+    let checked = bytes.get(CHECKED_FROM..length);
+    let checked = checked.ok_or_else(|| malformed("it is shorter than it says"))?;
+    if crc != crc32c(checked) {
         return Err(malformed("its content fails its check").into());
     }
-    if reader.u32()? as usize != bytes.len() {
-        return Err(malformed("it has another length than it says").into());
-    }
+    let mut reader = Reader(checked);
+    reader.u32()?;
     let identity = Identity {
         cluster: reader.u64()?,
         node: NodeId(reader.u64()?),

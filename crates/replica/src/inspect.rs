@@ -12,7 +12,7 @@ use crate::config_record::decode_change;
 use crate::entry::{Entry, EntryKind, Identity};
 use crate::machine::StateMachine;
 use crate::port::Disk;
-use crate::recovery::{Judged, OpenError, identity_of, mended};
+use crate::recovery::{Judged, OpenError, damaged_identity, identity_of, mended};
 use crate::segments::segments_of;
 use crate::snapshot_file::snapshots_of;
 
@@ -95,8 +95,13 @@ pub fn inspect<M: StateMachine>(disk: &mut dyn Disk) -> Result<Option<Report>, O
     };
     let segments = segments_of(disk, &identity)?;
     let snapshots = snapshots_of::<M>(disk, identity.cluster)?;
-    let log = match Judged::<M>::of(disk, &identity, first_config) {
-        Ok(judged) => Ok(log_report(&judged)),
+    let log = match Judged::<M>::of(disk, &identity, first_config.clone()) {
+        Ok(judged) => {
+            let mut report = log_report(&judged);
+            let identity_file = damaged_identity(disk, &identity, &first_config)?;
+            report.mended.extend(identity_file);
+            Ok(report)
+        }
         Err(OpenError::Disk(error)) => return Err(error.into()),
         Err(why) => Err(why),
     };

@@ -22,7 +22,7 @@
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
-//! | [`record`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
+//! | [`record`], [`segment_head`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
 //! | [`scrub`] | whether files at rest are still what was written |
@@ -57,6 +57,7 @@ mod request;
 mod runs;
 pub mod salvage;
 pub mod scrub;
+pub mod segment_head;
 mod segments;
 pub mod snapshot_file;
 mod snapshot_record;

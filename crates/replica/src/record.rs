@@ -15,15 +15,13 @@ use bytes::Bytes;
 use headwater_raft::{HardState, Index, LogId, NodeId, Term, WriteId};
 
 use crate::checksum::crc32c;
-use crate::entry::{Entry, EntryKind, Identity};
+use crate::entry::{Entry, EntryKind};
 use crate::machine::Malformed;
 
 /// The version of every file this code writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// Every file begins with this many bytes of the same shape, in every version.
 pub const PROLOGUE_BYTES: usize = 16;
-/// A segment's head block; frames follow it.
-pub const SEGMENT_HEAD_BYTES: usize = 4096;
 /// A frame's head, the head of its block of entries included.
 pub const FRAME_HEAD_BYTES: usize = 128;
 /// The head of a block of entries.
@@ -33,15 +31,8 @@ pub const IDENTIFIER_BYTES: usize = 20;
 /// Frames begin at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 
-/// How a log segment begins.
-pub const SEGMENT_MAGIC: &[u8; 8] = b"HWLOGSEG";
 /// How a frame begins.
 pub const FRAME_MAGIC: &[u8; 4] = b"HWFR";
-const WITNESS_MAGIC: &[u8; 4] = b"HWWT";
-const SEGMENT_CHECKED_BYTES: usize = 512;
-const WITNESS_BYTES: usize = 32;
-/// Where the two witness slots lie in a segment's head block: one sector each, far apart.
-pub const WITNESS_OFFSETS: [usize; 2] = [2048, 3072];
 
 /// An error that says `what`.
 pub(crate) fn malformed(what: impl Into<String>) -> Malformed {
@@ -97,7 +88,7 @@ impl<'a> Reader<'a> {
         Ok(LogId::new(term, Index(self.u64()?)))
     }
 
-    fn hard(&mut self) -> Result<HardState, Malformed> {
+    pub(crate) fn hard(&mut self) -> Result<HardState, Malformed> {
         let term = Term(self.u64()?);
         let vote = self.u64()?;
         Ok(HardState {
@@ -120,7 +111,7 @@ pub(crate) fn put_log_id(out: &mut Vec<u8>, id: LogId) {
     put_u64(out, id.index.0);
 }
 
-fn put_hard(out: &mut Vec<u8>, hard: HardState) {
+pub(crate) fn put_hard(out: &mut Vec<u8>, hard: HardState) {
     put_u64(out, hard.term.0);
     put_u64(out, hard.voted_for.map_or(0, |node| node.0));
 }
@@ -351,120 +342,6 @@ pub fn decode_readable(
         return Err(malformed(OTHER_LENGTHS));
     }
     Ok((entries, bad))
-}
-
-/// What a segment says of itself and of the log before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SegmentHead {
-    /// CRC-32C of the last frame's head before this segment (of the segment's head if that had no
-    /// frames); zero in the first segment.
-    pub chain: u32,
-    /// Whose log it is.
-    pub identity: Identity,
-    /// Its number: segments are numbered from one without gaps.
-    pub seq: u64,
-    /// The file's whole size in bytes.
-    pub length: u64,
-    /// Above every write in earlier segments; all of those are durable.
-    pub next_write: WriteId,
-    /// Term and vote when it was begun.
-    pub hard: HardState,
-    /// Commit hint when it was begun.
-    pub commit: Index,
-    /// The log's last entry when it was begun.
-    pub prev: LogId,
-    /// From this index to `prev`, all entries are of `prev`'s term.
-    pub prev_run_first: Index,
-    /// The life that began it: see [`FrameHead::life`].
-    pub life: u64,
-}
-
-impl SegmentHead {
-    /// The head block, and its checksum: what the first frame's chain must be.
-    pub fn encode(&self) -> (Vec<u8>, u32) {
-        let mut out = Vec::with_capacity(SEGMENT_HEAD_BYTES);
-        put_prologue(SEGMENT_MAGIC, &mut out);
-        put_u32(&mut out, 0);
-        put_u32(&mut out, self.chain);
-        put_u64(&mut out, self.identity.cluster);
-        put_u64(&mut out, self.identity.node.0);
-        out.extend_from_slice(&self.identity.incarnation.to_le_bytes());
-        put_u64(&mut out, self.seq);
-        put_u64(&mut out, self.length);
-        put_u64(&mut out, self.next_write.0);
-        put_hard(&mut out, self.hard);
-        put_u64(&mut out, self.commit.0);
-        put_log_id(&mut out, self.prev);
-        put_u64(&mut out, self.prev_run_first.0);
-        put_u64(&mut out, self.life);
-        out.resize(SEGMENT_HEAD_BYTES, 0);
-        let crc = crc32c(&out[20..SEGMENT_CHECKED_BYTES]);
-        patch_u32(&mut out, 16, crc);
-        (out, crc)
-    }
-
-    /// Reads a head block.
-    ///
-    /// # Errors
-    /// It fails its checks, or a later version wrote it.
-    pub fn decode(block: &[u8]) -> Result<(Self, u32), HeadError> {
-        let mut reader = Reader(block);
-        check_prologue(SEGMENT_MAGIC, &mut reader)?;
-        if block.len() < SEGMENT_HEAD_BYTES {
-            return Err(malformed("shorter than a segment's head").into());
-        }
-        let crc = reader.u32()?;
-        if crc != crc32c(&block[20..SEGMENT_CHECKED_BYTES]) {
-            return Err(malformed("the segment's head fails its check").into());
-        }
-        let head = Self {
-            chain: reader.u32()?,
-            identity: Identity {
-                cluster: reader.u64()?,
-                node: NodeId(reader.u64()?),
-                incarnation: reader.u128()?,
-            },
-            seq: reader.u64()?,
-            length: reader.u64()?,
-            next_write: WriteId(reader.u64()?),
-            hard: reader.hard()?,
-            commit: Index(reader.u64()?),
-            prev: reader.log_id()?,
-            prev_run_first: Index(reader.u64()?),
-            life: reader.u64()?,
-        };
-        check_counts([head.seq, head.length, head.next_write.0, head.prev.index.0])?;
-        Ok((head, crc))
-    }
-}
-
-/// A witness: written some time after a sync, where no frame is, it says how far the segment is
-/// known to be durable, so that damage to its last frames is not taken for a torn write.
-pub fn encode_witness(seq: u64, durable: WriteId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(WITNESS_BYTES);
-    put_u32(&mut out, 0);
-    out.extend_from_slice(WITNESS_MAGIC);
-    put_u64(&mut out, seq);
-    put_u64(&mut out, durable.0);
-    put_u64(&mut out, 0);
-    let crc = crc32c(&out[4..]);
-    patch_u32(&mut out, 0, crc);
-    out
-}
-
-/// What the witness slots of a head block prove: the higher of the whole ones, if any is.
-pub fn decode_witness(block: &[u8], seq: u64) -> Option<WriteId> {
-    let slots = WITNESS_OFFSETS.iter();
-    let read = |&at: &usize| {
-        let slot = block.get(at..at + WITNESS_BYTES)?;
-        let mut reader = Reader(slot);
-        let crc = reader.u32().ok()?;
-        let magic = reader.take(4).ok()?;
-        let of = reader.u64().ok()?;
-        let durable = WriteId(reader.u64().ok()?);
-        (crc == crc32c(&slot[4..]) && magic == WITNESS_MAGIC && of == seq).then_some(durable)
-    };
-    slots.filter_map(read).max()
 }
 
 /// What a frame does to the log before its entries are appended.

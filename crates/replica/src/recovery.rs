@@ -14,7 +14,7 @@ use headwater_raft::{Config, HardState, Index, LogId, NodeId, Unreadable, WriteI
 
 use crate::entry::{Entry, Identity, LogOrder, life};
 use crate::identity::{
-    IDENTITY_FILE, IDENTITY_TEMPORARY, decode_identity, read_identity, write_identity,
+    IDENTITY_FILE, IDENTITY_TEMPORARY, decode_identity, is_damaged, read_identity, write_identity,
 };
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError};
@@ -153,7 +153,7 @@ pub fn open<M: StateMachine>(
         segments,
         replay,
         found,
-    } = Judged::<M>::of(disk, &identity, first_config)?;
+    } = Judged::<M>::of(disk, &identity, first_config.clone())?;
 
     replay.mend(disk, &segments.log)?;
     for name in &segments.leftovers {
@@ -164,7 +164,12 @@ pub fn open<M: StateMachine>(
     disk.sync_dir("")?;
     let position = replay.position(&segments.log);
     let mut wal = Wal::resume(options.clone(), identity, life, position);
-    let mended = mended(&segments, &replay, &found);
+    let mut mended = mended(&segments, &replay, &found);
+    if let Some(what) = damaged_identity(disk, &identity, &first_config)? {
+        // Mark: a damaged copy of the identity is written again.
+        write_identity(disk, &identity, &first_config)?;
+        mended.push(what);
+    }
     let (meta, machine, store) = found.settle(disk, identity.cluster)?;
 
     let mut recovered = Recovered {
@@ -262,6 +267,14 @@ pub(crate) fn mended<M: StateMachine>(
         // Mark: what a snapshot covers is damaged in the log.
         mended.push(format!("{what}; a snapshot covers it"));
     }
+    for segment in &segments.log {
+        if let Some((at, _)) = &segment.damaged_copy {
+            let name = &segment.name;
+            mended.push(format!(
+                "{name}, byte {at}: a copy of the segment's head is damaged; the other is whole"
+            ));
+        }
+    }
     mended.extend(replay.passed(found.meta.base.index));
     mended
 }
@@ -316,6 +329,17 @@ fn identify(
             Ok((wanted, expect.first_config))
         }
     }
+}
+
+/// What is to be said of the identity's file, if one of its copies is damaged.
+pub(crate) fn damaged_identity(
+    disk: &mut dyn Disk,
+    identity: &Identity,
+    first_config: &Config,
+) -> Result<Option<String>, DiskError> {
+    let bytes = read_identity(disk)?;
+    let is_bad = bytes.is_some_and(|bytes| is_damaged(&bytes, identity, first_config));
+    Ok(is_bad.then(|| format!("{IDENTITY_FILE}: one of its two copies is damaged")))
 }
 
 /// Whose a directory is, and the configuration it began with; `None` if it may be formatted.

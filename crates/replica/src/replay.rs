@@ -17,11 +17,11 @@ use crate::machine::Malformed;
 use crate::port::{Disk, DiskError};
 use crate::record::{
     BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
-    SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, decode_entries, decode_frame_head,
-    encode_witness, malformed,
+    decode_entries, decode_frame_head, malformed,
 };
 use crate::recovery::OpenError;
 use crate::runs::Runs;
+use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 use crate::segments::{Segment, Segments};
 use crate::wal::{Held, Position, WAL_DIR, failed};
 
@@ -166,7 +166,10 @@ impl Replay {
         let mut at = 0;
         while let Some(segment) = segments.log.get(at) {
             replay.chain = segment.crc;
-            replay.life = segment.head.life;
+            // Zero: an earlier program's, which says nothing of it.
+            if segment.head.life != 0 {
+                replay.life = segment.head.life;
+            }
             replay.offset = SEGMENT_HEAD_BYTES as u64;
             replay.unproven.clear();
             let mut window = Window::new(disk, &segment.name, segment.head.length);
@@ -437,6 +440,13 @@ impl Replay {
             // Mark: what no frame proves durable is written again.
             disk.write(&last.name, frame.offset, &frame.head)?;
             disk.write(&last.name, frame.offset + BLOCK_AT, &frame.block)?;
+        }
+        for segment in segments {
+            if let Some((at, bytes)) = &segment.damaged_copy {
+                // Mark: a damaged copy of a segment's head is written again.
+                disk.write(&segment.name, *at as u64, bytes)?;
+                disk.sync(&segment.name)?;
+            }
         }
         let mut at = self.offset;
         let end = self.offset + self.torn_bytes;

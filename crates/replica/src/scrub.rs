@@ -14,10 +14,9 @@ use headwater_raft::LogId;
 
 use crate::machine::{Malformed, StateMachine};
 use crate::port::{Disk, DiskError, DiskErrorKind};
-use crate::record::{
-    FRAME_HEAD_BYTES, HeadError, SEGMENT_HEAD_BYTES, SegmentHead, decode_entries, decode_frame_head,
-};
+use crate::record::{FRAME_HEAD_BYTES, HeadError, decode_entries, decode_frame_head};
 use crate::replay::{BLOCK_AT, Window};
+use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::snapshot_file::snapshot_names;
 use crate::snapshot_record::{Unloadable, load};
 use crate::wal::{WAL_DIR, segment_name, segment_seq};
@@ -113,6 +112,10 @@ fn head_of(disk: &mut dyn Disk, seq: u64) -> Result<(SegmentHead, u32), Unloadab
         HeadError::Newer(version) => Unloadable::Newer(version),
         HeadError::Malformed(why) => Unloadable::Damaged(0, why.0),
     })?;
+    if let Some((at, _)) = SegmentHead::damaged_copy(&block) {
+        let why = "a copy of the segment's head is damaged";
+        return Err(Unloadable::Damaged(at as u64, why.into()));
+    }
     let size = disk.size(&name)?.unwrap_or(0);
     if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
         let why = format!("the file ends here; its head says {} bytes", head.length);

@@ -12,9 +12,10 @@ use headwater_raft::WriteId;
 use crate::entry::Identity;
 use crate::inspect::SegmentReport;
 use crate::port::{Disk, DiskError};
-use crate::record::{HeadError, SEGMENT_HEAD_BYTES, SegmentHead, decode_witness};
+use crate::record::HeadError;
 use crate::recovery::OpenError;
 use crate::replay::Window;
+use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, decode_witness};
 use crate::wal::{WAL_DIR, segment_name, segment_seq};
 
 /// A segment whose head has been checked.
@@ -25,6 +26,8 @@ pub(crate) struct Segment {
     /// The checksum of its head: its frames' chain begins with it.
     pub(crate) crc: u32,
     pub(crate) witness: Option<WriteId>,
+    /// Where a copy of the head is damaged, and what belongs there.
+    pub(crate) damaged_copy: Option<(usize, Vec<u8>)>,
 }
 
 /// The segments that make up the log, oldest first, and the files that crashes left beside them.
@@ -132,6 +135,7 @@ fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Se
     }
     Ok(Segment {
         witness: decode_witness(&block, seq),
+        damaged_copy: SegmentHead::damaged_copy(&block),
         name,
         head,
         crc,

@@ -16,11 +16,9 @@ use headwater_raft::{HardState, Index, LogId, WriteId};
 
 use crate::entry::{Entry, Identity, LogOrder, LogWrite};
 use crate::port::{Disk, DiskError, DiskErrorKind};
-use crate::record::{
-    FrameHead, FrameKind, SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_frame,
-    encode_witness, frame_bytes,
-};
+use crate::record::{FrameHead, FrameKind, encode_frame, frame_bytes};
 use crate::runs::Runs;
+use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 
 /// The directory of the log.
 pub const WAL_DIR: &str = "wal";

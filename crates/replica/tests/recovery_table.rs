@@ -6,6 +6,7 @@ mod wal_common;
 use headwater_raft::{Index, NodeId, WriteId};
 use headwater_replica::port::Disk;
 use headwater_replica::recovery::{Expect, OpenError, open};
+use headwater_replica::segment_head::SegmentHead;
 use headwater_replica::snapshot_file::FileDone;
 use headwater_replica::wal::segment_name;
 use headwater_replica::{Entry, EntryKind, LogOrder};
@@ -96,10 +97,43 @@ fn d3_a_missing_identity_is_never_an_empty_directory() {
 }
 
 #[test]
-fn d4_a_damaged_identity_is_refused() {
+fn d4_an_identity_that_is_damaged_in_both_places_is_refused() {
     let mut disk = written_singly(1);
     disk.flip_bit("identity", 30, 4);
+    disk.flip_bit("identity", 4096 + 70, 4);
     assert_names(&damage_text(&mut disk), &["identity, byte 0", "its check"]);
+}
+
+#[test]
+fn d9_an_identity_that_is_damaged_in_one_place_is_read_in_the_other_and_written_again() {
+    let mut whole = written_singly(3);
+    let bytes = whole.read("identity", 0, 1 << 20).unwrap();
+    let once = bytes.len() - 4096;
+    for byte in 0..bytes.len() {
+        let mut disk = whole.clone();
+        disk.flip_bit("identity", byte as u64, (byte % 8) as u8);
+        let (found, ..) = opened(&mut disk);
+        assert_eq!(found.entries.len(), 3);
+        assert!(
+            found.mended[0].starts_with("identity"),
+            "byte {byte}: {:?}",
+            found.mended
+        );
+        let (again, ..) = opened(&mut disk);
+        assert_eq!(again.mended, Vec::<String>::new(), "byte {byte}");
+        assert_eq!(disk.read("identity", 0, 1 << 20).unwrap(), bytes);
+    }
+    // A whole sector, and the end of the file.
+    let mut disk = whole.clone();
+    disk.damage("identity", 0, &[0; 4096]);
+    assert_eq!(opened(&mut disk).0.mended.len(), 1);
+    let mut disk = whole.clone();
+    disk.cut("identity", 4096 + 10);
+    assert_eq!(opened(&mut disk).0.mended.len(), 1);
+    // An earlier program wrote it once.
+    let mut disk = whole.clone();
+    disk.cut("identity", once as u64);
+    assert_eq!(opened(&mut disk).0.mended, Vec::<String>::new());
 }
 
 #[test]
@@ -244,15 +278,50 @@ fn fill_segments(disk: &mut SimDisk, count: u64) -> u64 {
 }
 
 #[test]
-fn s1_a_segment_with_a_bad_head_is_damage() {
+fn s1_a_segment_whose_head_is_bad_in_both_places_is_damage() {
     let mut disk = SimDisk::new();
     fill_segments(&mut disk, 3);
     for seq in 1..=3 {
         for offset in [9, 70] {
             let mut disk = disk.clone();
             disk.flip_bit(&segment_name(seq), offset, 0);
+            disk.flip_bit(&segment_name(seq), 1024 + 80, 0);
             assert_names(&damage_text(&mut disk), &[&segment_name(seq), "check"]);
         }
+    }
+}
+
+#[test]
+fn s8_a_head_that_is_bad_in_one_place_is_read_in_the_other_and_written_again() {
+    let mut whole = SimDisk::new();
+    let writes = fill_segments(&mut whole, 3);
+    for seq in 1..=3 {
+        let name = segment_name(seq);
+        for place in [0, 1024] {
+            // A bit anywhere, or the whole sector.
+            for offset in [3, 9, 17, 30, 70, 130, 511] {
+                let mut disk = whole.clone();
+                if offset == 511 {
+                    disk.damage(&name, place, &[0x55; 512]);
+                } else {
+                    disk.flip_bit(&name, place + offset, 3);
+                }
+                let (found, ..) = opened(&mut disk);
+                assert_eq!(found.entries.len() as u64, writes);
+                let place = format!("byte {place}");
+                let told = found.mended.iter().filter(|text| text.contains(&place));
+                assert_eq!(told.count(), 1, "{:?}", found.mended);
+                let (again, ..) = opened(&mut disk);
+                assert_eq!(again.mended, Vec::<String>::new());
+                let read = |disk: &mut SimDisk| disk.read(&name, 0, 2048).unwrap();
+                assert_eq!(read(&mut disk), read(&mut whole));
+            }
+        }
+        // A segment of an earlier program has its head once.
+        let mut disk = whole.clone();
+        disk.damage(&name, 1024, &[0; 512]);
+        let (found, ..) = opened(&mut disk);
+        assert_eq!(found.mended, Vec::<String>::new());
     }
 }
 
@@ -336,6 +405,12 @@ fn s6_a_hole_that_no_snapshot_covers_is_damage() {
     );
 }
 
+/// Damages a segment's head in both of its places.
+fn flip_head(disk: &mut SimDisk, segment: u64) {
+    disk.flip_bit(&segment_name(segment), 20, 7);
+    disk.flip_bit(&segment_name(segment), 1024 + 20, 7);
+}
+
 #[test]
 fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
     let mut whole = SimDisk::new();
@@ -348,7 +423,10 @@ fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
     // Heads and frames, of the first segment and of the second.
     for (segment, byte) in [(1, 20), (1, FRAMES + 3), (2, 20), (2, FRAMES + 3)] {
         let mut disk = whole.clone();
-        disk.flip_bit(&segment_name(segment), byte, 7);
+        match byte {
+            20 => flip_head(&mut disk, segment),
+            _ => disk.flip_bit(&segment_name(segment), byte, 7),
+        }
         let (recovered, ..) = opened(&mut disk);
         assert_eq!(recovered.next_write, WriteId(writes + 1));
         assert_eq!(
@@ -368,10 +446,10 @@ fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
     }
     // What the snapshot does not cover stays damage: the last segment, and what stands in for it.
     let mut disk = whole.clone();
-    disk.flip_bit(&segment_name(3), 20, 7);
+    flip_head(&mut disk, 3);
     damage_text(&mut disk);
     let mut disk = whole;
-    disk.flip_bit(&segment_name(2), 20, 7);
+    flip_head(&mut disk, 2);
     disk.flip_bit(&snapshot_file(covered.term.0, covered.index.0), 130, 2);
     assert_names(&damage_text(&mut disk), &[&segment_name(2)]);
 }
@@ -498,6 +576,33 @@ fn f4_lost_frames_with_nothing_before_them_to_tell_whose_the_next_one_is_are_dam
         &["after write 0: entries 1 to 1, from 1 on of term 1"],
     );
     assert_names(&refusal(&mut disk).to_string(), &[&text, "add it again"]);
+}
+
+#[test]
+fn f4_a_head_that_knows_no_life_leaves_that_of_the_segment_before() {
+    // As an earlier program wrote it: once, with a zero where the life is now.
+    let mut disk = SimDisk::new();
+    let last = fill_segments(&mut disk, 2);
+    let (_, mut wal, _) = opened(&mut disk);
+    let order = write(last + 1, None, vec![entry(1, last + 1, "new")]);
+    wal.run(&mut disk, &[order]).unwrap();
+    let without_life = |disk: &mut SimDisk, name: &str| {
+        let block = disk.read(name, 0, 4096).unwrap();
+        let (mut head, _) = SegmentHead::decode(&block).unwrap();
+        assert_ne!(head.life, 0);
+        head.life = 0;
+        let (mut bytes, _) = head.encode();
+        bytes[1024..1536].fill(0);
+        disk.damage(name, 0, &bytes[..2048]);
+        // Only its first frame hangs on the head's checksum, and that is the one that is lost.
+        disk.flip_bit(name, FRAMES + 12, 1);
+    };
+    without_life(&mut disk, &segment_name(2));
+    assert_eq!(unreadable(&mut disk).0, [(last, last, true)]);
+    // Where no frame before it tells, nothing is believed.
+    let mut disk = written_singly(3);
+    without_life(&mut disk, &segment_name(1));
+    assert_names(&damage_text(&mut disk), &["synced"]);
 }
 
 #[test]
