@@ -53,25 +53,28 @@ async fn live(client: &mut Client) -> i64 {
     for round in 0..6 {
         for key in 0..40 {
             let value = format!("{round}").repeat(1 + key * 7);
-            client.put(format!("k{key:02}"), value, None).await.unwrap();
+            client
+                .put(format!("k{key:02}"), value, None)
+                .await
+                .expect("it answers");
         }
         client
             .delete(format!("k{:02}", round * 3), None)
             .await
-            .unwrap();
+            .expect("it answers");
         let ops = (0..5).map(|n| TxnOp::put(format!("t{n}"), format!("{round}"), None));
         let when = Compare::version("t0", CompareOp::Greater, -1);
         let txn = Txn::new().when([when]).and_then(ops.collect::<Vec<_>>());
-        assert!(client.txn(txn).await.unwrap().succeeded());
+        assert!(client.txn(txn).await.expect("it answers").succeeded());
     }
     let attached = PutOptions::new().with_lease(lease);
     client
         .put("leased", "for an hour", Some(attached))
         .await
-        .unwrap();
+        .expect("it answers");
     let large = vec![b'x'; 700_000];
-    client.put("large", large, None).await.unwrap();
-    client.compact(100, None).await.unwrap();
+    client.put("large", large, None).await.expect("it answers");
+    client.compact(100, None).await.expect("it answers");
     lease
 }
 
@@ -102,31 +105,57 @@ async fn assert_same(one: &mut Client, other: &mut Client) {
     }
     for client in [one, other] {
         let options = GetOptions::new().with_revision(99);
-        let error = client.get("k01", Some(options)).await.unwrap_err();
+        let error = client
+            .get("k01", Some(options))
+            .await
+            .expect_err("it is compacted");
         assert!(error.to_string().contains("compacted"), "{error}");
     }
 }
 
 /// It goes on: writes, and watches from before the snapshot on.
 async fn assert_alive(client: &mut Client, lease: i64) {
-    let left = client.lease_time_to_live(lease, None).await.unwrap();
+    let left = client
+        .lease_time_to_live(lease, None)
+        .await
+        .expect("it answers");
     assert_eq!(left.granted_ttl(), 3600);
     assert!(left.ttl() > 3000, "{} seconds left", left.ttl());
     let (newest, _) = keys_at(client, 0).await;
     let from = WatchOptions::new().with_start_revision(newest - 1);
-    let mut stream = client.watch("leased", Some(from)).await.unwrap();
+    let mut stream = client
+        .watch("leased", Some(from))
+        .await
+        .expect("it answers");
     let attached = PutOptions::new().with_lease(lease);
-    client.put("leased", "again", Some(attached)).await.unwrap();
+    client
+        .put("leased", "again", Some(attached))
+        .await
+        .expect("it answers");
     let mut seen = Vec::new();
     while seen.len() < 2 {
         let message = tokio::time::timeout(LIMIT, stream.message()).await;
-        let message = message.expect("in time").unwrap().expect("it stays open");
-        let kvs = message.events().iter().map(|event| event.kv().unwrap());
+        let message = message
+            .expect("in time")
+            .expect("it goes on")
+            .expect("it stays open");
+        let kvs = message
+            .events()
+            .iter()
+            .map(|event| event.kv().expect("a key"));
         seen.extend(kvs.map(|kv| kv.value().to_vec()).collect::<Vec<_>>());
     }
     assert_eq!(seen, [b"for an hour".to_vec(), b"again".to_vec()]);
-    client.lease_revoke(lease).await.unwrap();
-    assert_eq!(client.get("leased", None).await.unwrap().kvs().len(), 0);
+    client.lease_revoke(lease).await.expect("it answers");
+    assert_eq!(
+        client
+            .get("leased", None)
+            .await
+            .expect("it answers")
+            .kvs()
+            .len(),
+        0
+    );
 }
 
 /// Has a member write its snapshot into a file in the cluster's folder.
