@@ -168,7 +168,7 @@ impl Import {
                 value: &kv.value,
             },
         };
-        if kv.is_some_and(|kv| kv.version < 1) || parts.create > main {
+        if kv.is_some_and(|kv| kv.version < 1) || !(1..=main).contains(&parts.create) {
             return Err("a version of a key that counts for none");
         }
         let record = Record::new(&parts, &mut self.scratch);

@@ -343,8 +343,8 @@ impl Loading {
                 }
             }
             MEMBER if self.version >= VERSION_OF_MEMBERS => {
-                if self.records > 0 || self.changes > 0 || leases.len() > 0 {
-                    return Err("a member after leases or keys");
+                if self.records > 0 || self.changes > 0 || leases.len() + alarms.len() > 0 {
+                    return Err("a member after alarms, leases or keys");
                 }
                 // Mark: a snapshot brings what a member says of itself.
                 let member = if self.version >= VERSION_OF_PEER_URLS {

@@ -24,6 +24,8 @@ pub const QUOTA_BYTES: i64 = 2 << 30;
 
 /// How often the store's size is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long to wait after an alarm could not be raised.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The alarms that are raised, and this member's own while its disk is full: that one ends by itself.
 ///
@@ -97,26 +99,26 @@ pub async fn watch_quota(backend: Arc<Backend>) {
     };
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Ok(store) = store_status(&backend, ReadLevel::Local).await else {
-            continue;
+        let is_full = async |level| {
+            let store = store_status(&backend, level).await?;
+            let known = raised(&backend, Some(AlarmKind::NoSpace), level).await?;
+            Ok::<_, Failure>(store.size_bytes > quota && !known.contains(&alarm))
         };
-        if store.size_bytes <= quota {
+        // What this member knows may be old: before it says so to all it asks again.
+        if !is_full(ReadLevel::Local).await.unwrap_or(false)
+            || !is_full(ReadLevel::Linearizable).await.unwrap_or(false)
+        {
             continue;
         }
-        let known = raised(&backend, Some(AlarmKind::NoSpace), ReadLevel::Local).await;
-        if known.is_ok_and(|known| !known.contains(&alarm)) {
-            warn!(
-                store.size_bytes,
-                quota,
-                "the store is larger than its quota: no member takes anything new in; make room \
-                 (delete, compact) and say `etcdctl alarm disarm`"
-            );
-            let request = AlarmRequest {
-                alarm,
-                is_raised: true,
-            };
-            // It is tried again if that came to nothing.
-            let _ = change(&backend, request).await;
+        warn!(
+            quota,
+            "the store is larger than its quota: no member takes anything new in; make room (delete, \
+             compact) and say `etcdctl alarm disarm`"
+        );
+        let is_raised = true;
+        let told = change(&backend, AlarmRequest { alarm, is_raised }).await;
+        if !told.is_ok_and(|told| told.contains(&alarm)) {
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -283,6 +283,8 @@ pub struct Database<'a> {
     root: u64,
     /// How many pages may still be looked at: a tree that goes in circles has more than the file.
     looks_left: Cell<usize>,
+    /// How many bytes of items may still be shown: items that lie on each other have more than the file.
+    bytes_left: Cell<usize>,
 }
 
 impl<'a> Database<'a> {
@@ -291,11 +293,17 @@ impl<'a> Database<'a> {
     /// # Errors
     /// It is no such database.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        // Where the second one is depends on the size of a page, which the first one says, and may not.
-        let sizes = (0..8).map(|power| 1024_usize << power);
-        let places = std::iter::once(0).chain(sizes);
-        let metas = places.filter_map(|at| Meta::read(bytes.get(at..)?));
-        let meta = metas.max_by_key(|meta| meta.transaction);
+        // Where the second one is depends on the size of a page, which the first one says, if it is
+        // whole. If not, the nearest that fits is it: those further on may be somebody's data.
+        let first = Meta::read(bytes, 0);
+        let second = match &first {
+            Some(first) => Meta::read(bytes, first.page_bytes),
+            None => (0..8)
+                .map(|power| 1024_usize << power)
+                .find_map(|at| Meta::read(bytes, at).filter(|meta| meta.page_bytes == at)),
+        };
+        let meta = first.into_iter().chain(second);
+        let meta = meta.max_by_key(|meta| meta.transaction);
         let meta =
             meta.context("it is no database of etcd's (bbolt), or its first pages are damaged")?;
         Ok(Self {
@@ -303,10 +311,11 @@ impl<'a> Database<'a> {
             page_bytes: meta.page_bytes,
             root: meta.root,
             looks_left: Cell::new(0),
+            bytes_left: Cell::new(0),
         })
     }
 
-    /// Shows all items of a bucket, in order; none if there is no such bucket.
+    /// Shows all items of a bucket, in order. Whether there is such a bucket.
     ///
     /// # Errors
     /// The file is damaged, or what `visit` says.
@@ -314,9 +323,10 @@ impl<'a> Database<'a> {
         &self,
         bucket: &str,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let pages = self.bytes.len() / self.page_bytes.max(1);
         self.looks_left.set(pages.saturating_mul(2));
+        self.bytes_left.set(self.bytes.len().saturating_mul(2));
         let mut found = None;
         self.walk(self.root, LEVELS_MAX, &mut |flags, key, value| {
             if flags & IS_BUCKET != 0 && key == bucket.as_bytes() {
@@ -325,14 +335,18 @@ impl<'a> Database<'a> {
             Ok(())
         })?;
         let Some(value) = found else {
-            return Ok(());
+            return Ok(false);
         };
         let mut visit = |_, key: &[u8], value: &[u8]| visit(key, value);
         match u64_at(value, 0)? {
             // A small bucket has its only page here.
-            0 => self.walk_page(&value[16..], LEVELS_MAX, &mut visit),
+            0 => match value.get(16..) {
+                Some(page) => self.walk_page(page, LEVELS_MAX, &mut visit),
+                None => bail!("bucket {bucket} is cut short"),
+            },
             root => self.walk(root, LEVELS_MAX, &mut visit),
         }
+        .map(|()| true)
         .with_context(|| format!("bucket {bucket}"))
     }
 
@@ -355,27 +369,26 @@ impl<'a> Database<'a> {
             .set(looks_left.context("the tree goes in circles")?);
         let head = u32_at(bytes, 8)?;
         let (flags, count) = (head as u16, (head >> 16) as usize);
-        for nth in 0..count {
-            let element = HEAD_BYTES + nth * ELEMENT_BYTES;
-            let data = |position: u32, from: usize, length: u32| {
-                let begin = element + position as usize + from;
-                let data = bytes.get(begin..begin + length as usize);
-                data.context("an item is beyond the file's end")
-            };
-            match flags {
-                BRANCH => self.walk(u64_at(bytes, element + 8)?, levels - 1, visit)?,
-                LEAF => {
-                    let (position, key) =
-                        (u32_at(bytes, element + 4)?, u32_at(bytes, element + 8)?);
-                    let value = u32_at(bytes, element + 12)?;
-                    let (key, value) = (
-                        data(position, 0, key)?,
-                        data(position, key as usize, value)?,
-                    );
-                    visit(u32_at(bytes, element)?, key, value)?;
-                }
-                _ => bail!("it is neither branch nor leaf"),
+        ensure!(
+            [BRANCH, LEAF].contains(&flags),
+            "it is neither branch nor leaf"
+        );
+        for at in (0..count).map(|nth| HEAD_BYTES + nth * ELEMENT_BYTES) {
+            if flags == BRANCH {
+                self.walk(u64_at(bytes, at + 8)?, levels - 1, visit)?;
+                continue;
             }
+            let number = |offset| u32_at(bytes, at + offset).map(|number| number as usize);
+            let (key, value) = (number(8)?, number(12)?);
+            let begin = at + number(4)?;
+            let item = bytes.get(begin..begin + key + value);
+            let (key, value) = item
+                .context("an item is beyond the file's end")?
+                .split_at(key);
+            let bytes_left = self.bytes_left.get().checked_sub(key.len() + value.len());
+            self.bytes_left
+                .set(bytes_left.context("items lie on each other")?);
+            visit(u32_at(bytes, at)?, key, value)?;
         }
         Ok(())
     }
@@ -391,9 +404,9 @@ struct Meta {
 }
 
 impl Meta {
-    /// The meta page at the beginning of these bytes, if it is whole.
-    fn read(bytes: &[u8]) -> Option<Meta> {
-        let meta = bytes.get(HEAD_BYTES..)?;
+    /// The meta page at this place, if it is whole.
+    fn read(bytes: &[u8], at: usize) -> Option<Meta> {
+        let meta = bytes.get(at.checked_add(HEAD_BYTES)?..)?;
         let number = |at| u64_at(meta, at).ok();
         let is_whole = u32_at(meta, 0).ok()? == MAGIC
             && u32_at(meta, 4).ok()? == VERSION

@@ -49,15 +49,12 @@ impl Moment {
             let status = backend.status();
             match gather(backend).await {
                 Ok(copy) => {
-                    let mut versions = copy.versions;
-                    // As etcd's keys are: by the revision that wrote them.
-                    versions.sort_unstable_by_key(Version::position);
                     let voters = backend.config();
                     let voters: BTreeSet<u64> = voters.voters().iter().map(|id| id.0).collect();
                     return Ok(Moment {
                         revision: copy.revision,
                         compact_revision: copy.compact_revision,
-                        versions,
+                        versions: copy.versions,
                         leases: copy.leases,
                         index: status.applied.0,
                         term: status.term.0,
@@ -71,8 +68,10 @@ impl Moment {
         Err(Failure::Busy)
     }
 
-    /// How etcd would lay it down.
-    pub fn into_plan(self) -> Plan {
+    /// How etcd would lay it down. That takes as long as there is much: not on the event loop.
+    pub fn into_plan(mut self) -> Plan {
+        // As etcd's keys are: by the revision that wrote them.
+        self.versions.sort_unstable_by_key(Version::position);
         let mut meta = vec![
             (
                 b"confState".to_vec(),
@@ -263,9 +262,10 @@ impl Snapshot {
     /// # Errors
     /// It is none of etcd's, or damaged.
     pub fn read(bytes: &[u8]) -> Result<Self> {
+        const NO_ETCD: &str = "it is a database, but none of etcd's: it has no bucket";
         let database = Database::open(bytes)?;
         let mut compact_revision = -1;
-        database.visit("meta", |key, value| {
+        let has_meta = database.visit("meta", |key, value| {
             // One that was begun but did not end is made up for here.
             if key == b"scheduledCompactRev" || key == b"finishedCompactRev" {
                 let (main, _, _) = parse_revision(value)?;
@@ -273,6 +273,7 @@ impl Snapshot {
             }
             Ok(())
         })?;
+        ensure!(has_meta, "{NO_ETCD} meta");
         let mut leases = Vec::new();
         database.visit("lease", |_, value| {
             let lease = StoredLease::decode(value).context("a broken lease")?;
@@ -292,10 +293,11 @@ impl Snapshot {
             })?;
         }
         let mut last = 1;
-        database.visit("key", |key, _| {
+        let has_keys = database.visit("key", |key, _| {
             last = parse_revision(key)?.0;
             Ok(())
         })?;
+        ensure!(has_keys, "{NO_ETCD} key");
         let revision = last.max(compact_revision);
         let mut import = Import::new(revision, compact_revision);
         let mut versions = 0;

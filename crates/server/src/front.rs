@@ -68,7 +68,7 @@ impl Front {
             kv: KvServer::new(KvService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
             cluster: ClusterServer::new(ClusterService(Arc::clone(&backend))),
-            maintenance: MaintenanceServer::new(MaintenanceService(Arc::clone(&backend))),
+            maintenance: MaintenanceServer::new(MaintenanceService::new(Arc::clone(&backend))),
             watch: WatchServer::new(WatchService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
             lease: LeaseServer::new(LeaseService(Arc::clone(&backend))),

@@ -50,6 +50,15 @@ pub fn cluster_id(token: &str, members: impl IntoIterator<Item = NodeId>) -> u64
     hash.finish()
 }
 
+/// The id of a cluster that `cluster`'s flags begin with the data of a snapshot: members that were made of
+/// another one, or of none, are of another cluster, for their logs have nothing in common with its.
+pub fn restored_cluster_id(cluster: u64, snapshot: &[u8]) -> u64 {
+    let mut hash = Hash::new("restored");
+    hash.part(&cluster.to_be_bytes());
+    hash.part(snapshot);
+    hash.finish()
+}
+
 struct Hash(u64);
 
 impl Hash {

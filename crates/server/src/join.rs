@@ -64,6 +64,13 @@ fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -
     if (cluster, me) == (config.cluster.id, config.cluster.me) {
         return config;
     }
+    let founders = config.cluster.founders.iter().map(|member| member.id);
+    if me == config.cluster.me && founders.eq(first.voters().iter().copied()) {
+        // It began with the data of a snapshot, by which its cluster is named.
+        config.cluster.id = cluster;
+        config.node.cluster = cluster;
+        return config;
+    }
     let came_later = first.voters().is_empty();
     if me == config.cluster.me || came_later || config.is_joining {
         info!("the data directory knows the members; flags that begin with --initial do not count");

@@ -394,6 +394,15 @@ fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
     let name = name.with_context(|| format!("--{flag} {}: not a name", into.display()))?;
     let taken = into.exists() && fs::read_dir(into)?.next().is_some();
     ensure!(!taken, "--{flag} {}: it is not empty", into.display());
+    if into.exists() {
+        // The new directory takes its place, which a mount point or a link does not give.
+        fs::remove_dir(into).with_context(|| {
+            format!(
+                "--{flag} {}: it cannot be replaced (a mount point?); name a directory in it",
+                into.display()
+            )
+        })?;
+    }
     let mut name = name.to_owned();
     name.push(".unfinished");
     let unfinished = into.with_file_name(name);

@@ -17,10 +17,12 @@ use headwater_replica::wal::WalOptions;
 use headwater_runtime::dice;
 use headwater_runtime::name::hex;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::cli::{self, RestoreArgs, SnapshotCommand, StatusArgs};
 use crate::config;
 use crate::etcd_db::Snapshot;
+use crate::identity;
 use crate::recover::lay_down;
 
 /// Carries the command out.
@@ -73,6 +75,8 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     let into = serve.data_dir();
     let bytes = read(&args.file, args.skip_hash_check)?;
     let name = args.file.display();
+    let sum = Sha256::digest(&bytes);
+    let cluster_id = identity::restored_cluster_id(cluster.id, &sum);
     let snapshot = Snapshot::read(&bytes).with_context(|| name.to_string())?;
     if snapshot.users > 0 && !args.without_users {
         bail!(
@@ -99,7 +103,7 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     };
     let founders = cluster.founders.iter().map(|member| member.id);
     let expect = Expect {
-        cluster: cluster.id,
+        cluster: cluster_id,
         node: cluster.me,
         fresh_incarnation: dice::u128(),
         first_config: Config::of_voters(founders),
@@ -110,11 +114,11 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     })?;
     println!(
         "{}: member {} ({}) of the new cluster {}, revision {revision}, {versions} versions of keys.\n\
-         Restore on each of its {} members, then start them with the same flags.",
+         Restore this very file on each of its {} members, then start them with the same flags.",
         into.display(),
         cluster.name,
         hex(cluster.me.0),
-        hex(cluster.id),
+        hex(cluster_id),
         cluster.founders.len(),
     );
     Ok(())

@@ -11,9 +11,8 @@ use headwater_kv::request::{
     Response as KvResponse, StoreStatus,
 };
 use headwater_runtime::{NodeId, ReadLevel};
-use tokio::sync::mpsc;
-use tonic::codegen::BoxStream;
-use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Semaphore;
+use tonic::codegen::{BoxStream, tokio_stream};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::alarms;
@@ -28,11 +27,24 @@ use crate::service::not_yet;
 /// What tools read as the version of the files; they are Headwater's own.
 pub const STORAGE_VERSION: &str = "3.6.0";
 
-/// How many pieces of a snapshot are made ahead of a client.
-const PIECES_AHEAD: usize = 4;
+/// How many clients may be on the way through a snapshot: what it shows stays in memory for them.
+const SNAPSHOTS_MAX: usize = 4;
 
 /// The service, on a backend shared with the others.
-pub struct MaintenanceService(pub Arc<Backend>);
+pub struct MaintenanceService {
+    backend: Arc<Backend>,
+    snapshots: Arc<Semaphore>,
+}
+
+impl MaintenanceService {
+    /// The service of `backend`.
+    pub fn new(backend: Arc<Backend>) -> Self {
+        Self {
+            backend,
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
+        }
+    }
+}
 
 /// The store in numbers and its revision, as this member has them or as the cluster does.
 ///
@@ -100,18 +112,18 @@ impl Maintenance for MaintenanceService {
         &self,
         _request: Request<api::StatusRequest>,
     ) -> Result<Response<api::StatusResponse>, Status> {
-        let store = store_status(&self.0, ReadLevel::Local).await?;
-        let node = self.0.status();
+        let store = store_status(&self.backend, ReadLevel::Local).await?;
+        let node = self.backend.status();
         let mut errors = Vec::new();
         if node.leader.is_none() {
             errors.push(Failure::NoLeader.code_and_text().1);
         }
-        for alarm in alarms::raised(&self.0, None, ReadLevel::Local).await? {
+        for alarm in alarms::raised(&self.backend, None, ReadLevel::Local).await? {
             let (member, kind) = (alarm.member, alarms::name(alarm.kind));
             errors.push(format!("memberID:{member} alarm:{kind} "));
         }
         Ok(Response::new(api::StatusResponse {
-            header: Some(self.0.header(store.revision)),
+            header: Some(self.backend.header(store.revision)),
             version: ETCD_VERSION.to_owned(),
             db_size: to_i64(store.size_bytes),
             leader: node.leader.map_or(0, |leader| leader.0),
@@ -120,9 +132,9 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: node.applied.0,
             errors,
             db_size_in_use: to_i64(store.size_in_use_bytes),
-            is_learner: self.0.is_learner(),
+            is_learner: self.backend.is_learner(),
             storage_version: STORAGE_VERSION.to_owned(),
-            db_size_quota: self.0.limits().quota_bytes,
+            db_size_quota: self.backend.limits().quota_bytes,
             downgrade_info: Some(api::DowngradeInfo::default()),
         }))
     }
@@ -140,18 +152,18 @@ impl Maintenance for MaintenanceService {
         let is_raised = request.action() == api::alarm_request::AlarmAction::Activate;
         let alarms = match (request.action(), kind) {
             (api::alarm_request::AlarmAction::Get, kind) => {
-                alarms::raised(&self.0, kind, ReadLevel::Linearizable).await?
+                alarms::raised(&self.backend, kind, ReadLevel::Linearizable).await?
             }
             (_, None) => Vec::new(),
             (_, Some(kind)) => {
                 let member = request.member_id;
                 let alarm = Alarm { kind, member };
-                alarms::change(&self.0, AlarmRequest { alarm, is_raised }).await?
+                alarms::change(&self.backend, AlarmRequest { alarm, is_raised }).await?
             }
         };
-        let store = store_status(&self.0, ReadLevel::Local).await?;
+        let store = store_status(&self.backend, ReadLevel::Local).await?;
         Ok(Response::new(api::AlarmResponse {
-            header: Some(self.0.header(store.revision)),
+            header: Some(self.backend.header(store.revision)),
             alarms: alarms.into_iter().map(alarms::message).collect(),
         }))
     }
@@ -169,7 +181,7 @@ impl Maintenance for MaintenanceService {
         _request: Request<api::HashRequest>,
     ) -> Result<Response<api::HashResponse>, Status> {
         // The whole of the store are its versions: there are no pages of a file to hash.
-        let api::HashKvResponse { header, hash, .. } = hash(&self.0, 0).await?;
+        let api::HashKvResponse { header, hash, .. } = hash(&self.backend, 0).await?;
         Ok(Response::new(api::HashResponse { header, hash }))
     }
 
@@ -178,32 +190,30 @@ impl Maintenance for MaintenanceService {
         request: Request<api::HashKvRequest>,
     ) -> Result<Response<api::HashKvResponse>, Status> {
         let revision = request.get_ref().revision;
-        Ok(Response::new(hash(&self.0, revision).await?))
+        Ok(Response::new(hash(&self.backend, revision).await?))
     }
 
     async fn snapshot(
         &self,
         _request: Request<api::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let moment = Moment::of(&self.0).await?;
-        let header = self.0.header(moment.revision);
-        let (to_client, pieces) = mpsc::channel(PIECES_AHEAD);
-        // Making pages is work for a processor, and a slow client is waited for.
-        tokio::task::spawn_blocking(move || {
-            for (blob, left_bytes) in etcd_db::pieces(moment.into_plan()) {
-                let piece = api::SnapshotResponse {
-                    header: Some(header),
-                    remaining_bytes: left_bytes,
-                    blob: blob.into(),
-                    version: STORAGE_VERSION.to_owned(),
-                };
-                if to_client.blocking_send(Ok(piece)).is_err() {
-                    // Nobody wants the rest.
-                    return;
-                }
-            }
+        let place = Arc::clone(&self.snapshots).try_acquire_owned();
+        let place = place.map_err(|_| Failure::Busy)?;
+        let moment = Moment::of(&self.backend).await?;
+        let header = self.backend.header(moment.revision);
+        let planned = tokio::task::spawn_blocking(move || moment.into_plan()).await;
+        let plan = planned.map_err(|_| Failure::Internal("a snapshot was not planned"))?;
+        // Each piece is made when the client has room for it.
+        let pieces = etcd_db::pieces(plan).map(move |(blob, left_bytes)| {
+            let _ = &place;
+            Ok(api::SnapshotResponse {
+                header: Some(header),
+                remaining_bytes: left_bytes,
+                blob: blob.into(),
+                version: STORAGE_VERSION.to_owned(),
+            })
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
 
     async fn move_leader(
@@ -211,7 +221,7 @@ impl Maintenance for MaintenanceService {
         request: Request<api::MoveLeaderRequest>,
     ) -> Result<Response<api::MoveLeaderResponse>, Status> {
         let to = NodeId(request.get_ref().target_id);
-        self.0.move_leader(to).await?;
+        self.backend.move_leader(to).await?;
         Ok(Response::new(api::MoveLeaderResponse { header: None }))
     }
 
