@@ -141,7 +141,7 @@ fn report_start(config: &NodeConfig, identity: &Identity) {
 /// Says what recovery has put right.
 fn report_mending<M>(node: NodeId, opened: &Opened<M>) {
     for mended in &opened.recovered.mended {
-        tracing::warn!(node = %hex(node.0), mended, "the data directory was mended");
+        tracing::warn!(node = %hex(node.0), mended, "damage in the data directory");
     }
     if opened.recovered.torn_bytes > 0 {
         let bytes = opened.recovered.torn_bytes;

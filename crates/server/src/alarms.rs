@@ -112,8 +112,8 @@ pub async fn watch_quota(backend: Arc<Backend>) {
         }
         warn!(
             quota,
-            "the store is larger than its quota: no member takes anything new in; make room (delete, \
-             compact) and say `etcdctl alarm disarm`"
+            "the store is larger than its quota: no member takes anything new in; delete what \
+             can be spared, then compact, then say `etcdctl alarm disarm`"
         );
         let is_raised = true;
         let told = change(&backend, AlarmRequest { alarm, is_raised }).await;

@@ -134,6 +134,13 @@ impl Config {
             None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
         };
         check_own_urls(args, &by_name, &peer_urls)?;
+        if args.initial_advertise_peer_urls.is_none() && args.listen_peer_urls != LISTEN_PEER_URLS {
+            warnings.push(format!(
+                "listening for peers on {} without --initial-advertise-peer-urls: members that are \
+                 added are told {LISTEN_PEER_URLS}",
+                args.listen_peer_urls
+            ));
+        }
         warn_of_unused_urls(&by_name, &mut warnings);
         let doors = doors(&listen_client, args)?;
         let client_tls = client_tls(args, &listen_client, &mut warnings)?;

@@ -85,6 +85,15 @@ fn of_directory(mut config: Config, identity: Identity, first: &Configuration) -
 async fn join(mut config: Config) -> Result<Config> {
     let urls = config.cluster.peer_urls.clone();
     let deadline = Instant::now() + JOIN_TIME;
+    ensure!(
+        !config.initial_peer_urls.is_empty(),
+        "--initial-cluster-state existing: --initial-cluster names nobody else; it must name a member \
+         that runs, as `etcdctl member add` prints it"
+    );
+    info!(
+        members = config.initial_peer_urls.join(","),
+        "asking who the members are"
+    );
     loop {
         let (mut cards, mut heard) = (Vec::new(), Vec::new());
         for (at, answer) in ask_others(&config, JOIN_TIME).await {
@@ -105,6 +114,13 @@ async fn join(mut config: Config) -> Result<Config> {
                 return Ok(config);
             }
             heard.extend(cards.iter().map(|(at, _)| format!("{at} knows of none")));
+        }
+        if Instant::now() >= deadline && cards.is_empty() {
+            bail!(
+                "--initial-cluster-state existing: no member of --initial-cluster answers: {}; check \
+                 the addresses, and that they run",
+                heard.join("; ")
+            );
         }
         ensure!(
             Instant::now() < deadline,

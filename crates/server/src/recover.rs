@@ -322,7 +322,8 @@ impl Founder {
             .collect();
         format!(
             "headwater --data-dir {} --name {name} --initial-cluster-token {} \\\n  \
-             --initial-advertise-peer-urls {urls} --initial-cluster {}",
+             --initial-advertise-peer-urls {urls} --initial-cluster {} \\\n  \
+             --listen-peer-urls {urls} --listen-client-urls ... --advertise-client-urls ...",
             data_dir.display(),
             self.token,
             cluster.join(",")
