@@ -375,7 +375,8 @@ impl SimDisk {
 
     fn check_quota(&self, what: &str, more: u64) -> Result<(), DiskError> {
         let used = self.used_bytes();
-        if self.quota_bytes.is_some_and(|quota| used + more > quota) {
+        // A power cut may bring back more than there is room for; what is there can be overwritten.
+        if more > 0 && self.quota_bytes.is_some_and(|quota| used + more > quota) {
             let what = format!("{what}: no space left");
             return Err(refused(what, DiskErrorKind::Full));
         }
