@@ -145,8 +145,14 @@ impl Gateway {
         F: Future<Output = Response<tonic::body::Body>>,
     {
         let Some(method) = self.methods.get(path) else {
-            if path.starts_with("auth/") {
-                let text = not_yet("etcdserverpb.Auth", path.trim_start_matches("auth/"));
+            if path == "auth/authenticate" {
+                // What an etcd without users says, after which its clients go on without.
+                let text = "etcdserver: authentication is not enabled".to_owned();
+                let code = Code::FailedPrecondition;
+                return Refusal { code, text }.into_response();
+            }
+            if let Some(method) = path.strip_prefix("auth/") {
+                let text = not_yet("etcdserverpb.Auth", method);
                 let code = Code::Unimplemented;
                 return Refusal { code, text }.into_response();
             }
@@ -183,7 +189,7 @@ impl Gateway {
         }
         let answers = Answers::new(response.into_body(), method.output());
         if method.is_server_streaming() {
-            answers.into_lines()
+            answers.into_lines().await
         } else {
             answers.into_one().await
         }
@@ -400,22 +406,31 @@ impl Answers {
         }
     }
 
-    fn into_lines(mut self) -> Response<Body> {
+    async fn into_lines(mut self) -> Response<Body> {
+        let line = |message| format!("{{\"result\":{message}}}\n");
+        // A call that fails before it says anything is told of by the status.
+        let mut next = match self.next().await {
+            Err(refusal) => return json_response(refusal.http_code(), refusal.in_a_stream()),
+            Ok(first) => first.map(line),
+        };
         let (lines, stream) = mpsc::channel::<Result<String, Infallible>>(1);
         tokio::spawn(async move {
-            loop {
-                let next = tokio::select! {
-                    next = self.next() => next,
-                    () = lines.closed() => return,
-                };
-                let (line, is_last) = match next {
-                    Ok(Some(message)) => (format!("{{\"result\":{message}}}\n"), false),
-                    Ok(None) => return,
-                    Err(refusal) => (refusal.in_a_stream(), true),
-                };
-                if lines.send(Ok(line)).await.is_err() || is_last {
+            while let Some(line_now) = next {
+                if lines.send(Ok(line_now)).await.is_err() {
                     return;
                 }
+                let message = tokio::select! {
+                    message = self.next() => message,
+                    () = lines.closed() => return,
+                };
+                next = match message {
+                    Ok(message) => message.map(line),
+                    Err(refusal) => {
+                        // Whoever is gone need not hear it.
+                        let _ = lines.send(Ok(refusal.in_a_stream())).await;
+                        return;
+                    }
+                };
             }
         });
         let body = Body::from_stream(ReceiverStream::new(stream));

@@ -68,6 +68,7 @@ const REQUESTS: &[(&str, &str)] = &[
     ("kv/put", r#"{"key":7}"#),
     ("kv/put", r#"{"key":"#),
     ("nothing/of/the/kind", "{}"),
+    ("auth/authenticate", r#"{"name":"u","password":"p"}"#),
 ];
 
 fn rival() -> PathBuf {
@@ -251,4 +252,26 @@ async fn no_page_of_another_origin_writes() {
     assert!(refused.ends_with("403"), "{refused}");
     let own = curl(&format!("http://127.0.0.1:{port}"));
     assert!(own.ends_with("200"), "{own}");
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_before_it_says_anything_has_the_status_of_that() {
+    let server = Server::from_env().expect("a server to test");
+    let mut cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    // An etcd's leader answers for a while when it is alone: the one that is left followed.
+    let left = (leader + 1) % 3;
+    for number in (0..3).filter(|&number| number != left) {
+        cluster.kill(number);
+    }
+    let port = cluster.members[left].client_port.number;
+    let ask = move || http::request("POST", port, "/v3/lease/keepalive", r#"{"ID":"7"}"#);
+    let answer = tokio::task::spawn_blocking(ask).await.expect("it ends");
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(
+        answer.body.contains(r#""http_code":503"#),
+        "{}",
+        answer.body
+    );
 }
