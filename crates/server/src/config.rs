@@ -134,14 +134,7 @@ impl Config {
             None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
         };
         check_own_urls(args, &by_name, &peer_urls)?;
-        if args.initial_advertise_peer_urls.is_none() && args.listen_peer_urls != LISTEN_PEER_URLS {
-            warnings.push(format!(
-                "listening for peers on {} without --initial-advertise-peer-urls: members that are \
-                 added are told {LISTEN_PEER_URLS}",
-                args.listen_peer_urls
-            ));
-        }
-        warn_of_unused_urls(&by_name, &mut warnings);
+        warn_of_peer_urls(args, &by_name, &mut warnings);
         let doors = doors(&listen_client, args)?;
         let client_tls = client_tls(args, &listen_client, &mut warnings)?;
         let peer_tls = peer_tls(args, &listen_peer, &by_name, &mut warnings)?;
@@ -318,7 +311,18 @@ fn check_own_urls(
     );
 }
 
-fn warn_of_unused_urls(by_name: &BTreeMap<String, Vec<Url>>, warnings: &mut Vec<String>) {
+fn warn_of_peer_urls(
+    args: &ServeArgs,
+    by_name: &BTreeMap<String, Vec<Url>>,
+    warnings: &mut Vec<String>,
+) {
+    if args.initial_advertise_peer_urls.is_none() && args.listen_peer_urls != LISTEN_PEER_URLS {
+        warnings.push(format!(
+            "listening for peers on {} without --initial-advertise-peer-urls: members that are added \
+             are told {LISTEN_PEER_URLS}",
+            args.listen_peer_urls
+        ));
+    }
     for (name, urls) in by_name.iter().filter(|(_, urls)| urls.len() > 1) {
         warnings.push(format!(
             "\"{name}\" has {} peer URLs; only the first, {}, is connected to",

@@ -19,7 +19,7 @@ const PEERS: &str = "--listen-peer-urls https://127.0.0.1:3";
 fn each_url_has_tls_by_its_scheme() {
     let config = config(&format!(
         "{CLIENTS} --cert-file c --key-file k --listen-metrics-urls http://127.0.0.1:4 \
-         {PEERS} --peer-auto-tls"
+         {PEERS} --peer-auto-tls --initial-advertise-peer-urls https://127.0.0.1:3"
     ))
     .expect("sound");
     let doors: Vec<_> = config

@@ -65,8 +65,14 @@ fn damage_is_named_and_refused() {
     let dir = used();
     let segment = dir.path().join("wal/0000000000000001.wal");
     let mut bytes = fs::read(&segment).expect("a segment");
+    // The head stands twice: one alone is made good by the other.
     bytes[20] ^= 1;
-    fs::write(&segment, bytes).expect("it can be written");
+    fs::write(&segment, &bytes).expect("it can be written");
+    let (code, text, _) = disk("verify", dir.path(), &[]);
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("a copy of the segment's head"), "{text}");
+    bytes[1024 + 20] ^= 1;
+    fs::write(&segment, &bytes).expect("it can be written");
     let (code, text, _) = disk("verify", dir.path(), &[]);
     assert_eq!(code, 1);
     assert!(
