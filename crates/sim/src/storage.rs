@@ -353,8 +353,11 @@ impl<A: Application> World<A> {
         self.nodes[at].clock.begin_anew(now, &mut dice);
         self.nodes[at].born_at = now;
         self.begin_life(at);
+        let ails = self.nodes[at].ails;
         self.examine(at)?;
         let Some((found, wal, store)) = self.open(at)? else {
+            // A power cut may have taken what told of the damage, and was not durable yet.
+            self.nodes[at].ails |= ails;
             self.stats.broken_starts += 1;
             self.schedule.after(MS, Event::Start { node: at });
             return Ok(());
