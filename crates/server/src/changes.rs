@@ -105,6 +105,11 @@ fn check_urls(change: &Change) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a change that was carried out already comes to the same when it is asked for again.
+pub fn may_be_asked_twice(change: &Bytes) -> bool {
+    Change::decode(change.clone()).is_ok_and(|change| change.kind() == Kind::Update)
+}
+
 /// What this member says to a change that somebody asks for.
 pub async fn answer(backend: &Backend, change: &Bytes) -> Answer {
     let Ok(change) = Change::decode(change.clone()) else {

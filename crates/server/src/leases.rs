@@ -123,9 +123,12 @@ impl Says {
 /// # Errors
 /// See [`Failure`].
 pub async fn ask(backend: &Backend, question: Question) -> Result<Answer, Failure> {
-    // What is asked twice is done twice, which only leases do not mind.
-    let patience = match question {
-        Question::Change(_) => backend.limits().request_timeout,
+    // What is asked twice is done twice, which leases and new URLs do not mind. Others wait for the one
+    // whom they asked, who may be gone.
+    let patience = match &question {
+        Question::Change(change) if !changes::may_be_asked_twice(change) => {
+            backend.limits().request_timeout
+        }
         _ => ANSWER_TIME,
     };
     let deadline = Instant::now() + backend.limits().request_timeout;

@@ -270,7 +270,7 @@ impl<A: Application> World<A> {
             let node = &self.nodes[at];
             let is_blank = node.incarnation.is_none() || node.is_impostor(config);
             let gone = more == Some(at) || node.is_doubtful() || node.has_gaps();
-            gone || self.errands.losses.contains(&at) && is_blank
+            gone || self.is_deaf(at, config) || self.errands.losses.contains(&at) && is_blank
         };
         let joining = config.joining().iter().filter(|id| is_lost(id)).count();
         let whole = |ids: &[NodeId]| {
@@ -278,6 +278,24 @@ impl<A: Application> World<A> {
             ids.is_empty() || (ids.len() - lost.min(ids.len())) * 2 > ids.len() + joining
         };
         whole(config.voters()) && whole(config.outgoing())
+    }
+
+    /// Whether a voter that `config` knows no disk of would not hear another of its voters as a
+    /// candidate: it knows of earlier members alone, or by earlier disks (docs/divergence.md).
+    fn is_deaf(&self, at: usize, config: &Config) -> bool {
+        let id = NodeId(at as u64 + 1);
+        let node = &self.nodes[at];
+        let own = self.cluster.members.in_force(node, &node.durable);
+        let is_strange = |other: &NodeId| {
+            let disk = self.nodes[other.0 as usize - 1].incarnation;
+            let known = own.disk_of(*other);
+            !own.is_member(*other) || known.is_some() && known != disk
+        };
+        let mut others = config.voters().iter().chain(config.outgoing());
+        config.is_voter(id)
+            && config.disk_of(id).is_none()
+            && !own.voters().is_empty()
+            && others.any(|other| *other != id && is_strange(other))
     }
 
     /// Whether a node's disk may be lost now: every configuration that may come into force keeps
