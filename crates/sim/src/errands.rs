@@ -119,7 +119,8 @@ impl<A: Application> World<A> {
     ) -> Option<u64> {
         let disks = expect.disks().iter().copied();
         let target = target.with_disks(disks);
-        if !self.survives(&target, None) {
+        let is_deaf = (0..self.nodes.len()).any(|at| self.is_deaf(at, &target));
+        if is_deaf || !self.survives(&target, None) {
             return None;
         }
         let name = self.errand(node)?;
