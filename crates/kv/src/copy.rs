@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 /// One piece.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CopyResponse {
     /// The moment that is copied.
     pub revision: i64,
@@ -108,20 +108,21 @@ pub(crate) fn copy(
         });
         response.leases = copied.collect();
     }
-    let mut kept = mvcc.kept_after(last, revision, compact_revision);
+    let mut kept = mvcc.kept_after(last, revision, compact_revision).peekable();
+    let mut looked = None;
     // Even the smallest piece gets somewhere.
     for record in kept.by_ref().take(request.versions_max.max(1)) {
         if record.main() <= revision {
             response.versions.push(Version(record.clone()));
         }
-        response.next = Some(Place {
+        looked = Some(record);
+    }
+    if kept.peek().is_some() {
+        response.next = looked.map(|last| Place {
             revision,
             compact_revision,
-            last: record.clone(),
+            last: last.clone(),
         });
-    }
-    if kept.next().is_none() {
-        response.next = None;
     }
     Ok(response)
 }

@@ -112,7 +112,7 @@ fn head_of(disk: &mut dyn Disk, seq: u64) -> Result<(SegmentHead, u32), Unloadab
         HeadError::Newer(version) => Unloadable::Newer(version),
         HeadError::Malformed(why) => Unloadable::Damaged(0, why.0),
     })?;
-    if let Some((at, _)) = SegmentHead::damaged_copy(&block) {
+    if let Some((at, _)) = head.damaged_copy(&block) {
         let why = "a copy of the segment's head is damaged";
         return Err(Unloadable::Damaged(at as u64, why.into()));
     }

@@ -94,9 +94,8 @@ impl SegmentHead {
 
     /// Where in a block the head stands damaged, or another one than where it is whole; with the bytes
     /// that belong there. Earlier programs wrote the head once.
-    pub fn damaged_copy(block: &[u8]) -> Option<(usize, Vec<u8>)> {
-        let (head, _) = Self::decode(block).ok()?;
-        let (right, _) = head.encode();
+    pub fn damaged_copy(&self, block: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let (right, _) = self.encode();
         let copies = SEGMENT_HEAD_OFFSETS.map(|at| at..at + SEGMENT_CHECKED_BYTES);
         let is_once = block[copies[1].clone()].iter().all(|byte| *byte == 0);
         let bad = copies

@@ -135,7 +135,7 @@ fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Se
     }
     Ok(Segment {
         witness: decode_witness(&block, seq),
-        damaged_copy: SegmentHead::damaged_copy(&block),
+        damaged_copy: head.damaged_copy(&block),
         name,
         head,
         crc,

@@ -100,9 +100,11 @@ pub async fn watch_quota(backend: Arc<Backend>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let is_full = async |level| {
-            let store = store_status(&backend, level).await?;
+            if store_status(&backend, level).await?.size_bytes <= quota {
+                return Ok(false);
+            }
             let known = raised(&backend, Some(AlarmKind::NoSpace), level).await?;
-            Ok::<_, Failure>(store.size_bytes > quota && !known.contains(&alarm))
+            Ok::<_, Failure>(!known.contains(&alarm))
         };
         // What this member knows may be old: before it says so to all it asks again.
         if !is_full(ReadLevel::Local).await.unwrap_or(false)

@@ -122,18 +122,7 @@ impl Config {
         let listen_client = Url::parse_list("listen-client-urls", &args.listen_client_urls)?;
         let listen_peer = Url::parse_list("listen-peer-urls", &args.listen_peer_urls)?;
         let client_urls = advertised_client_urls(args, &listen_client, &mut warnings)?;
-        let peer_urls = match &args.initial_advertise_peer_urls {
-            Some(urls) => Url::parse_list("initial-advertise-peer-urls", urls)?,
-            None => vec![Url::parse(
-                "initial-advertise-peer-urls",
-                "http://localhost:2380",
-            )?],
-        };
-        let by_name = match &args.initial_cluster {
-            Some(text) => initial_cluster(text)?,
-            None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
-        };
-        check_own_urls(args, &by_name, &peer_urls)?;
+        let by_name = founders(args)?;
         warn_of_peer_urls(args, &by_name, &mut warnings);
         let doors = doors(&listen_client, args)?;
         let client_tls = client_tls(args, &listen_client, &mut warnings)?;
@@ -245,6 +234,11 @@ fn advertised_client_urls(
 /// As [`Config::from_args`].
 pub fn founding(args: &ServeArgs) -> Result<Cluster> {
     check_name(&args.name)?;
+    Ok(cluster(args, &founders(args)?, &[]))
+}
+
+/// Who begins the cluster and where their peers find them, this server among them.
+fn founders(args: &ServeArgs) -> Result<BTreeMap<String, Vec<Url>>> {
     let urls = args.initial_advertise_peer_urls.as_deref();
     let urls = urls.unwrap_or(LISTEN_PEER_URLS);
     let peer_urls = Url::parse_list("initial-advertise-peer-urls", urls)?;
@@ -253,7 +247,7 @@ pub fn founding(args: &ServeArgs) -> Result<Cluster> {
         None => BTreeMap::from([(args.name.clone(), peer_urls.clone())]),
     };
     check_own_urls(args, &by_name, &peer_urls)?;
-    Ok(cluster(args, &by_name, &[]))
+    Ok(by_name)
 }
 
 /// `name=url,name=url`; a name may stand more than once.

@@ -179,6 +179,18 @@ pub fn key_value(kv: kv::KeyValue) -> mvccpb::KeyValue {
     }
 }
 
+/// A key as the store knows it, and back from [`key_value`].
+pub fn stored_key_value(kv: mvccpb::KeyValue) -> kv::KeyValue {
+    kv::KeyValue {
+        key: kv.key,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: kv.value,
+        lease: kv.lease,
+    }
+}
+
 /// The answer to a range, under `header`.
 pub fn range_response(
     header: Option<api::ResponseHeader>,

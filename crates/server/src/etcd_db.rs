@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 use headwater_kv::Store;
 use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Import, Version};
-use headwater_kv::request::{KeyValue, KvError, Query, Response as KvResponse};
+use headwater_kv::request::{KvError, Query, Response as KvResponse};
 use headwater_runtime::ReadLevel;
 use prost::Message;
 use serde_json::json;
@@ -153,18 +153,8 @@ async fn gather(backend: &Backend) -> Result<CopyResponse, Failure> {
             }
         };
         if all.next.is_none() {
-            return Ok(std::mem::replace(all, empty()));
+            return Ok(std::mem::take(all));
         }
-    }
-}
-
-fn empty() -> CopyResponse {
-    CopyResponse {
-        revision: 0,
-        compact_revision: 0,
-        versions: Vec::new(),
-        leases: Vec::new(),
-        next: None,
     }
 }
 
@@ -235,25 +225,28 @@ pub struct Snapshot {
     import: Import,
 }
 
-/// Takes the checksum off a snapshot's end, and checks it.
+/// Takes the checksum off a snapshot's end, and checks it. The one that the database has.
 ///
 /// # Errors
 /// It has none, and `skip` is not set; or it is another one.
-pub fn check(bytes: &mut Vec<u8>, skip: bool) -> Result<()> {
+pub fn check(bytes: &mut Vec<u8>, skip: bool) -> Result<Vec<u8>> {
     let sum_bytes = <Sha256 as Digest>::output_size();
     let database_bytes = match bytes.len() % 512 {
         rest if rest == sum_bytes => bytes.len() - sum_bytes,
-        0 if skip => return Ok(()),
+        0 if skip => bytes.len(),
         0 => bail!(
             "it has no checksum at its end, as a copy of an etcd's database file has none; \
              --skip-hash-check takes it nevertheless"
         ),
         _ => bail!("it is no snapshot, or its end is missing"),
     };
-    let sum = bytes.split_off(database_bytes);
-    let is_whole = sum == Sha256::digest(&bytes[..]).to_vec();
-    ensure!(skip || is_whole, "its checksum is another: it is damaged");
-    Ok(())
+    let written = bytes.split_off(database_bytes);
+    let sum = Sha256::digest(&bytes[..]).to_vec();
+    ensure!(
+        skip || written == sum,
+        "its checksum is another: it is damaged"
+    );
+    Ok(sum)
 }
 
 impl Snapshot {
@@ -328,17 +321,9 @@ impl Snapshot {
 fn take(import: &mut Import, key: &[u8], value: &[u8]) -> Result<()> {
     let (main, sub, is_tombstone) = parse_revision(key)?;
     let kv = mvccpb::KeyValue::decode(value).with_context(|| format!("revision {main}"))?;
-    let name = kv.key.clone();
-    let kv = KeyValue {
-        key: kv.key,
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: kv.value,
-        lease: kv.lease,
-    };
+    let kv = convert::stored_key_value(kv);
     let content = (!is_tombstone).then_some(&kv);
-    let taken = import.take((main, sub), &name, content);
+    let taken = import.take((main, sub), &kv.key, content);
     taken.map_err(|why| anyhow::anyhow!("revision {main}: {why}"))
 }
 

@@ -17,11 +17,10 @@ use headwater_replica::wal::WalOptions;
 use headwater_runtime::dice;
 use headwater_runtime::name::hex;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::cli::{self, RestoreArgs, SnapshotCommand, StatusArgs};
 use crate::config;
-use crate::etcd_db::Snapshot;
+use crate::etcd_db::{self, Snapshot};
 use crate::identity;
 use crate::recover::lay_down;
 
@@ -36,17 +35,17 @@ pub fn run(command: &SnapshotCommand) -> Result<()> {
     }
 }
 
-/// The bytes of a database; those after it, which vouch for it, are checked.
-fn read(path: &Path, skip_hash_check: bool) -> Result<Vec<u8>> {
+/// The bytes of a database, and their checksum; those after it, which vouch for it, are checked.
+fn read(path: &Path, skip_hash_check: bool) -> Result<(Vec<u8>, Vec<u8>)> {
     let name = path.display();
     eprintln!("reading {name}");
     let mut bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    crate::etcd_db::check(&mut bytes, skip_hash_check).with_context(|| name.to_string())?;
-    Ok(bytes)
+    let sum = etcd_db::check(&mut bytes, skip_hash_check).with_context(|| name.to_string())?;
+    Ok((bytes, sum))
 }
 
 fn status(args: &StatusArgs) -> Result<()> {
-    let bytes = read(&args.file, args.skip_hash_check)?;
+    let (bytes, _) = read(&args.file, args.skip_hash_check)?;
     let snapshot = Snapshot::read(&bytes).with_context(|| args.file.display().to_string())?;
     if args.json {
         let told = json!({
@@ -73,9 +72,8 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     let serve = cli::serve_args(&args.as_flags())?;
     let cluster = config::founding(&serve)?;
     let into = serve.data_dir();
-    let bytes = read(&args.file, args.skip_hash_check)?;
+    let (bytes, sum) = read(&args.file, args.skip_hash_check)?;
     let name = args.file.display();
-    let sum = Sha256::digest(&bytes);
     let cluster_id = identity::restored_cluster_id(cluster.id, &sum);
     let snapshot = Snapshot::read(&bytes).with_context(|| name.to_string())?;
     if snapshot.users > 0 && !args.without_users {

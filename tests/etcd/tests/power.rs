@@ -6,7 +6,7 @@
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::history::{Operation, Outcome};
@@ -60,6 +60,15 @@ impl Machines {
         }
         cluster.ready().await.expect("it serves");
         Some(Self { cluster, disks })
+    }
+
+    /// The same without disks of their own, and which of them leads.
+    async fn start_on_one_disk() -> (Self, usize) {
+        let server = Server::from_env().expect("a server to test");
+        let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+        let leader = cluster.wait_for_leader().await.expect("a leader");
+        let disks = Vec::new();
+        (Self { disks, cluster }, leader)
     }
 
     fn endpoints(&self) -> Vec<String> {
@@ -199,29 +208,28 @@ fn a_member_whose_sync_fails_takes_no_part_and_says_why() {
         return;
     }
     alone(async || {
-        let server = Server::from_env().expect("a server to test");
-        let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
-        let leader = cluster.wait_for_leader().await.expect("a leader");
-        let mut machines = Machines {
-            cluster,
-            disks: Vec::new(),
-        };
-        // The first ones go well: it recovers and joins in.
-        let injection = "fdatasync:error=EIO:when=40+";
-        machines.start_with(leader, injection).await;
+        let (mut machines, victim) = Machines::start_on_one_disk().await;
+        // The first ones of each thread go well: it recovers, lays its reserve aside and joins in.
+        let injection = "fdatasync:error=EIO:when=150+";
+        machines.start_with(victim, injection).await;
+        let endpoints = machines.endpoints();
         let cluster = &mut machines.cluster;
         cluster.ready().await.expect("they serve");
-        let victim = leader;
-        let endpoints: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
         let load = Load::start(&endpoints, 1, Reads::Linearizable)
             .await
             .unwrap();
-        sleep(Duration::from_secs(3)).await;
+        let deadline = Instant::now() + SERVICE_LIMIT;
+        let status = loop {
+            let status = cluster.exited(victim);
+            if status.is_some() || Instant::now() > deadline {
+                break status;
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
         let since_ns = load.recorder.now_ns();
         let served = load.served_since(since_ns, SERVICE_LIMIT).await;
         served.expect("two of three have good disks");
         let said = cluster.members[victim].printed();
-        let status = cluster.exited(victim);
         let has_failed = status.is_some_and(|status| !status.success());
         assert!(has_failed, "{status:?}: {said}");
         cluster.spawn(victim).expect("a process");
@@ -240,20 +248,13 @@ fn a_leader_whose_syncs_hang_does_not_hold_up_the_others() {
         return;
     }
     alone(async || {
-        let server = Server::from_env().expect("a server to test");
-        let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
-        let victim = cluster.wait_for_leader().await.expect("a leader");
-        let mut machines = Machines {
-            cluster,
-            disks: Vec::new(),
-        };
+        let (mut machines, victim) = Machines::start_on_one_disk().await;
         // From then on each sync takes four seconds.
         let injection = "fdatasync:delay_enter=4000000:when=60+";
         machines.start_with(victim, injection).await;
+        let endpoints = machines.endpoints();
         let cluster = &mut machines.cluster;
         cluster.ready().await.expect("they serve");
-        let urls = cluster.members.iter().map(|member| member.client_url());
-        let endpoints: Vec<String> = urls.collect();
         let load = Load::start(&endpoints, 1, Reads::Linearizable)
             .await
             .unwrap();
@@ -283,6 +284,12 @@ fn a_leader_whose_syncs_hang_does_not_hold_up_the_others() {
         println!(
             "measured: at most {} ms without a write while a disk hung",
             outage.as_millis()
+        );
+        let said = cluster.members[victim].printed();
+        let led = said.matches("leads in term").count();
+        assert!(
+            led >= 2,
+            "it did not lead when its disk began to hang: {said}"
         );
         cluster.kill(victim);
         cluster.spawn(victim).expect("a process");
