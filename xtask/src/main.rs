@@ -26,7 +26,7 @@ usage: cargo xtask CHORE
                   [--list] [--seeds N, of each plan] [--jobs N]
   spec            the specification in spec/, checked by TLC; `spec` alone says how
   tidy            the rules of the house that the compiler does not know
-  proto           write crates/server/src/generated from crates/server/proto
+  proto           write crates/api/src/generated from crates/api/proto
   proto --check   say whether that would change anything";
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 //! Never part of a build.
 //!
 //! # Source
-//! The `.proto` files in `crates/server/proto`.
+//! The `.proto` files in `crates/api/proto`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,13 +14,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Where the `.proto` files are.
-pub const PROTO_DIR: &str = "crates/server/proto";
+pub const PROTO_DIR: &str = "crates/api/proto";
 
 /// Where the generated files are.
-pub const GENERATED_DIR: &str = "crates/server/src/generated";
+pub const GENERATED_DIR: &str = "crates/api/src/generated";
 
 /// What the generated files were made from.
-pub const STAMP: &str = "crates/server/src/generated/protos.stamp";
+pub const STAMP: &str = "crates/api/src/generated/protos.stamp";
 
 /// Generates anew and replaces what is there.
 pub fn write(root: &Path) -> Result<()> {

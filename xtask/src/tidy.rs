@@ -106,7 +106,7 @@ pub fn check(tree: &Tree) -> Vec<Refusal> {
 }
 
 fn is_generated(path: &str) -> bool {
-    path.starts_with(proto::GENERATED_DIR) && path != format!("{}.rs", proto::GENERATED_DIR)
+    path.starts_with(proto::GENERATED_DIR)
 }
 
 /// Whether a file holds tests and nothing else.

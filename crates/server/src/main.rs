@@ -29,7 +29,6 @@ mod etcd_flags;
 mod failure;
 mod front;
 mod gateway;
-mod generated;
 mod http_pages;
 mod identity;
 mod join;
@@ -53,6 +52,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use headwater_api as generated;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;

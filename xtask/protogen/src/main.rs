@@ -2,7 +2,7 @@
 //! Never runs in a normal build: its output is committed.
 //!
 //! # Source
-//! The wire facts of the etcd v3 API, in `crates/server/proto`.
+//! The wire facts of the etcd v3 API, in `crates/api/proto`.
 
 use std::path::PathBuf;
 

@@ -7,13 +7,17 @@
 use super::{Refusal, Tree, is_test, manifest};
 
 /// A crate's directory, and the crates it may import.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("api", &[]),
     ("raft", &[]),
     ("linear", &[]),
     ("replica", &["raft"]),
     ("kv", &["replica"]),
     ("runtime", &["replica", "raft"]),
-    ("server", &["runtime", "replica", "raft", "kv", "sim"]),
+    (
+        "server",
+        &["api", "runtime", "replica", "raft", "kv", "sim"],
+    ),
     ("sim", &["replica", "raft", "kv", "linear"]),
 ];
 

@@ -13,7 +13,7 @@ fn tree(changes: &[(&str, &str)]) -> Tree {
         ("crates/replica/src/lib.rs", head),
         ("crates/kv/src/lib.rs", head),
         ("crates/kv/Cargo.toml", manifest),
-        ("crates/server/proto/kv.proto", proto),
+        ("crates/api/proto/kv.proto", proto),
         (proto::STAMP, stamp.as_str()),
         (
             "deps.txt",
@@ -107,7 +107,7 @@ fn a_file_that_is_too_long_is_refused() {
     let more = with_head(&"fn f() {}\n".repeat(501));
     assert_eq!(only(&[(path, &more)]), ("length", path.to_owned(), 1));
     assert!(check(&tree(&[("crates/server/tests/long.rs", &more)])).is_empty());
-    assert!(check(&tree(&[("crates/server/src/generated/x.rs", &more)])).is_empty());
+    assert!(check(&tree(&[("crates/api/src/generated/x.rs", &more)])).is_empty());
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_word_about_the_workplace_is_refused() {
 
 #[test]
 fn generated_code_of_other_protos_is_refused() {
-    let changed = [("crates/server/proto/kv.proto", "syntax = \"proto2\";\n")];
+    let changed = [("crates/api/proto/kv.proto", "syntax = \"proto2\";\n")];
     assert_eq!(only(&changed), ("generated", proto::STAMP.to_owned(), 1));
     assert_eq!(only(&[(proto::STAMP, "")]).0, "generated");
 }

@@ -9,20 +9,4 @@ mod start;
 mod streams;
 mod support;
 
-/// The generated messages and clients, as the server has them.
-#[allow(missing_docs, dead_code, clippy::all, reason = "generated")]
-#[path = "../../src/generated"]
-mod generated {
-    #[rustfmt::skip]
-    #[path = "authpb.rs"]
-    pub mod authpb;
-    #[rustfmt::skip]
-    #[path = "etcdserverpb.rs"]
-    pub mod etcdserverpb;
-    #[rustfmt::skip]
-    #[path = "grpc.health.v1.rs"]
-    pub mod health;
-    #[rustfmt::skip]
-    #[path = "mvccpb.rs"]
-    pub mod mvccpb;
-}
+use headwater_api as generated;
