@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_replica::LogId;
 use headwater_replica::machine::{Malformed, StateMachine};
 
+use crate::agreement::Sum;
 use crate::alarm::Alarms;
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
@@ -113,6 +114,11 @@ impl StateMachine for Store {
 }
 
 impl Store {
+    /// The sum over all that was written since this store began.
+    pub fn sum(&self) -> Sum {
+        self.mvcc.sum()
+    }
+
     /// All versions of all keys, for those who watch.
     pub(crate) fn mvcc(&self) -> &Mvcc {
         &self.mvcc

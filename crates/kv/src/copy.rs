@@ -212,7 +212,7 @@ impl Import {
         records.retain(|_| hidden.next() == Some(false));
         renumber(&mut records, compact_revision, &mut scratch);
         let mut orphans = 0;
-        let mut restore = Restore::begin(mvcc, revision, compact_revision)?;
+        let mut restore = Restore::begin(mvcc, revision, compact_revision, (revision, 0))?;
         let mut records = records.into_iter().peekable();
         while let Some(mut record) = records.next() {
             let parts = record.parts();

@@ -15,6 +15,7 @@
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
 //! | [`copy`] | everything as of one moment, for whoever puts it elsewhere |
+//! | [`agreement`] | whether members who have carried out the same commands have written the same |
 //! | `hash` | one number that members who agree agree on |
 //! | [`watch`] | what has changed, told to whom it concerns: beside the store, one per node |
 //! | [`stream`] | what one client is told of all that it watches, in order |
@@ -27,6 +28,7 @@
 
 extern crate alloc;
 
+pub mod agreement;
 mod alarm;
 mod apply;
 mod attached;

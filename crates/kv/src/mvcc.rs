@@ -18,6 +18,9 @@ use alloc::vec::Vec;
 
 pub(crate) use restore::Restore;
 
+use headwater_replica::checksum::crc32c;
+
+use crate::agreement::Sum;
 use crate::attached::Attached;
 use crate::changes::{Change, Changes};
 use crate::index::{End, Index, KeyRange};
@@ -50,6 +53,9 @@ pub(crate) struct Mvcc {
     freed_bytes: u64,
     /// As much of it as compactions have taken off `size_bytes`.
     freed_compacted_bytes: u64,
+    /// The revision at which this store began, and the checksums of all versions written since.
+    since: i64,
+    sum: u64,
     /// Where versions are put together.
     scratch: Vec<u8>,
 }
@@ -75,6 +81,8 @@ impl Default for Mvcc {
             size_bytes: 0,
             freed_bytes: 0,
             freed_compacted_bytes: 0,
+            since: 1,
+            sum: 0,
             scratch: Vec::new(),
         }
     }
@@ -93,6 +101,15 @@ impl Mvcc {
 
     pub(crate) fn compact_revision(&self) -> i64 {
         self.compact_revision
+    }
+
+    /// The sum over all that was written since this store began.
+    pub(crate) fn sum(&self) -> Sum {
+        Sum {
+            since: self.since,
+            revision: self.revision,
+            sum: self.sum,
+        }
     }
 
     pub(crate) fn status(&self) -> StoreStatus {
@@ -248,6 +265,7 @@ impl Mvcc {
                 .move_key(record.key(), record.parts().lease, lease);
             self.size_bytes -= record.cost_bytes();
             self.freed_bytes = change.freed_before_bytes;
+            self.sum = self.sum.wrapping_sub(summand(&record));
             self.open -= 1;
             self.keys =
                 self.keys + u64::from(has_previous) - u64::from(!record.parts().is_tombstone());
@@ -304,6 +322,7 @@ impl Mvcc {
         let freed_before_bytes = self.freed_bytes;
         self.freed_bytes += freed_by(&parts, previous);
         self.size_bytes += cost_bytes;
+        self.sum = self.sum.wrapping_add(summand(&record));
         self.keys = self.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
         self.open = self
             .open
@@ -329,6 +348,12 @@ fn freed_by(change: &Parts<'_>, previous: Option<&Record>) -> u64 {
         0
     };
     own + previous.map_or(0, Record::cost_bytes)
+}
+
+/// What a version adds to the sum: it says where in the order of all it stands, so the order of the
+/// summands need not count.
+fn summand(record: &Record) -> u64 {
+    u64::from(crc32c(record.as_bytes()))
 }
 
 /// The lease of a key; zero for none.

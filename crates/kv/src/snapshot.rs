@@ -19,6 +19,7 @@ use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use headwater_replica::machine::Malformed;
 
+use crate::agreement::Sum;
 use crate::alarm::{Alarms, put_alarm, read_alarm};
 use crate::compaction::Hold;
 use crate::lease::{Lease, Leases};
@@ -29,7 +30,7 @@ use crate::request::{Alarm, Member};
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
@@ -44,7 +45,11 @@ const VERSION_OF_PEER_URLS: u8 = 4;
 /// From this version on there are alarms; the end counts them.
 const VERSION_OF_ALARMS: u8 = 5;
 
-/// Version of the format, revision, compacted revision, term and number of the last checkpoint.
+/// From this version on the head has the sum over all that was written, and since when.
+const VERSION_OF_SUMS: u8 = 6;
+
+/// Version of the format, revision, compacted revision, term and number of the last checkpoint, the
+/// revision that the store began at and the sum since then.
 const HEAD: u8 = 1;
 /// A version of a key; keys in order, versions of a key in order.
 const RECORD: u8 = 2;
@@ -67,6 +72,7 @@ const ALARM: u8 = 9;
 /// How far a snapshot has got.
 #[derive(Debug)]
 pub struct Walk {
+    sum: Sum,
     revision: i64,
     compact_revision: i64,
     next: Next,
@@ -108,6 +114,7 @@ impl Walk {
         hold: &mut Hold,
     ) -> Walk {
         Walk {
+            sum: mvcc.sum(),
             revision: mvcc.revision(),
             compact_revision: mvcc.compact_revision(),
             next: Next::Head,
@@ -162,6 +169,8 @@ impl Walk {
         put_int(&mut chunk.out, self.compact_revision);
         put_uint(&mut chunk.out, self.checkpoint.0);
         put_uint(&mut chunk.out, self.checkpoint.1);
+        put_int(&mut chunk.out, self.sum.since);
+        put_uint(&mut chunk.out, self.sum.sum);
         Next::Members
     }
 
@@ -402,7 +411,12 @@ impl Loading {
             let term = reader.uint().ok_or(CUT)?;
             leases.restore_checkpoint((term, reader.uint().ok_or(CUT)?));
         }
-        self.restore = Some(Restore::begin(mvcc, revision, compact_revision)?);
+        // One without a sum begins a new one.
+        let mut sum = (revision, 0);
+        if self.version >= VERSION_OF_SUMS {
+            sum = (reader.int().ok_or(CUT)?, reader.uint().ok_or(CUT)?);
+        }
+        self.restore = Some(Restore::begin(mvcc, revision, compact_revision, sum)?);
         Ok(())
     }
 

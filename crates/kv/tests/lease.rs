@@ -184,8 +184,9 @@ fn a_snapshot_with_leases_is_drawn_so() {
     let mut walk = store.begin_snapshot();
     let whole = store.next_chunk(&mut walk, 1 << 20).expect("the only one");
     let drawn = [
-        // The head: version, revision 2, never compacted, term and number of the last checkpoint.
-        &[1, 5, 4, 1, 2, 9][..],
+        // The head: version, revision 2, never compacted, term and number of the last checkpoint,
+        // begun at revision 1, and the sum since: the checksum of the one record.
+        &[1, 6, 4, 1, 2, 9, 2, 170, 143, 188, 238, 2][..],
         // Each lease: id, seconds granted, at which index, seconds left if not all.
         &[7, 1, 120, 4, 0],
         &[7, 14, 200, 1, 5, 60],

@@ -57,6 +57,11 @@ impl<M: StateMachine> Stage<'_, M> {
         self.now
     }
 
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.raft.me()
+    }
+
     /// The machine as it is now.
     pub fn machine(&self) -> &M {
         self.machine

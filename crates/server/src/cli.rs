@@ -436,6 +436,18 @@ pub struct ServeArgs {
     )]
     pub watch_progress_notify_interval: Duration,
 
+    /// How often the members compare what they have written, which costs next to nothing; one that
+    /// differs from the leader raises the alarm CORRUPT; 0 for never
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration::parse,
+        alias = "experimental-corrupt-check-time",
+        help_heading = "Limits"
+    )]
+    pub corrupt_check_time: Duration,
+
     /// TLS for clients.
     #[command(flatten)]
     pub client_tls: ClientTlsArgs,

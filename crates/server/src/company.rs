@@ -21,6 +21,7 @@ use headwater_kv::watch::WatchRequest;
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agreeing::Agreeing;
 use crate::census::Census;
 use crate::leases::{Answer, Question, Says};
 
@@ -94,6 +95,10 @@ pub struct Counts {
     pub leases_ended: u64,
     /// Leases renewed.
     pub leases_renewed: u64,
+    /// How often this member has compared what it wrote with a leader.
+    pub compared: u64,
+    /// How often it turned out to have parted from it.
+    pub partings: u64,
 }
 
 /// A question of another member, and its number.
@@ -115,6 +120,7 @@ pub struct StoreCompany {
     budget_bytes: usize,
     lessor: Lessor,
     census: Census,
+    agreeing: Agreeing,
     reign: Option<Term>,
     /// Who waits for an answer of another member, and the number of the last question.
     asked: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -131,6 +137,7 @@ impl StoreCompany {
     pub fn new(
         remind_every: Duration,
         census: Census,
+        agreeing: Agreeing,
         calls: mpsc::UnboundedReceiver<Call>,
         questions: mpsc::UnboundedSender<Asked>,
     ) -> Self {
@@ -144,6 +151,7 @@ impl StoreCompany {
             budget_bytes: 0,
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
             census,
+            agreeing,
             reign: None,
             asked: BTreeMap::new(),
             // An answer to a question of an earlier life means nothing.
@@ -206,7 +214,10 @@ impl StoreCompany {
                 let _ = answer.send(progress.map(|(held, last)| (held.0, last.0)));
             }
             Call::Count(answer) => {
+                let (compared, partings) = self.agreeing.counts();
                 let _ = answer.send(Counts {
+                    compared,
+                    partings,
                     streams: self.streams.len(),
                     watchers: self.streams.watchers(),
                     watchers_behind: self.streams.watchers_behind(),
@@ -287,6 +298,7 @@ impl StoreCompany {
 impl Company<Store> for StoreCompany {
     fn after_command(&mut self, store: &Store) {
         self.streams.advance(store);
+        self.agreeing.after_command(store);
     }
 
     fn after_turn(&mut self, stage: &Stage<'_, Store>) {
@@ -294,6 +306,7 @@ impl Company<Store> for StoreCompany {
         self.streams.advance(stage.machine());
         self.watch_over_leases(stage);
         self.census.after_turn(stage);
+        self.agreeing.after_turn(stage);
         if self.remind_at <= stage.now() {
             self.remind_at = stage.now().after(ns(self.remind_every));
             self.streams.remind();
@@ -314,6 +327,7 @@ impl Company<Store> for StoreCompany {
             }
             // Who should answer is gone when the server stops.
             Some(Says::Asks(question)) => drop(self.questions.send((from, number, question))),
+            Some(Says::Claims(claim)) => self.agreeing.hear(from, claim),
             None => {}
         }
     }
@@ -324,7 +338,8 @@ impl Company<Store> for StoreCompany {
         }
         let lessor = self.lessor.next_deadline_ns().map(Instant);
         let remind = (!self.streams.is_empty()).then_some(self.remind_at);
-        lessor.into_iter().chain(remind).min()
+        let agreeing = self.agreeing.next_deadline(self.reign.is_some());
+        lessor.into_iter().chain(remind).chain(agreeing).min()
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// How often watchers that asked for it are told how far they are.
     pub progress_every: Duration,
+    /// How often the members compare what they have written; none: never.
+    pub compare_every: Option<Duration>,
     /// Whether the cluster is said to exist already.
     pub is_joining: bool,
     /// Whether it may do without its port for peers: it is alone, and was not told where to listen.
@@ -166,6 +168,7 @@ impl Config {
             limits,
             node,
             progress_every: args.watch_progress_notify_interval.max(PROGRESS_EVERY_MIN),
+            compare_every: Some(args.corrupt_check_time).filter(|every| !every.is_zero()),
             is_joining: args.initial_cluster_state == ClusterState::Existing,
             may_be_unreachable: is_alone && args.listen_peer_urls == LISTEN_PEER_URLS,
             exit_with_parent: args.exit_with_parent,

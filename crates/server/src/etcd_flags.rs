@@ -162,8 +162,6 @@ const FLAGS: &[EtcdFlag] = &[
     value("experimental-downgrade-check-time", TUNING),
     switch("experimental-enable-lease-checkpoint", ALWAYS),
     switch("experimental-initial-corrupt-check", CORRUPTION),
-    value("corrupt-check-time", CORRUPTION),
-    value("experimental-corrupt-check-time", CORRUPTION),
     switch("experimental-compact-hash-check-enabled", CORRUPTION),
     value("compact-hash-check-time", CORRUPTION),
     value("experimental-compact-hash-check-time", CORRUPTION),

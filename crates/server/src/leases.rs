@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use headwater_kv::agreement::Claim;
 use headwater_kv::lessor::Renewal;
 use headwater_kv::request::{Command, KvError, LeaseTimeToLiveRequest, Query};
 use headwater_runtime::ReadLevel;
@@ -88,9 +89,16 @@ fn encode(kind: u8, number: i64, rest: &[u8]) -> Bytes {
     bytes.into()
 }
 
+/// What a leader claims to have written, as a note.
+pub fn encode_claim(claim: &Claim) -> Bytes {
+    encode(4, 0, &claim.encode())
+}
+
 /// What a note says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Says {
+    /// What the leader has written.
+    Claims(Claim),
     /// It asks.
     Asks(Question),
     /// It answers.
@@ -106,6 +114,7 @@ impl Says {
         let (kind, number) = (bytes.get_u8(), bytes.get_i64_le());
         Some(match kind {
             3 => Self::Asks(Question::Change(bytes)),
+            4 => Self::Claims(Claim::decode(&bytes)?),
             19 => Self::Answers(Answer::Changed(bytes)),
             _ if !bytes.is_empty() => return None,
             1 => Self::Asks(Question::Renew(number)),
@@ -234,6 +243,7 @@ mod tests {
             &b""[..],
             b"\x01",
             b"\x04\0\0\0\0\0\0\0\0",
+            b"\x05\0\0\0\0\0\0\0\0",
             b"\x01\0\0\0\0\0\0\0\0\0",
         ] {
             assert_eq!(Says::decode(Bytes::copy_from_slice(bytes)), None);

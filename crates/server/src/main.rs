@@ -4,6 +4,7 @@
 //! # Source
 //! etcd's command line.
 
+mod agreeing;
 mod alarms;
 mod argv;
 mod authority;

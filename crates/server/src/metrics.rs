@@ -340,6 +340,16 @@ impl Scrape {
             "Leases whose end this member has found as a leader.",
             company.leases_ended,
         );
+        page.counter(
+            "headwater_agreement_checks_total",
+            "How often what this member has written was compared with a leader's.",
+            company.compared,
+        );
+        page.counter(
+            "headwater_agreement_partings_total",
+            "How often it was not the same.",
+            company.partings,
+        );
     }
 
     fn put_disk_and_peers(&self, page: &mut Page) {

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::agreeing::Agreeing;
 use crate::alarms;
 use crate::auto_compaction;
 use crate::backend::Backend;
@@ -109,7 +110,8 @@ async fn try_to_start(
     let (calls, called) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let census = Census::new(config.cluster.clone(), ending.clone());
-    let company = StoreCompany::new(config.progress_every, census, called, questions);
+    let agreeing = Agreeing::new(config.compare_every);
+    let company = StoreCompany::new(config.progress_every, census, agreeing, called, questions);
     let node = Handle::start_with(node, Box::new(company)).await?;
     let desk = Desk::new(calls, node.clone());
     let (cluster, limits) = (config.cluster.clone(), config.limits.clone());

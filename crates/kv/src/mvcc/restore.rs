@@ -25,15 +25,18 @@ impl Restore {
         mvcc: &mut Mvcc,
         revision: i64,
         compact_revision: i64,
+        (since, sum): (i64, u64),
     ) -> Result<Restore, &'static str> {
         if mvcc.revision != 1 || mvcc.size_bytes != 0 {
             return Err("the store is not fresh");
         }
         let is_possible = (1..i64::MAX).contains(&revision);
+        let is_possible = is_possible && (1..=revision).contains(&since);
         if !is_possible || !(-1..=revision).contains(&compact_revision) {
             return Err("impossible revisions");
         }
         mvcc.revision = revision;
+        (mvcc.since, mvcc.sum) = (since, sum);
         mvcc.compact_revision = compact_revision;
         Ok(Restore {
             last: None,
