@@ -5,6 +5,7 @@
 //! # Source
 //! etcd's robustness tests (traffic).
 
+mod agreeing;
 mod hearsay;
 mod lease;
 mod model;
@@ -24,6 +25,7 @@ use headwater_kv::request::{
 };
 use headwater_raft::Config;
 
+use self::agreeing::Agreeing;
 use self::model::{Model, all_keys};
 use self::tenants::Tenants;
 use self::watchers::Watchers;
@@ -144,7 +146,8 @@ impl Application for Kv {
     }
 
     fn company(seed: u64, knobs: &Knobs) -> Box<dyn Company<Kv>> {
-        Box::new((Watchers::new(seed, knobs), Tenants::new(seed, knobs)))
+        let clients = (Watchers::new(seed, knobs), Tenants::new(seed, knobs));
+        Box::new((Agreeing::default(), clients))
     }
 
     fn hearsay() -> Box<dyn Hearsay<Store>> {

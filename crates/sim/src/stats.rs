@@ -164,6 +164,8 @@ stats! {
     lease_reads,
     /// Reads of a bounded age answered.
     bounded_reads,
+    /// How often a node compared what it had written with a leader.
+    agreements,
     /// Watches begun.
     watches_created,
     /// Watches that went on, at another node or later.

@@ -66,6 +66,7 @@ fn every_fault_strikes_and_matters() {
         ("reads of a bounded age", all.bounded_reads),
         ("snapshots of others", all.loaded),
         ("watches begun", all.watches_created),
+        ("members compared", all.agreements),
         ("watches that went on elsewhere", all.watches_resumed),
         ("events that watchers were told", all.watch_events),
         ("revisions told in fragments", all.watch_fragments),
