@@ -12,6 +12,7 @@ use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::agreement::Sum;
 use crate::alarm::Alarms;
+use crate::auth::{Asker, Auth, AuthQuery};
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
 use crate::copy::copy;
@@ -28,6 +29,7 @@ use crate::request::{
 };
 use crate::snapshot::{Loading, Walk};
 use crate::txn;
+use crate::watch::WatchRequest;
 
 /// The replicated key-value store.
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ pub struct Store {
     leases: Leases,
     members: Members,
     alarms: Alarms,
+    auth: Arc<Auth>,
     hold: Hold,
     loading: Loading,
 }
@@ -63,7 +66,7 @@ impl StateMachine for Store {
     }
 
     fn begin_snapshot(&mut self) -> Walk {
-        let beside = (&self.members, self.alarms.of(None));
+        let beside = (&self.members, self.alarms.of(None), &self.auth);
         Walk::begin(&self.mvcc, &self.leases, beside, &mut self.hold)
     }
 
@@ -77,10 +80,11 @@ impl StateMachine for Store {
             leases,
             members,
             alarms,
+            auth,
             loading,
             ..
         } = self;
-        loading.take(mvcc, leases, (members, alarms), &chunk)
+        loading.take(mvcc, leases, (members, alarms, auth), &chunk)
     }
 
     fn finish_load(&mut self) -> Result<(), Malformed> {
@@ -94,9 +98,10 @@ impl StateMachine for Store {
 
     fn grows(command: &Bytes) -> bool {
         // What cannot be read is refused when it is applied.
-        Command::decode(command).is_ok_and(|command| match command {
+        Command::decode(command).is_ok_and(|command| match command.wanted() {
             Command::Put(_) | Command::LeaseGrant(_) => true,
-            Command::Txn(request) => txn::has_put(&request),
+            Command::Txn(request) => txn::has_put(request),
+            Command::Auth(request) => request.grows(),
             // The members and what they say of themselves are few, and who is to leave must not be
             // held.
             Command::DeleteRange(_)
@@ -108,7 +113,8 @@ impl StateMachine for Store {
             | Command::Found(_)
             | Command::MemberAdd(..)
             | Command::MemberRemove(_)
-            | Command::MemberUpdate(..) => false,
+            | Command::MemberUpdate(..)
+            | Command::By(..) => false,
         })
     }
 }
@@ -140,10 +146,23 @@ impl Store {
         self.members.roster()
     }
 
+    /// Users, roles and rights. Another value after each change: whoever looks on may compare
+    /// pointers.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+
+    /// Puts users, roles and rights of elsewhere into a store that has none.
+    pub fn restore_auth(&mut self, auth: Auth) {
+        self.auth = Arc::new(auth);
+    }
+
     fn execute(&mut self, at: LogId, command: &Command) -> Result<Response, KvError> {
         // A server checks before it proposes. Checking again here keeps the store sound whoever
         // proposed; the limit on operations is that server's own setting, so it plays no part.
         check(command, usize::MAX)?;
+        let (asker, command) = command.parts();
+        self.auth.permit(&self.mvcc, asker, command)?;
         self.alarms.check(command)?;
         let (mvcc, leases) = (&mut self.mvcc, &mut self.leases);
         let result = match command {
@@ -166,6 +185,10 @@ impl Store {
                 self.members.update(*id, urls).map(|()| Response::Publish)
             }
             Command::Alarm(request) => Ok(Response::Alarms(self.alarms.change(request))),
+            Command::Auth(request) => {
+                Auth::change(&mut self.auth, request).map(|()| Response::Auth(self.auth.clone()))
+            }
+            Command::By(..) => Err(KvError::MalformedCommand),
             Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
             Command::LeaseRevoke(request) => leases
                 .revoke(mvcc, at, request)
@@ -183,6 +206,11 @@ impl Store {
 
     fn answer(&self, query: &Query) -> Result<Response, KvError> {
         check_query(query, usize::MAX)?;
+        let (asker, query) = match query {
+            Query::By(asker, query) => (Some(asker), &**query),
+            query => (None, query),
+        };
+        self.auth.permit_query(&self.mvcc, asker, query)?;
         match query {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
             Query::Txn(request) => txn::read(&self.mvcc, &self.leases, request).map(Response::Txn),
@@ -192,13 +220,35 @@ impl Store {
             Query::LeaseTimeToLive(request) => {
                 self.time_to_live(request).map(Response::LeaseTimeToLive)
             }
-            Query::Copy(request) => copy(&self.mvcc, &self.leases, request).map(Response::Copy),
-            Query::Hash(request) => hash(&self.mvcc, request).map(Response::Hash),
+            Query::Copy(request) => {
+                copy(&self.mvcc, &self.leases, &self.auth, request).map(Response::Copy)
+            }
+            Query::Hash(request) => hash(&self.mvcc, &self.auth, request).map(Response::Hash),
+            Query::Auth(AuthQuery::User(name)) => self
+                .auth
+                .user(name)
+                .map(|_| Response::Auth(self.auth.clone())),
+            Query::Auth(AuthQuery::Role(name)) => self
+                .auth
+                .role(name)
+                .map(|_| Response::Auth(self.auth.clone())),
+            Query::Auth(AuthQuery::All) | Query::AuthState => Ok(Response::Auth(self.auth.clone())),
+            Query::May(_) => Ok(Response::May),
+            Query::By(..) => Err(KvError::MalformedCommand),
             Query::LeaseLeases => {
                 let ids = self.leases.iter().map(|(id, _)| id);
                 Ok(Response::LeaseLeases(ids.collect()))
             }
         }
+    }
+
+    /// Whether a client may watch, as things stand.
+    pub(crate) fn may_watch(
+        &self,
+        asker: Option<&Asker>,
+        request: &WatchRequest,
+    ) -> Result<(), KvError> {
+        self.auth.permit_watch(&self.mvcc, asker, request)
     }
 
     fn status(&self) -> StoreStatus {

@@ -37,7 +37,8 @@ pub fn check(command: &Command, max_txn_ops: usize) -> Result<(), KvError> {
         Command::Publish(attributes) => members::check(attributes),
         Command::Found(founders) => founders.iter().try_for_each(members::check_member),
         Command::MemberAdd(_, urls) | Command::MemberUpdate(_, urls) => members::check_urls(urls),
-        Command::MemberRemove(_) | Command::Alarm(_) => Ok(()),
+        Command::MemberRemove(_) | Command::Alarm(_) | Command::Auth(_) => Ok(()),
+        Command::By(_, command) => check(command, max_txn_ops),
         Command::LeaseGrant(request) => lease::check_grant(request),
     }
 }
@@ -56,7 +57,11 @@ pub fn check_query(query: &Query, max_txn_ops: usize) -> Result<(), KvError> {
         | Query::LeaseTimeToLive(_)
         | Query::LeaseLeases
         | Query::Copy(_)
+        | Query::Auth(_)
+        | Query::AuthState
+        | Query::May(_)
         | Query::Hash(_) => Ok(()),
+        Query::By(_, query) => check_query(query, max_txn_ops),
     }
 }
 

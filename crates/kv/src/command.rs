@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::alarm::{put_alarm, read_alarm};
+use crate::auth::Asker;
+use crate::auth::code::{put_asker, put_request, read_asker, read_request};
 use crate::check::NESTED_TXNS_MAX;
 use crate::members::{
     put_attributes, put_member, put_urls, read_attributes, read_member, read_urls,
@@ -44,60 +46,87 @@ const MEMBER_ADD: u8 = 12;
 const MEMBER_REMOVE: u8 = 13;
 const MEMBER_UPDATE: u8 = 14;
 const ALARM: u8 = 15;
+const AUTH: u8 = 16;
+const BY: u8 = 17;
 
 impl Command {
     /// The command as the log holds it.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.encoded_bytes_about());
         out.push(VERSION);
+        self.put(&mut out);
+        Bytes::from(out)
+    }
+
+    /// The command as the log holds it, in the name of whoever wants it.
+    pub fn encode_by(&self, asker: Option<&Asker>) -> Bytes {
+        let Some(asker) = asker else {
+            return self.encode();
+        };
+        let mut out = Vec::with_capacity(64 + self.encoded_bytes_about());
+        out.extend_from_slice(&[VERSION, BY]);
+        put_asker(&mut out, asker);
+        self.put(&mut out);
+        Bytes::from(out)
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Command::Put(request) => put_put(&mut out, request),
-            Command::DeleteRange(request) => put_delete(&mut out, request),
-            Command::Txn(request) => put_txn(&mut out, request),
+            Command::Put(request) => put_put(out, request),
+            Command::DeleteRange(request) => put_delete(out, request),
+            Command::Txn(request) => put_txn(out, request),
             Command::Compact(request) => {
                 out.push(COMPACT);
                 out.push(flags([request.physical, false, false]));
-                put_int(&mut out, request.revision);
+                put_int(out, request.revision);
             }
             Command::Publish(attributes) => {
                 out.push(PUBLISH);
-                put_attributes(&mut out, attributes);
+                put_attributes(out, attributes);
             }
             Command::Found(founders) => {
                 out.push(FOUND);
-                put_uint(&mut out, founders.len() as u64);
+                put_uint(out, founders.len() as u64);
                 for founder in founders {
-                    put_member(&mut out, founder);
+                    put_member(out, founder);
                 }
             }
-            Command::MemberAdd(id, urls) => put_urls_of(&mut out, MEMBER_ADD, *id, urls),
+            Command::MemberAdd(id, urls) => put_urls_of(out, MEMBER_ADD, *id, urls),
             Command::MemberRemove(id) => {
                 out.push(MEMBER_REMOVE);
-                put_uint(&mut out, *id);
+                put_uint(out, *id);
             }
-            Command::MemberUpdate(id, urls) => put_urls_of(&mut out, MEMBER_UPDATE, *id, urls),
+            Command::MemberUpdate(id, urls) => put_urls_of(out, MEMBER_UPDATE, *id, urls),
             Command::LeaseGrant(request) => {
                 out.push(LEASE_GRANT);
-                put_int(&mut out, request.id);
-                put_int(&mut out, request.ttl);
+                put_int(out, request.id);
+                put_int(out, request.ttl);
             }
             Command::LeaseRevoke(request) => {
                 out.push(LEASE_REVOKE);
                 out.push(flags([request.ended.is_some(), false, false]));
-                put_int(&mut out, request.id);
+                put_int(out, request.id);
                 if let Some(ended) = request.ended {
-                    put_uint(&mut out, ended.term);
-                    put_uint(&mut out, ended.granted);
+                    put_uint(out, ended.term);
+                    put_uint(out, ended.granted);
                 }
             }
-            Command::LeaseCheckpoint(request) => put_checkpoint(&mut out, request),
+            Command::LeaseCheckpoint(request) => put_checkpoint(out, request),
             Command::Alarm(request) => {
                 out.push(ALARM);
                 out.push(flags([request.is_raised, false, false]));
-                put_alarm(&mut out, request.alarm);
+                put_alarm(out, request.alarm);
+            }
+            Command::Auth(request) => {
+                out.push(AUTH);
+                put_request(out, request);
+            }
+            Command::By(asker, command) => {
+                out.push(BY);
+                put_asker(out, asker);
+                command.put(out);
             }
         }
-        Bytes::from(out)
     }
 
     /// The command that `bytes` hold; its keys and values are slices of them.
@@ -116,6 +145,8 @@ impl Command {
             Command::Publish(_) | Command::MemberAdd(..) | Command::MemberUpdate(..) => 128,
             Command::Found(founders) => 128 * founders.len(),
             Command::LeaseCheckpoint(request) => 32 + 16 * request.leases.len(),
+            Command::Auth(_) => 256,
+            Command::By(_, command) => 64 + command.encoded_bytes_about(),
             Command::Compact(_)
             | Command::Alarm(_)
             | Command::MemberRemove(_)
@@ -231,36 +262,13 @@ fn decode(bytes: &Bytes) -> Option<Command> {
     if decoder.reader.byte()? != VERSION {
         return None;
     }
-    let command = match decoder.reader.byte()? {
-        PUT => Command::Put(decoder.put()?),
-        DELETE_RANGE => Command::DeleteRange(decoder.delete()?),
-        TXN => Command::Txn(decoder.txn(NESTED_TXNS_MAX)?),
-        COMPACT => {
-            let [physical] = decoder.flags()?;
-            Command::Compact(CompactionRequest {
-                physical,
-                revision: decoder.reader.int()?,
-            })
-        }
-        PUBLISH => Command::Publish(read_attributes(&mut decoder.reader)?),
-        FOUND => Command::Found(decoder.founders()?),
-        MEMBER_ADD => Command::MemberAdd(decoder.reader.uint()?, read_urls(&mut decoder.reader)?),
-        MEMBER_REMOVE => Command::MemberRemove(decoder.reader.uint()?),
-        MEMBER_UPDATE => {
-            Command::MemberUpdate(decoder.reader.uint()?, read_urls(&mut decoder.reader)?)
-        }
-        LEASE_GRANT => Command::LeaseGrant(LeaseGrantRequest {
-            id: decoder.reader.int()?,
-            ttl: decoder.reader.int()?,
-        }),
-        LEASE_REVOKE => Command::LeaseRevoke(decoder.revoke()?),
-        LEASE_CHECKPOINT => Command::LeaseCheckpoint(decoder.checkpoint()?),
-        ALARM => {
-            let [is_raised] = decoder.flags()?;
-            let alarm = read_alarm(&mut decoder.reader)?;
-            Command::Alarm(AlarmRequest { alarm, is_raised })
-        }
-        _ => return None,
+    let kind = decoder.reader.byte()?;
+    let command = if kind == BY {
+        let asker = read_asker(&mut decoder.reader)?;
+        let kind = decoder.reader.byte()?;
+        Command::By(asker, Box::new(decoder.command(kind)?))
+    } else {
+        decoder.command(kind)?
     };
     decoder.reader.is_empty().then_some(command)
 }
@@ -271,6 +279,42 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
+    /// What follows the byte that says which command it is. None stands within another.
+    fn command(&mut self, kind: u8) -> Option<Command> {
+        Some(match kind {
+            PUT => Command::Put(self.put()?),
+            DELETE_RANGE => Command::DeleteRange(self.delete()?),
+            TXN => Command::Txn(self.txn(NESTED_TXNS_MAX)?),
+            COMPACT => {
+                let [physical] = self.flags()?;
+                Command::Compact(CompactionRequest {
+                    physical,
+                    revision: self.reader.int()?,
+                })
+            }
+            PUBLISH => Command::Publish(read_attributes(&mut self.reader)?),
+            FOUND => Command::Found(self.founders()?),
+            MEMBER_ADD => Command::MemberAdd(self.reader.uint()?, read_urls(&mut self.reader)?),
+            MEMBER_REMOVE => Command::MemberRemove(self.reader.uint()?),
+            MEMBER_UPDATE => {
+                Command::MemberUpdate(self.reader.uint()?, read_urls(&mut self.reader)?)
+            }
+            LEASE_GRANT => Command::LeaseGrant(LeaseGrantRequest {
+                id: self.reader.int()?,
+                ttl: self.reader.int()?,
+            }),
+            LEASE_REVOKE => Command::LeaseRevoke(self.revoke()?),
+            LEASE_CHECKPOINT => Command::LeaseCheckpoint(self.checkpoint()?),
+            ALARM => {
+                let [is_raised] = self.flags()?;
+                let alarm = read_alarm(&mut self.reader)?;
+                Command::Alarm(AlarmRequest { alarm, is_raised })
+            }
+            AUTH => Command::Auth(read_request(&mut self.reader)?),
+            _ => return None,
+        })
+    }
+
     fn bytes(&mut self) -> Option<Bytes> {
         let slice = self.reader.slice()?;
         Some(self.whole.slice_ref(slice))

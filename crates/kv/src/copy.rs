@@ -1,4 +1,4 @@
-//! All versions that a reader may see, and the leases, as of one moment, for whoever puts them elsewhere;
+//! All versions that a reader may see, leases, users and roles, as of one moment, for whoever puts them elsewhere;
 //! and a store put together from such versions.
 //! Never takes longer than a piece, and copies no value: commands go on between two pieces, and what
 //! is handed out shares its memory with the store.
@@ -8,9 +8,11 @@
 //! # Source
 //! The etcd v3 API, `Snapshot`: keys, their history from the compacted revision on, and leases.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::apply::Store;
+use crate::auth::Auth;
 use crate::lease::{Lease, Leases};
 use crate::mvcc::{Mvcc, Restore, tombstone};
 use crate::record::{Parts, Record};
@@ -44,6 +46,8 @@ pub struct CopyResponse {
     pub versions: Vec<Version>,
     /// All leases, in the order of their ids: in the first piece only.
     pub leases: Vec<CopiedLease>,
+    /// Users and roles: in the first piece only.
+    pub auth: Arc<Auth>,
     /// Where the next piece begins; `None` after the last one.
     pub next: Option<Place>,
 }
@@ -84,6 +88,7 @@ pub struct CopiedLease {
 pub(crate) fn copy(
     mvcc: &Mvcc,
     leases: &Leases,
+    auth: &Arc<Auth>,
     request: &CopyRequest,
 ) -> Result<CopyResponse, KvError> {
     let compact_revision = mvcc.compact_revision();
@@ -98,6 +103,7 @@ pub(crate) fn copy(
         compact_revision,
         versions: Vec::new(),
         leases: Vec::new(),
+        auth: Arc::default(),
         next: None,
     };
     if after.is_none() {
@@ -107,6 +113,7 @@ pub(crate) fn copy(
             remaining: lease.remaining.unwrap_or(0),
         });
         response.leases = copied.collect();
+        response.auth = Arc::clone(auth);
     }
     let mut kept = mvcc.kept_after(last, revision, compact_revision).peekable();
     let mut looked = None;

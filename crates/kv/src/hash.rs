@@ -11,12 +11,18 @@
 
 use headwater_replica::checksum::crc32c;
 
+use crate::auth::Auth;
+use crate::auth::code::whole;
 use crate::mvcc::{LOOK_BYTES, Mvcc};
 use crate::record::Record;
 use crate::request::{HashPart, HashRequest, HashResponse, KvError};
 
 /// Hashes one piece.
-pub(crate) fn hash(mvcc: &Mvcc, request: &HashRequest) -> Result<HashResponse, KvError> {
+pub(crate) fn hash(
+    mvcc: &Mvcc,
+    auth: &Auth,
+    request: &HashRequest,
+) -> Result<HashResponse, KvError> {
     let compact_revision = mvcc.compact_revision();
     let wanted = match &request.so_far {
         Some(part) => part.revision,
@@ -53,8 +59,11 @@ pub(crate) fn hash(mvcc: &Mvcc, request: &HashRequest) -> Result<HashResponse, K
         left_bytes = left_bytes.saturating_sub(LOOK_BYTES);
         if record.main() <= wanted {
             left_bytes = left_bytes.saturating_sub(record.as_bytes().len());
-            part.hash = mix(part.hash, record);
+            part.hash = mix(part.hash, record.as_bytes());
         }
+    }
+    if request.with_auth {
+        part.hash = mix(part.hash, &whole(auth));
     }
     Ok(HashResponse::Whole {
         hash: part.hash,
@@ -63,10 +72,10 @@ pub(crate) fn hash(mvcc: &Mvcc, request: &HashRequest) -> Result<HashResponse, K
     })
 }
 
-/// The hash of all versions so far and one more.
-fn mix(hash: u32, record: &Record) -> u32 {
+/// The hash of all so far and of these bytes.
+fn mix(hash: u32, bytes: &[u8]) -> u32 {
     let mut both = [0; 8];
     both[..4].copy_from_slice(&hash.to_le_bytes());
-    both[4..].copy_from_slice(&crc32c(record.as_bytes()).to_le_bytes());
+    both[4..].copy_from_slice(&crc32c(bytes).to_le_bytes());
     crc32c(&both)
 }

@@ -10,6 +10,7 @@
 //! | [`check`] | what is refused before it is proposed |
 //! | `apply` | one command, carried out |
 //! | `range`, [`txn`], `compaction` | the commands' rules |
+//! | [`auth`] | users, roles, and who may do what |
 //! | `alarm` | what is wrong with whose store, and what is refused meanwhile |
 //! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
@@ -32,6 +33,7 @@ pub mod agreement;
 mod alarm;
 mod apply;
 mod attached;
+pub mod auth;
 mod changes;
 pub mod check;
 pub mod command;

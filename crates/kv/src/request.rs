@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::auth::{Asker, Auth, AuthQuery, AuthRequest, Right};
 use crate::copy::{CopyRequest, CopyResponse};
 use crate::members::Roster;
 use crate::record::Record;
@@ -428,6 +429,25 @@ pub enum Command {
     LeaseCheckpoint(LeaseCheckpointRequest),
     /// Raise an alarm or end it; no revision moves.
     Alarm(AlarmRequest),
+    /// Change users, roles or rights; no revision moves but their own.
+    Auth(AuthRequest),
+    /// One of those above, and who wants it.
+    By(Asker, Box<Command>),
+}
+
+impl Command {
+    /// Who wants it, if that is said, and what.
+    pub fn parts(&self) -> (Option<&Asker>, &Command) {
+        match self {
+            Self::By(asker, command) => (Some(asker), command),
+            command => (None, command),
+        }
+    }
+
+    /// What is wanted, whoever it may be that wants it.
+    pub fn wanted(&self) -> &Command {
+        self.parts().1
+    }
 }
 
 /// An answer to a command or a query.
@@ -465,6 +485,10 @@ pub enum Response {
     Hash(HashResponse),
     /// To [`Query::Copy`].
     Copy(CopyResponse),
+    /// To a change of users, roles or rights, and to what asks after them: what there is now.
+    Auth(Arc<Auth>),
+    /// To [`Query::May`]: yes.
+    May,
 }
 
 /// Hash one piece of what there is up to a revision.
@@ -476,6 +500,8 @@ pub struct HashRequest {
     pub so_far: Option<HashPart>,
     /// About how many bytes of versions a piece is; it bounds the work, too.
     pub piece_bytes: usize,
+    /// Whether users and roles count as well.
+    pub with_auth: bool,
 }
 
 /// What a hash has come to.
@@ -540,6 +566,14 @@ pub enum Query {
     Hash(HashRequest),
     /// All versions and leases, piece by piece.
     Copy(CopyRequest),
+    /// Users and roles, for a client.
+    Auth(AuthQuery),
+    /// Users and roles, for the server itself.
+    AuthState,
+    /// Whether whoever asks has a right.
+    May(Right),
+    /// One of those above, and who asks.
+    By(Asker, Box<Query>),
 }
 
 /// What the store replies, with the store's revision after it (the response header's).
@@ -593,6 +627,34 @@ pub enum KvError {
     MemberNotFound,
     /// "Peer URLs already exists"
     PeerUrlsExist,
+    /// "user name is empty": requests need rights, and it is not known who asks.
+    UserEmpty,
+    /// "user name already exists"
+    UserExists,
+    /// "user name not found"
+    UserNotFound,
+    /// "role name is empty"
+    RoleEmpty,
+    /// "role name already exists"
+    RoleExists,
+    /// "role name not found"
+    RoleNotFound,
+    /// "role is not granted to the user"
+    RoleNotGranted,
+    /// "permission is not granted to the role"
+    PermissionNotGranted,
+    /// "permission denied"
+    PermissionDenied,
+    /// "invalid auth token": its user is gone, or has another password.
+    InvalidAuthToken,
+    /// "revision of auth store is old": users, roles or rights have changed since.
+    OldAuthRevision,
+    /// "root user does not exist"
+    RootUserNotFound,
+    /// "root user does not have root role"
+    RootRoleNotGranted,
+    /// "invalid auth management": root's place is not to be touched, or a range has no keys.
+    InvalidAuthManagement,
     /// The log held bytes that are no command of a version known here.
     MalformedCommand,
 }

@@ -7,7 +7,7 @@
 //! revision itself that no key shows any more (deletions), for watchers from that revision on.
 //!
 //! A chunk is a sequence of items: a tag byte, then the item. The head comes first, then who was a
-//! member, then who is one, then the leases, then the keys; the end comes last.
+//! member, then who is one, then alarms, roles, users, and leases, then the keys; the end comes last.
 //!
 //! # Source
 //! Raft paper §7; the format is this project's own.
@@ -21,6 +21,7 @@ use headwater_replica::machine::Malformed;
 
 use crate::agreement::Sum;
 use crate::alarm::{Alarms, put_alarm, read_alarm};
+use crate::auth::{Auth, code};
 use crate::compaction::Hold;
 use crate::lease::{Lease, Leases};
 use crate::members::{Members, put_member, read_attributes, read_member};
@@ -30,7 +31,7 @@ use crate::request::{Alarm, Member};
 use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
@@ -48,14 +49,18 @@ const VERSION_OF_ALARMS: u8 = 5;
 /// From this version on the head has the sum over all that was written, and since when.
 const VERSION_OF_SUMS: u8 = 6;
 
+/// From this version on there are users and roles; the head says what holds for all, the end counts them.
+const VERSION_OF_AUTH: u8 = 7;
+
 /// Version of the format, revision, compacted revision, term and number of the last checkpoint, the
-/// revision that the store began at and the sum since then.
+/// revision that the store began at and the sum since then; whether requests need rights, the revision of
+/// users and roles, and what tokens are signed with.
 const HEAD: u8 = 1;
 /// A version of a key; keys in order, versions of a key in order.
 const RECORD: u8 = 2;
 /// A change of the compacted revision that no key shows; in order.
 const CHANGE: u8 = 3;
-/// How many records, changes, members, leases, removed members and alarms there were.
+/// How many records, changes, members, leases, removed members, alarms, users and roles there were.
 const END: u8 = 4;
 /// Nothing: what a chunk holds whose looks found nothing to show. No chunk is empty.
 const NOTHING: u8 = 5;
@@ -68,6 +73,10 @@ const LEASE: u8 = 7;
 const REMOVED: u8 = 8;
 /// An alarm; in the order of kinds and members, after the members.
 const ALARM: u8 = 9;
+/// A role and its rights; in the order of names, after the alarms.
+const ROLE: u8 = 10;
+/// A user; in the order of names, after the roles.
+const USER: u8 = 11;
 
 /// How far a snapshot has got.
 #[derive(Debug)]
@@ -85,6 +94,10 @@ pub struct Walk {
     removed_left: vec::IntoIter<u64>,
     alarms_left: vec::IntoIter<Alarm>,
     alarms: u64,
+    /// Users and roles as they were when the walk began, and the last of each that was shown.
+    auth: Arc<Auth>,
+    roles: u64,
+    users: u64,
     checkpoint: (u64, u64),
     leases: u64,
     /// The leases as they were when the walk began, those not shown yet.
@@ -97,6 +110,7 @@ pub struct Walk {
 enum Next {
     Head,
     Members,
+    Auth,
     Leases,
     /// The versions after this one.
     Records(Option<Record>),
@@ -110,7 +124,7 @@ impl Walk {
     pub(crate) fn begin(
         mvcc: &Mvcc,
         leases: &Leases,
-        (members, alarms): (&Members, Vec<Alarm>),
+        (members, alarms, auth): (&Members, Vec<Alarm>, &Arc<Auth>),
         hold: &mut Hold,
     ) -> Walk {
         Walk {
@@ -126,6 +140,9 @@ impl Walk {
             removed_left: members.roster().removed().to_vec().into_iter(),
             alarms_left: alarms.into_iter(),
             alarms: 0,
+            auth: Arc::clone(auth),
+            roles: 0,
+            users: 0,
             checkpoint: leases.checkpoint(),
             leases: 0,
             leases_left: leases.to_vec().into_iter(),
@@ -150,6 +167,7 @@ impl Walk {
             self.next = match core::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => self.show_head(&mut chunk),
                 Next::Members => self.show_members(&mut chunk),
+                Next::Auth => self.show_auth(&mut chunk),
                 Next::Leases => self.show_leases(&mut chunk),
                 Next::Records(last) => self.show_records(mvcc, &mut chunk, last),
                 Next::Changes(sub) => self.show_changes(mvcc, &mut chunk, sub),
@@ -171,6 +189,7 @@ impl Walk {
         put_uint(&mut chunk.out, self.checkpoint.1);
         put_int(&mut chunk.out, self.sum.since);
         put_uint(&mut chunk.out, self.sum.sum);
+        code::put_head(&mut chunk.out, &self.auth);
         Next::Members
     }
 
@@ -189,10 +208,28 @@ impl Walk {
                 put_alarm(&mut chunk.out, alarm);
                 self.alarms += 1;
             } else {
-                return Next::Leases;
+                return Next::Auth;
             }
         }
         Next::Members
+    }
+
+    fn show_auth(&mut self, chunk: &mut Chunk) -> Next {
+        while !chunk.is_full() {
+            let auth = &self.auth;
+            if let Some((name, role)) = auth.roles.iter().nth(self.roles as usize) {
+                chunk.out.push(ROLE);
+                code::put_role(&mut chunk.out, name, role);
+                self.roles += 1;
+            } else if let Some((name, user)) = auth.users.iter().nth(self.users as usize) {
+                chunk.out.push(USER);
+                code::put_user(&mut chunk.out, name, user);
+                self.users += 1;
+            } else {
+                return Next::Leases;
+            }
+        }
+        Next::Auth
     }
 
     fn show_leases(&mut self, chunk: &mut Chunk) -> Next {
@@ -258,6 +295,8 @@ impl Walk {
         put_uint(&mut chunk.out, self.leases);
         put_uint(&mut chunk.out, self.removed);
         put_uint(&mut chunk.out, self.alarms);
+        put_uint(&mut chunk.out, self.users);
+        put_uint(&mut chunk.out, self.roles);
         self.hold = None;
         Next::Nothing
     }
@@ -295,13 +334,13 @@ impl Loading {
         &mut self,
         mvcc: &mut Mvcc,
         leases: &mut Leases,
-        (members, alarms): (&mut Members, &mut Alarms),
+        (members, alarms, auth): (&mut Members, &mut Alarms, &mut Arc<Auth>),
         chunk: &[u8],
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(chunk);
         while !reader.is_empty() {
             let at = chunk.len() - reader.rest().len();
-            self.take_item(mvcc, leases, (members, alarms), &mut reader)
+            self.take_item(mvcc, leases, (members, alarms, auth), &mut reader)
                 .map_err(|what| Malformed(format!("snapshot chunk, byte {at}: {what}")))?;
         }
         Ok(())
@@ -326,7 +365,7 @@ impl Loading {
         &mut self,
         mvcc: &mut Mvcc,
         leases: &mut Leases,
-        (members, alarms): (&mut Members, &mut Alarms),
+        (members, alarms, auth): (&mut Members, &mut Alarms, &mut Arc<Auth>),
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         let tag = reader.byte().ok_or(CUT)?;
@@ -334,7 +373,7 @@ impl Loading {
             return Err("there is more after the end");
         }
         if tag == HEAD {
-            return self.take_head(mvcc, leases, members, reader);
+            return self.take_head(mvcc, leases, (members, auth), reader);
         }
         let restore = self.restore.as_mut().ok_or("no head")?;
         match tag {
@@ -375,6 +414,17 @@ impl Loading {
                 }
                 alarms.restore(read_alarm(reader).ok_or("a broken alarm")?)
             }
+            ROLE | USER if self.version >= VERSION_OF_AUTH => {
+                if self.records > 0 || self.changes > 0 || leases.len() > 0 {
+                    return Err("users or roles after leases or keys");
+                }
+                let auth = Arc::make_mut(auth);
+                let taken = match tag {
+                    ROLE => code::read_role(reader, auth),
+                    _ => code::read_user(reader, auth),
+                };
+                taken.ok_or("broken users or roles")
+            }
             LEASE if self.version >= VERSION_OF_LEASES => {
                 if self.records > 0 || self.changes > 0 {
                     return Err("a lease after the keys");
@@ -382,7 +432,11 @@ impl Loading {
                 let (id, lease) = read_lease(reader).ok_or(CUT)?;
                 leases.restore(id, lease)
             }
-            END => self.take_end(leases, (members, alarms.len() as u64), reader),
+            END => self.take_end(
+                leases,
+                (members, alarms.len() as u64, auth.counts()),
+                reader,
+            ),
             NOTHING => Ok(()),
             _ => Err("an unknown item"),
         }
@@ -392,7 +446,7 @@ impl Loading {
         &mut self,
         mvcc: &mut Mvcc,
         leases: &mut Leases,
-        members: &Members,
+        (members, auth): (&Members, &mut Arc<Auth>),
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         if self.restore.is_some() {
@@ -416,6 +470,9 @@ impl Loading {
         if self.version >= VERSION_OF_SUMS {
             sum = (reader.int().ok_or(CUT)?, reader.uint().ok_or(CUT)?);
         }
+        if self.version >= VERSION_OF_AUTH {
+            code::read_head(reader, Arc::make_mut(auth)).ok_or(CUT)?;
+        }
         self.restore = Some(Restore::begin(mvcc, revision, compact_revision, sum)?);
         Ok(())
     }
@@ -423,7 +480,7 @@ impl Loading {
     fn take_end(
         &mut self,
         leases: &Leases,
-        (members, alarms): (&Members, u64),
+        (members, alarms, [users, roles]): (&Members, u64, [u64; 2]),
         reader: &mut Reader<'_>,
     ) -> Result<(), &'static str> {
         let mut count = |since| {
@@ -440,10 +497,17 @@ impl Loading {
             count(VERSION_OF_LEASES)?,
             count(VERSION_OF_PEER_URLS)?,
             count(VERSION_OF_ALARMS)?,
+            count(VERSION_OF_AUTH)?,
+            count(VERSION_OF_AUTH)?,
         ];
         let ([members, removed], leases) = (members.counts(), leases.len() as u64);
         self.has_ended = true;
-        if shown == [self.records, self.changes, members, leases, removed, alarms] {
+        let (records, changes) = (self.records, self.changes);
+        if shown
+            == [
+                records, changes, members, leases, removed, alarms, users, roles,
+            ]
+        {
             Ok(())
         } else {
             Err("chunks are missing")

@@ -11,9 +11,11 @@
 //! etcd v3 API, service `Watch`; etcd's server side of it, and how its client reads fragments.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::apply::Store;
+use crate::auth::{Asker, Auth};
 use crate::watch::{Event, Told, WatchId, WatchRefusal, WatchRequest, Watches};
 
 /// How many watchers a node has at most.
@@ -46,6 +48,8 @@ pub enum Word {
     Refused(Refusal),
     /// It has ended, as the client wished.
     Canceled,
+    /// It has ended: the client may not watch that any more.
+    Denied,
     /// It has ended: what it was to be told is compacted away, up to this revision.
     Compacted(i64),
     /// These events, each revision's together.
@@ -72,6 +76,8 @@ pub enum Refusal {
     TooMany,
     /// There can be nothing to tell.
     Watch(WatchRefusal),
+    /// The client may not watch that.
+    Denied,
 }
 
 /// All streams of one node, and what is watched through them.
@@ -83,11 +89,15 @@ pub struct Streams {
     owners: BTreeMap<WatchId, (StreamId, i64)>,
     /// Those that may have something to say since they last had nothing.
     woken: BTreeSet<StreamId>,
+    /// What all watchers were found to be permitted by.
+    auth: Arc<Auth>,
 }
 
 /// One client's watchers.
 #[derive(Debug, Default)]
 struct Stream {
+    /// Who watches, if that is known.
+    asker: Option<Asker>,
     watchers: BTreeMap<i64, WatchId>,
     /// The next number to give.
     next: i64,
@@ -101,12 +111,16 @@ struct Stream {
 }
 
 impl Streams {
-    /// A client begins to watch, nothing so far, through a stream of a new name.
+    /// A client, known or not, begins to watch, nothing so far, through a stream of a new name.
     ///
     /// # Panics
     /// If the name is in use.
-    pub fn open(&mut self, stream: StreamId) {
-        let before = self.streams.insert(stream, Stream::default());
+    pub fn open(&mut self, stream: StreamId, asker: Option<Asker>) {
+        let opened = Stream {
+            asker,
+            ..Stream::default()
+        };
+        let before = self.streams.insert(stream, opened);
         assert!(before.is_none(), "two streams of one name");
     }
 
@@ -149,6 +163,8 @@ impl Streams {
         if self.watches.len() >= WATCHERS_MAX {
             return Err(Refusal::TooMany);
         }
+        let permitted = store.may_watch(stream.asker.as_ref(), &request);
+        permitted.map_err(|_| Refusal::Denied)?;
         let created = self.watches.create(request, store);
         let watch = created.map_err(Refusal::Watch)?;
         let number = stream.number(number);
@@ -181,7 +197,31 @@ impl Streams {
 
     /// Commands were applied; see [`Watches::advance`].
     pub fn advance(&mut self, store: &Store) {
+        if !Arc::ptr_eq(&self.auth, store.auth()) {
+            self.auth = Arc::clone(store.auth());
+            self.deny(store);
+        }
         self.watches.advance(store);
+    }
+
+    /// Users, roles or rights have changed: ends what may not be watched any more.
+    fn deny(&mut self, store: &Store) {
+        let mut denied = Vec::new();
+        for (&watch, &(stream, number)) in &self.owners {
+            let asker = self
+                .streams
+                .get(&stream)
+                .and_then(|stream| stream.asker.as_ref());
+            let request = self.watches.request(watch);
+            if request.is_some_and(|request| store.may_watch(asker, request).is_err()) {
+                denied.push((stream, number));
+            }
+        }
+        for (stream, number) in denied {
+            self.forget(stream, number);
+            // Mark: a watch is ended because its client may not watch any more.
+            self.reply(stream, number, Word::Denied, store);
+        }
     }
 
     /// Some time has passed; see [`Watches::remind`].

@@ -191,6 +191,11 @@ impl Watches {
         true
     }
 
+    /// What a watcher was created for.
+    pub(crate) fn request(&self, id: WatchId) -> Option<&WatchRequest> {
+        self.watchers.get(&id).map(|watcher| &watcher.request)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.watchers.len()

@@ -27,6 +27,7 @@ fn first_piece(store: &Store, revision: i64) -> HashRequest {
         revision,
         so_far: None,
         piece_bytes: 1,
+        with_auth: false,
     };
     match hash_piece(store, request.clone()) {
         Ok(HashResponse::Part(part)) => request.so_far = Some(part),

@@ -185,15 +185,16 @@ fn a_snapshot_with_leases_is_drawn_so() {
     let whole = store.next_chunk(&mut walk, 1 << 20).expect("the only one");
     let drawn = [
         // The head: version, revision 2, never compacted, term and number of the last checkpoint,
-        // begun at revision 1, and the sum since: the checksum of the one record.
-        &[1, 6, 4, 1, 2, 9, 2, 170, 143, 188, 238, 2][..],
+        // begun at revision 1, and the sum since: the checksum of the one record; no rights needed, the
+        // first revision of users, no secret.
+        &[1, 7, 4, 1, 2, 9, 2, 170, 143, 188, 238, 2, 0, 1, 0][..],
         // Each lease: id, seconds granted, at which index, seconds left if not all.
         &[7, 1, 120, 4, 0],
         &[7, 14, 200, 1, 5, 60],
         // The one record, with its lease, and the end: one record, no changes, no members, two leases,
-        // nobody removed, no alarms.
+        // nobody removed, no alarms, no users, no roles.
         &[2, 7, 1, b'k', 2, 0, 1, 14, 0],
-        &[4, 1, 0, 0, 2, 0, 0],
+        &[4, 1, 0, 0, 2, 0, 0, 0, 0],
     ];
     assert_eq!(whole[..], drawn.concat()[..]);
     let mut loaded = Store::default();

@@ -20,7 +20,7 @@ impl One {
     fn new() -> Self {
         let mut streams = Streams::default();
         let stream = StreamId(1);
-        streams.open(stream);
+        streams.open(stream, None);
         Self {
             store: Store::default(),
             streams,
@@ -49,6 +49,7 @@ impl One {
             Word::Created => format!("watches at {}", said.revision),
             Word::Refused(why) => format!("refused: {why:?}"),
             Word::Canceled => String::from("cancelled"),
+            Word::Denied => String::from("denied"),
             Word::Compacted(revision) => format!("compacted at {revision}"),
             Word::Progress => format!("all up to {}", said.revision),
             Word::Events { events, fragment } => {
@@ -258,7 +259,7 @@ fn progress_is_told_once_everything_else_was() {
 fn who_has_something_to_say_is_named_until_it_has_nothing() {
     let mut one = One::new();
     let other = StreamId(2);
-    one.streams.open(other);
+    one.streams.open(other, None);
     assert!(one.streams.woken().is_empty());
     one.watch(1, of("a", 0));
     assert_eq!(Vec::from_iter(one.streams.woken()), [one.stream]);

@@ -120,5 +120,7 @@ fn say(stage: &Stage<'_, Store>, leader: NodeId, parting: Parting) {
         member: me.0,
     };
     let is_raised = true;
-    stage.propose(Command::Alarm(AlarmRequest { alarm, is_raised }).encode());
+    let server = stage.machine().auth().server();
+    let command = Command::Alarm(AlarmRequest { alarm, is_raised });
+    stage.propose(command.encode_by(server.as_ref()));
 }

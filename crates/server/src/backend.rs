@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use headwater_kv::Store;
+use headwater_kv::auth::Asker;
 use headwater_kv::request::{Command, KvError, Outcome, Query};
 use headwater_runtime::{
     Config, Handle, NodeId, ProposeError, ReadError, ReadLevel, ReconfigureError, Status,
@@ -14,6 +15,7 @@ use headwater_runtime::{
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::auth::door::Doorkeeper;
 use crate::census::Ending;
 use crate::config::{Cluster, Limits};
 use crate::desk::Desk;
@@ -25,6 +27,7 @@ use crate::outlook::Outlook;
 pub struct Backend {
     node: Handle<Store>,
     desk: Desk,
+    door: Doorkeeper,
     outlook: Outlook,
     cluster: Cluster,
     limits: Limits,
@@ -37,7 +40,7 @@ impl Backend {
     /// The services' view of a running `node`, with the way to its company.
     pub fn new(
         node: Handle<Store>,
-        desk: Desk,
+        (desk, door): (Desk, Doorkeeper),
         cluster: Cluster,
         limits: Limits,
         ending: Ending,
@@ -45,6 +48,7 @@ impl Backend {
         Self {
             node,
             desk,
+            door,
             outlook: Outlook::new(),
             cluster,
             limits,
@@ -66,6 +70,11 @@ impl Backend {
     /// The way to watches and leases.
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// Who knows who a request comes from.
+    pub fn door(&self) -> &Doorkeeper {
+        &self.door
     }
 
     /// What may end a stream.
@@ -103,13 +112,25 @@ impl Backend {
         }
     }
 
-    /// Has the cluster carry out `command`. The node holds it while no leader is known; what an
+    /// Has the cluster carry out `command`, which this server wants on its own. The node holds it while no leader is known; what an
     /// election surely lost is proposed again until the request's time is up.
     ///
     /// # Errors
     /// See [`Failure`]; after `TimedOut` and `LeaderLost` the command may yet be carried out.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, Failure> {
-        let bytes = command.encode();
+        self.propose_by(self.door.server().as_ref(), command).await
+    }
+
+    /// The same for a client, which may not be known.
+    ///
+    /// # Errors
+    /// See [`Self::propose`].
+    pub async fn propose_by(
+        &self,
+        asker: Option<&Asker>,
+        command: &Command,
+    ) -> Result<Outcome, Failure> {
+        let bytes = command.encode_by(asker);
         if bytes.len() > self.limits.request_bytes_max {
             return Err(Failure::TooLarge);
         }
@@ -133,11 +154,28 @@ impl Backend {
         }
     }
 
-    /// Answers `query` at the asked level.
+    /// Answers `query` at the asked level, for this server itself.
     ///
     /// # Errors
     /// See [`Failure`].
     pub async fn query(&self, query: Query, level: ReadLevel) -> Result<Outcome, Failure> {
+        self.query_by(Some(Asker::Server), query, level).await
+    }
+
+    /// The same for a client, which may not be known.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn query_by(
+        &self,
+        asker: Option<Asker>,
+        query: Query,
+        level: ReadLevel,
+    ) -> Result<Outcome, Failure> {
+        let query = match asker {
+            Some(asker) => Query::By(asker, Box::new(query)),
+            None => query,
+        };
         self.node
             .query(query, level)
             .await

@@ -163,6 +163,9 @@ pub struct RecoverArgs {
     /// The new cluster's token, unlike the old one's
     #[arg(long, value_name = "TOKEN")]
     pub initial_cluster_token: Option<String>,
+    /// Leave users and roles out: everybody may do everything, until there are new ones
+    #[arg(long, requires = "into")]
+    pub without_users: bool,
 }
 
 /// Flags of `headwater disk`.
@@ -223,7 +226,7 @@ pub struct RestoreArgs {
     /// Take a file without the checksum at its end, as a copy of an etcd's database is
     #[arg(long)]
     pub skip_hash_check: bool,
-    /// Go on although the snapshot holds users and roles, which are left out
+    /// Leave users and roles out: everybody may do everything, until there are new ones
     #[arg(long)]
     pub without_users: bool,
 }
@@ -447,6 +450,34 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub corrupt_check_time: Duration,
+
+    /// What clients show instead of a password: simple, or jwt,sign-method=RS256,pub-key=FILE,
+    /// priv-key=FILE,ttl=5m
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "simple",
+        help_heading = "Users"
+    )]
+    pub auth_token: String,
+
+    /// How many seconds a simple token is good without being used
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        help_heading = "Users"
+    )]
+    pub auth_token_ttl: u64,
+
+    /// How much work a password is, as a power of two, for who checks it and for who guesses it
+    #[arg(
+        long,
+        value_name = "POWER",
+        default_value_t = 10,
+        help_heading = "Users"
+    )]
+    pub bcrypt_cost: u32,
 
     /// TLS for clients.
     #[command(flatten)]

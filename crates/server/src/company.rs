@@ -10,16 +10,18 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_kv::Store;
+use headwater_kv::auth::{Asker, Auth};
 use headwater_kv::lessor::{Lessor, Renewal};
 use headwater_kv::request::Command;
 use headwater_kv::stream::{Said, StreamId, Streams, Word};
 use headwater_kv::watch::WatchRequest;
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agreeing::Agreeing;
 use crate::census::Census;
@@ -47,8 +49,8 @@ const ENDED_MAX: usize = 500;
 /// What a service wants of the company.
 #[derive(Debug)]
 pub enum Call {
-    /// A client begins to watch.
-    Open(StreamId),
+    /// A client, known or not, begins to watch.
+    Open(StreamId, Option<Asker>),
     /// A client wants something changed in what it watches; answered once it may ask for more.
     Watch(StreamId, Wish, oneshot::Sender<()>),
     /// What is a client to be told next? Answered once there is something.
@@ -109,6 +111,8 @@ pub type Asked = (NodeId, u64, Question);
 pub struct StoreCompany {
     calls: mpsc::UnboundedReceiver<Call>,
     questions: mpsc::UnboundedSender<Asked>,
+    /// Users and roles, for those at the door.
+    auth: watch::Sender<Arc<Auth>>,
     streams: Streams,
     /// Who waits for the next word of a stream.
     waiting: BTreeMap<StreamId, oneshot::Sender<Said>>,
@@ -136,14 +140,14 @@ impl StoreCompany {
     /// A company that is called through `calls`, and passes on what other members ask.
     pub fn new(
         remind_every: Duration,
-        census: Census,
-        agreeing: Agreeing,
-        calls: mpsc::UnboundedReceiver<Call>,
-        questions: mpsc::UnboundedSender<Asked>,
+        (census, agreeing): (Census, Agreeing),
+        (calls, questions): (mpsc::UnboundedReceiver<Call>, mpsc::UnboundedSender<Asked>),
+        auth: watch::Sender<Arc<Auth>>,
     ) -> Self {
         Self {
             calls,
             questions,
+            auth,
             streams: Streams::default(),
             waiting: BTreeMap::new(),
             held_back: BTreeMap::new(),
@@ -167,7 +171,7 @@ impl StoreCompany {
         let (now_ns, store) = (stage.now().0, stage.machine());
         // Whoever has gone away meanwhile is told nothing, and that is no loss.
         match call {
-            Call::Open(stream) => self.streams.open(stream),
+            Call::Open(stream, asker) => self.streams.open(stream, asker),
             Call::Watch(stream, wish, answer) => {
                 match wish {
                     Wish::Create(id, request) => self.streams.create(stream, id, request, store),
@@ -304,6 +308,11 @@ impl Company<Store> for StoreCompany {
     fn after_turn(&mut self, stage: &Stage<'_, Store>) {
         // What a snapshot brought is seen here.
         self.streams.advance(stage.machine());
+        self.auth.send_if_modified(|known| {
+            let is_new = !Arc::ptr_eq(known, stage.machine().auth());
+            *known = Arc::clone(stage.machine().auth());
+            is_new
+        });
         self.watch_over_leases(stage);
         self.census.after_turn(stage);
         self.agreeing.after_turn(stage);

@@ -13,6 +13,7 @@ use anyhow::{Result, bail, ensure};
 use headwater_raft::NodeId;
 use headwater_runtime::{COMMAND_BYTES_MAX, FlightRecorder, NodeConfig};
 
+use crate::auth::AuthSettings;
 use crate::auto_compaction::Retention;
 use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
 use crate::doors::Door;
@@ -46,6 +47,10 @@ pub struct Config {
     pub initial_peer_urls: Vec<String>,
     /// Bounds on requests.
     pub limits: Limits,
+    /// How tokens and passwords are made.
+    pub auth: AuthSettings,
+    /// Whether the name in a client's certificate is that of a user.
+    pub names_are_users: bool,
     /// What the node needs.
     pub node: NodeConfig,
     /// How often watchers that asked for it are told how far they are.
@@ -166,6 +171,8 @@ impl Config {
             cluster,
             initial_peer_urls,
             limits,
+            auth: AuthSettings::parse(&args.auth_token, args.auth_token_ttl, args.bcrypt_cost)?,
+            names_are_users: args.client_tls.client_cert_auth,
             node,
             progress_every: args.watch_progress_notify_interval.max(PROGRESS_EVERY_MIN),
             compare_every: Some(args.corrupt_check_time).filter(|every| !every.is_zero()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_kv::Store;
+use headwater_kv::auth::Asker;
 use headwater_kv::stream::{Said, StreamId};
 use headwater_runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -48,10 +49,10 @@ impl Desk {
         answered.await.map_err(|_| Failure::Stopped)
     }
 
-    /// Begins to watch, nothing so far.
-    pub fn open(&self) -> Watching {
+    /// Somebody, known or not, begins to watch, nothing so far.
+    pub fn open(&self, asker: Option<Asker>) -> Watching {
         let id = StreamId(self.opened.fetch_add(1, Ordering::Relaxed));
-        self.put(Call::Open(id));
+        self.put(Call::Open(id, asker));
         let desk = self.clone();
         Watching { id, desk }
     }

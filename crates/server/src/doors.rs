@@ -23,9 +23,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use crate::auth::door::CommonName;
 use crate::authority::Mended;
 use crate::front::Front;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, common_name};
 
 /// How long calls under way may go on once the server is to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -99,6 +100,8 @@ struct Porter {
     front: Front,
     /// There where TLS is spoken.
     tls: Option<ClientTls>,
+    /// Whether a client's certificate says which user it is.
+    names_are_users: bool,
     server: auto::Builder<TokioExecutor>,
     handshakes: Arc<Semaphore>,
     /// Gone when the ports are closed: who has not said anything by then is not waited for.
@@ -112,6 +115,7 @@ impl Doors {
         listeners: Vec<(TcpListener, Door)>,
         front: &Front,
         tls: Option<&ClientTls>,
+        names_are_users: bool,
     ) -> Self {
         let connections = Arc::new(GracefulShutdown::new());
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -119,6 +123,7 @@ impl Doors {
         for (listener, door) in listeners {
             let porter = Porter {
                 tls: tls.filter(|_| door.is_tls).cloned(),
+                names_are_users,
                 door,
                 front: front.clone(),
                 server: server(),
@@ -178,7 +183,7 @@ impl Porter {
             },
         };
         match (&self.tls, speaks_tls) {
-            (None, false) => self.serve(stream).await,
+            (None, false) => self.serve(stream, CommonName(None)).await,
             (None, true) => self.complain(
                 from,
                 "it speaks TLS, and this port does not: https:// in the flag would make it so",
@@ -194,7 +199,12 @@ impl Porter {
                 let shaken = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await;
                 drop(permit);
                 match shaken {
-                    Ok(Ok(stream)) => self.serve(stream).await,
+                    Ok(Ok(stream)) => {
+                        let chain = stream.get_ref().1.peer_certificates();
+                        let name = chain.and_then(|chain| common_name(chain.first()?));
+                        let name = name.filter(|name| self.names_are_users && !name.is_empty());
+                        self.serve(stream, CommonName(name.map(Into::into))).await;
+                    }
                     // Clients that are done before they have begun, and those who only look.
                     Ok(Err(error)) if has_hung_up(&error) => {}
                     Ok(Err(error)) => self.complain(from, &explain(&error)),
@@ -213,17 +223,17 @@ impl Porter {
         }
     }
 
-    async fn serve<S>(&self, stream: S)
+    async fn serve<S>(&self, stream: S, name: CommonName)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (front, is_for_pages) = (self.front.clone(), self.door.is_for_pages);
         let answer = hyper::service::service_fn(move |request| {
-            let front = front.clone();
+            let (front, name) = (front.clone(), name.clone());
             async move {
                 let answer = match is_for_pages {
                     true => front.answer_page(request).await,
-                    false => front.answer(request).await,
+                    false => front.answer(request, &name).await,
                 };
                 Ok::<_, std::convert::Infallible>(answer)
             }

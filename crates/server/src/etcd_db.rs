@@ -1,14 +1,17 @@
 //! The store as etcd's database file, and back: what `etcdctl snapshot save` gets.
-//! Never shows what a compaction has hidden; shows neither members nor users, which a restore replaces
-//! or which are not there.
+//! Never shows what a compaction has hidden, nor members, which a restore replaces.
 //!
 //! # Source
 //! etcd 3.5: the buckets of `server/mvcc/buckets`, and the snapshot's trailing SHA-256.
 
+mod users;
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use headwater_kv::Store;
+use headwater_kv::auth::Auth;
 use headwater_kv::copy::{CopiedLease, CopyRequest, CopyResponse, Import, Version};
 use headwater_kv::request::{KvError, Query, Response as KvResponse};
 use headwater_runtime::ReadLevel;
@@ -34,6 +37,7 @@ pub struct Moment {
     compact_revision: i64,
     versions: Vec<Version>,
     leases: Vec<CopiedLease>,
+    auth: Arc<Auth>,
     index: u64,
     term: u64,
     voters: Vec<u64>,
@@ -56,6 +60,7 @@ impl Moment {
                         compact_revision: copy.compact_revision,
                         versions: copy.versions,
                         leases: copy.leases,
+                        auth: copy.auth,
                         index: status.applied.0,
                         term: status.term.0,
                         voters: voters.into_iter().collect(),
@@ -90,18 +95,12 @@ impl Moment {
             meta.push((b"scheduledCompactRev".to_vec(), key));
         }
         meta.push((b"term".to_vec(), self.term.to_be_bytes().to_vec()));
-        let empty = [
-            "alarm",
-            "auth",
-            "authRoles",
-            "authUsers",
-            "cluster",
-            "members",
-            "members_removed",
-        ];
+        let empty = ["alarm", "cluster", "members", "members_removed"];
         let empty = empty.map(|name| (name, Box::new(Vec::new()) as Box<dyn Items>));
         let mut buckets = Vec::from(empty);
         let leases = self.leases.iter().map(lease_item).collect::<Vec<_>>();
+        let users = users::buckets(&self.auth);
+        buckets.extend(users.map(|(name, items)| (name, Box::new(items) as Box<dyn Items>)));
         buckets.push(("key", Box::new(Versions(self.versions))));
         buckets.push(("lease", Box::new(leases)));
         buckets.push(("meta", Box::new(meta)));
@@ -220,8 +219,8 @@ pub struct Snapshot {
     pub versions: usize,
     /// The leases, by id.
     pub leases: Vec<CopiedLease>,
-    /// How many users and roles there are.
-    pub users: usize,
+    /// Users, roles, and whether requests need rights.
+    pub auth: Auth,
     import: Import,
 }
 
@@ -278,13 +277,7 @@ impl Snapshot {
             Ok(())
         })?;
         leases.sort_by_key(|lease| lease.id);
-        let mut users = 0;
-        for bucket in ["authUsers", "authRoles"] {
-            database.visit(bucket, |_, _| {
-                users += 1;
-                Ok(())
-            })?;
-        }
+        let auth = users::read(&database)?;
         let mut last = 1;
         let has_keys = database.visit("key", |key, _| {
             last = parse_revision(key)?.0;
@@ -303,7 +296,7 @@ impl Snapshot {
             compact_revision,
             versions,
             leases,
-            users,
+            auth,
             import,
         })
     }
@@ -314,7 +307,9 @@ impl Snapshot {
     /// Its parts do not fit together.
     pub fn into_store(self) -> Result<(Store, usize)> {
         let store = self.import.finish(&self.leases);
-        store.map_err(|why| anyhow::anyhow!("it is damaged: {why}"))
+        let (mut store, orphans) = store.map_err(|why| anyhow::anyhow!("it is damaged: {why}"))?;
+        store.restore_auth(self.auth);
+        Ok((store, orphans))
     }
 }
 

@@ -38,7 +38,6 @@ const FILES: Answer = Answer::Ignore("the server keeps and deletes its own files
 const TUNING: Answer = Answer::Ignore("it tunes a part that Headwater does not have");
 const DISCOVERY: Answer =
     Answer::Refuse("discovery is not built in: name all members in --initial-cluster");
-const AUTH: Answer = Answer::Refuse("users and roles are not built in yet: use a trusted network");
 const CORRUPTION: Answer = Answer::Ignore("every log and snapshot read is checked anyway");
 
 const fn value(name: &'static str, answer: Answer) -> EtcdFlag {
@@ -67,9 +66,6 @@ const FLAGS: &[EtcdFlag] = &[
         "self-signed-cert-validity",
         Answer::Refuse("self-made certificates are good for ten years"),
     ),
-    value("auth-token", AUTH),
-    value("auth-token-ttl", AUTH),
-    value("bcrypt-cost", AUTH),
     value("discovery", DISCOVERY),
     value("discovery-srv", DISCOVERY),
     value("discovery-srv-name", DISCOVERY),

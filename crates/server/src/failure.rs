@@ -43,6 +43,12 @@ pub enum Failure {
     NotLearner,
     /// The learner does not hold enough of the log yet.
     LearnerBehind,
+    /// Requests need no rights, and so nobody gets a token.
+    AuthNotEnabled,
+    /// There is no such user, or that is not the password.
+    AuthFailed,
+    /// It is not said what is permitted.
+    PermissionNotGiven,
     /// What another member says to that.
     Told(Code, String),
     /// The server is stopping.
@@ -67,6 +73,8 @@ pub enum Code {
     InvalidArgument = 3,
     /// There is no such thing.
     NotFound = 5,
+    /// Whoever asks may not do that.
+    PermissionDenied = 7,
     /// Something is used up.
     ResourceExhausted = 8,
     /// The state of things forbids it.
@@ -81,6 +89,8 @@ pub enum Code {
     Unavailable = 14,
     /// What is kept is wrong.
     DataLoss = 15,
+    /// It is not known who asks.
+    Unauthenticated = 16,
 }
 
 impl Code {
@@ -90,6 +100,7 @@ impl Code {
         let codes = [
             Self::InvalidArgument,
             Self::NotFound,
+            Self::PermissionDenied,
             Self::ResourceExhausted,
             Self::FailedPrecondition,
             Self::OutOfRange,
@@ -97,6 +108,7 @@ impl Code {
             Self::Internal,
             Self::Unavailable,
             Self::DataLoss,
+            Self::Unauthenticated,
         ];
         let known = codes.into_iter().find(|code| *code as i32 == number);
         (number != 0).then(|| known.unwrap_or(Self::Unknown))
@@ -149,6 +161,15 @@ impl Failure {
                 Code::FailedPrecondition,
                 "etcdserver: can only promote a learner member which is in sync with leader",
             ),
+            Self::AuthNotEnabled => (
+                Code::FailedPrecondition,
+                "etcdserver: authentication is not enabled",
+            ),
+            Self::AuthFailed => (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+            ),
+            Self::PermissionNotGiven => (Code::InvalidArgument, "etcdserver: permission not given"),
             Self::Told(code, text) => return (*code, text.clone()),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
             Self::UnknownService => (Code::NotFound, "unknown service"),
@@ -185,6 +206,26 @@ fn kv_error(error: KvError) -> (Code, String) {
         ),
         KvError::MemberNotFound => (Code::NotFound, "member not found"),
         KvError::PeerUrlsExist => (Code::FailedPrecondition, "Peer URLs already exists"),
+        KvError::UserEmpty => (Code::InvalidArgument, "user name is empty"),
+        KvError::UserExists => (Code::FailedPrecondition, "user name already exists"),
+        KvError::UserNotFound => (Code::FailedPrecondition, "user name not found"),
+        KvError::RoleEmpty => (Code::InvalidArgument, "role name is empty"),
+        KvError::RoleExists => (Code::FailedPrecondition, "role name already exists"),
+        KvError::RoleNotFound => (Code::FailedPrecondition, "role name not found"),
+        KvError::RoleNotGranted => (Code::FailedPrecondition, "role is not granted to the user"),
+        KvError::PermissionNotGranted => (
+            Code::FailedPrecondition,
+            "permission is not granted to the role",
+        ),
+        KvError::PermissionDenied => (Code::PermissionDenied, "permission denied"),
+        KvError::InvalidAuthToken => (Code::Unauthenticated, "invalid auth token"),
+        KvError::OldAuthRevision => (Code::InvalidArgument, "revision of auth store is old"),
+        KvError::RootUserNotFound => (Code::FailedPrecondition, "root user does not exist"),
+        KvError::RootRoleNotGranted => (
+            Code::FailedPrecondition,
+            "root user does not have root role",
+        ),
+        KvError::InvalidAuthManagement => (Code::InvalidArgument, "invalid auth management"),
         KvError::NoSpace => (Code::ResourceExhausted, "mvcc: database space exceeded"),
         KvError::Corrupt => (Code::DataLoss, "corrupt cluster"),
         KvError::TooManyMembers => (Code::ResourceExhausted, "too many members"),

@@ -15,10 +15,13 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 use tower::{Service, ServiceExt};
 
+use crate::auth::door::CommonName;
 use crate::backend::Backend;
+use crate::client::Caller;
 use crate::counted::Counted;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
+use crate::generated::etcdserverpb::auth_server::AuthServer;
 use crate::generated::etcdserverpb::cluster_server::ClusterServer;
 use crate::generated::etcdserverpb::kv_server::KvServer;
 use crate::generated::etcdserverpb::lease_server::LeaseServer;
@@ -29,6 +32,7 @@ use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
 use crate::metrics::{MethodId, Metrics, status_code};
+use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
@@ -45,6 +49,7 @@ const MESSAGE_SLACK_BYTES: usize = 512 << 10;
 /// All services behind one door. Cheap to clone.
 #[derive(Clone)]
 pub struct Front {
+    auth: AuthServer<AuthService>,
     kv: KvServer<KvService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
@@ -65,6 +70,7 @@ impl Front {
         let metrics = Arc::new(Metrics::new());
         let message_bytes_max = backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
         Self {
+            auth: AuthServer::new(AuthService(Arc::clone(&backend))),
             kv: KvServer::new(KvService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
             cluster: ClusterServer::new(ClusterService(Arc::clone(&backend))),
@@ -82,13 +88,14 @@ impl Front {
         }
     }
 
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request, over a connection whose client has this name.
+    pub async fn answer(&self, request: Request<Incoming>, name: &CommonName) -> Response<Body> {
         if is_grpc(&request) {
-            self.answer_call(request).await
+            self.answer_call(request, name.0.as_deref()).await
         } else if let Some(path) = request.uri().path().strip_prefix("/v3/") {
             let path = path.to_owned();
-            let call = |request| self.answer_call(request);
+            // As in etcd, a certificate counts for gRPC alone: a browser shows it unasked.
+            let call = |request| self.answer_call(request, None);
             self.gateway
                 .answer(&path, request, call)
                 .await
@@ -103,7 +110,11 @@ impl Front {
         infallible(self.pages.clone().oneshot(request).await).map(Body::new)
     }
 
-    async fn answer_call<B: Call>(&self, request: Request<B>) -> Response<Body> {
+    async fn answer_call<B: Call>(
+        &self,
+        mut request: Request<B>,
+        name: Option<&str>,
+    ) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let (service, method) = path
             .strip_prefix('/')
@@ -114,8 +125,17 @@ impl Front {
             refuse(not_served(service, method))
         } else if wants_leader(request.headers()) && !self.backend.has_leader() {
             refuse(Failure::NoLeader)
-        } else {
+        } else if is_open(method) {
             self.dispatch(service, method, request).await
+        } else {
+            let backend = &self.backend;
+            match backend.door().who(backend, request.headers(), name).await {
+                Ok(asker) => {
+                    request.extensions_mut().insert(Caller(asker));
+                    self.dispatch(service, method, request).await
+                }
+                Err(failure) => refuse(failure),
+            }
         };
         let response = with_grpc_limit_code(response);
         match counted {
@@ -142,6 +162,7 @@ impl Front {
         request: Request<B>,
     ) -> Response<Body> {
         match service {
+            "etcdserverpb.Auth" => infallible(self.auth.clone().call(request).await),
             "etcdserverpb.KV" => infallible(self.kv.clone().call(request).await),
             "etcdserverpb.Cluster" => infallible(self.cluster.clone().call(request).await),
             "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
@@ -168,6 +189,12 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
         |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     let content_type = request.headers().get(http::header::CONTENT_TYPE);
     request.method() == Method::POST && content_type.is_some_and(is_grpc_type)
+}
+
+/// Whether a call does not depend on who it comes from, and so takes any token: what one is asked for
+/// with, and how a member is.
+fn is_open(method: &str) -> bool {
+    matches!(method, "Authenticate" | "Status" | "Check")
 }
 
 /// Whether the client would rather fail than wait for a leader.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -29,10 +29,9 @@ use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::generated::descriptors::FILES;
-use crate::service::not_yet;
 
 /// Each path with its service and method; the older ones of leases too, which etcd still takes.
-const PATHS: [(&str, &str, &str); 35] = [
+const PATHS: [(&str, &str, &str); 52] = [
     ("kv/range", "etcdserverpb.KV", "Range"),
     ("kv/put", "etcdserverpb.KV", "Put"),
     ("kv/deleterange", "etcdserverpb.KV", "DeleteRange"),
@@ -101,6 +100,35 @@ const PATHS: [(&str, &str, &str); 35] = [
     ("election/observe", "v3electionpb.Election", "Observe"),
     ("election/resign", "v3electionpb.Election", "Resign"),
     ("kv/rangestream", "etcdserverpb.KV", "RangeStream"),
+    ("auth/enable", "etcdserverpb.Auth", "AuthEnable"),
+    ("auth/disable", "etcdserverpb.Auth", "AuthDisable"),
+    ("auth/status", "etcdserverpb.Auth", "AuthStatus"),
+    ("auth/authenticate", "etcdserverpb.Auth", "Authenticate"),
+    ("auth/user/add", "etcdserverpb.Auth", "UserAdd"),
+    ("auth/user/get", "etcdserverpb.Auth", "UserGet"),
+    ("auth/user/list", "etcdserverpb.Auth", "UserList"),
+    ("auth/user/delete", "etcdserverpb.Auth", "UserDelete"),
+    (
+        "auth/user/changepw",
+        "etcdserverpb.Auth",
+        "UserChangePassword",
+    ),
+    ("auth/user/grant", "etcdserverpb.Auth", "UserGrantRole"),
+    ("auth/user/revoke", "etcdserverpb.Auth", "UserRevokeRole"),
+    ("auth/role/add", "etcdserverpb.Auth", "RoleAdd"),
+    ("auth/role/get", "etcdserverpb.Auth", "RoleGet"),
+    ("auth/role/list", "etcdserverpb.Auth", "RoleList"),
+    ("auth/role/delete", "etcdserverpb.Auth", "RoleDelete"),
+    (
+        "auth/role/grant",
+        "etcdserverpb.Auth",
+        "RoleGrantPermission",
+    ),
+    (
+        "auth/role/revoke",
+        "etcdserverpb.Auth",
+        "RoleRevokePermission",
+    ),
 ];
 
 /// The head of a message in a gRPC body: whether it is compressed, and its length.
@@ -145,17 +173,6 @@ impl Gateway {
         F: Future<Output = Response<tonic::body::Body>>,
     {
         let Some(method) = self.methods.get(path) else {
-            if path == "auth/authenticate" {
-                // What an etcd without users says, after which its clients go on without.
-                let text = "etcdserver: authentication is not enabled".to_owned();
-                let code = Code::FailedPrecondition;
-                return Refusal { code, text }.into_response();
-            }
-            if let Some(method) = path.strip_prefix("auth/") {
-                let text = not_yet("etcdserverpb.Auth", method);
-                let code = Code::Unimplemented;
-                return Refusal { code, text }.into_response();
-            }
             return plain(StatusCode::NOT_FOUND, "Not Found");
         };
         if is_foreign(request.headers()) {
@@ -168,7 +185,8 @@ impl Gateway {
         if request.method() != Method::POST {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         }
-        let body = Body::new(request.into_body());
+        let (head, body) = request.into_parts();
+        let body = Body::new(body);
         let messages = if method.is_client_streaming() {
             self.stream_of(body, method.input())
         } else {
@@ -178,14 +196,20 @@ impl Gateway {
             }
         };
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let request = Request::post(path)
+        let mut request = Request::post(path)
             .header(CONTENT_TYPE, "application/grpc")
             .header("te", "trailers")
             .body(messages)
             .expect("a path of letters");
+        if let Some(token) = head.headers.get(AUTHORIZATION) {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         let response = call(request).await;
         if let Some(refusal) = Refusal::of(response.headers()) {
-            return refusal.into_response();
+            return match method.is_server_streaming() {
+                true => json_response(refusal.http_code(), refusal.in_a_stream()),
+                false => refusal.into_response(),
+            };
         }
         let answers = Answers::new(response.into_body(), method.output());
         if method.is_server_streaming() {

@@ -7,6 +7,7 @@
 mod agreeing;
 mod alarms;
 mod argv;
+mod auth;
 mod authority;
 mod auto_compaction;
 mod backend;
@@ -16,6 +17,7 @@ mod census;
 mod certs;
 mod changes;
 mod cli;
+mod client;
 mod company;
 mod config;
 mod convert;

@@ -6,8 +6,6 @@
 //! etcd's clientv3, package `concurrency`, whose keys these are, so that its clients can stand in
 //! the same queues; Burrows, "The Chubby lock service", OSDI'06 (no herd when a lock is released).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use headwater_kv::check::check;
 use headwater_kv::request::{
@@ -18,7 +16,7 @@ use headwater_kv::stream::Word;
 use headwater_kv::watch::{Event, EventKind, WatchRequest};
 use headwater_runtime::ReadLevel;
 
-use crate::backend::Backend;
+use crate::client::Client;
 use crate::company::Wish;
 use crate::desk::Watching;
 use crate::failure::Failure;
@@ -71,21 +69,16 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn take(
-        &self,
-        backend: &Arc<Backend>,
-        lease: i64,
-        value: Bytes,
-    ) -> Result<Taken, Failure> {
-        let (queue, backend) = (self.clone(), Arc::clone(backend));
-        let taking = async move { queue.take_in_any_case(backend, lease, value).await };
+    pub async fn take(&self, client: &Client, lease: i64, value: Bytes) -> Result<Taken, Failure> {
+        let (queue, client) = (self.clone(), client.clone());
+        let taking = async move { queue.take_in_any_case(client, lease, value).await };
         let taken = tokio::spawn(taking).await;
         taken.unwrap_or(Err(Failure::Internal("a request broke off")))
     }
 
     async fn take_in_any_case(
         self,
-        backend: Arc<Backend>,
+        client: Client,
         lease: i64,
         value: Bytes,
     ) -> Result<Taken, Failure> {
@@ -103,7 +96,7 @@ impl Queue {
             success: vec![RequestOp::Put(put)],
             failure: vec![RequestOp::Range(one(&key))],
         };
-        let (at, mut responses) = decide(&backend, txn).await?.1;
+        let (at, mut responses) = decide(&client, txn).await?.1;
         let before = match responses.pop() {
             Some(ResponseOp::Range(range)) => range.kvs.into_iter().next(),
             Some(ResponseOp::Put(_)) => None,
@@ -121,10 +114,7 @@ impl Queue {
             place,
             at,
             before,
-            hold: Hold {
-                backend,
-                place: own,
-            },
+            hold: Hold { client, place: own },
         })
     }
 
@@ -132,17 +122,17 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn wait(&self, backend: &Backend, place: &Place) -> Result<(), Failure> {
+    pub async fn wait(&self, client: &Client, place: &Place) -> Result<(), Failure> {
         loop {
             let before = RangeRequest {
                 max_create_revision: place.revision - 1,
                 ..self.by_creation(SortOrder::Descend)
             };
-            let (revision, before) = first(backend, before).await?;
+            let (revision, before) = first(client, before).await?;
             let Some(before) = before else {
                 return Ok(());
             };
-            let watched = Watched::key(backend, &before.key, revision + 1).await?;
+            let watched = Watched::key(client, &before.key, revision + 1).await?;
             while let Some(events) = watched.next().await? {
                 if events.iter().any(|event| event.kind == EventKind::Delete) {
                     break;
@@ -155,16 +145,16 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn head(&self, backend: &Backend) -> Result<(i64, Option<KeyValue>), Failure> {
-        first(backend, self.by_creation(SortOrder::Ascend)).await
+    pub async fn head(&self, client: &Client) -> Result<(i64, Option<KeyValue>), Failure> {
+        first(client, self.by_creation(SortOrder::Ascend)).await
     }
 
     /// Watches all its places.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn watch(&self, backend: &Backend, from: i64) -> Result<Watched, Failure> {
-        Watched::range(backend, &self.prefix, &self.end, from).await
+    pub async fn watch(&self, client: &Client, from: i64) -> Result<Watched, Failure> {
+        Watched::range(client, &self.prefix, &self.end, from).await
     }
 
     fn by_creation(&self, sort_order: SortOrder) -> RangeRequest {
@@ -184,51 +174,51 @@ impl Place {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn show(&self, backend: &Backend, value: Bytes) -> Result<(bool, i64), Failure> {
+    pub async fn show(&self, client: &Client, value: Bytes) -> Result<(bool, i64), Failure> {
         let put = RequestOp::Put(PutRequest {
             key: self.key.clone(),
             value,
             lease: self.lease,
             ..PutRequest::default()
         });
-        self.if_there(backend, put).await
+        self.if_there(client, put).await
     }
 
     /// Gives the place up, if it is not lost already; the store's revision.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn leave(&self, backend: &Backend) -> Result<i64, Failure> {
+    pub async fn leave(&self, client: &Client) -> Result<i64, Failure> {
         let delete = RequestOp::DeleteRange(DeleteRangeRequest {
             key: self.key.clone(),
             ..DeleteRangeRequest::default()
         });
-        Ok(self.if_there(backend, delete).await?.1)
+        Ok(self.if_there(client, delete).await?.1)
     }
 
     /// Whether it is still there, and the store's revision.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn is_there(&self, backend: &Backend) -> Result<(bool, i64), Failure> {
-        let (revision, kv) = first(backend, one(&self.key)).await?;
+    pub async fn is_there(&self, client: &Client) -> Result<(bool, i64), Failure> {
+        let (revision, kv) = first(client, one(&self.key)).await?;
         Ok((kv.is_some(), revision))
     }
 
-    async fn if_there(&self, backend: &Backend, op: RequestOp) -> Result<(bool, i64), Failure> {
+    async fn if_there(&self, client: &Client, op: RequestOp) -> Result<(bool, i64), Failure> {
         let txn = TxnRequest {
             compare: vec![created_at(&self.key, self.revision)],
             success: vec![op],
             failure: Vec::new(),
         };
-        let (is_there, (revision, _)) = decide(backend, txn).await?;
+        let (is_there, (revision, _)) = decide(client, txn).await?;
         Ok((is_there, revision))
     }
 }
 
 /// A place that is given up when nobody waits for it any more.
 pub struct Hold {
-    backend: Arc<Backend>,
+    client: Client,
     place: Option<Place>,
 }
 
@@ -242,9 +232,9 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            let backend = Arc::clone(&self.backend);
+            let client = self.client.clone();
             // If it comes to nothing, the place goes with its lease.
-            tokio::spawn(async move { drop(place.leave(&backend).await) });
+            tokio::spawn(async move { drop(place.leave(&client).await) });
         }
     }
 }
@@ -257,12 +247,12 @@ impl Watched {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn key(backend: &Backend, key: &Bytes, from: i64) -> Result<Self, Failure> {
-        Self::range(backend, key, &Bytes::new(), from).await
+    pub async fn key(client: &Client, key: &Bytes, from: i64) -> Result<Self, Failure> {
+        Self::range(client, key, &Bytes::new(), from).await
     }
 
     async fn range(
-        backend: &Backend,
+        client: &Client,
         key: &Bytes,
         range_end: &Bytes,
         start_revision: i64,
@@ -273,7 +263,7 @@ impl Watched {
             start_revision,
             ..WatchRequest::default()
         };
-        let watching = backend.desk().open();
+        let watching = client.watching();
         watching.wish(Wish::Create(0, request)).await?;
         Ok(Self(watching))
     }
@@ -287,7 +277,9 @@ impl Watched {
             match self.0.next().await?.word {
                 Word::Events { events, .. } => return Ok(Some(events)),
                 Word::Created | Word::Progress => {}
-                Word::Refused(_) | Word::Canceled | Word::Compacted(_) => return Ok(None),
+                Word::Refused(_) | Word::Canceled | Word::Denied | Word::Compacted(_) => {
+                    return Ok(None);
+                }
             }
         }
     }
@@ -311,8 +303,8 @@ fn created_at(key: &Bytes, revision: i64) -> Compare {
 }
 
 /// The store's revision and the first key that a range has.
-async fn first(backend: &Backend, range: RangeRequest) -> Result<(i64, Option<KeyValue>), Failure> {
-    let outcome = backend
+async fn first(client: &Client, range: RangeRequest) -> Result<(i64, Option<KeyValue>), Failure> {
+    let outcome = client
         .query(Query::Range(range), ReadLevel::Linearizable)
         .await?;
     match outcome.result.map_err(Failure::Kv)? {
@@ -323,12 +315,12 @@ async fn first(backend: &Backend, range: RangeRequest) -> Result<(i64, Option<Ke
 
 /// Whether a transaction's condition held; the store's revision and the answers.
 async fn decide(
-    backend: &Backend,
+    client: &Client,
     txn: TxnRequest,
 ) -> Result<(bool, (i64, Vec<ResponseOp>)), Failure> {
     let command = Command::Txn(txn);
     check(&command, usize::MAX).map_err(Failure::Kv)?;
-    let outcome = backend.propose(&command).await?;
+    let outcome = client.propose(&command).await?;
     match outcome.result.map_err(Failure::Kv)? {
         Response::Txn(txn) => Ok((txn.succeeded, (outcome.revision, txn.responses))),
         _ => Err(MISMATCH),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use headwater_kv::Store;
+use headwater_kv::auth::Auth;
 use headwater_raft::quorum::quorum_reaches;
 use headwater_raft::{Config, NodeId};
 use headwater_replica::inspect::{LogReport, Report};
@@ -347,7 +348,10 @@ fn begin_anew(survey: &Survey<'_>, into: &Path, args: &RecoverArgs) -> Result<()
     ensure!(!held, "{} is in use by a server now", best.display());
     let mut old = FileDisk::new(best.to_owned(), Use::Reading, Arc::default());
     let salvaged = salvage::<Store>(&mut old).map_err(|why| anyhow::anyhow!("{why}"))?;
-    let salvaged = salvaged.context("the directory is empty all of a sudden")?;
+    let mut salvaged = salvaged.context("the directory is empty all of a sudden")?;
+    if args.without_users {
+        salvaged.machine.restore_auth(Auth::default());
+    }
     let roster = salvaged.machine.roster();
     ensure!(
         !roster.has_removed(me.0) && roster.member(me.0).is_none(),

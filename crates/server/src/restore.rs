@@ -8,8 +8,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use headwater_kv::Store;
+use headwater_kv::auth::Auth;
 use headwater_raft::{Config, HardState, Index, LogId, Term};
 use headwater_replica::recovery::Expect;
 use headwater_replica::salvage::{Salvaged, found_anew};
@@ -53,7 +54,9 @@ fn status(args: &StatusArgs) -> Result<()> {
             "compactRevision": snapshot.compact_revision,
             "versions": snapshot.versions,
             "leases": snapshot.leases.len(),
-            "users": snapshot.users,
+            "users": snapshot.auth.users.len(),
+            "roles": snapshot.auth.roles.len(),
+            "authEnabled": snapshot.auth.is_enabled,
             "totalSize": bytes.len(),
         });
         println!("{told:#}");
@@ -63,7 +66,12 @@ fn status(args: &StatusArgs) -> Result<()> {
     println!("compacted up to     {}", snapshot.compact_revision.max(0));
     println!("versions of keys    {}", snapshot.versions);
     println!("leases              {}", snapshot.leases.len());
-    println!("users and roles     {}", snapshot.users);
+    let needed = match snapshot.auth.is_enabled {
+        true => "requests need rights",
+        false => "not in force",
+    };
+    let (users, roles) = (snapshot.auth.users.len(), snapshot.auth.roles.len());
+    println!("users, roles        {users}, {roles} ({needed})");
     println!("bytes               {}", bytes.len());
     Ok(())
 }
@@ -75,13 +83,12 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     let (bytes, sum) = read(&args.file, args.skip_hash_check)?;
     let name = args.file.display();
     let cluster_id = identity::restored_cluster_id(cluster.id, &sum);
-    let snapshot = Snapshot::read(&bytes).with_context(|| name.to_string())?;
-    if snapshot.users > 0 && !args.without_users {
-        bail!(
-            "{name} holds {} users and roles, which Headwater does not have yet: everybody could do \
-             everything. If that is as it should be, add --without-users",
-            snapshot.users
-        );
+    let mut snapshot = Snapshot::read(&bytes).with_context(|| name.to_string())?;
+    if args.without_users {
+        snapshot.auth = Auth::default();
+    }
+    if snapshot.auth.is_enabled {
+        eprintln!("requests will need the users of {name}, with their passwords");
     }
     let (revision, versions) = (snapshot.revision, snapshot.versions);
     let (machine, orphans) = snapshot.into_store().with_context(|| name.to_string())?;

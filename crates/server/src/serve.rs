@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use headwater_runtime::{Handle, NodeConfig, ReadLevel, StartError, StopReason};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::agreeing::Agreeing;
 use crate::alarms;
+use crate::auth::door::Doorkeeper;
 use crate::auto_compaction;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
@@ -61,7 +62,12 @@ pub async fn run(mut config: Config) -> Result<()> {
     let outlook = tokio::spawn(look_for_leader(Arc::clone(&backend), config.node.election));
 
     let front = Front::new(Arc::clone(&backend));
-    let doors = Doors::open(listeners, &front, tls.clients.as_ref());
+    let doors = Doors::open(
+        listeners,
+        &front,
+        tls.clients.as_ref(),
+        config.names_are_users,
+    );
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
@@ -110,12 +116,15 @@ async fn try_to_start(
     let (calls, called) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let census = Census::new(config.cluster.clone(), ending.clone());
-    let agreeing = Agreeing::new(config.compare_every);
-    let company = StoreCompany::new(config.progress_every, census, agreeing, called, questions);
+    let (auth, known) = watch::channel(Arc::default());
+    let beside = (census, Agreeing::new(config.compare_every));
+    let company = StoreCompany::new(config.progress_every, beside, (called, questions), auth);
     let node = Handle::start_with(node, Box::new(company)).await?;
     let desk = Desk::new(calls, node.clone());
     let (cluster, limits) = (config.cluster.clone(), config.limits.clone());
-    let backend = Arc::new(Backend::new(node, desk, cluster, limits, ending));
+    let door = Doorkeeper::new(&config.auth, known);
+    let backend = Backend::new(node, (desk, door), cluster, limits, ending);
+    let backend = Arc::new(backend);
     tokio::spawn(leases::answer_others(Arc::clone(&backend), asked));
     Ok(backend)
 }

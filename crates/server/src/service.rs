@@ -4,6 +4,7 @@
 //! # Source
 //! The etcd v3 API's services.
 
+pub mod auth;
 pub mod cluster;
 pub mod election;
 pub mod health;

@@ -23,7 +23,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
-pub use self::allowed::Allowed;
+pub use self::allowed::{Allowed, common_name};
 pub use self::files::Files;
 use self::files::{Content, Material};
 use self::self_made::SelfMade;

@@ -28,7 +28,7 @@ pub struct ClientTlsArgs {
     #[arg(long, value_name = "FILE")]
     pub trusted_ca_file: Option<String>,
 
-    /// Let in only clients with a certificate; needs --trusted-ca-file, which says as much
+    /// A client is the user whom the common name of its certificate names; needs --trusted-ca-file
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub client_cert_auth: bool,

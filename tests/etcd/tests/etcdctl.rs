@@ -13,9 +13,9 @@ use tokio::process::Command;
 /// How long anything may take that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn differences_from(name: &str) -> (Server, Differences) {
+async fn differences_from(name: &str, options: &[&str]) -> (Server, Differences) {
     let server = Server::from_env().expect("a server to test");
-    let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+    let cluster = Cluster::start(&server, 3, options).await.expect("a cluster");
     cluster.acquainted().await.expect("all know all");
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("golden")
@@ -27,7 +27,12 @@ async fn differences_from(name: &str) -> (Server, Differences) {
 }
 
 async fn golden_file(name: &str) {
-    let (_, differences) = differences_from(name).await;
+    golden_file_with(name, &[]).await;
+}
+
+/// The same from servers with these flags.
+async fn golden_file_with(name: &str, options: &[&str]) {
+    let (_, differences) = differences_from(name, options).await;
     let count = differences.len();
     assert!(
         count == 0,
@@ -86,11 +91,17 @@ async fn members_are_listed_and_healthy() {
     golden_file("endpoint.txt").await;
 }
 
+#[tokio::test]
+async fn users_do_what_their_roles_permit() {
+    // Each command brings its password along: it may be cheap here.
+    golden_file_with("auth.txt", &["--bcrypt-cost=4"]).await;
+}
+
 /// What stands in this file is what etcd answers and Headwater does not yet. Whoever closes a gap
 /// moves its command to the file where it belongs.
 #[tokio::test]
 async fn known_gaps_are_still_there() {
-    let (server, differences) = differences_from("gaps.txt").await;
+    let (server, differences) = differences_from("gaps.txt", &[]).await;
     if server.is_etcd {
         assert!(differences.is_empty(), "{}", differences.join("\n"));
         return;

@@ -69,6 +69,13 @@ const REQUESTS: &[(&str, &str)] = &[
     ("kv/put", r#"{"key":"#),
     ("nothing/of/the/kind", "{}"),
     ("auth/authenticate", r#"{"name":"u","password":"p"}"#),
+    ("auth/status", "{}"),
+    ("auth/enable", "{}"),
+    ("auth/user/get", r#"{"name":"u"}"#),
+    ("auth/role/grant", r#"{"name":"r"}"#),
+    ("auth/role/add", r#"{"name":"r"}"#),
+    ("auth/role/grant", r#"{"name":"r","perm":{"permType":"READWRITE","key":"Zm9v"}}"#),
+    ("auth/role/get", r#"{"role":"r"}"#),
 ];
 
 fn rival() -> PathBuf {

@@ -48,6 +48,8 @@ impl Etcd {
             | Command::MemberRemove(_)
             | Command::MemberUpdate(..)
             | Command::Alarm(_)
+            | Command::Auth(_)
+            | Command::By(..)
             | Command::LeaseCheckpoint(_) => {
                 panic!("clients cannot do this in etcd")
             }
@@ -87,7 +89,12 @@ impl Etcd {
                 });
                 self.outcome(reply, |reply| Response::LeaseTimeToLive(lease_of(reply)))
             }
-            Query::Hash(_) | Query::Copy(_) => panic!("no client asks for it so"),
+            Query::Hash(_)
+            | Query::Copy(_)
+            | Query::Auth(_)
+            | Query::AuthState
+            | Query::May(_)
+            | Query::By(..) => panic!("no client asks for it so"),
             Query::LeaseLeases => {
                 let reply = self.post("lease/leases", &json!({}));
                 self.outcome(reply, |reply| {

@@ -113,6 +113,7 @@ pub fn hash(store: &Store, revision: i64, piece_bytes: usize) -> Result<(u32, i6
         revision,
         so_far: None,
         piece_bytes,
+        with_auth: false,
     };
     loop {
         match hash_piece(store, request.clone())? {

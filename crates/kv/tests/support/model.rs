@@ -102,6 +102,9 @@ impl Model {
             }
             Query::LeaseTimeToLive(request) => self.time_to_live(request),
             Query::Hash(_) | Query::Copy(_) => panic!("versions are the store's own"),
+            Query::Auth(_) | Query::AuthState | Query::May(_) | Query::By(..) => {
+                panic!("there are no users here")
+            }
             Query::LeaseLeases => Ok(Response::LeaseLeases(self.leases.keys().copied().collect())),
         };
         Outcome {
@@ -176,6 +179,7 @@ impl Model {
             Command::LeaseGrant(request) => self.grant(request)?,
             Command::LeaseRevoke(request) => self.revoke(&mut open, request)?,
             Command::LeaseCheckpoint(request) => self.take_checkpoint(request)?,
+            Command::Auth(_) | Command::By(..) => panic!("there are no users here"),
             Command::Alarm(request) => {
                 let told = request.is_raised || self.alarms.contains(&request.alarm);
                 match request.is_raised {

@@ -308,6 +308,7 @@ pub fn print(outcome: &Outcome) -> String {
         Ok(Response::Alarms(alarms)) => writeln!(text, "alarms {alarms:?}").unwrap(),
         Ok(Response::Members(members)) => writeln!(text, "{members:?}").unwrap(),
         Ok(Response::Hash(hash)) => writeln!(text, "{hash:?}").unwrap(),
+        Ok(Response::May | Response::Auth(_)) => panic!("no script asks for rights"),
         Ok(Response::Copy(copy)) => writeln!(text, "{copy:?}").unwrap(),
         Ok(Response::Status(status)) => writeln!(text, "{status:?}").unwrap(),
     }

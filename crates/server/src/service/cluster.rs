@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use headwater_kv::auth::Right;
 use headwater_runtime::ReadLevel;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
 use crate::changes::{self, Change, Kind};
+use crate::client::Client;
 use crate::config::Member;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
@@ -29,10 +31,12 @@ impl ClusterService {
     /// Carries a change out; the member concerned, if it is still one, and all members then.
     async fn change(
         &self,
+        client: Client,
         kind: Kind,
         id: u64,
         peer_urls: Vec<String>,
     ) -> Result<(Option<api::Member>, Vec<api::Member>), Failure> {
+        client.demand(Right::All, ReadLevel::Linearizable).await?;
         let change = Change {
             kind: kind as i32,
             id,
@@ -74,6 +78,8 @@ impl Cluster for ClusterService {
         } else {
             ReadLevel::Local
         };
+        let client = Client::of(&self.0, &request);
+        client.demand(Right::User, ReadLevel::Local).await?;
         let members = members::list(&self.0, level).await?;
         Ok(Response::new(api::MemberListResponse {
             header: self.header(),
@@ -85,13 +91,14 @@ impl Cluster for ClusterService {
         &self,
         request: Request<api::MemberAddRequest>,
     ) -> Result<Response<api::MemberAddResponse>, Status> {
+        let client = Client::of(&self.0, &request);
         let request = request.into_inner();
         let kind = if request.is_learner {
             Kind::AddLearner
         } else {
             Kind::AddVoter
         };
-        let (member, members) = self.change(kind, 0, request.peer_ur_ls).await?;
+        let (member, members) = self.change(client, kind, 0, request.peer_ur_ls).await?;
         Ok(Response::new(api::MemberAddResponse {
             header: self.header(),
             member,
@@ -103,8 +110,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<api::MemberRemoveRequest>,
     ) -> Result<Response<api::MemberRemoveResponse>, Status> {
+        let client = Client::of(&self.0, &request);
         let id = request.get_ref().id;
-        let (_, members) = self.change(Kind::Remove, id, Vec::new()).await?;
+        let (_, members) = self.change(client, Kind::Remove, id, Vec::new()).await?;
         Ok(Response::new(api::MemberRemoveResponse {
             header: self.header(),
             members,
@@ -115,8 +123,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<api::MemberUpdateRequest>,
     ) -> Result<Response<api::MemberUpdateResponse>, Status> {
+        let client = Client::of(&self.0, &request);
         let request = request.into_inner();
-        let change = self.change(Kind::Update, request.id, request.peer_ur_ls);
+        let change = self.change(client, Kind::Update, request.id, request.peer_ur_ls);
         let (_, members) = change.await?;
         Ok(Response::new(api::MemberUpdateResponse {
             header: self.header(),
@@ -128,8 +137,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<api::MemberPromoteRequest>,
     ) -> Result<Response<api::MemberPromoteResponse>, Status> {
+        let client = Client::of(&self.0, &request);
         let id = request.get_ref().id;
-        let (_, members) = self.change(Kind::Promote, id, Vec::new()).await?;
+        let (_, members) = self.change(client, Kind::Promote, id, Vec::new()).await?;
         Ok(Response::new(api::MemberPromoteResponse {
             header: self.header(),
             members,

@@ -14,6 +14,7 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::convert::key_value;
 use crate::failure::Failure;
 use crate::front::wants_leader;
@@ -30,22 +31,24 @@ const NOT_LEADER: Failure = Failure::Unknown("election: not leader");
 const NO_KEY: Failure = Failure::Unknown("\"leader\" field must be provided");
 
 impl ElectionService {
-    async fn stand(&self, request: api::CampaignRequest) -> Result<api::CampaignResponse, Failure> {
-        let backend = &self.0;
-        let lease = lease_of(backend, request.lease).await?;
+    async fn stand(
+        client: &Client,
+        request: api::CampaignRequest,
+    ) -> Result<api::CampaignResponse, Failure> {
+        let lease = lease_of(client, request.lease).await?;
         let queue = Queue::new(&request.name);
-        let taken = queue.take(backend, lease, request.value.clone()).await?;
+        let taken = queue.take(client, lease, request.value.clone()).await?;
         let place = &taken.place;
         let shows_other = |before: &KeyValue| before.value != request.value;
         if taken.before.as_ref().is_some_and(shows_other)
-            && !place.show(backend, request.value).await?.0
+            && !place.show(client, request.value).await?.0
         {
             return Err(NOT_LEADER);
         }
-        queue.wait(backend, place).await?;
+        queue.wait(client, place).await?;
         taken.hold.keep();
         Ok(api::CampaignResponse {
-            header: Some(backend.header(taken.at)),
+            header: Some(client.header(taken.at)),
             leader: Some(api::LeaderKey {
                 name: request.name,
                 key: taken.place.key,
@@ -55,26 +58,35 @@ impl ElectionService {
         })
     }
 
-    async fn show(&self, request: api::ProclaimRequest) -> Result<api::ProclaimResponse, Failure> {
+    async fn show(
+        client: &Client,
+        request: api::ProclaimRequest,
+    ) -> Result<api::ProclaimResponse, Failure> {
         let place = place(request.leader)?;
-        let (is_there, revision) = place.show(&self.0, request.value).await?;
+        let (is_there, revision) = place.show(client, request.value).await?;
         if !is_there {
             return Err(NOT_LEADER);
         }
         Ok(api::ProclaimResponse {
-            header: Some(self.0.header(revision)),
+            header: Some(client.header(revision)),
         })
     }
 
-    async fn head(&self, request: api::LeaderRequest) -> Result<api::LeaderResponse, Failure> {
-        let (revision, kv) = Queue::new(&request.name).head(&self.0).await?;
-        Ok(response(&self.0, revision, kv.ok_or(NO_LEADER)?))
+    async fn head(
+        client: &Client,
+        request: api::LeaderRequest,
+    ) -> Result<api::LeaderResponse, Failure> {
+        let (revision, kv) = Queue::new(&request.name).head(client).await?;
+        Ok(response(client, revision, kv.ok_or(NO_LEADER)?))
     }
 
-    async fn leave(&self, request: api::ResignRequest) -> Result<api::ResignResponse, Failure> {
-        let revision = place(request.leader)?.leave(&self.0).await?;
+    async fn leave(
+        client: &Client,
+        request: api::ResignRequest,
+    ) -> Result<api::ResignResponse, Failure> {
+        let revision = place(request.leader)?.leave(client).await?;
         Ok(api::ResignResponse {
-            header: Some(self.0.header(revision)),
+            header: Some(client.header(revision)),
         })
     }
 }
@@ -88,21 +100,21 @@ fn place(key: Option<api::LeaderKey>) -> Result<Place, Failure> {
     })
 }
 
-fn response(backend: &Backend, revision: i64, kv: KeyValue) -> api::LeaderResponse {
+fn response(client: &Client, revision: i64, kv: KeyValue) -> api::LeaderResponse {
     api::LeaderResponse {
-        header: Some(backend.header(revision)),
+        header: Some(client.header(revision)),
         kv: Some(key_value(kv)),
     }
 }
 
 /// Tells who leads, and what they show, from now on.
 async fn observe(
-    backend: &Backend,
+    client: &Client,
     queue: &Queue,
     told: &mpsc::Sender<Result<api::LeaderResponse, Status>>,
 ) -> Failure {
     loop {
-        if let Err(failure) = observe_one(backend, queue, told).await {
+        if let Err(failure) = observe_one(client, queue, told).await {
             return failure;
         }
     }
@@ -110,27 +122,27 @@ async fn observe(
 
 /// Tells of one leader from its beginning to its end.
 async fn observe_one(
-    backend: &Backend,
+    client: &Client,
     queue: &Queue,
     told: &mpsc::Sender<Result<api::LeaderResponse, Status>>,
 ) -> Result<(), Failure> {
-    let (revision, head) = queue.head(backend).await?;
+    let (revision, head) = queue.head(client).await?;
     let Some(head) = head else {
         // Whoever comes first is seen at the next look.
-        queue.watch(backend, revision + 1).await?.next().await?;
+        queue.watch(client, revision + 1).await?.next().await?;
         return Ok(());
     };
     let key = head.key.clone();
     // Who is gone ends the stream elsewhere.
-    let _ = told.send(Ok(response(backend, revision, head))).await;
-    let watched = Watched::key(backend, &key, revision + 1).await?;
+    let _ = told.send(Ok(response(client, revision, head))).await;
+    let watched = Watched::key(client, &key, revision + 1).await?;
     while let Some(events) = watched.next().await? {
         for event in events {
             if event.kind == EventKind::Delete {
                 return Ok(());
             }
             let revision = event.kv.mod_revision;
-            let _ = told.send(Ok(response(backend, revision, event.kv))).await;
+            let _ = told.send(Ok(response(client, revision, event.kv))).await;
         }
     }
     Ok(())
@@ -145,8 +157,9 @@ impl Election for ElectionService {
         request: Request<api::CampaignRequest>,
     ) -> Result<Response<api::CampaignResponse>, Status> {
         let wants_leader = wants_leader(request.metadata().as_ref());
+        let client = Client::of(&self.0, &request);
         tokio::select! {
-            elected = self.stand(request.into_inner()) => Ok(elected?.into()),
+            elected = Self::stand(&client, request.into_inner()) => Ok(elected?.into()),
             end = self.0.outlook().end(wants_leader) => Err(end.into()),
         }
     }
@@ -155,14 +168,22 @@ impl Election for ElectionService {
         &self,
         request: Request<api::ProclaimRequest>,
     ) -> Result<Response<api::ProclaimResponse>, Status> {
-        Ok(self.show(request.into_inner()).await?.into())
+        Ok(
+            Self::show(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn leader(
         &self,
         request: Request<api::LeaderRequest>,
     ) -> Result<Response<api::LeaderResponse>, Status> {
-        Ok(self.head(request.into_inner()).await?.into())
+        Ok(
+            Self::head(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn observe(
@@ -172,11 +193,11 @@ impl Election for ElectionService {
         let wants_leader = wants_leader(request.metadata().as_ref());
         let queue = Queue::new(&request.get_ref().name);
         let (told, tells) = mpsc::channel(1);
-        let backend = Arc::clone(&self.0);
+        let client = Client::of_stream(&self.0, &request);
         tokio::spawn(async move {
             let end = tokio::select! {
-                end = observe(&backend, &queue, &told) => end,
-                end = backend.outlook().end(wants_leader) => end,
+                end = observe(&client, &queue, &told) => end,
+                end = client.outlook().end(wants_leader) => end,
                 () = told.closed() => return,
             };
             let _ = told.send(Err(end.into())).await;
@@ -188,6 +209,10 @@ impl Election for ElectionService {
         &self,
         request: Request<api::ResignRequest>,
     ) -> Result<Response<api::ResignResponse>, Status> {
-        Ok(self.leave(request.into_inner()).await?.into())
+        Ok(
+            Self::leave(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 }

@@ -14,6 +14,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Status, async_trait};
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
@@ -31,17 +32,17 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn read_range(
-        &self,
+    async fn read_range(
+        client: &Client,
         request: api::RangeRequest,
     ) -> Result<api::RangeResponse, Failure> {
         let level = read_level(request.serializable);
         let query = Query::Range(convert::range(request));
-        check_query(&query, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
-        let outcome = self.0.query(query, level).await?;
+        check_query(&query, client.limits().txn_ops_max).map_err(Failure::Kv)?;
+        let outcome = client.query(query, level).await?;
         match answer(outcome)? {
             (revision, Response::Range(response)) => {
-                let header = self.0.header(revision);
+                let header = client.header(revision);
                 Ok(convert::range_response(Some(header), response))
             }
             _ => Err(MISMATCH),
@@ -52,11 +53,14 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn write_put(&self, request: api::PutRequest) -> Result<api::PutResponse, Failure> {
+    async fn write_put(
+        client: &Client,
+        request: api::PutRequest,
+    ) -> Result<api::PutResponse, Failure> {
         let command = Command::Put(convert::put(request));
-        match self.carry_out(&command).await? {
+        match Self::carry_out(client, &command).await? {
             (revision, Response::Put(response)) => {
-                let header = self.0.header(revision);
+                let header = client.header(revision);
                 Ok(convert::put_response(Some(header), response))
             }
             _ => Err(MISMATCH),
@@ -67,14 +71,14 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn write_delete(
-        &self,
+    async fn write_delete(
+        client: &Client,
         request: api::DeleteRangeRequest,
     ) -> Result<api::DeleteRangeResponse, Failure> {
         let command = Command::DeleteRange(convert::delete_range(request));
-        match self.carry_out(&command).await? {
+        match Self::carry_out(client, &command).await? {
             (revision, Response::DeleteRange(response)) => {
-                let header = self.0.header(revision);
+                let header = client.header(revision);
                 Ok(convert::delete_range_response(Some(header), response))
             }
             _ => Err(MISMATCH),
@@ -85,18 +89,21 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn decide(&self, request: api::TxnRequest) -> Result<api::TxnResponse, Failure> {
+    async fn decide(
+        client: &Client,
+        request: api::TxnRequest,
+    ) -> Result<api::TxnResponse, Failure> {
         let level = read_level(is_serializable(&request));
         let txn = convert::txn(request);
-        check_txn(&txn, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
+        check_txn(&txn, client.limits().txn_ops_max).map_err(Failure::Kv)?;
         let outcome = if is_read_only(&txn) {
-            self.0.query(Query::Txn(txn), level).await?
+            client.query(Query::Txn(txn), level).await?
         } else {
-            self.0.propose(&Command::Txn(txn)).await?
+            client.propose(&Command::Txn(txn)).await?
         };
         match answer(outcome)? {
             (revision, Response::Txn(response)) => {
-                Ok(convert::txn_response(self.0.header(revision), response))
+                Ok(convert::txn_response(client.header(revision), response))
             }
             _ => Err(MISMATCH),
         }
@@ -106,22 +113,22 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn forget(
-        &self,
+    async fn forget(
+        client: &Client,
         request: api::CompactionRequest,
     ) -> Result<api::CompactionResponse, Failure> {
         let command = Command::Compact(convert::compaction(&request));
-        match self.carry_out(&command).await? {
+        match Self::carry_out(client, &command).await? {
             (revision, Response::Compact) => Ok(api::CompactionResponse {
-                header: Some(self.0.header(revision)),
+                header: Some(client.header(revision)),
             }),
             _ => Err(MISMATCH),
         }
     }
 
-    async fn carry_out(&self, command: &Command) -> Result<(i64, Response), Failure> {
-        check(command, self.0.limits().txn_ops_max).map_err(Failure::Kv)?;
-        answer(self.0.propose(command).await?)
+    async fn carry_out(client: &Client, command: &Command) -> Result<(i64, Response), Failure> {
+        check(command, client.limits().txn_ops_max).map_err(Failure::Kv)?;
+        answer(client.propose(command).await?)
     }
 }
 
@@ -152,7 +159,11 @@ impl Kv for KvService {
     type RangeStreamStream = BoxStream<api::RangeStreamResponse>;
 
     async fn range(&self, request: Request<api::RangeRequest>) -> Answer<api::RangeResponse> {
-        Ok(self.read_range(request.into_inner()).await?.into())
+        Ok(
+            Self::read_range(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn range_stream(
@@ -166,25 +177,41 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {
-        Ok(self.write_put(request.into_inner()).await?.into())
+        Ok(
+            Self::write_put(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn delete_range(
         &self,
         request: Request<api::DeleteRangeRequest>,
     ) -> Answer<api::DeleteRangeResponse> {
-        Ok(self.write_delete(request.into_inner()).await?.into())
+        Ok(
+            Self::write_delete(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn txn(&self, request: Request<api::TxnRequest>) -> Answer<api::TxnResponse> {
-        Ok(self.decide(request.into_inner()).await?.into())
+        Ok(
+            Self::decide(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn compact(
         &self,
         request: Request<api::CompactionRequest>,
     ) -> Answer<api::CompactionResponse> {
-        Ok(self.forget(request.into_inner()).await?.into())
+        Ok(
+            Self::forget(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 }
 

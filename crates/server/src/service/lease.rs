@@ -7,6 +7,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use headwater_kv::auth::Right;
 use headwater_kv::check::check;
 use headwater_kv::request::{
     Command, KvError, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, Outcome,
@@ -20,6 +21,7 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::company::Call;
 use crate::failure::Failure;
 use crate::front::wants_leader;
@@ -41,7 +43,7 @@ pub struct LeaseService(pub Arc<Backend>);
 /// # Errors
 /// See [`Failure`].
 pub async fn grant(
-    backend: &Backend,
+    client: &Client,
     request: &api::LeaseGrantRequest,
 ) -> Result<api::LeaseGrantResponse, Failure> {
     loop {
@@ -50,13 +52,13 @@ pub async fn grant(
         } else {
             request.id
         };
-        let ttl = request.ttl.max(backend.limits().lease_ttl_min);
+        let ttl = request.ttl.max(client.limits().lease_ttl_min);
         let command = Command::LeaseGrant(LeaseGrantRequest { id, ttl });
         check(&command, usize::MAX).map_err(Failure::Kv)?;
-        let Outcome { revision, result } = backend.propose(&command).await?;
+        let Outcome { revision, result } = client.propose(&command).await?;
         return match result {
             Ok(KvResponse::LeaseGrant(granted)) => Ok(api::LeaseGrantResponse {
-                header: Some(backend.header(revision)),
+                header: Some(client.header(revision)),
                 id: granted.id,
                 ttl: granted.ttl,
                 error: String::new(),
@@ -75,25 +77,25 @@ fn drawn_id() -> i64 {
 }
 
 impl LeaseService {
-    async fn revoke(&self, id: i64) -> Result<api::LeaseRevokeResponse, Failure> {
+    async fn revoke(client: &Client, id: i64) -> Result<api::LeaseRevokeResponse, Failure> {
         let command = Command::LeaseRevoke(LeaseRevokeRequest { id, ended: None });
-        let Outcome { revision, result } = self.0.propose(&command).await?;
+        let Outcome { revision, result } = client.propose(&command).await?;
         result.map_err(Failure::Kv)?;
         Ok(api::LeaseRevokeResponse {
-            header: Some(self.0.header(revision)),
+            header: Some(client.header(revision)),
         })
     }
 
     /// What there is of a lease; of one that is not there, that it has less than nothing left.
     async fn time_to_live(
-        &self,
+        client: &Client,
         request: api::LeaseTimeToLiveRequest,
     ) -> Result<api::LeaseTimeToLiveResponse, Failure> {
         let api::LeaseTimeToLiveRequest { id, keys } = request;
         let query = Query::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys });
-        let outcome = self.0.query(query, ReadLevel::Linearizable).await?;
+        let outcome = client.query(query, ReadLevel::Linearizable).await?;
         let gone = api::LeaseTimeToLiveResponse {
-            header: Some(self.0.header(outcome.revision)),
+            header: Some(client.header(outcome.revision)),
             id,
             ttl: -1,
             ..Default::default()
@@ -104,7 +106,7 @@ impl LeaseService {
             Err(KvError::LeaseNotFound) => return Ok(gone),
             Err(error) => return Err(Failure::Kv(error)),
         };
-        Ok(match ask(&self.0, Question::TimeLeft(id)).await? {
+        Ok(match ask(client, Question::TimeLeft(id)).await? {
             Answer::Seconds(ttl) => api::LeaseTimeToLiveResponse {
                 ttl,
                 granted_ttl: lease.granted_ttl,
@@ -116,9 +118,8 @@ impl LeaseService {
     }
 
     /// All leases, the next to end first; on a member that does not lead, by id.
-    async fn leases(&self) -> Result<api::LeaseLeasesResponse, Failure> {
-        let outcome = self
-            .0
+    async fn leases(client: &Client) -> Result<api::LeaseLeasesResponse, Failure> {
+        let outcome = client
             .query(Query::LeaseLeases, ReadLevel::Linearizable)
             .await?;
         let ids = match outcome.result {
@@ -126,10 +127,10 @@ impl LeaseService {
             Ok(_) => return Err(MISMATCH),
             Err(error) => return Err(Failure::Kv(error)),
         };
-        let by_end = self.0.desk().call(Call::InOrderOfEnd).await?;
+        let by_end = client.desk().call(Call::InOrderOfEnd).await?;
         let by_end = if by_end.is_empty() { ids } else { by_end };
         Ok(api::LeaseLeasesResponse {
-            header: Some(self.0.header(outcome.revision)),
+            header: Some(client.header(outcome.revision)),
             leases: by_end
                 .into_iter()
                 .map(|id| api::LeaseStatus { id })
@@ -139,7 +140,9 @@ impl LeaseService {
 }
 
 /// Renews a lease; one that is gone has no time left, and that is no error.
-async fn renew(backend: &Backend, id: i64) -> Result<api::LeaseKeepAliveResponse, Failure> {
+async fn renew(client: &Client, id: i64) -> Result<api::LeaseKeepAliveResponse, Failure> {
+    client.demand(Right::Renew(id), ReadLevel::Local).await?;
+    let backend = client.backend();
     // As in etcd, the revision is that of before the renewal, and this member's own.
     let before = backend.query(Query::Status, ReadLevel::Local).await?;
     let ttl = match ask(backend, Question::Renew(id)).await? {
@@ -157,7 +160,7 @@ type Renewals = mpsc::Sender<JoinHandle<Result<api::LeaseKeepAliveResponse, Fail
 
 /// Begins each renewal as it is asked for; how it ends is told in the same order.
 async fn hear(
-    backend: &Arc<Backend>,
+    client: &Client,
     mut inbound: Streaming<api::LeaseKeepAliveRequest>,
     renewals: Renewals,
 ) -> Option<Status> {
@@ -167,8 +170,8 @@ async fn hear(
             Ok(None) => return None,
             Err(status) => return Some(status),
         };
-        let backend = Arc::clone(backend);
-        let renewal = tokio::spawn(async move { renew(&backend, request.id).await });
+        let client = client.clone();
+        let renewal = tokio::spawn(async move { renew(&client, request.id).await });
         if renewals.send(renewal).await.is_err() {
             return None;
         }
@@ -195,14 +198,14 @@ async fn tell(
 }
 
 async fn keep_alive(
-    backend: Arc<Backend>,
+    client: Client,
     request: Request<Streaming<api::LeaseKeepAliveRequest>>,
     told: mpsc::Sender<Result<api::LeaseKeepAliveResponse, Status>>,
 ) {
     let wants_leader = wants_leader(request.metadata().as_ref());
     let (begun, renewals) = mpsc::channel(RENEWALS_MAX);
     let hearing = async {
-        match hear(&backend, request.into_inner(), begun).await {
+        match hear(&client, request.into_inner(), begun).await {
             Some(status) => Some(status),
             None => std::future::pending().await,
         }
@@ -210,7 +213,7 @@ async fn keep_alive(
     let end = tokio::select! {
         end = tell(renewals, &told) => end,
         end = hearing => end,
-        end = backend.outlook().end(wants_leader) => Some(end.into()),
+        end = client.outlook().end(wants_leader) => Some(end.into()),
         () = told.closed() => None,
     };
     if let Some(end) = end {
@@ -227,14 +230,20 @@ impl Lease for LeaseService {
         &self,
         request: Request<api::LeaseGrantRequest>,
     ) -> Result<Response<api::LeaseGrantResponse>, Status> {
-        Ok(grant(&self.0, request.get_ref()).await?.into())
+        Ok(grant(&Client::of(&self.0, &request), request.get_ref())
+            .await?
+            .into())
     }
 
     async fn lease_revoke(
         &self,
         request: Request<api::LeaseRevokeRequest>,
     ) -> Result<Response<api::LeaseRevokeResponse>, Status> {
-        Ok(self.revoke(request.get_ref().id).await?.into())
+        Ok(
+            Self::revoke(&Client::of(&self.0, &request), request.get_ref().id)
+                .await?
+                .into(),
+        )
     }
 
     async fn lease_keep_alive(
@@ -242,7 +251,11 @@ impl Lease for LeaseService {
         request: Request<Streaming<api::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let (told, tells) = mpsc::channel(1);
-        tokio::spawn(keep_alive(Arc::clone(&self.0), request, told));
+        tokio::spawn(keep_alive(
+            Client::of_stream(&self.0, &request),
+            request,
+            told,
+        ));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
     }
 
@@ -250,13 +263,17 @@ impl Lease for LeaseService {
         &self,
         request: Request<api::LeaseTimeToLiveRequest>,
     ) -> Result<Response<api::LeaseTimeToLiveResponse>, Status> {
-        Ok(self.time_to_live(request.into_inner()).await?.into())
+        Ok(
+            Self::time_to_live(&Client::of(&self.0, &request), request.into_inner())
+                .await?
+                .into(),
+        )
     }
 
     async fn lease_leases(
         &self,
-        _request: Request<api::LeaseLeasesRequest>,
+        request: Request<api::LeaseLeasesRequest>,
     ) -> Result<Response<api::LeaseLeasesResponse>, Status> {
-        Ok(self.leases().await?.into())
+        Ok(Self::leases(&Client::of(&self.0, &request)).await?.into())
     }
 }

@@ -12,6 +12,7 @@ use headwater_kv::request::{Command, DeleteRangeRequest};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::front::wants_leader;
 use crate::generated::etcdserverpb::LeaseGrantRequest;
@@ -30,44 +31,46 @@ pub struct LockService(pub Arc<Backend>);
 ///
 /// # Errors
 /// See [`Failure`].
-pub async fn lease_of(backend: &Backend, lease: i64) -> Result<i64, Failure> {
+pub async fn lease_of(client: &Client, lease: i64) -> Result<i64, Failure> {
     if lease != 0 {
         return Ok(lease);
     }
     let ttl = LEASE_TTL;
-    let granted = lease::grant(backend, &LeaseGrantRequest { id: 0, ttl }).await?;
+    let granted = lease::grant(client, &LeaseGrantRequest { id: 0, ttl }).await?;
     Ok(granted.id)
 }
 
 impl LockService {
-    async fn acquire(&self, request: api::LockRequest) -> Result<api::LockResponse, Failure> {
-        let backend = &self.0;
-        let lease = lease_of(backend, request.lease).await?;
+    async fn acquire(
+        client: &Client,
+        request: api::LockRequest,
+    ) -> Result<api::LockResponse, Failure> {
+        let lease = lease_of(client, request.lease).await?;
         let queue = Queue::new(&request.name);
-        let taken = queue.take(backend, lease, Bytes::new()).await?;
-        queue.wait(backend, &taken.place).await?;
+        let taken = queue.take(client, lease, Bytes::new()).await?;
+        queue.wait(client, &taken.place).await?;
         // The lease may have ended while this waited.
-        let (is_there, revision) = taken.place.is_there(backend).await?;
+        let (is_there, revision) = taken.place.is_there(client).await?;
         taken.hold.keep();
         if !is_there {
             return Err(Failure::Unknown("mutex: session is expired"));
         }
         Ok(api::LockResponse {
-            header: Some(backend.header(revision)),
+            header: Some(client.header(revision)),
             key: taken.place.key,
         })
     }
 
-    async fn release(&self, key: Bytes) -> Result<api::UnlockResponse, Failure> {
+    async fn release(client: &Client, key: Bytes) -> Result<api::UnlockResponse, Failure> {
         let command = Command::DeleteRange(DeleteRangeRequest {
             key,
             ..DeleteRangeRequest::default()
         });
         check(&command, usize::MAX).map_err(Failure::Kv)?;
-        let outcome = self.0.propose(&command).await?;
+        let outcome = client.propose(&command).await?;
         outcome.result.map_err(Failure::Kv)?;
         Ok(api::UnlockResponse {
-            header: Some(self.0.header(outcome.revision)),
+            header: Some(client.header(outcome.revision)),
         })
     }
 }
@@ -78,9 +81,10 @@ impl Lock for LockService {
         &self,
         request: Request<api::LockRequest>,
     ) -> Result<Response<api::LockResponse>, Status> {
+        let client = Client::of(&self.0, &request);
         let wants_leader = wants_leader(request.metadata().as_ref());
         tokio::select! {
-            locked = self.acquire(request.into_inner()) => Ok(locked?.into()),
+            locked = Self::acquire(&client, request.into_inner()) => Ok(locked?.into()),
             end = self.0.outlook().end(wants_leader) => Err(end.into()),
         }
     }
@@ -89,6 +93,10 @@ impl Lock for LockService {
         &self,
         request: Request<api::UnlockRequest>,
     ) -> Result<Response<api::UnlockResponse>, Status> {
-        Ok(self.release(request.into_inner().key).await?.into())
+        Ok(
+            Self::release(&Client::of(&self.0, &request), request.into_inner().key)
+                .await?
+                .into(),
+        )
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use headwater_kv::auth::Right;
 use headwater_kv::request::{
     Alarm, AlarmKind, AlarmRequest, HashRequest, HashResponse, KvError, Query,
     Response as KvResponse, StoreStatus,
@@ -18,6 +19,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::alarms;
 use crate::backend::Backend;
 use crate::cli::ETCD_VERSION;
+use crate::client::Client;
 use crate::etcd_db::{self, Moment};
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
@@ -44,6 +46,12 @@ impl MaintenanceService {
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         }
     }
+
+    /// Refuses who may not do everything.
+    async fn demand_all<T>(&self, request: &Request<T>) -> Result<(), Failure> {
+        let client = Client::of(&self.backend, request);
+        client.demand(Right::All, ReadLevel::Local).await
+    }
 }
 
 /// The store in numbers and its revision, as this member has them or as the cluster does.
@@ -64,11 +72,16 @@ pub async fn store_status(backend: &Backend, level: ReadLevel) -> Result<StoreSt
 const HASH_PIECE_BYTES: usize = 256 * 1024;
 
 /// The hash of this member's versions up to `revision`; zero or less for the current one.
-async fn hash(backend: &Backend, revision: i64) -> Result<api::HashKvResponse, Failure> {
+async fn hash(
+    backend: &Backend,
+    revision: i64,
+    with_auth: bool,
+) -> Result<api::HashKvResponse, Failure> {
     let mut request = HashRequest {
         revision,
         so_far: None,
         piece_bytes: HASH_PIECE_BYTES,
+        with_auth,
     };
     loop {
         let query = Query::Hash(request.clone());
@@ -143,6 +156,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<api::AlarmRequest>,
     ) -> Result<Response<api::AlarmResponse>, Status> {
+        let client = Client::of(&self.backend, &request);
         let request = request.get_ref();
         let kind = match request.alarm() {
             api::AlarmType::None => None,
@@ -156,6 +170,7 @@ impl Maintenance for MaintenanceService {
             }
             (_, None) => Vec::new(),
             (_, Some(kind)) => {
+                client.demand(Right::All, ReadLevel::Linearizable).await?;
                 let member = request.member_id;
                 let alarm = Alarm { kind, member };
                 alarms::change(&self.backend, AlarmRequest { alarm, is_raised }).await?
@@ -170,18 +185,20 @@ impl Maintenance for MaintenanceService {
 
     async fn defragment(
         &self,
-        _request: Request<api::DefragmentRequest>,
+        request: Request<api::DefragmentRequest>,
     ) -> Result<Response<api::DefragmentResponse>, Status> {
+        self.demand_all(&request).await?;
         // The store lives in memory and its files are written whole: no space lies between.
         Ok(Response::new(api::DefragmentResponse { header: None }))
     }
 
     async fn hash(
         &self,
-        _request: Request<api::HashRequest>,
+        request: Request<api::HashRequest>,
     ) -> Result<Response<api::HashResponse>, Status> {
-        // The whole of the store are its versions: there are no pages of a file to hash.
-        let api::HashKvResponse { header, hash, .. } = hash(&self.backend, 0).await?;
+        self.demand_all(&request).await?;
+        // The whole of the store are its versions and its users: there are no pages of a file to hash.
+        let api::HashKvResponse { header, hash, .. } = hash(&self.backend, 0, true).await?;
         Ok(Response::new(api::HashResponse { header, hash }))
     }
 
@@ -189,14 +206,16 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<api::HashKvRequest>,
     ) -> Result<Response<api::HashKvResponse>, Status> {
+        self.demand_all(&request).await?;
         let revision = request.get_ref().revision;
-        Ok(Response::new(hash(&self.backend, revision).await?))
+        Ok(Response::new(hash(&self.backend, revision, false).await?))
     }
 
     async fn snapshot(
         &self,
-        _request: Request<api::SnapshotRequest>,
+        request: Request<api::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.demand_all(&request).await?;
         let place = Arc::clone(&self.snapshots).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
         let moment = Moment::of(&self.backend).await?;
@@ -220,6 +239,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<api::MoveLeaderRequest>,
     ) -> Result<Response<api::MoveLeaderResponse>, Status> {
+        self.demand_all(&request).await?;
         let to = NodeId(request.get_ref().target_id);
         self.backend.move_leader(to).await?;
         Ok(Response::new(api::MoveLeaderResponse { header: None }))
@@ -227,8 +247,9 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _request: Request<api::DowngradeRequest>,
+        request: Request<api::DowngradeRequest>,
     ) -> Result<Response<api::DowngradeResponse>, Status> {
+        self.demand_all(&request).await?;
         refuse("Downgrade")
     }
 }

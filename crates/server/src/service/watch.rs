@@ -14,6 +14,7 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::company::Wish;
 use crate::convert;
 use crate::desk::Watching;
@@ -33,7 +34,7 @@ impl Watch for WatchService {
         request: Request<Streaming<api::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let wants_leader = wants_leader(request.metadata().as_ref());
-        let watching = self.0.desk().open();
+        let watching = Client::of_stream(&self.0, &request).watching();
         let (told, tells) = mpsc::channel(1);
         let backend = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -110,6 +111,10 @@ fn response(header: api::ResponseHeader, said: Said) -> api::WatchResponse {
             response.cancel_reason = reason(refusal).to_owned();
         }
         Word::Canceled => response.canceled = true,
+        Word::Denied => {
+            response.canceled = true;
+            response.cancel_reason = DENIED.to_owned();
+        }
         Word::Compacted(revision) => {
             response.canceled = true;
             response.compact_revision = revision;
@@ -123,9 +128,13 @@ fn response(header: api::ResponseHeader, said: Said) -> api::WatchResponse {
     response
 }
 
+/// In etcd's words, that a client may not watch.
+const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+
 /// In etcd's words, why nothing is watched.
 fn reason(refusal: Refusal) -> &'static str {
     match refusal {
+        Refusal::Denied => DENIED,
         Refusal::Duplicate => "mvcc: duplicate watch ID provided on the WatchStream",
         Refusal::TooMany => "etcdserver: too many requests",
         Refusal::Watch(WatchRefusal::EmptyRange) => "mvcc: watcher range is empty",

@@ -97,7 +97,7 @@ impl Allowed {
 }
 
 /// The common name in a certificate's subject, which the library hands out as it stands there.
-fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone().into_owned()).ok()?;
     let mut sets = roots.roots.first()?.subject.as_ref();

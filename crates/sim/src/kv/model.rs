@@ -224,6 +224,8 @@ impl Model {
             Command::LeaseRevoke(request) => self.revoke(at, request, &mut wrote),
             // No plan lets a server raise one.
             Command::Alarm(_) => Ok(Response::Alarms(Vec::new())),
+            // Nor are there users in them.
+            Command::Auth(_) | Command::By(..) => Err(KvError::MalformedCommand),
             Command::LeaseCheckpoint(request) => {
                 let named = (request.term, request.number);
                 if request.term == at.term.0 && named > self.checkpoint {

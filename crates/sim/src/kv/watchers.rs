@@ -353,7 +353,7 @@ fn begin(
     request: WatchRequest,
     store: &Store,
 ) -> Result<(), String> {
-    streams.open(id);
+    streams.open(id, None);
     streams.create(id, 0, request, store);
     match streams.next(id, store, 1).map(|said| said.word) {
         Some(Word::Created) => Ok(()),

@@ -1,0 +1,94 @@
+//! A client's side of the backend: what it asks for is asked in its name, and the store decides whether
+//! it may.
+//! Never decides itself.
+//!
+//! # Source
+//! etcd v3 API, service `Auth`.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use headwater_kv::auth::{Asker, Right};
+use headwater_kv::request::{Command, Outcome, Query};
+use headwater_runtime::ReadLevel;
+use tonic::Request;
+
+use crate::backend::Backend;
+use crate::desk::Watching;
+use crate::failure::Failure;
+
+/// Who a request comes from, as the front door has found out: put into the request for its service.
+#[derive(Clone, Debug, Default)]
+pub struct Caller(pub Option<Asker>);
+
+/// The backend, for one client. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    backend: Arc<Backend>,
+    asker: Option<Asker>,
+}
+
+impl Client {
+    /// The client that a request comes from.
+    pub fn of<T>(backend: &Arc<Backend>, request: &Request<T>) -> Self {
+        let caller = request.extensions().get::<Caller>();
+        Self {
+            backend: Arc::clone(backend),
+            asker: caller.and_then(|caller| caller.0.clone()),
+        }
+    }
+
+    /// The client that a stream of requests comes from: it is known for as long as the stream lasts.
+    pub fn of_stream<T>(backend: &Arc<Backend>, request: &Request<T>) -> Self {
+        let client = Self::of(backend, request);
+        Self {
+            asker: client.asker.map(Asker::by_name),
+            ..client
+        }
+    }
+
+    /// Has the cluster carry out `command`, if the client may; see [`Backend::propose`].
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn propose(&self, command: &Command) -> Result<Outcome, Failure> {
+        self.backend.propose_by(self.asker.as_ref(), command).await
+    }
+
+    /// Answers `query`, if the client may ask; see [`Backend::query`].
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn query(&self, query: Query, level: ReadLevel) -> Result<Outcome, Failure> {
+        self.backend
+            .query_by(self.asker.clone(), query, level)
+            .await
+    }
+
+    /// Refuses a client that has not this right. What it then does is not bound to this moment.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn demand(&self, right: Right, level: ReadLevel) -> Result<(), Failure> {
+        let outcome = self.query(Query::May(right), level).await?;
+        outcome.result.map(|_| ()).map_err(Failure::Kv)
+    }
+
+    /// Begins to watch, nothing so far.
+    pub fn watching(&self) -> Watching {
+        self.backend.desk().open(self.asker.clone())
+    }
+
+    /// The backend itself, for what the server does on its own.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+}
+
+impl Deref for Client {
+    type Target = Backend;
+
+    fn deref(&self) -> &Backend {
+        &self.backend
+    }
+}
