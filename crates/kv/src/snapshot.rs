@@ -395,12 +395,7 @@ impl Loading {
                     return Err("a member after alarms, leases or keys");
                 }
                 // Mark: a snapshot brings what a member says of itself.
-                let member = if self.version >= VERSION_OF_PEER_URLS {
-                    read_member(reader)
-                } else {
-                    read_attributes(reader).map(Member::from)
-                };
-                members.restore(member.ok_or("a broken member")?)
+                members.restore(read_member_of(self.version, reader).ok_or("a broken member")?)
             }
             REMOVED if self.version >= VERSION_OF_PEER_URLS => {
                 if members.counts()[0] > 0 || leases.len() > 0 || self.records > 0 {
@@ -418,12 +413,7 @@ impl Loading {
                 if self.records > 0 || self.changes > 0 || leases.len() > 0 {
                     return Err("users or roles after leases or keys");
                 }
-                let auth = Arc::make_mut(auth);
-                let taken = match tag {
-                    ROLE => code::read_role(reader, auth),
-                    _ => code::read_user(reader, auth),
-                };
-                taken.ok_or("broken users or roles")
+                read_auth(tag, reader, Arc::make_mut(auth)).ok_or("broken users or roles")
             }
             LEASE if self.version >= VERSION_OF_LEASES => {
                 if self.records > 0 || self.changes > 0 {
@@ -432,11 +422,10 @@ impl Loading {
                 let (id, lease) = read_lease(reader).ok_or(CUT)?;
                 leases.restore(id, lease)
             }
-            END => self.take_end(
-                leases,
-                (members, alarms.len() as u64, auth.counts()),
-                reader,
-            ),
+            END => {
+                let beside = (&*members, alarms.len() as u64, auth.counts());
+                self.take_end(leases, beside, reader)
+            }
             NOTHING => Ok(()),
             _ => Err("an unknown item"),
         }
@@ -512,6 +501,23 @@ impl Loading {
         } else {
             Err("chunks are missing")
         }
+    }
+}
+
+/// A member, as a version of the format has it.
+fn read_member_of(version: u8, reader: &mut Reader<'_>) -> Option<Member> {
+    if version >= VERSION_OF_PEER_URLS {
+        read_member(reader)
+    } else {
+        read_attributes(reader).map(Member::from)
+    }
+}
+
+/// A role or a user.
+fn read_auth(tag: u8, reader: &mut Reader<'_>, auth: &mut Auth) -> Option<()> {
+    match tag {
+        ROLE => code::read_role(reader, auth),
+        _ => code::read_user(reader, auth),
     }
 }
 
