@@ -387,21 +387,16 @@ fn a_watch_ends_when_its_client_may_not_watch_any_more() {
         }
         words
     };
-    let refused = (NOBODY, Word::Refused(Refusal::Denied));
+    let refused = || (NOBODY, Word::Refused(Refusal::Denied));
     streams.create(nobody, 0, watch_of("x", ""), &store);
-    assert_eq!(words(&mut streams, &store, nobody), [refused.clone()]);
+    assert_eq!(words(&mut streams, &store, nobody), [refused()]);
     streams.create(ann, 5, watch_of("a", "c"), &store);
     streams.create(ann, 6, watch_of("x", ""), &store);
     streams.create(ann, 7, watch_of("a", "\0"), &store);
     streams.create(ann, 8, watch_of("", "\0"), &store);
     assert_eq!(
         words(&mut streams, &store, ann),
-        [
-            (5, Word::Created),
-            (6, Word::Created),
-            refused.clone(),
-            refused
-        ]
+        [(5, Word::Created), (6, Word::Created), refused(), refused()]
     );
     make(
         &mut store,
