@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn differences_from(name: &str, options: &[&str]) -> (Server, Differences) {
     let server = Server::from_env().expect("a server to test");
-    let cluster = Cluster::start(&server, 3, options).await.expect("a cluster");
+    let cluster = Cluster::start(&server, 3, options)
+        .await
+        .expect("a cluster");
     cluster.acquainted().await.expect("all know all");
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("golden")

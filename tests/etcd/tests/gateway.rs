@@ -74,7 +74,10 @@ const REQUESTS: &[(&str, &str)] = &[
     ("auth/user/get", r#"{"name":"u"}"#),
     ("auth/role/grant", r#"{"name":"r"}"#),
     ("auth/role/add", r#"{"name":"r"}"#),
-    ("auth/role/grant", r#"{"name":"r","perm":{"permType":"READWRITE","key":"Zm9v"}}"#),
+    (
+        "auth/role/grant",
+        r#"{"name":"r","perm":{"permType":"READWRITE","key":"Zm9v"}}"#,
+    ),
     ("auth/role/get", r#"{"role":"r"}"#),
 ];
 
