@@ -32,9 +32,10 @@ use crate::record::{
     decode_frame_head, decode_readable, decode_table,
 };
 use crate::recovery::OpenError;
-use crate::replay::{BLOCK_AT, Replay, Stop, Window};
+use crate::replay::{Replay, Stop};
 use crate::segment_head::SegmentHead;
 use crate::segments::Segment;
+use crate::window::{BLOCK_AT, Window};
 
 impl Replay {
     /// Goes on behind damage to what `proof` shows to have been durable.
@@ -114,9 +115,10 @@ impl Replay {
     ) -> Result<bool, DiskError> {
         let mut behind = None;
         let from = (self.offset + FRAME_ALIGN as u64).min(segment.head.length);
-        let (seq, last_write) = (segment.head.seq, self.last_write);
+        let (life, last_write) = (self.life, self.last_write);
         window.survey(from, |offset, frame| {
-            if frame.seq == seq && frame.id > last_write && behind.is_none() {
+            let head = &frame.head;
+            if segment.is_own(head, life) && head.id > last_write && behind.is_none() {
                 behind = Some(offset);
             }
         })?;
@@ -285,10 +287,10 @@ impl Replay {
     ) -> Result<String, DiskError> {
         let mut after = None;
         let from = self.offset + FRAME_ALIGN as u64;
-        let seq = segment.head.seq;
         window.survey(from.min(segment.head.length), |_, frame| {
-            if frame.seq == seq && frame.id > self.last_write && after.is_none() {
-                after = Some((frame.prev, frame.prev_run_first));
+            let head = &frame.head;
+            if segment.is_own(head, self.life) && head.id > self.last_write && after.is_none() {
+                after = Some((head.prev, head.prev_run_first));
             }
         })?;
         let after = after.or(next.map(|head| (head.prev, head.prev_run_first)));

@@ -20,6 +20,7 @@
 //! | `codec`, `brief` | frames between nodes |
 //! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
+//! | `spares` | files for the log's next segments: made ahead, or released and used again |
 //! | `runs` | the terms of the log that is on disk, run by run |
 //! | [`snapshot_file`] | the same for snapshot files |
 //! | [`record`], [`segment_head`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
@@ -27,7 +28,7 @@
 //! | [`inspect`] | what a directory holds, told without changing it |
 //! | [`scrub`] | whether files at rest are still what was written |
 //! | [`salvage`] | what a lost quorum left, as the first directory of a new cluster |
-//! | [`recovery`], `segments`, `replay` | from a directory to a node; the log's files; reading them back |
+//! | [`recovery`], `segments`, `replay`, `window` | from a directory to a node; the log's files; reading them back |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -63,8 +64,10 @@ pub mod snapshot_file;
 mod snapshot_record;
 mod snapshots;
 mod space;
+mod spares;
 pub mod telling;
 pub mod wal;
+mod window;
 
 /// What [`StateMachine::apply`] is told: an entry's place in the log.
 pub use headwater_raft::LogId;

@@ -155,7 +155,7 @@ pub fn open<M: StateMachine>(
         found,
     } = Judged::<M>::of(disk, &identity, first_config.clone())?;
 
-    replay.mend(disk, &segments.log)?;
+    replay.mend(disk, &segments.log, life)?;
     for name in &segments.leftovers {
         // Mark: a leftover is removed.
         disk.remove(name)?;

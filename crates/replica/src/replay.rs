@@ -15,104 +15,13 @@ use headwater_raft::{HardState, Index, LogId, WriteId};
 use crate::entry::{Entry, EntryKind};
 use crate::machine::Malformed;
 use crate::port::{Disk, DiskError};
-use crate::record::{
-    BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, FrameKind, FrameRead,
-    decode_entries, decode_frame_head, malformed,
-};
+use crate::record::{FRAME_HEAD_BYTES, FrameHead, FrameKind, FrameRead, decode_entries};
 use crate::recovery::OpenError;
 use crate::runs::Runs;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 use crate::segments::{Segment, Segments};
-use crate::wal::{Held, Position, WAL_DIR, failed};
-
-/// Read at a time; entries are slices of such pieces.
-const WINDOW_BYTES: u64 = 1 << 20;
-const ZEROS: [u8; 4096] = [0; 4096];
-/// Where in a frame its block of entries begins.
-pub(crate) const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
-
-/// A view of one file that reads ahead.
-pub(crate) struct Window<'a> {
-    disk: &'a mut dyn Disk,
-    name: &'a str,
-    end: u64,
-    start: u64,
-    bytes: Bytes,
-}
-
-impl<'a> Window<'a> {
-    pub(crate) fn new(disk: &'a mut dyn Disk, name: &'a str, end: u64) -> Self {
-        Self {
-            disk,
-            name,
-            end,
-            start: 0,
-            bytes: Bytes::new(),
-        }
-    }
-
-    /// Exactly `len` bytes from `offset`, which must lie within the file.
-    pub(crate) fn take(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
-        assert!(offset + len <= self.end, "a reading beyond the file");
-        let held = self.start..self.start + self.bytes.len() as u64;
-        if offset < held.start || offset + len > held.end {
-            let wanted = len.max(WINDOW_BYTES).min(self.end - offset);
-            self.bytes = self.disk.read(self.name, offset, wanted as usize)?;
-            self.start = offset;
-        }
-        let at = (offset - self.start) as usize;
-        if self.bytes.len() < at + len as usize {
-            return Err(failed(format!("{}: short read at {offset}", self.name)));
-        }
-        Ok(self.bytes.slice(at..at + len as usize))
-    }
-
-    /// Looks at everything from `from` on: tells `found` of each whole frame head that lies where
-    /// it says it belongs, and returns where the last byte that is not zero ends, or `from`.
-    pub(crate) fn survey(
-        &mut self,
-        from: u64,
-        mut found: impl FnMut(u64, &FrameHead),
-    ) -> Result<u64, DiskError> {
-        let mut used = from;
-        let mut at = from;
-        while at < self.end {
-            let piece = self.take(at, WINDOW_BYTES.min(self.end - at))?;
-            for block in piece.chunks(ZEROS.len()) {
-                // Most of a segment's end is zeros, and comparing is quicker than looking.
-                if block != &ZEROS[..block.len()] {
-                    let last = block.iter().rposition(|&byte| byte != 0);
-                    used = at + last.map_or(0, |last| last as u64 + 1);
-                    self.survey_block(at, block, &mut found)?;
-                }
-                at += block.len() as u64;
-            }
-        }
-        Ok(used)
-    }
-
-    fn survey_block(
-        &mut self,
-        at: u64,
-        block: &[u8],
-        found: &mut impl FnMut(u64, &FrameHead),
-    ) -> Result<(), DiskError> {
-        for place in (0..block.len()).step_by(FRAME_ALIGN) {
-            let offset = at + place as u64;
-            let fits = self.end - offset >= FRAME_HEAD_BYTES as u64;
-            if !fits || !block[place..].starts_with(FRAME_MAGIC) {
-                continue;
-            }
-            let head = decode_frame_head(&self.take(offset, FRAME_HEAD_BYTES as u64)?);
-            if let Ok(frame) = head.as_ref()
-                && frame.head.offset == offset
-            {
-                found(offset, &frame.head);
-            }
-        }
-        Ok(())
-    }
-}
+use crate::wal::{Held, Position, WAL_DIR};
+use crate::window::{BLOCK_AT, Framed, WINDOW_BYTES, Window};
 
 /// The log as read so far.
 #[derive(Debug)]
@@ -250,7 +159,7 @@ impl Replay {
                 break stop;
             }
         };
-        if let Some(witness) = segment.witness {
+        if let Some(witness) = segment.witnessed.durable {
             // Mark: a witness says how far a log was synced.
             self.prove(witness);
         }
@@ -259,14 +168,19 @@ impl Replay {
         let from = self.offset.saturating_add(skip).min(segment.head.length);
         let last = self.last_write;
         let mut proof = segment
-            .witness
+            .witnessed
+            .durable
             .filter(|&durable| durable > last)
             .map(|w| format!("a witness says that write {w} was synced"));
-        let seq = segment.head.seq;
+        let mut end = from;
         let used = window.survey(from, |offset, frame| {
-            if frame.seq == seq && frame.durable > last && proof.is_none() {
+            if !segment.is_own(&frame.head, self.life) {
+                return;
+            }
+            end = end.max(offset.saturating_add(frame.length()));
+            if frame.head.durable > last && proof.is_none() {
                 // Mark: a later frame proves that what is missing was durable.
-                let (id, durable) = (frame.id, frame.durable);
+                let (id, durable) = (frame.head.id, frame.head.durable);
                 proof = Some(format!(
                     "write {id} at byte {offset} was made after write {durable} was synced"
                 ));
@@ -279,7 +193,13 @@ impl Replay {
         if let Some(refused) = self.untold.take() {
             return Err(refused);
         }
-        self.torn_bytes = used - self.offset;
+        if segment.head.is_recycled {
+            // Mark: a log ends in a segment that was used before.
+            // What lies behind may be of that use; of this one only frames with whole heads are known.
+            self.torn_bytes = end.min(segment.head.length) - self.offset;
+        } else {
+            self.torn_bytes = used - self.offset;
+        }
         Ok(true)
     }
 
@@ -289,38 +209,29 @@ impl Replay {
         window: &mut Window<'_>,
         segment: &Segment,
     ) -> Result<Option<Stop>, OpenError> {
-        let stop = |why: Malformed, frame| Ok(Some(Stop { why, frame }));
-        let left = segment.head.length - self.offset;
-        if left < FRAME_HEAD_BYTES as u64 {
-            return stop(malformed("the segment ends"), None);
-        }
-        let bytes = window.take(self.offset, FRAME_HEAD_BYTES as u64)?;
-        let frame = match decode_frame_head(&bytes) {
-            Ok(frame) => frame,
-            Err(why) => return stop(why, None),
+        let framed = window.frame(&segment.head, self.offset, self.chain)?;
+        let Framed {
+            frame,
+            bytes,
+            block,
+        } = match framed {
+            Ok(framed) => framed,
+            Err(why) => return Ok(Some(Stop { why, frame: None })),
         };
-        let head = &frame.head;
-        if head.chain != self.chain || head.seq != segment.head.seq || head.offset != self.offset {
-            return stop(
-                malformed("the frame does not continue the one before"),
-                None,
-            );
-        }
-        if frame.length() > left {
-            return stop(malformed("the frame goes beyond its segment"), None);
-        }
-        let block = window.take(self.offset + BLOCK_AT, frame.block_bytes)?;
         let entries = match decode_entries(frame.before(), block.clone()) {
             Ok(entries) => entries,
-            Err(why) => return stop(why, Some(frame)),
+            Err(why) => {
+                let frame = Some(frame);
+                return Ok(Some(Stop { why, frame }));
+            }
         };
-        if let Err(why) = self.apply(head, entries) {
+        if let Err(why) = self.apply(&frame.head, entries) {
             return Err(OpenError::damaged(&segment.name, self.offset, why));
         }
         self.unproven.push_back(Unproven {
-            id: head.id,
+            id: frame.head.id,
             offset: self.offset,
-            head: bytes.slice(..BLOCK_AT as usize),
+            head: bytes,
             block,
         });
         self.step_over(&frame);
@@ -428,11 +339,19 @@ impl Replay {
     /// is written again, because after a failed sync the bytes that were read may be in memory only;
     /// as it was checked, because a second read may bring something else. What is torn becomes
     /// zeros, so that nothing of it can come back behind new frames.
-    pub(crate) fn mend(&self, disk: &mut dyn Disk, segments: &[Segment]) -> Result<(), DiskError> {
+    ///
+    /// `life`: of this opening. In a segment that was used before, a witness tells of it before any
+    /// frame bears it.
+    pub(crate) fn mend(
+        &self,
+        disk: &mut dyn Disk,
+        segments: &[Segment],
+        life: u64,
+    ) -> Result<(), DiskError> {
         let last = segments.last().expect("a log has a segment");
         if self.is_proven_by_its_end && self.torn_bytes > 0 {
             // Mark: a torn frame that proves damage gets a witness in its place.
-            let witness = encode_witness(last.head.seq, self.last_write);
+            let witness = encode_witness(last.head.seq, self.last_write, life);
             disk.write(&last.name, WITNESS_OFFSETS[0] as u64, &witness)?;
             disk.sync(&last.name)?;
         }
@@ -449,7 +368,12 @@ impl Replay {
             }
         }
         let mut at = self.offset;
-        let end = self.offset + self.torn_bytes;
+        let mut end = self.offset + self.torn_bytes;
+        if last.head.is_recycled {
+            // Where the next frame's head will be, nothing is to come back either.
+            let place = self.offset + FRAME_HEAD_BYTES as u64;
+            end = end.max(place).min(last.head.length);
+        }
         while at < end {
             // Mark: a torn tail becomes zeros.
             let len = WINDOW_BYTES.min(end - at);
@@ -457,6 +381,14 @@ impl Replay {
             at += len;
         }
         disk.sync(&last.name)?;
+        if last.head.is_recycled {
+            // Mark: whose frames may follow stands in a segment that was used before.
+            let witness = encode_witness(last.head.seq, self.last_write, life);
+            for at in WITNESS_OFFSETS {
+                disk.write(&last.name, at as u64, &witness)?;
+            }
+            disk.sync(&last.name)?;
+        }
         disk.sync_dir(WAL_DIR)
     }
 
@@ -465,6 +397,7 @@ impl Replay {
         let held = |segment: &Segment| Held {
             seq: segment.head.seq,
             prev: segment.head.prev.index,
+            length: segment.head.length,
         };
         let last = segments.last().expect("a log has a segment");
         Position {

@@ -5,7 +5,6 @@
 //! Bairavasundaram et al., FAST'08 (latent errors are found by whoever looks); docs/format.md,
 //! "Recovery".
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -14,12 +13,13 @@ use headwater_raft::LogId;
 
 use crate::machine::{Malformed, StateMachine};
 use crate::port::{Disk, DiskError, DiskErrorKind};
-use crate::record::{FRAME_HEAD_BYTES, HeadError, decode_entries, decode_frame_head};
-use crate::replay::{BLOCK_AT, Window};
-use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::record::decode_entries;
+use crate::segment_head::SEGMENT_HEAD_BYTES;
+use crate::segments::Segment;
 use crate::snapshot_file::snapshot_names;
 use crate::snapshot_record::{Unloadable, load};
 use crate::wal::{WAL_DIR, segment_name, segment_seq};
+use crate::window::{Framed, Window};
 
 /// A place that does not hold what was written.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -75,53 +75,29 @@ pub fn check(disk: &mut dyn Disk, cluster: u64, file: &str) -> Result<Option<Dam
 }
 
 fn check_segment(disk: &mut dyn Disk, seq: u64) -> Result<(), Unloadable> {
-    let (head, mut chain) = head_of(disk, seq)?;
+    let segment = Segment::read(disk, seq)?;
+    if let Some((at, _)) = segment.damaged_copy {
+        let why = "a copy of the segment's head is damaged";
+        return Err(Unloadable::Damaged(at as u64, why.into()));
+    }
     // What the next one's head says of this one's end; that head is looked at in its own turn.
-    let next = match head_of(disk, seq + 1) {
-        Ok((next, _)) => next,
+    let next = match Segment::read(disk, seq + 1) {
+        Ok(next) => next.head,
         Err(Unloadable::Disk(error)) => return Err(error.into()),
         Err(_) => return Ok(()),
     };
-    let (name, mut offset) = (segment_name(seq), SEGMENT_HEAD_BYTES as u64);
-    let mut next_write = head.next_write;
-    let mut window = Window::new(disk, &name, head.length);
+    let (mut chain, mut next_write) = (segment.crc, segment.head.next_write);
+    let mut offset = SEGMENT_HEAD_BYTES as u64;
+    let mut window = Window::new(disk, &segment.name, segment.head.length);
     while (chain, next_write) != (next.chain, next.next_write) {
         let damaged = |why: Malformed| Unloadable::Damaged(offset, why.0);
-        let left = head.length - offset;
-        if left < FRAME_HEAD_BYTES as u64 {
-            return Err(damaged(Malformed("a frame is missing".into())));
-        }
-        let bytes = window.take(offset, FRAME_HEAD_BYTES as u64)?;
-        let frame = decode_frame_head(&bytes).map_err(damaged)?;
-        if frame.head.chain != chain || frame.length() > left {
-            let why = "the frame does not continue the one before";
-            return Err(damaged(Malformed(why.into())));
-        }
-        let block = window.take(offset + BLOCK_AT, frame.block_bytes)?;
+        let found = window.frame(&segment.head, offset, chain)?;
+        let Framed { frame, block, .. } = found.map_err(damaged)?;
         decode_entries(frame.before(), block).map_err(damaged)?;
         (chain, next_write) = (frame.crc, frame.head.id.next());
         offset += frame.length();
     }
     Ok(())
-}
-
-fn head_of(disk: &mut dyn Disk, seq: u64) -> Result<(SegmentHead, u32), Unloadable> {
-    let name = segment_name(seq);
-    let block = disk.read(&name, 0, SEGMENT_HEAD_BYTES)?;
-    let (head, crc) = SegmentHead::decode(&block).map_err(|error| match error {
-        HeadError::Newer(version) => Unloadable::Newer(version),
-        HeadError::Malformed(why) => Unloadable::Damaged(0, why.0),
-    })?;
-    if let Some((at, _)) = head.damaged_copy(&block) {
-        let why = "a copy of the segment's head is damaged";
-        return Err(Unloadable::Damaged(at as u64, why.into()));
-    }
-    let size = disk.size(&name)?.unwrap_or(0);
-    if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
-        let why = format!("the file ends here; its head says {} bytes", head.length);
-        return Err(Unloadable::Damaged(size, why));
-    }
-    Ok((head, crc))
 }
 
 fn check_snapshot(disk: &mut dyn Disk, cluster: u64, file: &str) -> Result<(), Unloadable> {

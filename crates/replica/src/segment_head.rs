@@ -50,6 +50,8 @@ pub struct SegmentHead {
     pub prev_run_first: Index,
     /// The life that began it: see [`FrameHead::life`].
     pub life: u64,
+    /// Whether its file was an earlier segment's, whose bytes lie behind its frames.
+    pub is_recycled: bool,
 }
 
 impl SegmentHead {
@@ -70,6 +72,7 @@ impl SegmentHead {
         put_log_id(&mut out, self.prev);
         put_u64(&mut out, self.prev_run_first.0);
         put_u64(&mut out, self.life);
+        put_u64(&mut out, u64::from(self.is_recycled));
         out.resize(SEGMENT_HEAD_BYTES, 0);
         let crc = crc32c(&out[20..SEGMENT_CHECKED_BYTES]);
         patch_u32(&mut out, 16, crc);
@@ -127,6 +130,7 @@ impl SegmentHead {
             prev: reader.log_id()?,
             prev_run_first: Index(reader.u64()?),
             life: reader.u64()?,
+            is_recycled: reader.u64()? != 0,
         };
         check_counts([head.seq, head.length, head.next_write.0, head.prev.index.0])?;
         Ok((head, crc))
@@ -134,30 +138,63 @@ impl SegmentHead {
 }
 
 /// A witness: written some time after a sync, where no frame is, it says how far the segment is
-/// known to be durable, so that damage to its last frames is not taken for a torn write.
-pub fn encode_witness(seq: u64, durable: WriteId) -> Vec<u8> {
+/// known to be durable, so that damage to its last frames is not taken for a torn write; and in which
+/// life, so that a frame of that life is known for one even behind bytes of an earlier use.
+pub fn encode_witness(seq: u64, durable: WriteId, life: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(WITNESS_BYTES);
     put_u32(&mut out, 0);
     out.extend_from_slice(WITNESS_MAGIC);
     put_u64(&mut out, seq);
     put_u64(&mut out, durable.0);
-    put_u64(&mut out, 0);
+    put_u64(&mut out, life);
     let crc = crc32c(&out[4..]);
     patch_u32(&mut out, 0, crc);
     out
 }
 
-/// What the witness slots of a head block prove: the higher of the whole ones, if any is.
-pub fn decode_witness(block: &[u8], seq: u64) -> Option<WriteId> {
-    let slots = WITNESS_OFFSETS.iter();
-    let read = |&at: &usize| {
-        let slot = block.get(at..at + WITNESS_BYTES)?;
-        let mut reader = Reader(slot);
-        let crc = reader.u32().ok()?;
-        let magic = reader.take(4).ok()?;
-        let of = reader.u64().ok()?;
-        let durable = WriteId(reader.u64().ok()?);
-        (crc == crc32c(&slot[4..]) && magic == WITNESS_MAGIC && of == seq).then_some(durable)
-    };
-    slots.filter_map(read).max()
+/// What the witness slots of a head block tell.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Witnessed {
+    /// The highest write that a whole witness knows to be durable.
+    pub durable: Option<WriteId>,
+    /// The lives that wrote the whole ones.
+    pub lives: Vec<u64>,
+    /// Whether a slot holds what is no witness, or one that names no life.
+    pub is_unclear: bool,
+}
+
+impl Witnessed {
+    /// Reads the slots of a head block of segment `seq`.
+    pub fn decode(block: &[u8], seq: u64) -> Self {
+        let mut told = Self::default();
+        for at in WITNESS_OFFSETS {
+            match block.get(at..at + WITNESS_BYTES) {
+                None => {}
+                Some(slot) if slot.iter().all(|&byte| byte == 0) => {}
+                Some(slot) => told.hear(slot, seq),
+            }
+        }
+        told
+    }
+
+    fn hear(&mut self, slot: &[u8], seq: u64) {
+        let Some((durable, life)) = decode_witness(slot, seq) else {
+            self.is_unclear = true;
+            return;
+        };
+        self.durable = self.durable.max(Some(durable));
+        // Zero: an earlier program's, which did not say it.
+        self.is_unclear |= life == 0;
+        self.lives.push(life);
+    }
+}
+
+fn decode_witness(slot: &[u8], seq: u64) -> Option<(WriteId, u64)> {
+    let mut reader = Reader(slot);
+    let crc = reader.u32().ok()?;
+    let magic = reader.take(4).ok()?;
+    let of = reader.u64().ok()?;
+    let durable = WriteId(reader.u64().ok()?);
+    let life = reader.u64().ok()?;
+    (crc == crc32c(&slot[4..]) && magic == WITNESS_MAGIC && of == seq).then_some((durable, life))
 }

@@ -7,16 +7,16 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use headwater_raft::WriteId;
 
 use crate::entry::Identity;
 use crate::inspect::SegmentReport;
 use crate::port::{Disk, DiskError};
-use crate::record::HeadError;
+use crate::record::{FrameHead, HeadError};
 use crate::recovery::OpenError;
-use crate::replay::Window;
-use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, decode_witness};
+use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, Witnessed};
+use crate::snapshot_record::Unloadable;
 use crate::wal::{WAL_DIR, segment_name, segment_seq};
+use crate::window::Window;
 
 /// A segment whose head has been checked.
 #[derive(Debug)]
@@ -25,9 +25,49 @@ pub(crate) struct Segment {
     pub(crate) head: SegmentHead,
     /// The checksum of its head: its frames' chain begins with it.
     pub(crate) crc: u32,
-    pub(crate) witness: Option<WriteId>,
+    pub(crate) witnessed: Witnessed,
     /// Where a copy of the head is damaged, and what belongs there.
     pub(crate) damaged_copy: Option<(usize, Vec<u8>)>,
+}
+
+impl Segment {
+    /// Reads how segment `seq` begins; whose it is is the caller's question.
+    pub(crate) fn read(disk: &mut dyn Disk, seq: u64) -> Result<Self, Unloadable> {
+        let name = segment_name(seq);
+        let size = disk.size(&name)?.unwrap_or(0);
+        let block = disk.read(&name, 0, SEGMENT_HEAD_BYTES)?;
+        let (head, crc) = SegmentHead::decode(&block).map_err(|error| match error {
+            HeadError::Newer(version) => Unloadable::Newer(version),
+            HeadError::Malformed(why) => Unloadable::Damaged(0, why.0),
+        })?;
+        if head.seq != seq {
+            let why = format!("it is segment {:016x} under another's name", head.seq);
+            return Err(Unloadable::Damaged(0, why));
+        }
+        if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
+            let why = format!("the file ends here; its head says {} bytes", head.length);
+            return Err(Unloadable::Damaged(size, why));
+        }
+        Ok(Self {
+            witnessed: Witnessed::decode(&block, seq),
+            damaged_copy: head.damaged_copy(&block),
+            name,
+            head,
+            crc,
+        })
+    }
+
+    /// Whether a whole frame that lies where it says was written to this segment, after frames of
+    /// `life` or of the one that began it. In a file that was used before, bytes of clients may look like one that comes
+    /// later; a life that nobody was told is what they cannot name.
+    pub(crate) fn is_own(&self, frame: &FrameHead, life: u64) -> bool {
+        let told = &self.witnessed;
+        let is_believed = !self.head.is_recycled
+            || frame.life == life
+            || told.lives.contains(&frame.life)
+            || told.is_unclear;
+        frame.seq == self.head.seq && is_believed
+    }
 }
 
 /// The segments that make up the log, oldest first, and the files that crashes left beside them.
@@ -112,34 +152,21 @@ fn first_of_newest_run(seqs: &[u64]) -> usize {
 
 fn read_segment(disk: &mut dyn Disk, identity: &Identity, seq: u64) -> Result<Segment, OpenError> {
     let name = segment_name(seq);
-    let size = disk.size(&name)?.unwrap_or(0);
-    let block = disk.read(&name, 0, SEGMENT_HEAD_BYTES)?;
-    let (head, crc) = SegmentHead::decode(&block).map_err(|error| match error {
-        HeadError::Newer(version) => OpenError::newer(&name, version),
-        HeadError::Malformed(why) => OpenError::damaged(&name, 0, &why.0),
+    let segment = Segment::read(disk, seq).map_err(|error| match error {
+        Unloadable::Disk(error) => OpenError::Disk(error),
+        Unloadable::Newer(version) => OpenError::newer(&name, version),
+        Unloadable::Damaged(offset, why) => OpenError::damaged(&name, offset, &why),
+        Unloadable::Foreign(why) => OpenError::Foreign(why),
     })?;
-    if head.identity != *identity {
+    let found = &segment.head.identity;
+    if found != identity {
         return Err(OpenError::Foreign(format!(
             "{name} belongs to {}, this directory to {}",
-            identity_text(&head.identity),
+            identity_text(found),
             identity_text(identity)
         )));
     }
-    if head.seq != seq {
-        let why = format!("it is segment {:016x} under another's name", head.seq);
-        return Err(OpenError::damaged(&name, 0, &why));
-    }
-    if size < head.length || head.length < SEGMENT_HEAD_BYTES as u64 {
-        let why = format!("the file ends here; its head says {} bytes", head.length);
-        return Err(OpenError::damaged(&name, size, &why));
-    }
-    Ok(Segment {
-        witness: decode_witness(&block, seq),
-        damaged_copy: head.damaged_copy(&block),
-        name,
-        head,
-        crc,
-    })
+    Ok(segment)
 }
 
 /// Both ids and the incarnation, as error texts name them.

@@ -19,11 +19,11 @@ use crate::port::{Disk, DiskError, DiskErrorKind};
 use crate::record::{FrameHead, FrameKind, encode_frame, frame_bytes};
 use crate::runs::Runs;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
+use crate::spares::{SPARE_FILE, Spare, Spares};
 
 /// The directory of the log.
 pub const WAL_DIR: &str = "wal";
 const NEXT_FILE: &str = "wal/next.tmp";
-const SPARE_FILE: &str = "wal/spare.tmp";
 /// Segments are whole numbers of these, as file systems allocate.
 const SEGMENT_ALIGN: u64 = 4096;
 /// A buffer that one huge batch has grown beyond this is given back.
@@ -63,7 +63,9 @@ pub struct Wal {
     durable: WriteId,
     witnessed: WriteId,
     witness_slot: usize,
-    spare_bytes: Option<u64>,
+    spares: Spares,
+    /// How many segments were begun in files of released ones.
+    recycled: u64,
     /// Whether the last spare segment could not be made because the disk is full.
     spare_lacks: bool,
     /// Orders for which there is no segment, in order: the disk is full.
@@ -81,6 +83,8 @@ pub(crate) struct Held {
     pub(crate) seq: u64,
     /// The log's last index when the segment was begun.
     pub(crate) prev: Index,
+    /// The file's size in bytes.
+    pub(crate) length: u64,
 }
 
 /// Where and after what the log goes on.
@@ -118,7 +122,8 @@ impl Wal {
             durable: at.last_write,
             witnessed: WriteId(0),
             witness_slot: 0,
-            spare_bytes: None,
+            spares: Spares::default(),
+            recycled: 0,
             spare_lacks: false,
             waiting: Vec::new(),
             batch: Vec::new(),
@@ -194,7 +199,7 @@ impl Wal {
             }
             let seq = wal.current();
             let at = WITNESS_OFFSETS[wal.witness_slot] as u64;
-            let witness = encode_witness(seq, wal.durable);
+            let witness = encode_witness(seq, wal.durable, wal.life);
             disk.write(&segment_name(seq), at, &witness)?;
             wal.witness_slot = (wal.witness_slot + 1) % WITNESS_OFFSETS.len();
             wal.witnessed = wal.durable;
@@ -211,13 +216,13 @@ impl Wal {
     pub fn spare_wanted(&self) -> Option<(String, u64)> {
         let head = SEGMENT_HEAD_BYTES as u64;
         let half_full = self.offset - head >= (self.length - head) / 2;
-        let wanted = half_full && self.spare_bytes.is_none() && self.poisoned.is_none();
+        let wanted = half_full && self.spares.is_empty() && self.poisoned.is_none();
         wanted.then(|| (String::from(SPARE_FILE), self.segment_bytes(0)))
     }
 
     /// The file that [`Wal::spare_wanted`] named exists, is `length` bytes of zeros, and is synced.
     pub fn spare_ready(&mut self, length: u64) {
-        self.spare_bytes = Some(length);
+        self.spares.made(length);
         self.spare_lacks = false;
     }
 
@@ -235,6 +240,11 @@ impl Wal {
     /// Whether the disk has no room for the next segment: what is left of this one is the reserve.
     pub fn is_short(&self) -> bool {
         self.spare_lacks || self.waiting() > 0
+    }
+
+    /// How many segments this writer has begun in files of released ones.
+    pub fn recycled(&self) -> u64 {
+        self.recycled
     }
 
     fn guarded<T>(
@@ -371,10 +381,14 @@ impl Wal {
         // The next head says that all writes before it are durable.
         self.settle(disk)?;
         let needed = self.segment_bytes(frame);
-        let (file, length) = match self.spare_bytes {
-            Some(spare) if spare >= needed => (SPARE_FILE, spare),
-            _ => match disk.create_zeroed(NEXT_FILE, needed) {
-                Ok(()) => (NEXT_FILE, needed),
+        let spare = match self.spares.take(needed) {
+            Some(spare) => spare,
+            None => match disk.create_zeroed(NEXT_FILE, needed) {
+                Ok(()) => Spare {
+                    name: NEXT_FILE.into(),
+                    length: needed,
+                    is_recycled: false,
+                },
                 Err(error) if error.kind == DiskErrorKind::Full => {
                     // Mark: the log waits for room on its disk.
                     // What there is of the file stands in the way of whoever makes room.
@@ -384,16 +398,12 @@ impl Wal {
                 Err(error) => return Err(error),
             },
         };
-        self.change_segment(disk, file, length)?;
+        self.change_segment(disk, &spare)?;
         Ok(true)
     }
 
-    fn change_segment(
-        &mut self,
-        disk: &mut dyn Disk,
-        file: &str,
-        length: u64,
-    ) -> Result<(), DiskError> {
+    fn change_segment(&mut self, disk: &mut dyn Disk, file: &Spare) -> Result<(), DiskError> {
+        let length = file.length;
         let head = SegmentHead {
             chain: self.chain,
             identity: self.identity,
@@ -405,15 +415,18 @@ impl Wal {
             prev: self.runs.last(),
             prev_run_first: self.runs.run_first(),
             life: self.life,
+            is_recycled: file.is_recycled,
         };
-        self.chain = install_segment(disk, file, &head)?;
-        if file == SPARE_FILE {
-            self.spare_bytes = None;
+        self.chain = install_segment(disk, &file.name, &head)?;
+        if file.is_recycled {
+            // Mark: a released segment is used again.
+            self.recycled += 1;
         }
         self.spare_lacks = false;
         self.segments.push(Held {
             seq: head.seq,
             prev: head.prev.index,
+            length,
         });
         self.length = length;
         self.offset = SEGMENT_HEAD_BYTES as u64;
@@ -447,13 +460,25 @@ impl Wal {
         Ok(())
     }
 
-    /// Removes the segments before the last one that begins at or before `upto`.
+    /// Lets the segments go before the last one that begins at or before `upto`: a few become spares,
+    /// if they are as long as segments are now.
     fn release(&mut self, disk: &mut dyn Disk, upto: Index) -> Result<(), DiskError> {
         self.runs.forget(upto);
         let keep = self.segments.iter().rposition(|held| held.prev <= upto);
+        let (usual, short) = (self.segment_bytes(0), self.is_short());
+        let mut is_kept = false;
         // Oldest first, so that what a crash leaves begins later but has no hole that matters.
         for held in self.segments.drain(..keep.unwrap_or(0)) {
-            disk.remove(&segment_name(held.seq))?;
+            if held.length == usual && self.spares.has_place(short) {
+                self.spares.keep(disk, held.seq, held.length)?;
+                is_kept = true;
+            } else {
+                disk.remove(&segment_name(held.seq))?;
+            }
+        }
+        if is_kept {
+            // A power cut must not bring back the name of a file that is written into again.
+            disk.sync_dir(WAL_DIR)?;
         }
         Ok(())
     }
@@ -485,7 +510,7 @@ impl Wal {
     }
 }
 
-/// Turns a zero-filled file into the segment that `head` describes; returns its chain.
+/// Turns a file that is nobody's into the segment that `head` describes; returns its chain.
 pub(crate) fn install_segment(
     disk: &mut dyn Disk,
     file: &str,
@@ -521,6 +546,7 @@ pub(crate) fn format_log(
         prev: LogId::default(),
         prev_run_first: Index(0),
         life: identity.first_life(),
+        is_recycled: false,
     };
     install_segment(disk, NEXT_FILE, &head)?;
     Ok(())

@@ -13,7 +13,7 @@ use headwater_replica::inspect::{Report, inspect};
 use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, decode_frame_head};
 use headwater_replica::recovery::{OpenError, Recovered};
-use headwater_replica::segment_head::{SegmentHead, decode_witness};
+use headwater_replica::segment_head::{SegmentHead, Witnessed};
 use headwater_replica::wal::segment_name;
 use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
@@ -283,7 +283,7 @@ fn no_bytes_make_a_decoder_panic() {
         let _ = decode_frame_head(&bytes);
         let _ = decode_identity(&bytes);
         let _ = SegmentHead::decode(&bytes);
-        let _ = decode_witness(&bytes, 1);
+        let _ = Witnessed::decode(&bytes, 1);
         let claimed = bytes.len().min(16 + 20 * (dice.below(20) as usize));
         if claimed > 16 {
             let count = ((claimed - 16) / 20) as u32;

@@ -5,10 +5,11 @@ mod wal_common;
 
 use headwater_raft::{Index, NodeId, WriteId};
 use headwater_replica::port::Disk;
+use headwater_replica::record::{FrameHead, FrameKind, encode_frame};
 use headwater_replica::recovery::{Expect, OpenError, open};
 use headwater_replica::segment_head::SegmentHead;
-use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::wal::segment_name;
+use headwater_replica::snapshot_file::{FileDone, SnapshotStore};
+use headwater_replica::wal::{Wal, segment_name};
 use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
@@ -16,6 +17,8 @@ use headwater_sim::plan::Rot;
 use wal_common::*;
 
 const FRAMES: u64 = 4096;
+/// The life of whoever opens with [`expect`].
+const FIRST_LIFE: u64 = (INCARNATION ^ (INCARNATION >> 64)) as u64;
 
 fn damage_text(disk: &mut SimDisk) -> String {
     let before = disk.contents();
@@ -452,6 +455,79 @@ fn s7_damage_that_a_snapshot_covers_is_told_of_and_removed() {
     flip_head(&mut disk, 2);
     disk.flip_bit(&snapshot_file(covered.term.0, covered.index.0), 130, 2);
     assert_names(&damage_text(&mut disk), &[&segment_name(2)]);
+}
+
+/// How many segments there are; files that wait to become one are none.
+fn segments(disk: &mut SimDisk) -> usize {
+    let names = disk.list("wal").unwrap();
+    names.iter().filter(|name| name.ends_with(".wal")).count()
+}
+
+#[test]
+fn s9_files_that_wait_to_become_segments_are_removed() {
+    let mut disk = SimDisk::new();
+    let (_, store, last) = released(&mut disk);
+    assert_eq!(segments(&mut disk), 1);
+    assert_eq!(disk.list("wal").unwrap().len(), 3);
+    // A head is being written into one of them, and torn.
+    let released = "wal/0000000000000001.tmp";
+    disk.write(released, 0, &[0x55; 700]).unwrap();
+    disk.write("wal/spare.tmp", 0, &[0; 9000]).unwrap();
+    let (found, mut wal, _) = opened(&mut disk);
+    assert_eq!((found.next_write, found.torn_bytes), (WriteId(last + 1), 0));
+    assert!(found.mended.is_empty());
+    assert_eq!(disk.list("wal").unwrap().len(), 1);
+    // The next segment is a new file, and so on.
+    fill_to(&mut disk, &mut wal, last, 4);
+    assert_eq!(wal.recycled(), 0);
+    drop(store);
+}
+
+#[test]
+fn s9_whenever_power_is_lost_between_a_release_and_the_use_of_its_file_the_log_is_whole() {
+    let (mut began, mut lost) = (0, 0);
+    for at in 1..60 {
+        for seed in 0..12 {
+            let mut disk = SimDisk::new();
+            let (mut wal, store, last) = covered(&mut disk);
+            let upto = Index(last);
+            disk.crash_after(at);
+            let orders = |from: u64| {
+                let write = move |at| write(at, None, vec![entry(1, at, &"y".repeat(700))]);
+                (from + 1..=from + 6).map(write)
+            };
+            let mut acknowledged = last;
+            let mut run = || {
+                wal.run(&mut disk, &[LogOrder::Release { upto }])?;
+                for order in orders(last) {
+                    acknowledged = wal.run(&mut disk, &[order])?.unwrap().0;
+                }
+                wal.idle(&mut disk)
+            };
+            let ended = run().is_ok();
+            drop(store);
+            disk.power_cut(&mut Dice(seed));
+            disk.restart();
+            began += u64::from(disk.size(&segment_name(4)).unwrap().is_some());
+            lost += u64::from(!ended);
+            let (found, ..) = opened(&mut disk);
+            assert!(
+                found.mended.is_empty(),
+                "call {at}, seed {seed}: {:?}",
+                found.mended
+            );
+            let next = found.next_write.0;
+            assert!(
+                (acknowledged + 1..=acknowledged + 2).contains(&next),
+                "call {at}"
+            );
+            assert_eq!(
+                found.log_base.index.0 + found.entries.len() as u64,
+                next - 1
+            );
+        }
+    }
+    assert!(began > 100 && lost > 100, "{began} {lost}");
 }
 
 // Frames.
@@ -960,6 +1036,228 @@ fn f11_a_stale_frame_that_was_not_wiped_never_follows_a_rewritten_one() {
     assert_eq!(again.torn_bytes, frame_of("lost"));
 }
 
+// Frames in a file that was an earlier segment's.
+
+/// Writes entry after entry behind `last` until segment `count` is begun: the last one.
+fn fill_to(disk: &mut SimDisk, wal: &mut Wal, last: u64, count: u64) -> u64 {
+    let mut at = last;
+    while disk.size(&segment_name(count)).unwrap().is_none() {
+        at += 1;
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+        wal.run(disk, &[order]).unwrap();
+    }
+    at
+}
+
+/// Three segments, and a snapshot that covers all but the last one's entries; and the last entry.
+fn covered(disk: &mut SimDisk) -> (Wal, SnapshotStore, u64) {
+    let (_, mut wal, mut store) = opened(disk);
+    let last = fill_to(disk, &mut wal, 0, 3);
+    let covered = meta(1, last - 1);
+    take_snapshot(disk, &mut store, covered, &mut Ledger::of(&[1]), 64).unwrap();
+    (wal, store, last)
+}
+
+/// The same with the first two segments released.
+fn released(disk: &mut SimDisk) -> (Wal, SnapshotStore, u64) {
+    let (mut wal, store, last) = covered(disk);
+    let upto = Index(last - 1);
+    wal.run(disk, &[LogOrder::Release { upto }]).unwrap();
+    (wal, store, last)
+}
+
+/// A log whose fourth and last segment is in the file of the first, with one frame; and its entry.
+fn recycled() -> (SimDisk, Wal, u64) {
+    let mut disk = SimDisk::new();
+    let (mut wal, _, last) = released(&mut disk);
+    let last = fill_to(&mut disk, &mut wal, last, 4);
+    assert_eq!(wal.recycled(), 1);
+    let block = disk.read(&segment_name(4), 0, 4096).unwrap();
+    assert!(SegmentHead::decode(&block).unwrap().0.is_recycled);
+    (disk, wal, last)
+}
+
+/// Where the first frame behind that one is.
+const SECOND: u64 = FRAMES + (148 + 700u64).next_multiple_of(8);
+
+#[test]
+fn f15_frames_of_an_earlier_use_end_the_log_and_are_neither_torn_nor_evidence() {
+    let (mut disk, mut wal, mut last) = recycled();
+    let name = segment_name(4);
+    // The very next frame there is whole, and of the first segment.
+    let bytes = disk.read(&name, SECOND, 4096).unwrap();
+    let stale = headwater_replica::record::decode_frame_head(&bytes).unwrap();
+    assert_eq!((stale.head.seq, stale.head.offset), (1, SECOND));
+    let mut place = SECOND;
+    loop {
+        // With and without a witness, and whether power fails or not.
+        for case in 0..4 {
+            let mut disk = disk.clone();
+            if case & 1 == 1 {
+                let mut copy = disk.clone();
+                drop(opened(&mut copy));
+                disk = copy;
+            }
+            if case & 2 == 2 {
+                disk.power_cut(&mut Dice(case));
+                disk.restart();
+            }
+            let (found, ..) = opened(&mut disk);
+            assert_eq!((found.torn_bytes, found.mended.len()), (0, 0));
+            assert_eq!(found.next_write, WriteId(last + 1));
+            // No more is wiped than where the next frame's head will be.
+            let behind = (place + 128).min(SMALL);
+            let wiped = disk.read(&name, place, (behind - place) as usize).unwrap();
+            assert!(wiped.iter().all(|&byte| byte == 0));
+        }
+        // Frames of the same size lead from one stale frame to the next, others do not.
+        let body = if last % 2 == 0 { 700 } else { 44 };
+        let frame = (148 + body as u64).next_multiple_of(8);
+        if place + frame > SMALL {
+            break;
+        }
+        last += 1;
+        let order = write(last, None, vec![entry(1, last, &"z".repeat(body))]);
+        wal.run(&mut disk, &[order]).unwrap();
+        wal.idle(&mut disk).unwrap();
+        place += frame;
+    }
+    assert!(last > 10);
+}
+
+/// Bytes that a client may have sent: at `at`, a frame of segment `seq`, whole in itself, which knows
+/// all writes to be durable.
+fn forged(seq: u64, at: u64, life: u64) -> Vec<u8> {
+    let head = FrameHead {
+        seq,
+        offset: at,
+        id: WriteId(1000),
+        durable: WriteId(999),
+        life,
+        hard: hard(1, 7),
+        commit: Index(0),
+        truncate_from: None,
+        prev: id(1, 900),
+        prev_run_first: Index(1),
+        kind: FrameKind::Write,
+        chain: 0,
+    };
+    let mut bytes = Vec::new();
+    encode_frame(&head, &[], &mut bytes);
+    bytes
+}
+
+#[test]
+fn f15_what_a_client_wrote_into_an_earlier_use_is_no_evidence() {
+    for (life, believed) in [(12345, false), (FIRST_LIFE, true)] {
+        let (mut disk, ..) = recycled();
+        let at = SECOND + 160;
+        disk.write(&segment_name(4), at, &forged(4, at, life))
+            .unwrap();
+        if believed {
+            // Nobody is told that number; who knew it could do harm, but no more than this.
+            damage_text(&mut disk);
+            continue;
+        }
+        for _ in 0..2 {
+            let (found, ..) = opened(&mut disk);
+            assert_eq!((found.torn_bytes, found.mended.len()), (0, 0));
+        }
+        // One of another life began the segment; then only its own frames count.
+        let mut disk = written_singly(1);
+        let at = FRAMES + 800;
+        disk.write(&segment_name(1), at, &forged(1, at, life))
+            .unwrap();
+        damage_text(&mut disk);
+    }
+}
+
+#[test]
+fn f16_frames_of_this_use_behind_a_torn_one_are_dropped_with_it() {
+    let (mut disk, mut wal, last) = recycled();
+    let batch: Vec<LogOrder> = (last + 1..=last + 3)
+        .map(|at| write(at, None, vec![entry(1, at, "in a group")]))
+        .collect();
+    wal.run(&mut disk, &batch).unwrap();
+    let frame = frame_of("in a group");
+    for inside in [0, 4, 30, 110, 130, 150] {
+        let mut disk = disk.clone();
+        disk.flip_bit(&segment_name(4), SECOND + inside, 1);
+        let before = disk
+            .read(&segment_name(4), SECOND + 3 * frame, 4096)
+            .unwrap();
+        let (found, mut wal, _) = opened(&mut disk);
+        assert_eq!(found.next_write, WriteId(last + 1));
+        assert_eq!(found.torn_bytes, 3 * frame);
+        let tail = disk.read(&segment_name(4), SECOND, 4096).unwrap();
+        assert!(tail[..3 * frame as usize].iter().all(|&byte| byte == 0));
+        assert_eq!(tail[3 * frame as usize..], before, "what is stale stays");
+        let order = write(last + 1, None, vec![entry(1, last + 1, "in a group")]);
+        wal.run(&mut disk, &[order]).unwrap();
+        let (again, ..) = opened(&mut disk);
+        assert_eq!((again.torn_bytes, again.next_write), (0, WriteId(last + 2)));
+    }
+    // The last one alone: of a lost head nothing is told, of a lost body its place.
+    for (inside, torn) in [(4, 0), (150, frame)] {
+        let mut disk = disk.clone();
+        disk.flip_bit(&segment_name(4), SECOND + 2 * frame + inside, 1);
+        let (found, ..) = opened(&mut disk);
+        assert_eq!(
+            (found.torn_bytes, found.next_write),
+            (torn, WriteId(last + 3))
+        );
+        let (again, ..) = opened(&mut disk);
+        assert_eq!((again.torn_bytes, again.next_write), (0, WriteId(last + 3)));
+    }
+}
+
+/// The same log, and two frames more by a later life, of which the first is lost.
+fn lost_first_of_a_life(witness: bool) -> (SimDisk, u64) {
+    let (mut disk, _, last) = recycled();
+    let expect = Expect {
+        fresh_incarnation: 98,
+        ..expect()
+    };
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(SMALL), expect).unwrap();
+    for at in last + 1..=last + 2 {
+        let order = write(at, None, vec![entry(1, at, &format!("body {at}"))]);
+        wal.run(&mut disk, &[order]).unwrap();
+        if witness {
+            wal.idle(&mut disk).unwrap();
+        }
+    }
+    disk.flip_bit(&segment_name(4), SECOND + 9, 1);
+    (disk, last)
+}
+
+#[test]
+fn f17_a_frame_of_a_life_that_a_witness_names_is_evidence_before_any_of_its_frames_is_read() {
+    for witness in [false, true] {
+        let (mut disk, _) = lost_first_of_a_life(witness);
+        let text = damage_text(&mut disk);
+        assert_names(
+            &text,
+            &[&segment_name(4), &format!("byte {SECOND}"), "synced"],
+        );
+    }
+}
+
+#[test]
+fn f17_where_a_witness_is_damaged_every_frame_of_the_segments_number_is_evidence() {
+    let (mut disk, _) = lost_first_of_a_life(false);
+    for slot in [2048, 3072] {
+        disk.flip_bit(&segment_name(4), slot + 25, 1);
+        damage_text(&mut disk);
+    }
+    // An earlier program's witness names no life.
+    let (mut disk, _) = lost_first_of_a_life(false);
+    for slot in [2048, 3072] {
+        let witness = headwater_replica::segment_head::encode_witness(4, WriteId(1), 0);
+        disk.write(&segment_name(4), slot, &witness).unwrap();
+    }
+    damage_text(&mut disk);
+}
+
 // Snapshots.
 
 /// Ten entries, a snapshot of the first `covered`, and maybe a release of them.
@@ -1051,7 +1349,7 @@ fn p5_a_damaged_snapshot_that_nothing_stands_in_for_is_damage() {
     .unwrap();
     let upto = Index(last);
     wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
-    assert_eq!(disk.list("wal").unwrap().len(), 1);
+    assert_eq!(segments(&mut disk), 1);
     let mut whole = disk.clone();
     assert_eq!(opened(&mut whole).0.base, id(1, last));
 
@@ -1210,7 +1508,7 @@ fn a_log_of_one_empty_segment_still_knows_term_vote_and_place() {
     take_snapshot(&mut disk, &mut store, meta(4, 1), &mut Ledger::of(&[1]), 64).unwrap();
     let upto = Index(1);
     wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
-    assert_eq!(disk.list("wal").unwrap().len(), 1);
+    assert_eq!(segments(&mut disk), 1);
     let (after, mut wal, _) = opened(&mut disk);
     assert_eq!(after.hard, hard(4, 7));
     assert_eq!(after.hard, before.hard);

@@ -1,0 +1,74 @@
+//! Files for the log's next segments: filled with zeros ahead of need, or released and used again.
+//! Never writes into one: that is for whoever makes a segment of it, once its old name is surely gone.
+//!
+//! # Source
+//! docs/format.md, "Order of writes".
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::port::{Disk, DiskError};
+use crate::wal::{WAL_DIR, segment_name};
+
+/// The one that another thread makes.
+pub(crate) const SPARE_FILE: &str = "wal/spare.tmp";
+/// Released segments are kept until there are so many spares; others are removed.
+const SPARES_MAX: usize = 2;
+
+/// A file that can become a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) length: u64,
+    /// Whether it was a segment: it holds that one's bytes instead of zeros.
+    pub(crate) is_recycled: bool,
+}
+
+/// All of them, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<Spare>);
+
+impl Spares {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a released segment is worth keeping. On a disk that is `short` of room one will do.
+    pub(crate) fn has_place(&self, short: bool) -> bool {
+        self.0.len() < if short { 1 } else { SPARES_MAX }
+    }
+
+    /// [`SPARE_FILE`] has been made.
+    pub(crate) fn made(&mut self, length: u64) {
+        self.0.push(Spare {
+            name: SPARE_FILE.into(),
+            length,
+            is_recycled: false,
+        });
+    }
+
+    /// Keeps the file of a released segment, under a name that recovery removes. Nothing may be
+    /// written into it before the directory is synced.
+    pub(crate) fn keep(
+        &mut self,
+        disk: &mut dyn Disk,
+        seq: u64,
+        length: u64,
+    ) -> Result<(), DiskError> {
+        let name = format!("{WAL_DIR}/{seq:016x}.tmp");
+        disk.rename(&segment_name(seq), &name)?;
+        self.0.push(Spare {
+            name,
+            length,
+            is_recycled: true,
+        });
+        Ok(())
+    }
+
+    /// The oldest one of at least `needed` bytes; it is none any more.
+    pub(crate) fn take(&mut self, needed: u64) -> Option<Spare> {
+        let at = self.0.iter().position(|spare| spare.length >= needed)?;
+        Some(self.0.remove(at))
+    }
+}
