@@ -403,6 +403,7 @@ impl Replay {
         Position {
             segments: segments.iter().map(held).collect(),
             length: last.head.length,
+            is_recycled: last.head.is_recycled,
             offset: self.offset,
             chain: self.chain,
             runs: self.runs.clone(),

@@ -54,6 +54,7 @@ pub struct Wal {
     segments: Vec<Held>,
     /// The current segment's size, and where its next frame goes.
     length: u64,
+    is_recycled: bool,
     offset: u64,
     chain: u32,
     runs: Runs,
@@ -92,6 +93,7 @@ pub(crate) struct Held {
 pub(crate) struct Position {
     pub(crate) segments: Vec<Held>,
     pub(crate) length: u64,
+    pub(crate) is_recycled: bool,
     pub(crate) offset: u64,
     pub(crate) chain: u32,
     pub(crate) runs: Runs,
@@ -113,6 +115,7 @@ impl Wal {
             life,
             segments: at.segments,
             length: at.length,
+            is_recycled: at.is_recycled,
             offset: at.offset,
             chain: at.chain,
             runs: at.runs,
@@ -245,6 +248,11 @@ impl Wal {
     /// How many segments this writer has begun in files of released ones.
     pub fn recycled(&self) -> u64 {
         self.recycled
+    }
+
+    /// Whether the segment that is written to is in the file of a released one.
+    pub fn is_recycled(&self) -> bool {
+        self.is_recycled
     }
 
     fn guarded<T>(
@@ -429,6 +437,7 @@ impl Wal {
             length,
         });
         self.length = length;
+        self.is_recycled = file.is_recycled;
         self.offset = SEGMENT_HEAD_BYTES as u64;
         self.batch_offset = self.offset;
         Ok(())

@@ -5,7 +5,7 @@
 
 mod wal_common;
 
-use headwater_raft::WriteId;
+use headwater_raft::{Index, WriteId};
 use headwater_replica::checksum::crc32c;
 use headwater_replica::config_record::decode_config;
 use headwater_replica::identity::decode_identity;
@@ -14,34 +14,62 @@ use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, decode_frame_head};
 use headwater_replica::recovery::{OpenError, Recovered};
 use headwater_replica::segment_head::{SegmentHead, Witnessed};
-use headwater_replica::wal::segment_name;
+use headwater_replica::wal::{Wal, segment_name};
 use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
 use wal_common::*;
 
-/// Two segments, two snapshots, a truncation; the last sync was of two writes. Returns the disk
-/// and where the last sync's frames lie in the second segment.
-fn directory(witness: bool) -> (SimDisk, std::ops::Range<u64>) {
+/// Two segments, two snapshots, a truncation; the last sync was of two writes.
+struct Directory {
+    disk: SimDisk,
+    last_segment: String,
+    /// Where the last sync's frames lie in it.
+    last_sync: std::ops::Range<u64>,
+    is_recycled: bool,
+}
+
+/// `recycled`: the last segment's file was an earlier one's.
+fn directory(witness: bool, recycled: bool) -> Directory {
     let mut disk = SimDisk::new();
     let (_, mut wal, mut store) = opened(&mut disk);
     let mut at = 0;
-    let run = |disk: &mut SimDisk, wal: &mut headwater_replica::wal::Wal, orders: &[LogOrder]| {
+    let run = |disk: &mut SimDisk, wal: &mut Wal, orders: &[LogOrder]| {
         wal.run(disk, orders).unwrap();
     };
-    while disk.size(&segment_name(2)).unwrap().is_none() {
-        at += 1;
-        let body = format!("{at}").repeat(150);
-        run(
-            &mut disk,
-            &mut wal,
-            &[write(at, None, vec![entry(1, at, &body)])],
-        );
+    let mut fill = |disk: &mut SimDisk, wal: &mut Wal, count: u64| {
+        while disk.size(&segment_name(count)).unwrap().is_none() {
+            at += 1;
+            let body = format!("{at}").repeat(150);
+            run(disk, wal, &[write(at, None, vec![entry(1, at, &body)])]);
+        }
+        at
+    };
+    let mut last_segment = 2;
+    let mut covered = [2, 4];
+    let mut last = fill(&mut disk, &mut wal, 2);
+    if recycled {
+        last = fill(&mut disk, &mut wal, 3);
+        covered = [last - 1, last];
+        last_segment = 4;
     }
-    for covered in [2, 4] {
+    for covered in covered {
         let mut machine = Ledger::of(&[covered, 9, 9]);
         take_snapshot(&mut disk, &mut store, meta(1, covered), &mut machine, 8).unwrap();
     }
+    if recycled {
+        let upto = Index(last - 1);
+        run(&mut disk, &mut wal, &[LogOrder::Release { upto }]);
+        last = fill(&mut disk, &mut wal, 4);
+        assert_eq!(wal.recycled(), 1);
+        // What waits to be used is nobody's to damage.
+        for name in disk.list("wal").unwrap() {
+            if name.ends_with(".tmp") {
+                disk.remove(&format!("wal/{name}")).unwrap();
+            }
+        }
+    }
+    let at = last;
     run(
         &mut disk,
         &mut wal,
@@ -51,12 +79,8 @@ fn directory(witness: bool) -> (SimDisk, std::ops::Range<u64>) {
             vec![entry(2, at, "other"), entry(2, at + 1, "more")],
         )],
     );
-    let name = segment_name(2);
-    let used = |disk: &mut SimDisk| {
-        let bytes = disk.read(&name, 4096, 1 << 20).unwrap();
-        let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
-        (4096 + last as u64 + 1).next_multiple_of(8)
-    };
+    let name = segment_name(last_segment);
+    let used = |disk: &mut SimDisk| used(&disk.read(&name, 0, 1 << 20).unwrap());
     let before = used(&mut disk);
     let last = [
         write(at + 2, None, vec![entry(2, at + 2, "last but one")]),
@@ -67,7 +91,25 @@ fn directory(witness: bool) -> (SimDisk, std::ops::Range<u64>) {
     if witness {
         wal.idle(&mut disk).unwrap();
     }
-    (disk, before..after)
+    Directory {
+        last_sync: before..after,
+        last_segment: name,
+        is_recycled: recycled,
+        disk,
+    }
+}
+
+/// Where the frames of a segment end.
+fn used(segment: &[u8]) -> u64 {
+    let (head, mut chain) = SegmentHead::decode(&segment[..4096]).unwrap();
+    let mut at = 4096;
+    while let Ok(frame) = decode_frame_head(&segment[at..]) {
+        if (frame.head.seq, frame.head.chain) != (head.seq, chain) {
+            break;
+        }
+        (at, chain) = (at + frame.length() as usize, frame.crc);
+    }
+    at as u64
 }
 
 /// What a node makes of its disk: everything that was acknowledged.
@@ -76,7 +118,7 @@ fn content(found: &Recovered<Ledger>) -> (Vec<Entry>, headwater_raft::HardState,
 }
 
 /// Goes on writing after an opening and opens again: nothing odd comes out of the log's end.
-fn goes_on(disk: &mut SimDisk, found: &Recovered<Ledger>, wal: &mut headwater_replica::wal::Wal) {
+fn goes_on(disk: &mut SimDisk, found: &Recovered<Ledger>, wal: &mut Wal) {
     let last = found.entries.last().unwrap().id;
     let next = entry(9, last.index.0 + 1, "goes on");
     let order = write(found.next_write.0, None, vec![next.clone()]);
@@ -122,7 +164,7 @@ fn assert_told(told: &Result<Option<Report>, OpenError>, result: &Result<Opened,
 /// All is as it was but for entries that are known by name; written again, they are there.
 fn comes_back(
     disk: &mut SimDisk,
-    (found, mut wal): (Recovered<Ledger>, headwater_replica::wal::Wal),
+    (found, mut wal): (Recovered<Ledger>, Wal),
     want: &(Vec<Entry>, headwater_raft::HardState, WriteId),
 ) {
     assert_eq!((found.hard, found.next_write), (want.1, want.2));
@@ -153,16 +195,24 @@ fn comes_back(
     assert!(again.unreadable.is_empty() && again.entries.iter().eq(want));
 }
 
-fn flip_everything(witness: bool) {
-    let (mut whole, last_sync) = directory(witness);
+fn flip_everything(witness: bool, recycled: bool) {
+    let Directory {
+        disk: mut whole,
+        last_segment,
+        last_sync,
+        is_recycled,
+    } = directory(witness, recycled);
     let (found, ..) = opened(&mut whole.clone());
     let (want, log_base) = (content(&found), found.log_base.index);
     let every_bit = std::env::var("EVERY_BIT").is_ok();
     let (mut same, mut torn, mut refused, mut fallen_back, mut named) = (0, 0, 0, 0, 0);
     let files = whole.contents();
-    let second = segment_name(2);
     assert_eq!(files.len(), 5, "{:?}", files.keys());
     for (name, bytes) in files {
+        if recycled && !every_bit && name != last_segment {
+            // What other files say is the same as where no segment is recycled.
+            continue;
+        }
         for offset in 0..bytes.len() as u64 {
             let bits = if every_bit {
                 0..8
@@ -172,7 +222,7 @@ fn flip_everything(witness: bool) {
             for bit in bits {
                 let mut disk = whole.clone();
                 disk.flip_bit(&name, offset, bit as u8);
-                let in_last_sync = name == second && last_sync.contains(&offset);
+                let in_last_sync = name == last_segment && last_sync.contains(&offset);
                 let told = (offset % 16 == 0).then(|| told(&mut disk));
                 let result = try_open(&mut disk);
                 if let Some(told) = told {
@@ -200,7 +250,8 @@ fn flip_everything(witness: bool) {
                 } else {
                     // The one ambiguity: without a witness, the last sync could be a torn one.
                     assert!(in_last_sync && !witness, "{name} {offset}: other content");
-                    assert!(found.torn_bytes > 0);
+                    // A lost head cannot be told from what was there before.
+                    assert!(found.torn_bytes > 0 || is_recycled);
                     let kept = found.entries.len();
                     assert_eq!(found.entries, want.0[..kept]);
                     assert!(
@@ -218,17 +269,27 @@ fn flip_everything(witness: bool) {
     println!("same {same}, torn {torn}, refused {refused}, named {named}, told of {fallen_back}");
     assert!(same > 0 && refused > 0 && fallen_back > 0 && named > 1000);
     assert_eq!(torn > 0, !witness);
-    assert_eq!(whole.size(&second).unwrap(), Some(SMALL));
+    assert_eq!(whole.size(&last_segment).unwrap(), Some(SMALL));
 }
 
 #[test]
 fn no_flipped_byte_changes_content_but_for_an_unwitnessed_last_sync() {
-    flip_everything(false);
+    flip_everything(false, false);
 }
 
 #[test]
 fn no_flipped_byte_changes_content_behind_a_witness() {
-    flip_everything(true);
+    flip_everything(true, false);
+}
+
+#[test]
+fn no_flipped_byte_changes_content_where_a_segment_was_used_before() {
+    flip_everything(false, true);
+}
+
+#[test]
+fn no_flipped_byte_changes_content_behind_a_witness_where_a_segment_was_used_before() {
+    flip_everything(true, true);
 }
 
 /// Changes random bytes and then makes the checksum over them right.
@@ -250,7 +311,7 @@ fn forge(disk: &mut SimDisk, dice: &mut Dice, name: &str, start: u64, crc: u64, 
 
 #[test]
 fn forged_heads_never_panic() {
-    let (whole, _) = directory(false);
+    let whole = directory(false, false).disk;
     let first_frame = 4096 + (128 + 20 + 150u64).next_multiple_of(8);
     let mut refused = 0;
     for seed in 0..6000 {

@@ -111,6 +111,8 @@ struct Life {
     /// The newest durable snapshot, then those being made.
     snapshots: Vec<LogId>,
     crashes: u64,
+    /// Segments begun in the files of released ones.
+    recycled: u64,
 }
 
 impl Life {
@@ -128,6 +130,7 @@ impl Life {
             }],
             snapshots: vec![LogId::default()],
             crashes: 0,
+            recycled: 0,
         }
     }
 
@@ -416,10 +419,12 @@ impl Life {
         let (mut wal, mut store) = self.open();
         for _ in 0..STEPS {
             if let Err(error) = self.step(&mut wal, &mut store) {
+                self.recycled += wal.recycled();
                 self.crash(&error);
                 (wal, store) = self.open();
             }
         }
+        self.recycled += wal.recycled();
         // Whatever was planned never came; the power fails on a log at rest.
         self.disk.restart();
         self.disk.power_cut(&mut self.dice);
@@ -481,7 +486,7 @@ fn what_is_acknowledged_survives_and_nothing_else_comes_back() {
         return;
     }
     let seeds = number("SEEDS").unwrap_or(SEEDS);
-    let mut crashes = 0;
+    let (mut crashes, mut recycled) = (0, 0);
     for seed in 0..seeds {
         let mut life = Life::new(seed, false);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.run()));
@@ -490,7 +495,9 @@ fn what_is_acknowledged_survives_and_nothing_else_comes_back() {
             std::panic::resume_unwind(panic);
         }
         crashes += life.crashes;
+        recycled += life.recycled;
     }
-    println!("{seeds} seeds, {crashes} crashes");
+    println!("{seeds} seeds, {crashes} crashes, {recycled} segments used again");
     assert!(crashes > seeds, "the dice hardly crash");
+    assert!(recycled > seeds / 4, "hardly a segment is used again");
 }

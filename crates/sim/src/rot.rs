@@ -86,7 +86,7 @@ impl<A: Application> World<A> {
 fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<Damage> {
     let files = disk.contents().into_iter();
     let files = files.map(|(name, content)| {
-        let used = used(&content);
+        let used = used(&name, &content);
         (name, content, used)
     });
     let files: Vec<_> = files.filter(|(.., used)| *used > 0).collect();

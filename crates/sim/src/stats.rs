@@ -43,6 +43,10 @@ stats! {
     frames,
     /// Batches of the log made durable.
     syncs,
+    /// Segments of logs begun in the files of released ones.
+    recycled,
+    /// Starts that found the log's end in such a segment.
+    recycled_starts,
     /// Faults that struck.
     faults,
     /// Nodes that died.

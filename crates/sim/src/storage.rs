@@ -78,7 +78,9 @@ impl<A: Application> World<A> {
             batch.append(&mut live.log_queue);
         }
         let orders = live.wal.waiting() + batch.len();
+        let recycled = live.wal.recycled();
         let result = live.wal.run(&mut node.disk, &batch);
+        self.stats.recycled += live.wal.recycled() - recycled;
         let upto = match result {
             Ok(upto) => upto,
             Err(error) => return self.on_disk_error(at, &error),
@@ -363,6 +365,7 @@ impl<A: Application> World<A> {
             return Ok(());
         };
         self.stats.torn += u64::from(found.torn_bytes > 0);
+        self.stats.recycled_starts += u64::from(wal.is_recycled());
         let is_rotten = self.nodes[at].is_rotten;
         ensure(is_rotten || found.mended.is_empty(), "recovery", || {
             format!("what is whole is damaged: {:?}", found.mended)

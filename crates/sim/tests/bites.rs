@@ -51,6 +51,8 @@ fn every_fault_strikes_and_matters() {
         ("crashes in an install", all.crashes_in_install),
         ("crashes in recovery", all.broken_starts),
         ("torn logs", all.torn),
+        ("segments in files of released ones", all.recycled),
+        ("logs that end in such a segment", all.recycled_starts),
         ("rotten disks refused", all.rot_refused),
         ("rotten snapshots replaced", all.rot_mended),
         ("rot that nobody needs", all.rot_harmless),

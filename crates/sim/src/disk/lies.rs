@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use headwater_replica::port::{DiskError, DiskErrorKind};
+use headwater_replica::record::{FRAME_ALIGN, FRAME_MAGIC, decode_frame_head};
+use headwater_replica::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use headwater_replica::wal::WAL_DIR;
 
 use super::{Change, File, SECTOR_BYTES, SimDisk, refused};
@@ -92,12 +94,32 @@ pub(super) fn due<T>(planned: &mut Option<(u64, T)>) -> Option<T> {
     planned.take().map(|(_, what)| what)
 }
 
-/// Where the last byte that is not zero ends.
-pub(crate) fn used(content: &[u8]) -> usize {
-    content
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |at| at + 1)
+/// How much of a file is in use: up to the last byte that is not zero; of a segment in the file of an
+/// earlier one, up to the end of the last frame that is its own.
+pub(crate) fn used(name: &str, content: &[u8]) -> usize {
+    let is_used = |byte: &u8| *byte != 0;
+    let used = content.iter().rposition(is_used).map_or(0, |at| at + 1);
+    let head = content.get(..SEGMENT_HEAD_BYTES);
+    let head = head.filter(|_| name.starts_with(WAL_DIR));
+    match head.map(SegmentHead::decode) {
+        Some(Ok((head, _))) if head.is_recycled => {
+            let own = (SEGMENT_HEAD_BYTES..content.len()).step_by(FRAME_ALIGN);
+            let ends = own.filter_map(|at| own_frame_end(head.seq, content, at));
+            ends.last().unwrap_or(SEGMENT_HEAD_BYTES).min(used)
+        }
+        _ => used,
+    }
+}
+
+/// Where the frame of segment `seq` ends that begins at `at`, if one does.
+fn own_frame_end(seq: u64, content: &[u8], at: usize) -> Option<usize> {
+    let bytes = &content[at..];
+    if !bytes.starts_with(FRAME_MAGIC) {
+        return None;
+    }
+    let frame = decode_frame_head(bytes).ok()?;
+    let is_own = (frame.head.seq, frame.head.offset) == (seq, at as u64);
+    is_own.then_some(at + frame.length() as usize)
 }
 
 /// A file's sector, with zeros behind the file's end.
@@ -167,7 +189,10 @@ impl SimDisk {
             let what = format!("read {name}: input/output error");
             return Err(refused(what, DiskErrorKind::Failed));
         }
-        let used = used(&self.files[&self.names[name]].cache);
+        if self.lies.misread.is_none() {
+            return Ok(bytes.into());
+        }
+        let used = used(name, &self.files[&self.names[name]].cache);
         let upto = used.min(offset + bytes.len());
         if upto <= offset {
             return Ok(bytes.into());
@@ -207,7 +232,7 @@ impl SimDisk {
     /// A sector in use: its file, where, and how much of that file is in use.
     fn anywhere(&self, dice: &mut Dice) -> (String, usize, usize) {
         let files = self.names.iter();
-        let files = files.map(|(name, file)| (name, used(&self.files[file].cache)));
+        let files = files.map(|(name, file)| (name, used(name, &self.files[file].cache)));
         let files: Vec<_> = files.filter(|(_, used)| *used > 0).collect();
         let (name, used) = files[dice.below(files.len() as u64) as usize];
         let at = dice.below(used as u64) as usize / SECTOR_BYTES * SECTOR_BYTES;
