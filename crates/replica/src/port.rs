@@ -46,6 +46,13 @@ pub trait Disk {
     /// The disk refused; a partial file may remain.
     fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError>;
 
+    /// Makes a file that takes up the room of `len` bytes, whatever they are, replacing any file of
+    /// that name: room set aside for later. Not yet durable.
+    ///
+    /// # Errors
+    /// The disk refused; a partial file may remain.
+    fn reserve(&mut self, name: &str, len: u64) -> Result<(), DiskError>;
+
     /// Writes all of `data` at `offset`, growing the file if need be; the file is created if
     /// there is none.
     ///

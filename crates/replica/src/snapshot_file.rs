@@ -240,7 +240,7 @@ impl SnapshotStore {
             disk.remove(&file_name(at.base, "part"))?;
         }
         loop {
-            match disk.create_zeroed(RESERVE_FILE, bytes) {
+            match disk.reserve(RESERVE_FILE, bytes) {
                 Ok(()) => return Ok(Some(FileDone::Reserved(true))),
                 Err(error) if error.kind == DiskErrorKind::Full => disk.remove(RESERVE_FILE)?,
                 Err(error) => return Err(error),

@@ -54,6 +54,8 @@ pub struct Counters {
     sync_buckets: [Counter; SYNC_BUCKETS.len()],
     /// Bytes written to the log.
     pub log_bytes: Counter,
+    /// Bytes that recovery has read.
+    pub recovered_bytes: Counter,
     /// Bytes written to snapshot files.
     pub snapshot_bytes: Counter,
     /// Bytes handed to the peers' connections.
@@ -103,6 +105,7 @@ impl Counters {
             ("fsyncs", self.syncs.value()),
             ("fsync_ns", self.sync_ns.value()),
             ("log_bytes", self.log_bytes.value()),
+            ("recovered_bytes", self.recovered_bytes.value()),
             ("snapshot_bytes", self.snapshot_bytes.value()),
             ("peer_sent_bytes", self.peer_sent_bytes.value()),
             ("peer_received_bytes", self.peer_received_bytes.value()),

@@ -204,7 +204,11 @@ impl Disk for FileDisk {
             bytes.truncate(done);
             Ok(Bytes::from(bytes))
         };
-        read().map_err(|e| self.failed("read", name, &e))
+        let bytes = read().map_err(|e| self.failed("read", name, &e))?;
+        if self.used_for == Use::Log {
+            self.counters.recovered_bytes.add(bytes.len() as u64);
+        }
+        Ok(bytes)
     }
 
     fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
@@ -214,22 +218,24 @@ impl Disk for FileDisk {
             file.set_len(0)?;
             // Reserving first keeps the file in one piece and finds a full disk before any zero
             // is written; a file system that cannot reserve still gets its zeros.
-            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let zeros = vec![0; ZEROS_BYTES];
-            let mut offset = 0;
-            while offset < len {
-                let piece = (len - offset).min(ZEROS_BYTES as u64);
-                file.write_all_at(&zeros[..piece as usize], offset)?;
-                // All of it now, so that no zeros are left for the log's first sync.
-                file.sync_data()?;
-                offset += piece;
-            }
-            file.sync_all()
+            allocate(file, len)?;
+            write_zeros(file, len)
         };
         fill().map_err(|e| self.failed("create", name, &e))
+    }
+
+    fn reserve(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
+        self.open.remove(name);
+        let file = self.file("reserve", name, true)?;
+        let reserve = || {
+            file.set_len(0)?;
+            if allocate(file, len)? {
+                file.sync_all()
+            } else {
+                write_zeros(file, len)
+            }
+        };
+        reserve().map_err(|e| self.failed("reserve", name, &e))
     }
 
     fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
@@ -281,6 +287,29 @@ impl Disk for FileDisk {
             Err(e) => Err(self.failed("remove", name, &e)),
         }
     }
+}
+
+/// Reserves a file's first `len` bytes; `false` if the file system cannot.
+fn allocate(file: &File, len: u64) -> io::Result<bool> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Makes a file `len` bytes of zeros, durably.
+fn write_zeros(file: &File, len: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut offset = 0;
+    while offset < len {
+        let piece = (len - offset).min(ZEROS_BYTES as u64);
+        file.write_all_at(&zeros[..piece as usize], offset)?;
+        // All of it now, so that no zeros are left for the log's first sync.
+        file.sync_data()?;
+        offset += piece;
+    }
+    file.sync_all()
 }
 
 /// What the caller can do about an error of the operating system.

@@ -45,6 +45,7 @@ pub mod link;
 pub mod lock;
 pub mod name;
 pub mod pipe;
+mod progress;
 pub mod seldom;
 pub mod tcp;
 pub mod tls;

@@ -181,6 +181,10 @@ impl Disk for Slow {
         Err(refused("who scrubs does not write"))
     }
 
+    fn reserve(&mut self, _name: &str, _len: u64) -> Result<(), DiskError> {
+        Err(refused("who scrubs does not write"))
+    }
+
     fn write(&mut self, _name: &str, _offset: u64, _data: &[u8]) -> Result<(), DiskError> {
         Err(refused("who scrubs does not write"))
     }

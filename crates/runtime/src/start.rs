@@ -29,6 +29,7 @@ use crate::handle::{COMMAND_BYTES_MAX, NodeConfig, Shared, StartError, StopReaso
 use crate::inbox::Inbox;
 use crate::lock::{DirectoryLock, LockError};
 use crate::name::hex;
+use crate::progress::Progress;
 use crate::recorder::{Recorder, Tape};
 use crate::status::StatusCell;
 use crate::tcp::{Membership, Network};
@@ -321,6 +322,7 @@ async fn recover<M: StateMachine>(
         },
     };
     // Reading a large log takes seconds; other tasks of this runtime should not wait for it.
+    let progress = Progress::of(&config.data_dir, counters.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let mut disk = FileDisk::new(root, Use::Log, counters);
         recovery::open::<M>(&mut disk, &wal_options, expect).map(|(recovered, wal, store)| Opened {
@@ -332,7 +334,7 @@ async fn recover<M: StateMachine>(
             disk: disk.another(Use::Log),
         })
     });
-    match opened.await {
+    match progress.watch(opened).await {
         Ok(opened) => opened.map_err(|e| refusal(config, e)),
         Err(end) => Err(StartError::Damaged(format!(
             "recovery of {} broke off: {end}",

@@ -57,6 +57,22 @@ fn a_zeroed_file_is_written_and_not_merely_reserved() {
 }
 
 #[test]
+fn a_reserve_takes_up_its_room_and_needs_no_zeros() {
+    use std::os::unix::fs::MetadataExt;
+    let mut room = room();
+    let len = (2 << 20) + 17;
+    for _ in 0..2 {
+        room.disk
+            .reserve("snap/reserve", len)
+            .expect("there is room");
+        let meta = std::fs::metadata(room.directory.path().join("snap/reserve"));
+        let meta = meta.expect("it is there");
+        assert_eq!(meta.len(), len);
+        assert!(meta.blocks() * 512 >= len, "{} blocks", meta.blocks());
+    }
+}
+
+#[test]
 fn names_are_listed_in_order_renamed_and_removed() {
     let mut room = room();
     assert_eq!(room.disk.list("wal"), Ok(vec![]));

@@ -20,7 +20,7 @@ use crate::service::{SERVICES, UNARY};
 
 /// What the node counts and etcd has no name for: the node's name for it, and what
 /// it is. All of it only grows.
-const OWN: [(&str, &str); 14] = [
+const OWN: [(&str, &str); 15] = [
     (
         "frames_dropped",
         "Frames for peers that had no connection or no room in it.",
@@ -33,6 +33,10 @@ const OWN: [(&str, &str); 14] = [
     ("log_bytes", "Bytes written to the log."),
     ("log_groups", "Groups of log writes that shared a sync."),
     ("proposals", "Clients' proposals accepted by this node."),
+    (
+        "recovered_bytes",
+        "Bytes of log and snapshots that this start has read.",
+    ),
     (
         "scrub_bytes",
         "Bytes of log and snapshots at rest that were read again.",

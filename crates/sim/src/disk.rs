@@ -428,6 +428,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn reserve(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
+        self.create_zeroed(name, len)
+    }
+
     fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
         let crash = self.begin("write")?;
         let size = self
