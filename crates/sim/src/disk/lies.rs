@@ -104,8 +104,8 @@ pub(crate) fn used(name: &str, content: &[u8]) -> usize {
     match head.map(SegmentHead::decode) {
         Some(Ok((head, _))) if head.is_recycled => {
             let own = (SEGMENT_HEAD_BYTES..content.len()).step_by(FRAME_ALIGN);
-            let ends = own.filter_map(|at| own_frame_end(head.seq, content, at));
-            ends.last().unwrap_or(SEGMENT_HEAD_BYTES).min(used)
+            let mut ends = own.filter_map(|at| own_frame_end(head.seq, content, at));
+            ends.next_back().unwrap_or(SEGMENT_HEAD_BYTES).min(used)
         }
         _ => used,
     }
