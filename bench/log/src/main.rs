@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use hdrhistogram::Histogram;
+use headwater_replica::wal::WalOptions;
 use serde_json::json;
 
 /// Measures the log: entries made durable, and recovery.
@@ -48,6 +49,22 @@ enum Command {
         /// How long each of them is measured in a round
         #[arg(long, default_value_t = 1000)]
         millis: u64,
+    },
+    /// Bytes written to the disk per byte of entries, everything counted: frames, heads, and what is
+    /// filled with zeros before it is used; over many segments, with releases between
+    Bytes {
+        /// Entries in a batch
+        #[arg(long, default_value_t = 16)]
+        batch: usize,
+        /// KiB of a segment: the ratio hangs on it by the heads alone
+        #[arg(long, default_value_t = 4096)]
+        segment_kib: u64,
+        /// How many segments are filled
+        #[arg(long, default_value_t = 24)]
+        segments: u64,
+        /// After how many segments the log is released, as after a snapshot; 0 for never
+        #[arg(long, default_value_t = 1)]
+        release_after: u64,
     },
     /// Opening a log of so many entries
     Recover {
@@ -91,6 +108,17 @@ fn main() -> Result<()> {
         Command::Append { batches, millis } => {
             append(&cli, batches, Duration::from_millis(*millis))
         }
+        Command::Bytes {
+            batch,
+            segment_kib,
+            segments,
+            release_after,
+        } => bytes(
+            &cli,
+            *batch,
+            (*segment_kib << 10, *segments),
+            *release_after,
+        ),
         Command::Recover { entries } => recover(&cli, *entries),
     }
 }
@@ -213,6 +241,55 @@ fn tell(cli: &Cli, told: &[(usize, &str, Figure)]) {
             share * 100.0,
         );
     }
+}
+
+fn bytes(
+    cli: &Cli,
+    batch: usize,
+    (segment_bytes, segments): (u64, u64),
+    release_after: u64,
+) -> Result<()> {
+    let folder = tempfile::tempdir_in(&cli.dir)?;
+    let bodies = bodies(cli.entry_bytes);
+    let options = WalOptions { segment_bytes };
+    let before = written_bytes()?;
+    let mut log = ours::Ours::of_segments(folder.path(), options)?;
+    let (mut entries, mut released) = (0, 0);
+    let batch = batch.min(BODIES);
+    while (entries * cli.entry_bytes) as u64 <= segments * segment_bytes {
+        let from = entries % (BODIES - batch + 1);
+        log.append(&bodies[from..from + batch])?;
+        entries += batch;
+        let fresh = ((entries - released) * cli.entry_bytes) as u64;
+        if release_after > 0 && fresh >= release_after * segment_bytes {
+            // An eighth of a segment is kept for followers, as a server does.
+            log.release(segment_bytes / 8 / cli.entry_bytes as u64)?;
+            released = entries;
+        }
+    }
+    let recycled = log.recycled();
+    // A file that is being made counts as well.
+    drop(log);
+    let written = written_bytes()? - before;
+    let payload = (entries * cli.entry_bytes) as u64;
+    let ratio = written as f64 / payload as f64;
+    if cli.json {
+        println!(
+            "{:#}",
+            json!({
+                "batch": batch,
+                "payload_bytes": payload,
+                "written_bytes": written,
+                "bytes_per_byte": ratio,
+                "segments_recycled": recycled,
+            })
+        );
+    } else {
+        println!(
+            "{written} bytes for {payload} of entries: {ratio:.3}; {recycled} segments recycled"
+        );
+    }
+    Ok(())
 }
 
 fn recover(cli: &Cli, entries: u64) -> Result<()> {

@@ -29,14 +29,38 @@ impl Ours {
     /// # Errors
     /// The disk refused.
     pub fn create(dir: &Path) -> Result<Self> {
+        Self::of_segments(dir, WalOptions::default())
+    }
+
+    /// An empty log in segments of another size.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn of_segments(dir: &Path, options: WalOptions) -> Result<Self> {
         let mut disk = FileDisk::new(dir.to_owned(), Use::Log, Arc::default());
-        let (_, wal) = opened(&mut disk)?;
+        let (_, wal) = opened(&mut disk, &options)?;
         Ok(Self {
             disk,
             wal,
             last: 0,
             spare: None,
         })
+    }
+
+    /// Lets all entries go but the last `kept`, as after a snapshot.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn release(&mut self, kept: u64) -> Result<()> {
+        let upto = Index(self.last.saturating_sub(kept));
+        let done = self.wal.run(&mut self.disk, &[LogOrder::Release { upto }]);
+        done.map_err(|error| anyhow!("{error:?}"))?;
+        Ok(())
+    }
+
+    /// How many segments were begun in the files of released ones.
+    pub fn recycled(&self) -> u64 {
+        self.wal.recycled()
     }
 }
 
@@ -95,19 +119,18 @@ impl Drop for Ours {
 /// It is not whole.
 pub fn recover(dir: &Path) -> Result<u64> {
     let mut disk = FileDisk::new(dir.to_owned(), Use::Log, Arc::default());
-    let (found, _) = opened(&mut disk)?;
+    let (found, _) = opened(&mut disk, &WalOptions::default())?;
     Ok(found.entries.len() as u64)
 }
 
-fn opened(disk: &mut FileDisk) -> Result<(Recovered<Nothing>, Wal)> {
+fn opened(disk: &mut FileDisk, options: &WalOptions) -> Result<(Recovered<Nothing>, Wal)> {
     let expect = Expect {
         cluster: 1,
         node: NodeId(1),
         fresh_incarnation: 7,
         first_config: Config::of_voters([NodeId(1)]),
     };
-    let options = WalOptions::default();
-    let opened = open::<Nothing>(disk, &options, expect);
+    let opened = open::<Nothing>(disk, options, expect);
     let (found, wal, _) = opened.map_err(|error| anyhow!("{error}"))?;
     Ok((found, wal))
 }
