@@ -9,6 +9,7 @@ use headwater_replica::checksum::crc32c;
 use headwater_replica::config_record::{decode_change, decode_config, encode_config};
 use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, encode_entries, entries_bytes};
+use headwater_replica::recovery::open;
 use headwater_replica::wal::segment_name;
 use headwater_replica::{LogOrder, LogWrite};
 use headwater_sim::disk::SimDisk;
@@ -335,4 +336,40 @@ fn a_spare_that_finds_no_room_is_told() {
     disk.create_zeroed(&name, len).unwrap();
     wal.spare_ready(len);
     assert!(!wal.is_short());
+}
+
+/// Bytes that go to the disk per byte of entries: batches of 16 entries of 256 bytes fill `segments`
+/// segments of 256 KiB, of which each is released when the next one is begun, if any is.
+fn bytes_per_byte(segments: u64, release: bool) -> f64 {
+    let mut disk = SimDisk::new();
+    let options = options(256 << 10);
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options, expect()).unwrap();
+    let (mut last, mut writes, mut begun) = (0, 0, 1);
+    while begun <= segments {
+        if let Some((name, len)) = wal.spare_wanted() {
+            disk.create_zeroed(&name, len).unwrap();
+            disk.sync(&name).unwrap();
+            wal.spare_ready(len);
+        }
+        let body = "x".repeat(256);
+        let batch = (last + 1..=last + 16).map(|at| entry(1, at, &body));
+        (last, writes) = (last + 16, writes + 1);
+        wal.run(&mut disk, &[write(writes, None, batch.collect())])
+            .unwrap();
+        if disk.size(&segment_name(begun + 1)).unwrap().is_some() {
+            begun += 1;
+            if release {
+                let upto = Index(last - 16);
+                wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+            }
+        }
+    }
+    disk.counts().written_bytes as f64 / (last * 256) as f64
+}
+
+#[test]
+fn with_releases_little_more_than_the_entries_goes_to_the_disk() {
+    let (kept, released) = (bytes_per_byte(64, false), bytes_per_byte(64, true));
+    println!("{kept:.3} without releases, {released:.3} with");
+    assert!(kept > 2.0 && released < 1.19, "{kept} {released}");
 }
