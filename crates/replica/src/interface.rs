@@ -261,6 +261,12 @@ pub struct Options {
     pub log_keep_bytes: u64,
     /// Bytes of one snapshot chunk.
     pub chunk_bytes: usize,
+    /// Bytes of its own snapshots that a node writes in a second, about; zero for no bound. Where the
+    /// disk is full or a file damaged there is none.
+    pub snapshot_write_bytes_per_second: u64,
+    /// Bytes of snapshots that a leader sends in a second to all its followers together, about; zero
+    /// for no bound.
+    pub snapshot_send_bytes_per_second: u64,
     /// Bytes set aside on the disk for a snapshot that finds no other room; zero for none.
     pub reserve_bytes: u64,
 }
@@ -280,6 +286,8 @@ impl Default for Options {
             snapshot_log_bytes: 64 * MIB,
             log_keep_bytes: 8 * MIB,
             chunk_bytes: 256 << 10,
+            snapshot_write_bytes_per_second: 64 * MIB,
+            snapshot_send_bytes_per_second: 32 * MIB,
             reserve_bytes: 0,
         }
     }

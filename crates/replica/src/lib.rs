@@ -15,14 +15,14 @@
 //! | `intake`, `request` | clients' requests on their way, and until their one outcome |
 //! | `reconfigure` | the same for changes of members |
 //! | `bodies` | the log's entries in memory |
-//! | `snapshots` | when to take, send and install one |
+//! | `snapshots`, `pace` | when to take, send and install one; how fast |
 //! | `space` | what is still taken when the disk is full, and how room comes back |
 //! | `codec`, `brief` | frames between nodes |
 //! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
 //! | `spares` | files for the log's next segments: made ahead, or released and used again |
 //! | `runs` | the terms of the log that is on disk, run by run |
-//! | [`snapshot_file`] | the same for snapshot files |
+//! | [`snapshot_file`], `arrival` | the same for snapshot files; those that a leader sends |
 //! | [`record`], [`segment_head`], `snapshot_record`, [`identity`], [`checksum`] | the bytes of all files |
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
@@ -34,6 +34,7 @@
 
 extern crate alloc;
 
+mod arrival;
 mod bodies;
 mod brief;
 pub mod calls;
@@ -48,6 +49,7 @@ pub mod inspect;
 mod intake;
 pub mod interface;
 pub mod machine;
+mod pace;
 pub mod port;
 mod reconfigure;
 pub mod record;

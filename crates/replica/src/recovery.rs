@@ -170,7 +170,7 @@ pub fn open<M: StateMachine>(
         write_identity(disk, &identity, &first_config)?;
         mended.push(what);
     }
-    let (meta, machine, store) = found.settle(disk, identity.cluster)?;
+    let (meta, machine, store) = found.settle(disk, (identity.cluster, life))?;
 
     let mut recovered = Recovered {
         identity,

@@ -181,6 +181,7 @@ impl<M: StateMachine> Replica<M> {
             self.requests.deadline(),
             self.change_deadline(),
             self.space_deadline(),
+            self.snapshot_deadline(),
         ];
         others.into_iter().flatten().fold(core, Instant::min)
     }
@@ -416,7 +417,7 @@ impl<M: StateMachine> Replica<M> {
                 self.core(CoreInput::Receive { from, message }, out);
                 self.snapshots.piece = None;
             }
-            Frame::PieceReply { base, upto } => self.on_piece_reply(from, base, upto, out),
+            Frame::PieceReply { base, upto } => self.on_piece_reply(from, base, upto),
             Frame::Forward { batch, commands } => self.on_forward(from, batch, commands, out),
             Frame::ForwardReply { batch, result } => {
                 self.on_forward_reply(from, batch, result, out);

@@ -4,6 +4,7 @@
 //! # Source
 //! Raft paper §7, Figure 13; dissertation §5.1, §5.4; docs/format.md, "Snapshots".
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,12 +12,13 @@ use bytes::Bytes;
 use headwater_raft::{Config, Index, LogId, NodeId, Term};
 
 use crate::entry::SnapshotMeta;
+use crate::arrival::Receiving;
 use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError, DiskErrorKind};
 use crate::recovery::OpenError;
 use crate::scrub::Damage;
-use crate::snapshot_record::{SnapshotWriter, Unloadable, load};
+use crate::snapshot_record::{SnapshotWriter, Unloadable, Unsynced, load};
 
 /// One order to the snapshot worker; carried out in the order given, apart from the log.
 #[derive(Clone, Debug)]
@@ -117,33 +119,47 @@ pub enum FileDone<M> {
 
 /// The directory of snapshots.
 pub const SNAPSHOT_DIR: &str = "snap";
-/// How many whole snapshots are kept: the newest, and one to fall back on.
-const SNAPSHOTS_KEPT: usize = 2;
+/// How many whole snapshots are kept unless it is said: the newest, and one to fall back on.
+pub const SNAPSHOTS_KEPT: usize = 2;
+/// After how many bytes a file that grows is synced, unless it is said.
+const SYNC_BYTES: u64 = 4 << 20;
 /// The reserve. Its content is nothing, and recovery drops it like all that is unfinished.
 const RESERVE_FILE: &str = "snap/reserve.tmp";
 
 /// The worker: carries out orders about snapshot files, one after the other.
 #[derive(Debug)]
 pub struct SnapshotStore {
-    cluster: u64,
+    pub(crate) cluster: u64,
     /// Whole and durable, oldest first, with their sizes.
     held: Vec<(LogId, u64)>,
     own: Option<SnapshotWriter>,
-    receiving: Option<Receiving>,
+    /// The number of the next writing: that of this life, and one more for each.
+    writing: u64,
+    pub(crate) receiving: Option<Receiving>,
+    /// What an earlier life was receiving, not looked at yet.
+    pub(crate) left: Option<LogId>,
     /// What was being received when the reserve was ordered last.
     reserve_saw: Option<Receiving>,
+    /// What was read for a follower since the last snapshot came to be.
+    read: BTreeSet<LogId>,
     /// Whether the directory's own name is known to be durable.
     dir_durable: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Receiving {
-    base: LogId,
-    total_bytes: u64,
-    upto: u64,
+    kept: usize,
+    sync_bytes: u64,
 }
 
 impl SnapshotStore {
+    /// Keeps the `kept` newest of the snapshots that are whole, all of them if it is zero (2 unless
+    /// this is called), and syncs a file that grows after every `sync_bytes` (4 MiB).
+    ///
+    /// # Panics
+    /// If `sync_bytes` is zero.
+    pub fn tune(&mut self, kept: usize, sync_bytes: u64) {
+        assert!(sync_bytes > 0, "a sync for nothing");
+        self.kept = if kept == 0 { usize::MAX } else { kept };
+        self.sync_bytes = sync_bytes;
+    }
+
     /// Carries out one order; `None` if it has no answer: a beginning, a piece wanted of a snapshot
     /// when there is none, or the rest of a snapshot whose beginning failed.
     ///
@@ -185,7 +201,10 @@ impl SnapshotStore {
                     disk.remove(own.name())?;
                 }
                 let name = file_name(meta.base, "tmp");
-                let own = SnapshotWriter::begin(disk, name, self.cluster, meta)?;
+                let (writing, unsynced) = (self.writing, Unsynced::new(self.sync_bytes));
+                self.writing = writing.wrapping_add(1).max(1);
+                let own =
+                    SnapshotWriter::begin(disk, name, (self.cluster, writing), meta, unsynced)?;
                 self.own = Some(own);
                 Ok(None)
             }
@@ -202,11 +221,7 @@ impl SnapshotStore {
                 offset,
                 bytes,
             } => {
-                let piece = Receiving {
-                    base,
-                    total_bytes,
-                    upto: offset,
-                };
+                let piece = Receiving::new(base, total_bytes, offset, self.sync_bytes);
                 self.receive(disk, piece, &bytes).map(Some)
             }
             FileOrder::Read {
@@ -216,7 +231,7 @@ impl SnapshotStore {
                 len,
             } => self.piece(disk, to, (base, offset), len),
             FileOrder::Reserve { bytes } => self.reserve(disk, bytes),
-            FileOrder::KeepNewest => self.keep(disk, 1).map(|()| None),
+            FileOrder::KeepNewest => self.keep_newest(disk).map(|()| None),
         }
     }
 
@@ -245,7 +260,11 @@ impl SnapshotStore {
                 Err(error) if error.kind == DiskErrorKind::Full => disk.remove(RESERVE_FILE)?,
                 Err(error) => return Err(error),
             }
-            if self.held.len() < SNAPSHOTS_KEPT {
+            if let Some(left) = self.left.take() {
+                disk.remove(&file_name(left, "part"))?;
+                continue;
+            }
+            if self.held.len() < 2 {
                 return Ok(Some(FileDone::Reserved(false)));
             }
             let (oldest, _) = self.held.remove(0);
@@ -262,75 +281,8 @@ impl SnapshotStore {
         Ok(Some(FileDone::Taken(meta)))
     }
 
-    /// Takes in a piece; `piece.upto` is where it begins.
-    fn receive<M: StateMachine>(
-        &mut self,
-        disk: &mut dyn Disk,
-        piece: Receiving,
-        bytes: &[u8],
-    ) -> Result<FileDone<M>, DiskError> {
-        let base = piece.base;
-        if piece.upto == 0 {
-            if let Some(old) = self.receiving.take() {
-                disk.remove(&file_name(old.base, "part"))?;
-            }
-            disk.remove(&file_name(base, "part"))?;
-            self.receiving = Some(piece);
-        }
-        let current = self.receiving.filter(|at| at.base == base);
-        let Some(at) = current.filter(|at| at.upto == piece.upto) else {
-            let upto = current.map_or(0, |at| at.upto);
-            return Ok(FileDone::Received { base, upto });
-        };
-        let upto = at.upto + bytes.len() as u64;
-        if upto > at.total_bytes || piece.total_bytes != at.total_bytes {
-            return self.refuse(disk, base, "its pieces do not add up to its size".into());
-        }
-        let name = file_name(base, "part");
-        disk.write(&name, at.upto, bytes)?;
-        self.receiving = Some(Receiving { upto, ..at });
-        if upto < at.total_bytes {
-            return Ok(FileDone::Received { base, upto });
-        }
-        self.complete(disk, &name, at)
-    }
-
-    /// The received file is whole: only now is it known whether it is what it should be.
-    fn complete<M: StateMachine>(
-        &mut self,
-        disk: &mut dyn Disk,
-        name: &str,
-        at: Receiving,
-    ) -> Result<FileDone<M>, DiskError> {
-        disk.sync(name)?;
-        match load(disk, name, self.cluster) {
-            Ok((meta, machine)) if meta.base == at.base => {
-                self.receiving = None;
-                self.adopt(disk, name, meta.base, at.total_bytes)?;
-                Ok(FileDone::Loaded { meta, machine })
-            }
-            Ok((meta, _)) => {
-                let why = format!("it covers {}, not {}", meta.base, at.base);
-                self.refuse(disk, at.base, why)
-            }
-            Err(Unloadable::Disk(error)) => Err(error),
-            Err(why) => self.refuse(disk, at.base, why.text()),
-        }
-    }
-
-    fn refuse<M>(
-        &mut self,
-        disk: &mut dyn Disk,
-        base: LogId,
-        why: String,
-    ) -> Result<FileDone<M>, DiskError> {
-        self.receiving = None;
-        disk.remove(&file_name(base, "part"))?;
-        Ok(FileDone::Refused { base, why })
-    }
-
     /// Gives a whole and synced file its final name, durably, then drops what is too old.
-    fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         disk: &mut dyn Disk,
         name: &str,
@@ -351,11 +303,25 @@ impl SnapshotStore {
         self.held.retain(|&(held, _)| held != base);
         self.held.push((base, size));
         self.held.sort_unstable();
-        self.keep(disk, SNAPSHOTS_KEPT)
+        self.drop_overtaken(disk, base)?;
+        // A follower that is sent an older one may finish; who has stopped asking for it has had a
+        // whole generation's time.
+        let read = core::mem::take(&mut self.read);
+        let surplus = self.held.len().saturating_sub(self.kept);
+        let (old, _) = self.held.split_at(surplus);
+        for &(old, _) in old.iter().filter(|(old, _)| !read.contains(old)) {
+            disk.remove(&file_name(old, "snap"))?;
+        }
+        let mut place = 0;
+        self.held.retain(|(held, _)| {
+            place += 1;
+            place > surplus || read.contains(held)
+        });
+        Ok(())
     }
 
-    fn keep(&mut self, disk: &mut dyn Disk, count: usize) -> Result<(), DiskError> {
-        let surplus = self.held.len().saturating_sub(count);
+    fn keep_newest(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        let surplus = self.held.len().saturating_sub(1);
         for (old, _) in self.held.drain(..surplus) {
             disk.remove(&file_name(old, "snap"))?;
         }
@@ -374,6 +340,7 @@ impl SnapshotStore {
         let Some(&(base, total_bytes)) = begun.or(self.held.last()) else {
             return Ok(None);
         };
+        self.read.insert(base);
         let len = len.min(usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(len));
         let bytes = disk.read(&file_name(base, "snap"), offset, len)?;
         Ok(Some(FileDone::Piece {
@@ -400,7 +367,9 @@ pub(crate) struct Found<M> {
     held: Vec<(LogId, u64)>,
     /// Newer ones that fail their checks, newest first: what, and why.
     damaged: Vec<(LogId, String)>,
-    /// What crashes left, and what an earlier recovery set aside.
+    /// What was being received.
+    parts: Vec<LogId>,
+    /// What else crashes left, and what an earlier recovery set aside.
     unfinished: Vec<String>,
 }
 
@@ -412,11 +381,13 @@ impl<M: StateMachine> Found<M> {
         first_config: Config,
     ) -> Result<Self, OpenError> {
         let mut held = Vec::new();
-        let mut unfinished = Vec::new();
+        let (mut parts, mut unfinished) = (Vec::new(), Vec::new());
         for name in disk.list(SNAPSHOT_DIR)? {
             if let Some(base) = file_base(&name, "snap") {
                 let size = disk.size(&file_name(base, "snap"))?.unwrap_or(0);
                 held.push((base, size));
+            } else if let Some(base) = file_base(&name, "part") {
+                parts.push(base);
             } else if [".tmp", ".part", ".bad"]
                 .iter()
                 .any(|end| name.ends_with(end))
@@ -433,6 +404,7 @@ impl<M: StateMachine> Found<M> {
             machine: M::default(),
             held,
             damaged: Vec::new(),
+            parts,
             unfinished,
         };
         while let Some(&(base, _)) = found.held.last() {
@@ -483,12 +455,19 @@ impl<M: StateMachine> Found<M> {
 
     /// Clears away what is unfinished, sets aside what is damaged, and starts the worker.
     pub(crate) fn settle(
-        self,
+        mut self,
         disk: &mut dyn Disk,
-        cluster: u64,
+        (cluster, life): (u64, u64),
     ) -> Result<(SnapshotMeta, M, SnapshotStore), DiskError> {
         for name in &self.unfinished {
             disk.remove(name)?;
+        }
+        // Mark: a snapshot was being received.
+        // The leader goes on with the newest, if with any.
+        self.parts.sort_unstable_by_key(|base| base.index);
+        let left = self.parts.pop_if(|base| base.index > self.meta.base.index);
+        for &base in &self.parts {
+            disk.remove(&file_name(base, "part"))?;
         }
         for (base, _) in &self.damaged {
             disk.rename(&file_name(*base, "snap"), &file_name(*base, "bad"))?;
@@ -500,9 +479,14 @@ impl<M: StateMachine> Found<M> {
             cluster,
             held: self.held,
             own: None,
+            writing: life.max(1),
             receiving: None,
+            left,
             reserve_saw: None,
+            read: BTreeSet::new(),
             dir_durable: false,
+            kept: SNAPSHOTS_KEPT,
+            sync_bytes: SYNC_BYTES,
         };
         Ok((self.meta, self.machine, store))
     }
@@ -543,7 +527,7 @@ pub(crate) fn snapshot_names(disk: &mut dyn Disk) -> Result<Vec<String>, DiskErr
     Ok(bases.map(|base| file_name(base, "snap")).collect())
 }
 
-fn file_name(base: LogId, kind: &str) -> String {
+pub(crate) fn file_name(base: LogId, kind: &str) -> String {
     format!(
         "{SNAPSHOT_DIR}/{:016x}-{:016x}.{kind}",
         base.term.0, base.index.0

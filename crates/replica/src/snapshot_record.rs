@@ -23,6 +23,8 @@ use crate::record::{
 const MAGIC: &[u8; 8] = b"HWSNAPSH";
 /// The head without its configuration.
 const HEAD_BYTES: usize = 56;
+/// Where it says which writing the file is.
+const WRITING_AT: usize = 48;
 const CONFIG_BYTES_MAX: u32 = 1 << 20;
 const CHUNK_HEAD_BYTES: usize = 8;
 const FOOTER_BYTES: usize = 32;
@@ -72,7 +74,7 @@ impl Tally {
     }
 }
 
-fn encode_head(cluster: u64, meta: &SnapshotMeta) -> (Vec<u8>, u32) {
+fn encode_head(cluster: u64, meta: &SnapshotMeta, writing: u64) -> (Vec<u8>, u32) {
     let mut config = Vec::new();
     encode_config(&meta.config, &mut config);
     let config_bytes = u32::try_from(config.len()).expect("a configuration is below 4 GiB");
@@ -86,11 +88,33 @@ fn encode_head(cluster: u64, meta: &SnapshotMeta) -> (Vec<u8>, u32) {
     put_u32(&mut out, config_bytes);
     put_u64(&mut out, cluster);
     put_log_id(&mut out, meta.base);
-    put_u64(&mut out, 0);
+    put_u64(&mut out, writing);
     out.extend_from_slice(&config);
     let crc = crc32c(&out[PROLOGUE_BYTES + 4..]);
     patch_u32(&mut out, PROLOGUE_BYTES, crc);
     (out, crc)
+}
+
+/// A chunk as it stands in a file.
+fn with_head(chunk: &[u8], crc: u32) -> Vec<u8> {
+    let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+    assert!(
+        length <= CHUNK_BYTES_MAX,
+        "a chunk far beyond what was asked for"
+    );
+    let mut out = Vec::with_capacity(CHUNK_HEAD_BYTES + chunk.len());
+    put_u32(&mut out, length);
+    put_u32(&mut out, crc);
+    out.extend_from_slice(chunk);
+    out
+}
+
+/// Which writing of a snapshot a file is, by its first bytes; `None` if they do not say. No other
+/// writing has that number, so files of one are alike in every byte that they have.
+pub(crate) fn writing_of(first: &[u8]) -> Option<u64> {
+    let number = first.get(WRITING_AT..HEAD_BYTES)?;
+    let number = u64::from_le_bytes(number.try_into().ok()?);
+    (number != 0).then_some(number)
 }
 
 /// An own snapshot being written under a temporary name.
@@ -100,16 +124,49 @@ pub(crate) struct SnapshotWriter {
     meta: SnapshotMeta,
     offset: u64,
     tally: Tally,
+    pub(crate) unsynced: Unsynced,
+}
+
+/// Syncs a file that grows from time to time, so that its last sync, and the log's beside it, need
+/// not wait for all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Unsynced {
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Unsynced {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let bytes = 0;
+        Self { bytes, bytes_max }
+    }
+
+    /// So many bytes were written.
+    pub(crate) fn add(
+        &mut self,
+        disk: &mut dyn Disk,
+        name: &str,
+        bytes: usize,
+    ) -> Result<(), DiskError> {
+        self.bytes += bytes as u64;
+        if self.bytes >= self.bytes_max {
+            // Mark: a snapshot is synced before it is whole.
+            self.bytes = 0;
+            disk.sync(name)?;
+        }
+        Ok(())
+    }
 }
 
 impl SnapshotWriter {
     pub(crate) fn begin(
         disk: &mut dyn Disk,
         name: String,
-        cluster: u64,
+        (cluster, writing): (u64, u64),
         meta: SnapshotMeta,
+        unsynced: Unsynced,
     ) -> Result<Self, DiskError> {
-        let (head, crc) = encode_head(cluster, &meta);
+        let (head, crc) = encode_head(cluster, &meta, writing);
         // A longer file of an earlier, failed try would leave its end behind the footer.
         disk.remove(&name)?;
         disk.write(&name, 0, &head)?;
@@ -118,6 +175,7 @@ impl SnapshotWriter {
             meta,
             offset: head.len() as u64,
             tally: Tally::new(crc),
+            unsynced,
         })
     }
 
@@ -126,20 +184,12 @@ impl SnapshotWriter {
     }
 
     pub(crate) fn chunk(&mut self, disk: &mut dyn Disk, chunk: &Bytes) -> Result<(), DiskError> {
-        let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        assert!(
-            length <= CHUNK_BYTES_MAX,
-            "a chunk far beyond what was asked for"
-        );
         let crc = crc32c(chunk);
-        let mut out = Vec::with_capacity(CHUNK_HEAD_BYTES + chunk.len());
-        put_u32(&mut out, length);
-        put_u32(&mut out, crc);
-        out.extend_from_slice(chunk);
+        let out = with_head(chunk, crc);
         disk.write(&self.name, self.offset, &out)?;
         self.offset += out.len() as u64;
-        self.tally.add(length, crc);
-        Ok(())
+        self.tally.add(chunk.len() as u32, crc);
+        self.unsynced.add(disk, &self.name, out.len())
     }
 
     /// Ends the file and makes its content durable; its name, what it covers, its size.
@@ -197,37 +247,49 @@ pub(crate) fn load<M: StateMachine>(
         name,
         offset: 0,
     };
-    let (meta, head_crc) = file.head(cluster)?;
+    let (meta, head_crc, _) = file.head(cluster)?;
     let mut tally = Tally::new(head_crc);
     let mut machine = M::default();
-    loop {
-        let at = file.offset;
-        let head = file.take(CHUNK_HEAD_BYTES as u64)?;
-        let mut reader = Reader(&head);
-        let (length, crc) = reader
-            .u32()
-            .and_then(|length| Ok((length, reader.u32()?)))
-            .map_err(|why| Unloadable::Damaged(at, why.0))?;
-        if length == FOOTER_MARK {
-            file.offset = at;
-            file.footer(&tally)?;
-            break;
-        }
-        if length > CHUNK_BYTES_MAX {
-            return Err(Unloadable::Damaged(at, "a chunk beyond all sizes".into()));
-        }
-        let chunk = file.take(u64::from(length))?;
-        if crc32c(&chunk) != crc {
-            return Err(Unloadable::Damaged(at, "a chunk fails its check".into()));
-        }
-        tally.add(length, crc);
+    let mut at = file.offset;
+    while let Some((crc, chunk)) = file.chunk()? {
+        tally.add(chunk.len() as u32, crc);
         let loaded = machine.load_chunk(chunk);
         loaded.map_err(|why| Unloadable::Damaged(at, why.0))?;
+        at = file.offset;
     }
+    file.footer(&tally)?;
     let at = file.offset;
     let finished = machine.finish_load();
     finished.map_err(|why| Unloadable::Damaged(at, why.0))?;
     Ok((meta, machine))
+}
+
+/// How much of a file that was being received is whole, chunk by chunk. All of that is written again
+/// with the bytes that were checked: a failed sync may have left it in memory alone, where it counts
+/// as clean.
+pub(crate) fn keep_whole_chunks(
+    disk: &mut dyn Disk,
+    name: &str,
+    cluster: u64,
+    unsynced: &mut Unsynced,
+) -> Result<u64, DiskError> {
+    let mut file = File {
+        size: disk.size(name)?.unwrap_or(0),
+        disk,
+        name,
+        offset: 0,
+    };
+    let mut upto = 0;
+    loop {
+        let whole = match file.next_whole(cluster) {
+            Ok(Some(bytes)) => bytes,
+            Err(Unloadable::Disk(error)) => return Err(error),
+            Ok(None) | Err(_) => return Ok(upto),
+        };
+        file.disk.write(name, upto, &whole)?;
+        unsynced.add(file.disk, name, whole.len())?;
+        upto = file.offset;
+    }
 }
 
 /// A file read from front to back.
@@ -252,7 +314,7 @@ impl File<'_> {
         Ok(bytes)
     }
 
-    fn head(&mut self, cluster: u64) -> Result<(SnapshotMeta, u32), Unloadable> {
+    fn head(&mut self, cluster: u64) -> Result<(SnapshotMeta, u32, u64), Unloadable> {
         let damaged = |why: Malformed| Unloadable::Damaged(0, why.0);
         let fixed = self.take(HEAD_BYTES as u64)?;
         let mut reader = Reader(&fixed);
@@ -274,12 +336,47 @@ impl File<'_> {
         let of = reader.u64().map_err(damaged)?;
         let base: LogId = reader.log_id().map_err(damaged)?;
         check_counts([base.index.0]).map_err(damaged)?;
+        let writing = reader.u64().map_err(damaged)?;
         if of != cluster {
             let text = format!("a snapshot of cluster {of:x}, not of {cluster:x}");
             return Err(Unloadable::Foreign(text));
         }
         let config = decode_config(&config).map_err(damaged)?;
-        Ok((SnapshotMeta { base, config }, crc))
+        Ok((SnapshotMeta { base, config }, crc, writing))
+    }
+
+    /// The bytes of the head, or of the chunk that follows, if they pass their checks; `None` before
+    /// the footer.
+    fn next_whole(&mut self, cluster: u64) -> Result<Option<Vec<u8>>, Unloadable> {
+        if self.offset == 0 {
+            let (meta, _, writing) = self.head(cluster)?;
+            let (head, _) = encode_head(cluster, &meta, writing);
+            return Ok(Some(head));
+        }
+        Ok(self.chunk()?.map(|(crc, chunk)| with_head(&chunk, crc)))
+    }
+
+    /// The next chunk and its check, which it passes; `None` before the footer.
+    fn chunk(&mut self) -> Result<Option<(u32, Bytes)>, Unloadable> {
+        let at = self.offset;
+        let head = self.take(CHUNK_HEAD_BYTES as u64)?;
+        let mut reader = Reader(&head);
+        let (length, crc) = reader
+            .u32()
+            .and_then(|length| Ok((length, reader.u32()?)))
+            .map_err(|why| Unloadable::Damaged(at, why.0))?;
+        if length == FOOTER_MARK {
+            self.offset = at;
+            return Ok(None);
+        }
+        if length > CHUNK_BYTES_MAX {
+            return Err(Unloadable::Damaged(at, "a chunk beyond all sizes".into()));
+        }
+        let chunk = self.take(u64::from(length))?;
+        if crc32c(&chunk) != crc {
+            return Err(Unloadable::Damaged(at, "a chunk fails its check".into()));
+        }
+        Ok(Some((crc, chunk)))
     }
 
     fn footer(&mut self, tally: &Tally) -> Result<(), Unloadable> {

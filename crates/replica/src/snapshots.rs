@@ -15,6 +15,7 @@ use crate::codec::Frame;
 use crate::entry::{LogOrder, SnapshotMeta};
 use crate::interface::Output;
 use crate::machine::StateMachine;
+use crate::pace::Pace;
 use crate::replica::Replica;
 use crate::snapshot_file::{FileDone, FileOrder};
 
@@ -31,8 +32,12 @@ pub(crate) struct Snapshots<W> {
     walk: Option<Walking<W>>,
     /// A file at rest is damaged: the next snapshot, which takes its place, is due now.
     heals: bool,
+    /// When the next chunk of an own snapshot may be written.
+    write_pace: Pace,
     /// Followers that are being sent a snapshot.
     pub(crate) sending: BTreeMap<NodeId, Sending>,
+    /// When the next piece may be sent to any of them.
+    send_pace: Pace,
     /// The piece that came with the frame at hand: total bytes, offset, bytes.
     pub(crate) piece: Option<(u64, u64, Bytes)>,
     /// The snapshot that is being received, or was last.
@@ -54,6 +59,8 @@ pub(crate) struct Sending {
     offset: u64,
     /// When the piece at `offset` was last asked of the disk.
     asked_at: Instant,
+    /// It is to be asked for as soon as the pace allows.
+    is_due: bool,
 }
 
 /// A leader's snapshot on its way here.
@@ -83,7 +90,9 @@ impl<W> Snapshots<W> {
             state_bytes,
             walk: None,
             heals: false,
+            write_pace: Pace::default(),
             sending: BTreeMap::new(),
+            send_pace: Pace::default(),
             piece: None,
             receiving: None,
         }
@@ -169,16 +178,27 @@ impl<M: StateMachine> Replica<M> {
                 finished: false,
             });
         }
+        // Room and the end of damage are in a hurry.
+        let per_second = match self.snapshots.heals || self.is_short() {
+            true => 0,
+            false => self.options.snapshot_write_bytes_per_second,
+        };
         let Some(walking) = &mut self.snapshots.walk else {
             return;
         };
+        let pace = &mut self.snapshots.write_pace;
         while walking.in_flight < CHUNKS_IN_FLIGHT_MAX && !walking.finished {
+            if per_second > 0 && !pace.is_free(self.now) {
+                // Mark: an own snapshot keeps its pace.
+                return;
+            }
             match self
                 .machine
                 .next_chunk(&mut walking.walk, self.options.chunk_bytes)
             {
                 Some(chunk) => {
                     walking.in_flight += 1;
+                    pace.spend(self.now, chunk.len(), per_second);
                     out.push(Output::File(FileOrder::Chunk(chunk)));
                 }
                 None => {
@@ -265,12 +285,15 @@ impl<M: StateMachine> Replica<M> {
             }
             at
         };
-        let slowest = self
-            .links
-            .iter()
-            .filter_map(|&peer| self.raft.matched(peer))
-            .min();
-        let floor = back(self.options.log_keep_bytes + self.options.snapshot_log_bytes);
+        // Who is being sent a snapshot needs what follows that.
+        let needs = |peer: &NodeId| {
+            let sent = self.snapshots.sending.get(peer).and_then(|at| at.base);
+            let matched = self.raft.matched(*peer)?;
+            Some(matched.max(sent.unwrap_or_default().index))
+        };
+        let slowest = self.links.iter().filter_map(needs).min();
+        let weight = self.options.snapshot_log_bytes.max(self.snapshots.state_bytes);
+        let floor = back(self.options.log_keep_bytes + weight);
         let cheap = back(self.options.log_keep_bytes);
         slowest
             .map_or(cheap, |index| cheap.min(index.max(floor)))
@@ -285,6 +308,7 @@ impl<M: StateMachine> Replica<M> {
             return self.snapshots.sending.clear();
         }
         let (now, patience_ns) = (self.now, self.options.core.election_ns);
+        let may_send = self.snapshots.send_pace.is_free(now);
         let links = core::mem::take(&mut self.links);
         for &peer in &links {
             if self.raft.pull(peer) != Pull::Snapshot {
@@ -295,6 +319,7 @@ impl<M: StateMachine> Replica<M> {
                 base: None,
                 offset: 0,
                 asked_at: Instant(0),
+                is_due: true,
             };
             // The log may have moved on so far that what the peer has now installed is not enough.
             let matched = self.raft.matched(peer).unwrap_or_default();
@@ -303,11 +328,13 @@ impl<M: StateMachine> Replica<M> {
                 // Mark: what a peer has installed is not enough any more.
                 self.snapshots.sending.remove(&peer);
             }
-            let is_new = !self.snapshots.sending.contains_key(&peer);
             let sending = self.snapshots.sending.entry(peer).or_insert(fresh);
             // A piece or its answer may be lost: ask again after a silence.
-            if is_new || now.since(sending.asked_at) >= patience_ns {
+            if !sending.is_due && now.since(sending.asked_at) >= patience_ns {
                 // Mark: a piece of a snapshot is asked for anew.
+                sending.is_due = true;
+            }
+            if sending.is_due && may_send {
                 self.read_piece(peer, out);
             }
         }
@@ -320,7 +347,7 @@ impl<M: StateMachine> Replica<M> {
         let Some(sending) = self.snapshots.sending.get_mut(&to) else {
             return;
         };
-        sending.asked_at = now;
+        (sending.asked_at, sending.is_due) = (now, false);
         let (base, offset) = (sending.base, sending.offset);
         out.push(Output::File(FileOrder::Read {
             to,
@@ -348,6 +375,9 @@ impl<M: StateMachine> Replica<M> {
         };
         sending.base = Some(base);
         sending.offset = offset;
+        let per_second = self.options.snapshot_send_bytes_per_second;
+        let pace = &mut self.snapshots.send_pace;
+        pace.spend(self.now, bytes.len(), per_second);
         let term = self.raft.term();
         let frame = Frame::Piece {
             term,
@@ -360,22 +390,27 @@ impl<M: StateMachine> Replica<M> {
         out.push(Output::Frame { to, frame });
     }
 
-    /// A follower says how far it has received: the next piece follows.
-    pub(crate) fn on_piece_reply(
-        &mut self,
-        from: NodeId,
-        base: LogId,
-        upto: u64,
-        out: &mut Vec<Output<M>>,
-    ) {
+    /// A follower says how far it has received: the next piece follows, at the end of the turn.
+    pub(crate) fn on_piece_reply(&mut self, from: NodeId, base: LogId, upto: u64) {
         let Some(sending) = self.snapshots.sending.get_mut(&from) else {
             return;
         };
         if sending.base == Some(base) && upto != sending.offset {
-            sending.offset = upto;
             // Mark: the next piece of a snapshot follows.
-            self.read_piece(from, out);
+            (sending.offset, sending.is_due) = (upto, true);
         }
+    }
+
+    /// When the next chunk may be written or the next piece sent, if that waits for the pace alone.
+    pub(crate) fn snapshot_deadline(&self) -> Option<Instant> {
+        let wants_chunk =
+            |at: &Walking<_>| !at.finished && at.in_flight < CHUNKS_IN_FLIGHT_MAX;
+        let written = self.snapshots.walk.as_ref().filter(|at| wants_chunk(at));
+        let written = written.map(|_| self.snapshots.write_pace.free_at());
+        let leads = self.raft.role() == RoleName::Leader;
+        let mut due = self.snapshots.sending.values();
+        let sent = (leads && due.any(|at| at.is_due)).then(|| self.snapshots.send_pace.free_at());
+        written.into_iter().chain(sent).min()
     }
 
     // Receiving.

@@ -3,12 +3,13 @@
 
 mod wal_common;
 
+use bytes::Bytes;
 use headwater_raft::{Index, NodeId, WriteId};
 use headwater_replica::port::Disk;
 use headwater_replica::record::{FrameHead, FrameKind, encode_frame};
 use headwater_replica::recovery::{Expect, OpenError, open};
 use headwater_replica::segment_head::SegmentHead;
-use headwater_replica::snapshot_file::{FileDone, SnapshotStore};
+use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_replica::wal::{Wal, segment_name};
 use headwater_replica::{Entry, EntryKind, LogOrder};
 use headwater_sim::dice::Dice;
@@ -1294,14 +1295,43 @@ fn p1_the_newest_whole_snapshot_is_loaded() {
 #[test]
 fn p2_unfinished_snapshots_are_removed() {
     let mut disk = with_snapshot(&[3]);
-    disk.write("snap/0000000000000001-0000000000000009.tmp", 0, b"half")
-        .unwrap();
-    disk.write("snap/0000000000000001-0000000000000008.part", 0, b"half")
-        .unwrap();
+    for unfinished in [
+        "snap/0000000000000001-0000000000000009.tmp",
+        "snap/reserve.tmp",
+        &part_file(1, 2),
+        &part_file(1, 3),
+    ] {
+        disk.write(unfinished, 0, b"half").unwrap();
+    }
     let (recovered, ..) = opened(&mut disk);
     assert_eq!(recovered.base, id(1, 3));
     let left = disk.list("snap").unwrap();
     assert_eq!(left, [&snapshot_file(1, 3)["snap/".len()..]]);
+}
+
+#[test]
+fn p11_what_was_being_received_stays_if_it_covers_more_and_goes_unless_it_is_gone_on_with() {
+    let mut disk = with_snapshot(&[3]);
+    for base in [(1, 8), (2, 20), (1, 19)] {
+        disk.write(&part_file(base.0, base.1), 0, b"half").unwrap();
+    }
+    let kept = [snapshot_file(1, 3), part_file(2, 20)];
+    let mut store = opened(&mut disk).2;
+    assert_eq!(disk.contents().len(), 3 + 2 - 1, "{:?}", disk.contents());
+    for name in &kept {
+        assert!(disk.size(name).unwrap().is_some(), "{name}");
+    }
+    // It is not of the writing that a leader sends, by its first bytes.
+    let first = FileOrder::Receive {
+        base: id(2, 20),
+        total_bytes: 1000,
+        offset: 0,
+        bytes: Bytes::from(vec![7; 100]),
+    };
+    let done = store.run::<Ledger>(&mut disk, first).unwrap();
+    assert!(matches!(done, Some(FileDone::Received { upto: 100, .. })));
+    let bytes = disk.read(&kept[1], 0, 1000).unwrap();
+    assert_eq!(bytes, vec![7; 100]);
 }
 
 #[test]

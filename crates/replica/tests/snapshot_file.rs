@@ -206,6 +206,167 @@ fn another_snapshots_beginning_drops_the_one_being_received() {
     assert_eq!(names(&mut disk), [snapshot_file(2, 9)]);
 }
 
+/// A file of several chunks, and where its head and each chunk end.
+fn chunked(writings: usize) -> (LogId, Vec<u8>, Vec<usize>) {
+    let bases: Vec<_> = (1..writings as u64).map(|at| (1, at)).collect();
+    let (mut disk, mut server) = with_snapshots(&bases);
+    take_snapshot(&mut disk, &mut server, meta(2, 9), &mut ledger(), 64).unwrap();
+    let (base, file) = serve(&mut disk, &mut server, 1000);
+    let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let mut ends = vec![56 + number(20)];
+    while number(*ends.last().unwrap()) != u32::MAX as usize {
+        let at = *ends.last().unwrap();
+        ends.push(at + 8 + number(at));
+    }
+    (base, file, ends)
+}
+
+/// A receiver that died when it had so much of the file.
+fn interrupted(base: LogId, file: &[u8], upto: usize) -> (SimDisk, SnapshotStore) {
+    let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+    give(&mut disk, &mut store, base, file, (0, upto));
+    let (.., store) = opened(&mut disk);
+    (disk, store)
+}
+
+#[test]
+fn a_snapshot_goes_on_after_a_restart_behind_its_last_whole_chunk() {
+    let (base, file, ends) = chunked(1);
+    let first = ends[0] + 4;
+    for upto in first..file.len() {
+        let (mut disk, mut store) = interrupted(base, &file, upto);
+        let whole = *ends.iter().rfind(|end| **end <= upto).unwrap();
+        let whole = if whole < first { first } else { whole };
+        let done = give(&mut disk, &mut store, base, &file, (0, first));
+        assert_upto(&done, base, whole);
+        let done = give(&mut disk, &mut store, base, &file, (whole, file.len()));
+        let Some(FileDone::Loaded { machine, .. }) = done else {
+            panic!("{upto}: {done:?}");
+        };
+        assert_eq!(machine, ledger());
+        disk.power_cut(&mut Dice(upto as u64));
+        disk.restart();
+        assert_eq!(opened(&mut disk).0.base, base);
+    }
+}
+
+#[test]
+fn what_was_damaged_meanwhile_is_sent_again() {
+    let (base, file, ends) = chunked(1);
+    let upto = ends[ends.len() - 1];
+    for at in ends[0]..upto {
+        let (mut disk, mut store) = interrupted(base, &file, upto);
+        disk.flip_bit(&part_file(2, 9), at as u64, (at % 8) as u8);
+        let done = give(&mut disk, &mut store, base, &file, (0, ends[0]));
+        let whole = *ends.iter().rfind(|end| **end <= at).unwrap();
+        assert_upto(&done, base, whole);
+        let done = give(&mut disk, &mut store, base, &file, (whole, file.len()));
+        assert!(matches!(done, Some(FileDone::Loaded { .. })), "{done:?}");
+    }
+}
+
+#[test]
+fn of_another_writing_nothing_is_kept() {
+    let (base, file, ends) = chunked(1);
+    let (same, other, _) = chunked(2);
+    assert_eq!((same, other.len()), (base, file.len()));
+    assert_ne!(other, file, "they differ by their numbers");
+    for restarts in [true, false] {
+        let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+        give(&mut disk, &mut store, base, &file, (0, ends[2]));
+        if restarts {
+            store = opened(&mut disk).2;
+        }
+        let first = ends[0];
+        let done = give(&mut disk, &mut store, base, &other, (0, first));
+        assert_upto(&done, base, first);
+        let done = give(&mut disk, &mut store, base, &other, (first, other.len()));
+        assert!(matches!(done, Some(FileDone::Loaded { .. })), "{done:?}");
+    }
+    // A piece that does not say of which writing it is.
+    let (mut disk, mut store) = interrupted(base, &file, ends[2]);
+    assert_upto(&give(&mut disk, &mut store, base, &file, (0, 55)), base, 55);
+}
+
+#[test]
+fn another_leader_that_has_the_same_file_goes_on_with_it() {
+    let (base, file, ends) = chunked(1);
+    let (mut second, mut leader) = with_snapshots(&[]);
+    give(&mut second, &mut leader, base, &file, (0, file.len()));
+    // It was restarted since.
+    let (.., mut leader) = opened(&mut second);
+    let (served, copy) = serve(&mut second, &mut leader, 100);
+    let (mut disk, mut store) = interrupted(base, &file, ends[3]);
+    let done = give(&mut disk, &mut store, served, &copy, (0, ends[0]));
+    assert_upto(&done, base, ends[3]);
+    let done = give(&mut disk, &mut store, base, &copy, (ends[3], copy.len()));
+    assert!(matches!(done, Some(FileDone::Loaded { .. })), "{done:?}");
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_is_written_again() {
+    let (base, file, ends) = chunked(1);
+    for seed in 0..20 {
+        let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+        give(&mut disk, &mut store, base, &file, (0, ends[2]));
+        disk.fail_sync(1, Dice(seed));
+        let rest = FileOrder::Receive {
+            base,
+            total_bytes: file.len() as u64,
+            offset: ends[2] as u64,
+            bytes: Bytes::copy_from_slice(&file[ends[2]..]),
+        };
+        store.run::<Ledger>(&mut disk, rest).unwrap_err();
+        // The process starts again on the same page cache, whose pages count as clean.
+        let (.., mut store) = opened(&mut disk);
+        let done = give(&mut disk, &mut store, base, &file, (0, ends[0]));
+        let whole = ends[ends.len() - 1];
+        assert_upto(&done, base, whole);
+        let done = give(&mut disk, &mut store, base, &file, (whole, file.len()));
+        assert!(matches!(done, Some(FileDone::Loaded { .. })), "{done:?}");
+        disk.power_cut(&mut Dice(seed));
+        disk.restart();
+        let (recovered, ..) = opened(&mut disk);
+        assert_eq!((recovered.base, recovered.machine), (base, ledger()));
+    }
+}
+
+#[test]
+fn what_is_synced_on_the_way_outlives_a_power_cut() {
+    let (base, file, ends) = chunked(1);
+    for seed in 0..20 {
+        let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+        store.tune(2, 64);
+        disk.sync_dir("snap").unwrap();
+        for (from, to) in [(0, ends[0]), (ends[0], ends[1]), (ends[1], ends[2])] {
+            give(&mut disk, &mut store, base, &file, (from, to));
+        }
+        disk.sync_dir("snap").unwrap();
+        disk.power_cut(&mut Dice(seed));
+        disk.restart();
+        let (.., mut store) = opened(&mut disk);
+        let done = give(&mut disk, &mut store, base, &file, (0, ends[0]));
+        assert_upto(&done, base, ends[2]);
+    }
+}
+
+#[test]
+fn what_is_being_received_goes_when_it_is_overtaken() {
+    let (base, file, ends) = chunked(1);
+    for restarts in [true, false] {
+        let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+        give(&mut disk, &mut store, base, &file, (0, ends[2]));
+        if restarts {
+            store = opened(&mut disk).2;
+        }
+        take_snapshot(&mut disk, &mut store, meta(2, 8), &mut ledger(), 64).unwrap();
+        assert!(names(&mut disk).contains(&part_file(2, 9)));
+        take_snapshot(&mut disk, &mut store, meta(2, 9), &mut ledger(), 64).unwrap();
+        assert!(!names(&mut disk).contains(&part_file(2, 9)));
+        assert_upto(&give(&mut disk, &mut store, base, &file, (9, 10)), base, 0);
+    }
+}
+
 #[test]
 fn a_received_file_with_any_byte_wrong_is_refused_and_dropped() {
     let (mut from, mut server) = with_snapshots(&[(2, 9)]);
@@ -289,10 +450,49 @@ fn a_reader_of_a_dropped_snapshot_gets_the_beginning_of_the_newest() {
         piece(&mut disk, &mut store, begun, 32),
         Some((id(1, 3), 32))
     );
-    take_snapshot(&mut disk, &mut store, meta(2, 9), &mut ledger(), 64).unwrap();
+    for index in [8, 9] {
+        take_snapshot(&mut disk, &mut store, meta(2, index), &mut ledger(), 64).unwrap();
+    }
     assert_eq!(piece(&mut disk, &mut store, begun, 32), Some((id(2, 9), 0)));
     let (mut empty, mut nothing) = with_snapshots(&[]);
     assert_eq!(piece(&mut empty, &mut nothing, None, 0), None);
+}
+
+#[test]
+fn as_many_snapshots_are_kept_as_is_said() {
+    for (kept, left) in [(1, 1), (3, 3), (0, 4)] {
+        let (mut disk, mut store) = with_snapshots(&[]);
+        store.tune(kept, 1000);
+        for index in 1..=4 {
+            take_snapshot(&mut disk, &mut store, meta(1, index), &mut ledger(), 64).unwrap();
+        }
+        let newest: Vec<_> = (5 - left..=4).map(|at| snapshot_file(1, at)).collect();
+        assert_eq!(names(&mut disk), newest);
+    }
+}
+
+#[test]
+fn a_snapshot_that_a_follower_reads_is_kept_until_it_stops() {
+    let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
+    let mut take = |disk: &mut SimDisk, index, reads: bool| {
+        if reads {
+            let order = FileOrder::Read {
+                to: NodeId(8),
+                base: Some(id(1, 1)),
+                offset: 8,
+                len: 8,
+            };
+            let done: Done = store.run(disk, order).unwrap();
+            assert!(matches!(done, Some(FileDone::Piece { offset: 8, .. })));
+        }
+        take_snapshot(disk, &mut store, meta(1, index), &mut ledger(), 64).unwrap();
+        names(disk).contains(&snapshot_file(1, 1))
+    };
+    assert!(take(&mut disk, 2, true));
+    assert!(take(&mut disk, 3, true), "two newer ones");
+    assert!(take(&mut disk, 4, true), "three newer ones");
+    assert!(!take(&mut disk, 5, false));
+    assert_eq!(names(&mut disk), [snapshot_file(1, 4), snapshot_file(1, 5)]);
 }
 
 #[test]
@@ -356,6 +556,18 @@ fn a_snapshot_that_nobody_sends_on_gives_way_to_the_reserve() {
     assert!(reserve(&mut disk, &mut store, 100).is_none());
     let done = reserve(&mut disk, &mut store, 100);
     assert!(matches!(done, Some(FileDone::Reserved(true))));
+    // What an earlier life was receiving does so only if there is no other room.
+    let (mut disk, mut store) = with_snapshots(&[]);
+    let _: Done = store.run(&mut disk, piece(&file[..50], 0)).unwrap();
+    let (.., mut store) = opened(&mut disk);
+    let done = reserve(&mut disk, &mut store, 100);
+    assert!(matches!(done, Some(FileDone::Reserved(true))));
+    assert!(names(&mut disk).contains(&part_file(1, 3)));
+    disk.remove("snap/reserve.tmp").unwrap();
+    disk.set_quota(Some(disk.used_bytes() + 50));
+    let done = reserve(&mut disk, &mut store, 100);
+    assert!(matches!(done, Some(FileDone::Reserved(true))));
+    assert!(!names(&mut disk).contains(&part_file(1, 3)));
     // Whoever sends on after all is told to begin anew.
     let done: Done = store.run(&mut disk, piece(&file[80..], 80)).unwrap();
     assert!(matches!(done, Some(FileDone::Received { upto: 0, .. })));

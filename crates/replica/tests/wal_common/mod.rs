@@ -214,3 +214,7 @@ pub fn meta(term: u64, index: u64) -> SnapshotMeta {
 pub fn snapshot_file(term: u64, index: u64) -> String {
     format!("snap/{term:016x}-{index:016x}.snap")
 }
+
+pub fn part_file(term: u64, index: u64) -> String {
+    snapshot_file(term, index).replace(".snap", ".part")
+}
