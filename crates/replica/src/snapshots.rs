@@ -271,7 +271,8 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// The last index to forget: some bytes stay for followers a little behind, and more for live
-    /// ones that still need them, up to the weight that triggers snapshots; unless the disk is full.
+    /// ones that still need them, up to `snapshot_log_bytes`; for one that is being sent a snapshot, up
+    /// to the weight that triggers the next one. On a full disk nothing stays.
     fn keep_from(&self, snapshot: Index) -> Index {
         let base = self.raft.base().index;
         if self.is_short() {
@@ -285,19 +286,22 @@ impl<M: StateMachine> Replica<M> {
             }
             at
         };
-        // Who is being sent a snapshot needs what follows that.
+        let options = &self.options;
+        let cheap = back(options.log_keep_bytes);
+        let floor = back(options.log_keep_bytes + options.snapshot_log_bytes);
+        let state_bytes = options.snapshot_log_bytes.max(self.snapshots.state_bytes);
+        let floor_sent = back(options.log_keep_bytes + state_bytes);
         let needs = |peer: &NodeId| {
-            let sent = self.snapshots.sending.get(peer).and_then(|at| at.base);
             let matched = self.raft.matched(*peer)?;
-            Some(matched.max(sent.unwrap_or_default().index))
+            let sent = self.snapshots.sending.get(peer).and_then(|at| at.base);
+            Some(match sent {
+                // Mark: the log behind a snapshot that is being sent is kept.
+                Some(base) => floor_sent.max(matched.max(base.index)),
+                None => floor.max(matched),
+            })
         };
-        let slowest = self.links.iter().filter_map(needs).min();
-        let weight = self.options.snapshot_log_bytes.max(self.snapshots.state_bytes);
-        let floor = back(self.options.log_keep_bytes + weight);
-        let cheap = back(self.options.log_keep_bytes);
-        slowest
-            .map_or(cheap, |index| cheap.min(index.max(floor)))
-            .max(base)
+        let needed = self.links.iter().filter_map(needs);
+        needed.fold(cheap, Index::min).max(base)
     }
 
     // Sending.

@@ -408,12 +408,18 @@ impl<A: Application> World<A> {
         let hop_ns = 4 * (knobs.heartbeat_ns / 3 + knobs.disk_ns + knobs.disk_spread_ns);
         let state = self.cluster.content_bytes();
         let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
+        // To all followers one after the other, once for what each has begun with and once for what
+        // it then lacks.
+        let sent = 2 * knobs.nodes * (state + knobs.chunk_bytes);
+        let pace_ns = |pace: u64| (sent * 1_000_000_000).checked_div(pace).unwrap_or(0);
         // Whoever lost its disk leaves, comes back and catches up.
         let repairs = 40 * self.errands.losses.len() as u64;
         self.company.patience_ns()
             + (40 + repairs) * knobs.election_ns
             + 4 * knobs.request_timeout_ns
             + steps * hop_ns
+            + pace_ns(knobs.snapshot_send_pace)
+            + pace_ns(knobs.snapshot_write_pace)
     }
 
     /// Asks every node to write and to read until it has, then waits for all to agree.

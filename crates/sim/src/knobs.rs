@@ -86,6 +86,14 @@ knobs! {
     log_keep_bytes: u64 = 200;
     /// Bytes of one snapshot chunk.
     chunk_bytes: u64 = 1000;
+    /// Bytes a second of a node's own snapshots; zero: as many as the disk takes.
+    snapshot_write_pace: u64 = 0;
+    /// Bytes a second of the snapshots that a leader sends; zero: as many as the links take.
+    snapshot_send_pace: u64 = 0;
+    /// After how many bytes a snapshot that is being written or received is synced.
+    snapshot_sync_bytes: u64 = 1 << 20;
+    /// How many snapshots are kept; zero: all.
+    max_snapshots: u64 = 2;
     /// Bytes of one message, about.
     message_bytes_max: u64 = 2000;
     /// Bytes under way to one peer.

@@ -63,6 +63,8 @@ stats! {
     taken,
     /// Snapshots of others loaded.
     loaded,
+    /// Snapshots of others gone on with after a restart, or by another leader that has the same file.
+    resumed,
     /// Requests that reached a node.
     requests,
     /// Requests with an answer.

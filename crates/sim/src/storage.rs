@@ -206,6 +206,12 @@ impl<A: Application> World<A> {
         let Some(order) = live.file_queue.pop_front() else {
             return Ok(());
         };
+        let first = match &order {
+            FileOrder::Receive {
+                offset: 0, bytes, ..
+            } => Some(bytes.len() as u64),
+            _ => None,
+        };
         let answer = live.store.run::<Watched<A>>(&mut node.disk, order);
         self.stats.misreads += u64::from(node.disk.take_misread().is_some());
         let answer = match answer {
@@ -226,6 +232,9 @@ impl<A: Application> World<A> {
                 mark = Some(Mark::SnapshotLoaded);
                 self.cluster.check_snapshot(meta)?;
                 self.cluster.check_content(meta.base.index, machine)?;
+            }
+            Some(FileDone::Received { upto, .. }) => {
+                self.stats.resumed += u64::from(first.is_some_and(|bytes| *upto > bytes));
             }
             Some(FileDone::NoRoom | FileDone::Reserved(false)) => self.stats.full += 1,
             Some(FileDone::Refused { .. }) if self.has_spoilt() => {
@@ -451,7 +460,9 @@ impl<A: Application> World<A> {
             segment_bytes: knobs.segment_bytes << dice.below(2),
         };
         match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
-            Ok(opened) => {
+            Ok(mut opened) => {
+                let (kept, sync_bytes) = (knobs.max_snapshots, knobs.snapshot_sync_bytes);
+                opened.2.tune(kept as usize, sync_bytes);
                 ensure(!node.is_refused, "recovery", || {
                     format!("n{} starts with a disk that it has refused", at + 1)
                 })?;
@@ -520,6 +531,8 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
         snapshot_log_bytes: knobs.snapshot_log_bytes,
         log_keep_bytes: knobs.log_keep_bytes,
         chunk_bytes: knobs.chunk_bytes as usize,
+        snapshot_write_bytes_per_second: knobs.snapshot_write_pace,
+        snapshot_send_bytes_per_second: knobs.snapshot_send_pace,
         reserve_bytes: knobs.reserve_bytes,
         ..Options::default()
     }

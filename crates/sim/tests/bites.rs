@@ -67,6 +67,7 @@ fn every_fault_strikes_and_matters() {
         ("reads by lease", all.lease_reads),
         ("reads of a bounded age", all.bounded_reads),
         ("snapshots of others", all.loaded),
+        ("snapshots gone on with", all.resumed),
         ("watches begun", all.watches_created),
         ("members compared", all.agreements),
         ("watches that went on elsewhere", all.watches_resumed),
