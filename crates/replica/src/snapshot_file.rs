@@ -120,7 +120,7 @@ pub enum FileDone<M> {
 /// The directory of snapshots.
 pub const SNAPSHOT_DIR: &str = "snap";
 /// How many whole snapshots are kept unless it is said: the newest, and one to fall back on.
-pub const SNAPSHOTS_KEPT: usize = 2;
+const SNAPSHOTS_KEPT: usize = 2;
 /// After how many bytes a file that grows is synced, unless it is said.
 const SYNC_BYTES: u64 = 4 << 20;
 /// The reserve. Its content is nothing, and recovery drops it like all that is unfinished.
@@ -149,15 +149,19 @@ pub struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Keeps the `kept` newest of the snapshots that are whole, all of them if it is zero (2 unless
-    /// this is called), and syncs a file that grows after every `sync_bytes` (4 MiB).
+    /// From now on the `kept` newest snapshots are kept, all of them if it is zero; 2 unless this is
+    /// called.
+    pub fn keep(&mut self, kept: usize) {
+        self.kept = if kept == 0 { usize::MAX } else { kept };
+    }
+
+    /// From now on a file that grows is synced after every so many bytes; 4 MiB unless this is called.
     ///
     /// # Panics
-    /// If `sync_bytes` is zero.
-    pub fn tune(&mut self, kept: usize, sync_bytes: u64) {
-        assert!(sync_bytes > 0, "a sync for nothing");
-        self.kept = if kept == 0 { usize::MAX } else { kept };
-        self.sync_bytes = sync_bytes;
+    /// If it is zero.
+    pub fn sync_every(&mut self, bytes: u64) {
+        assert!(bytes > 0, "a sync for nothing");
+        self.sync_bytes = bytes;
     }
 
     /// Carries out one order; `None` if it has no answer: a beginning, a piece wanted of a snapshot

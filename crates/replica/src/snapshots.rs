@@ -288,9 +288,10 @@ impl<M: StateMachine> Replica<M> {
         };
         let options = &self.options;
         let cheap = back(options.log_keep_bytes);
-        let floor = back(options.log_keep_bytes + options.snapshot_log_bytes);
-        let state_bytes = options.snapshot_log_bytes.max(self.snapshots.state_bytes);
-        let floor_sent = back(options.log_keep_bytes + state_bytes);
+        let floor_of = |weight| back(options.log_keep_bytes.saturating_add(weight));
+        let floor = floor_of(options.snapshot_log_bytes);
+        let trigger = options.snapshot_log_bytes.max(self.snapshots.state_bytes);
+        let floor_sent = floor_of(trigger);
         let needs = |peer: &NodeId| {
             let matched = self.raft.matched(*peer)?;
             let sent = self.snapshots.sending.get(peer).and_then(|at| at.base);

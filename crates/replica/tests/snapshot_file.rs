@@ -336,7 +336,7 @@ fn what_is_synced_on_the_way_outlives_a_power_cut() {
     let (base, file, ends) = chunked(1);
     for seed in 0..20 {
         let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
-        store.tune(2, 64);
+        store.sync_every(64);
         disk.sync_dir("snap").unwrap();
         for (from, to) in [(0, ends[0]), (ends[0], ends[1]), (ends[1], ends[2])] {
             give(&mut disk, &mut store, base, &file, (from, to));
@@ -462,7 +462,7 @@ fn a_reader_of_a_dropped_snapshot_gets_the_beginning_of_the_newest() {
 fn as_many_snapshots_are_kept_as_is_said() {
     for (kept, left) in [(1, 1), (3, 3), (0, 4)] {
         let (mut disk, mut store) = with_snapshots(&[]);
-        store.tune(kept, 1000);
+        store.keep(kept);
         for index in 1..=4 {
             take_snapshot(&mut disk, &mut store, meta(1, index), &mut ledger(), 64).unwrap();
         }

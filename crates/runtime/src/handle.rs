@@ -81,6 +81,15 @@ pub struct NodeConfig {
     pub lease_drift_ppm: Option<u32>,
     /// Bytes of log after which a snapshot is taken, if the state is smaller than the log.
     pub snapshot_log_bytes: u64,
+    /// How many snapshots are kept, the newest ones; zero: all. With one, nothing stands in for it when
+    /// the disk damages it.
+    pub snapshots_kept: usize,
+    /// Bytes a second, about, of this node's own snapshots, so that the log's syncs do not wait for
+    /// them; zero: as many as the disk takes.
+    pub snapshot_write_bytes_per_second: u64,
+    /// Bytes a second, about, of snapshots that this node sends as a leader, to all followers together;
+    /// zero: as many as the network takes.
+    pub snapshot_send_bytes_per_second: u64,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
     /// Bytes set aside on the disk for the snapshot that makes room when the disk is full; zero for
@@ -117,6 +126,9 @@ impl NodeConfig {
             priority: u8::MAX,
             lease_drift_ppm: None,
             snapshot_log_bytes: 64 << 20,
+            snapshots_kept: 2,
+            snapshot_write_bytes_per_second: 64 << 20,
+            snapshot_send_bytes_per_second: 32 << 20,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 0,
             scrub_bytes_per_second: 1 << 20,

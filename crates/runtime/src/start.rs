@@ -229,10 +229,11 @@ fn start_log_thread<M: StateMachine>(
 
 fn start_snapshot_thread<M: StateMachine>(
     config: &NodeConfig,
-    (store, disk): (SnapshotStore, &FileDisk),
+    (mut store, disk): (SnapshotStore, &FileDisk),
     lock: &Arc<DirectoryLock>,
     inbox: &Arc<Inbox<Event<M>>>,
 ) -> std::io::Result<Worker<headwater_replica::snapshot_file::FileOrder>> {
+    store.keep(config.snapshots_kept);
     snapshot_thread::start::<M>(
         store,
         disk.another(Use::Snapshots),
@@ -383,6 +384,8 @@ fn options(config: &NodeConfig) -> Options {
         command_bytes_max: config.command_bytes_max,
         snapshot_log_bytes: config.snapshot_log_bytes,
         reserve_bytes: config.disk_reserve_bytes,
+        snapshot_write_bytes_per_second: config.snapshot_write_bytes_per_second,
+        snapshot_send_bytes_per_second: config.snapshot_send_bytes_per_second,
         ..Options::default()
     }
 }

@@ -374,6 +374,36 @@ pub struct ServeArgs {
     )]
     pub snapshot_log_bytes: u64,
 
+    /// How many snapshots are kept (0 for all): the newest, and those that stand in for it if the disk
+    /// damages it
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 2,
+        help_heading = "Limits"
+    )]
+    pub max_snapshots: usize,
+
+    /// Bytes a second of the data that go into this member's own snapshots, beside the log's writes (0
+    /// for no bound)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64 << 20,
+        help_heading = "Limits"
+    )]
+    pub snapshot_write_bytes_per_second: u64,
+
+    /// Bytes a second of snapshots that a leader sends to members that need one, all of them together
+    /// (0 for no bound)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 32 << 20,
+        help_heading = "Limits"
+    )]
+    pub snapshot_send_bytes_per_second: u64,
+
     /// Bytes set aside in the data directory for a snapshot that makes room when the disk is full (0
     /// for none)
     #[arg(

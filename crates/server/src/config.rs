@@ -30,6 +30,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Watchers are told how far they are no more often than this, as in etcd.
 const PROGRESS_EVERY_MIN: Duration = Duration::from_millis(100);
 
+/// The slowest that snapshots may be written or sent, in bytes a second.
+const SNAPSHOT_PACE_MIN: u64 = 1 << 20;
+
 /// Everything that a server needs to start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -155,6 +158,9 @@ impl Config {
             // etcd's API has no reads that trust clocks.
             lease_drift_ppm: None,
             snapshot_log_bytes: args.snapshot_log_bytes,
+            snapshots_kept: args.max_snapshots,
+            snapshot_write_bytes_per_second: args.snapshot_write_bytes_per_second,
+            snapshot_send_bytes_per_second: args.snapshot_send_bytes_per_second,
             disk_reserve_bytes: args.disk_reserve_bytes,
             scrub_bytes_per_second: args.scrub_bytes_per_second,
             segment_bytes: SEGMENT_BYTES.max(2 * args.max_request_bytes as u64),
@@ -483,6 +489,16 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         COMMAND_BYTES_MAX >> 20
     );
     ensure!(args.max_txn_ops > 0, "--max-txn-ops must be at least 1");
+    for (flag, bytes) in [
+        ("write", args.snapshot_write_bytes_per_second),
+        ("send", args.snapshot_send_bytes_per_second),
+    ] {
+        ensure!(
+            bytes == 0 || bytes >= SNAPSHOT_PACE_MIN,
+            "--snapshot-{flag}-bytes-per-second ({bytes}) must be 0, for no bound, or at least \
+             {SNAPSHOT_PACE_MIN} (1 MiB): a snapshot must not take longer than the log can wait for it"
+        );
+    }
     Ok(Limits {
         request_bytes_max: args.max_request_bytes,
         txn_ops_max: args.max_txn_ops,

@@ -123,7 +123,6 @@ const FLAGS: &[EtcdFlag] = &[
         "unsafe-no-fsync",
         Answer::Ignore("an acknowledged write is always on disk"),
     ),
-    value("max-snapshots", FILES),
     value("max-wals", FILES),
     value("backend-batch-interval", TUNING),
     value("backend-batch-limit", TUNING),

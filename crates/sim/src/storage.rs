@@ -461,8 +461,8 @@ impl<A: Application> World<A> {
         };
         match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
             Ok(mut opened) => {
-                let (kept, sync_bytes) = (knobs.max_snapshots, knobs.snapshot_sync_bytes);
-                opened.2.tune(kept as usize, sync_bytes);
+                opened.2.keep(knobs.max_snapshots as usize);
+                opened.2.sync_every(knobs.snapshot_sync_bytes);
                 ensure(!node.is_refused, "recovery", || {
                     format!("n{} starts with a disk that it has refused", at + 1)
                 })?;

@@ -80,6 +80,14 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         ("--max-request-bytes 0", "between 1 and"),
         ("--max-request-bytes 29360129", "29360128 (28 MiB)"),
         ("--max-txn-ops 0", "at least 1"),
+        (
+            "--snapshot-send-bytes-per-second 1",
+            "send-bytes-per-second (1) must be 0",
+        ),
+        (
+            "--snapshot-write-bytes-per-second 1048575",
+            "at least 1048576 (1 MiB)",
+        ),
         ("--listen-client-urls http://example.org:1", "IP address"),
         (
             "--listen-client-urls https://127.0.0.1:1",
