@@ -2,6 +2,7 @@
 //! Knows servers by their ports and process ids only; one thread, so that it takes little from the
 //! servers that share its machine.
 
+mod catch_up;
 mod compare;
 mod failover;
 mod load;
@@ -27,6 +28,8 @@ enum Command {
     Put(PutArgs),
     /// Kill the leader and report the longest time in which nothing succeeded.
     Failover(FailoverArgs),
+    /// Have a follower with an empty disk catch up, and report what the leader's clients notice.
+    CatchUp(CatchUpArgs),
     /// Start two servers' clusters in turn, round by round, and compare them.
     Compare(CompareArgs),
 }
@@ -104,6 +107,37 @@ struct FailoverArgs {
 }
 
 #[derive(Debug, Args)]
+struct CatchUpArgs {
+    /// The server program; a cluster of three is started.
+    #[arg(long)]
+    server: PathBuf,
+    /// How many keys it holds.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+    /// Bytes of a value; a key has 16.
+    #[arg(long, default_value_t = 256)]
+    value_bytes: usize,
+    /// How many clients put at a time.
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Seconds that are measured before the follower is wiped.
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Seconds before those, and after the follower has caught up.
+    #[arg(long, default_value_t = 5.0)]
+    warmup: f64,
+    /// Where the servers keep their data; it must be a real disk.
+    #[arg(long, default_value = "target/bench-data")]
+    dir: PathBuf,
+    /// Print one line of JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Flags that every server gets besides.
+    #[arg(last = true)]
+    flags: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 struct CompareArgs {
     /// Our server program.
     #[arg(long)]
@@ -152,6 +186,7 @@ fn main() -> Result<()> {
                 report::failover(&outages, args.json);
                 Ok(())
             }
+            Command::CatchUp(args) => catch_up::run(&args).await,
             Command::Compare(args) => compare::run(&args).await,
         }
     })

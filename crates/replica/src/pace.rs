@@ -59,9 +59,9 @@ mod tests {
 
     #[test]
     fn bytes_go_at_the_pace_that_was_set_however_coarse_the_clock() {
-        for (every_ns, bytes) in [(1_000_000, 100), (7_000_000, 1000), (1_000_000, 30_000)] {
+        for (every_ns, bytes) in [(1_000_000, 100), (7_000_000, 1000), (1_000_000, 3000)] {
             let gone = gone(10_000, every_ns, bytes);
-            assert!((95_000..=131_000).contains(&gone), "{gone}");
+            assert!((95_000..=107_000).contains(&gone), "{gone}");
         }
         assert_eq!(gone(0, SECOND, 1000), 10_000);
     }

@@ -249,6 +249,178 @@ fn a_leader_deposed_in_the_turn_in_which_a_piece_was_read_does_not_send_it_in_th
     );
 }
 
+/// What the snapshot covers that is begun here.
+fn begun(outputs: &[Output<Ledger>]) -> Option<SnapshotMeta> {
+    outputs.iter().find_map(|output| match output {
+        Output::File(FileOrder::Begin(meta)) => Some(meta.clone()),
+        _ => None,
+    })
+}
+
+/// Node 1 commits so many commands with node 2; what the snapshot covers that it begins meanwhile.
+fn commit(node: &mut Node, term: Term, count: u64, bytes: usize) -> Option<SnapshotMeta> {
+    let mut meta = None;
+    for _ in 0..count {
+        let index = node.replica.status().last.index.0 + 1;
+        let fx = node.run([Input::Propose {
+            request: RequestId(index),
+            command: vec![7; bytes].into(),
+        }]);
+        meta = meta.or(begun(&fx));
+        meta = meta.or(begun(&node.run([from(2, durable(term, index))])));
+    }
+    meta
+}
+
+/// Node 1 leads and begins a snapshot after `count` commands of 1000 bytes; what that covers.
+fn snapshotting(node: &mut Node, count: u64) -> (Term, SnapshotMeta) {
+    let term = node.lead();
+    node.run([from(2, durable(term, 1))]);
+    node.run([from(2, durable(term, 2))]);
+    let meta = commit(node, term, count, 1000);
+    (term, meta.expect("a snapshot is due"))
+}
+
+/// For whom a piece is read, of which snapshot, and from where.
+fn reads(outputs: &[Output<Ledger>]) -> Vec<(u64, Option<LogId>, u64)> {
+    let read = |output: &Output<Ledger>| match output {
+        Output::File(FileOrder::Read {
+            to, base, offset, ..
+        }) => Some((to.0, *base, *offset)),
+        _ => None,
+    };
+    outputs.iter().filter_map(read).collect()
+}
+
+fn read_piece(to: u64, base: LogId, offset: u64) -> Input<Ledger> {
+    Input::FileDone(FileDone::Piece {
+        to: NodeId(to),
+        base,
+        total_bytes: 1000,
+        offset,
+        bytes: vec![1; 100].into(),
+    })
+}
+
+#[test]
+fn the_log_behind_a_snapshot_is_kept_for_a_live_follower_up_to_a_bound() {
+    // Two snapshots of ten entries more; an entry weighs 1024 bytes. Node 3 has none of them.
+    for (log_keep_bytes, linked, kept) in [
+        (0, true, [10, 10]),
+        (2500, true, [12, 12]),
+        (2500, false, [3, 3]),
+        (0, false, [0, 0]),
+    ] {
+        let mut node = Node::new(|options| {
+            options.snapshot_log_bytes = 9500;
+            options.log_keep_bytes = log_keep_bytes;
+        });
+        let (term, mut meta) = snapshotting(&mut node, 10);
+        let [_, down] = links(false);
+        match linked {
+            true => node.run([from(3, durable(term, 0))]),
+            false => node.run([down]),
+        };
+        for (turn, kept) in kept.into_iter().enumerate() {
+            node.run([Input::FileDone(FileDone::Taken(meta.clone()))]);
+            let base = node.replica.raft().base();
+            let behind = meta.base.index.0 - base.index.0;
+            assert_eq!(behind, kept, "{log_keep_bytes} {linked} {turn}");
+            if turn == 0 {
+                meta = commit(&mut node, term, 10, 1000).expect("another is due");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_behind_a_snapshot_that_is_being_sent_is_kept_as_long_as_the_next_one_takes() {
+    for (is_sent, kept) in [(true, 13), (false, 10)] {
+        let mut node = Node::new(|options| {
+            options.snapshot_log_bytes = 300;
+            options.log_keep_bytes = 0;
+        });
+        let term = node.lead();
+        node.run([from(2, durable(term, 1))]);
+        node.run([from(2, durable(term, 2))]);
+        let [_, down] = links(false);
+        let [_, up] = links(true);
+        node.run([down]);
+        let first = commit(&mut node, term, 50, 8).expect("a snapshot is due");
+        // The state weighs 400 bytes by now, and an entry 32.
+        let fx = node.run([Input::FileDone(FileDone::Taken(first.clone()))]);
+        let second = begun(&fx).expect("another is due");
+        let sent = node.run([up, from(3, durable(term, 0))]);
+        assert_eq!(reads(&sent), [(3, None, 0)]);
+        if is_sent {
+            node.run([read_piece(3, first.base, 0)]);
+        }
+        node.run([Input::FileDone(FileDone::Taken(second.clone()))]);
+        let base = node.replica.raft().base();
+        assert_eq!(second.base.index.0 - base.index.0, kept);
+    }
+}
+
+#[test]
+fn pieces_for_all_followers_together_keep_their_pace() {
+    let mut node = Node::new(|options| {
+        options.snapshot_log_bytes = 1000;
+        options.log_keep_bytes = 0;
+        // A hundred bytes take ten milliseconds.
+        options.snapshot_send_bytes_per_second = 10_000;
+    });
+    let (term, meta) = snapshotting(&mut node, 2);
+    let base = meta.base;
+    let [_, down] = links(false);
+    let [_, up] = links(true);
+    let taken = Input::FileDone(FileDone::Taken(meta));
+    let sent = node.run([down, taken, up, from(3, durable(term, 0))]);
+    assert_eq!(reads(&sent), [(3, None, 0)]);
+    // The first piece leaves at once, and for the second the time before it is made good.
+    for offset in [0, 100] {
+        let sent = node.run([read_piece(3, base, offset)]);
+        assert!(kinds_to(&sent, 3).contains(&16));
+        let sent = node.run([from(3, piece_reply(base, offset + 100))]);
+        let next = [(3, Some(base), offset + 100)];
+        assert_eq!(reads(&sent), next[..usize::from(offset == 0)]);
+    }
+    assert_eq!(reads(&node.wait(9)), []);
+    assert!(node.replica.next_deadline() <= node.now.after(MS));
+    assert_eq!(reads(&node.wait(1)), [(3, Some(base), 200)]);
+}
+
+#[test]
+fn an_own_snapshot_keeps_its_pace_unless_room_is_short() {
+    for short in [false, true] {
+        let mut node = Node::new(|options| {
+            options.snapshot_log_bytes = 10_000;
+            options.chunk_bytes = 8;
+            // A chunk takes ten milliseconds.
+            options.snapshot_write_bytes_per_second = 800;
+        });
+        let chunks = |outputs: &[Output<Ledger>]| {
+            let chunk = |output: &&Output<_>| matches!(output, Output::File(FileOrder::Chunk(_)));
+            outputs.iter().filter(chunk).count()
+        };
+        snapshotting(&mut node, 10);
+        if short {
+            node.run([Input::LogSpace { short }]);
+        }
+        let wrote = || Input::FileDone(FileDone::Wrote);
+        let fx = node.run([wrote(), wrote()]);
+        if short {
+            assert_eq!(chunks(&fx), 2, "as many as the disk takes");
+            continue;
+        }
+        assert_eq!(chunks(&fx), 0);
+        assert_eq!(chunks(&node.wait(9)), 0);
+        assert!(node.replica.next_deadline() <= node.now.after(MS));
+        assert_eq!(chunks(&node.wait(1)), 1);
+        assert_eq!(chunks(&node.wait(10)), 1);
+        assert_eq!(chunks(&node.wait(10)), 0, "two wait for the disk");
+    }
+}
+
 /// A piece of the leader's snapshot of 1000 bytes that covers `base`.
 fn piece(term: Term, base: LogId, offset: u64) -> Bytes {
     let (total, offset) = (1000_u64.to_le_bytes(), offset.to_le_bytes());
