@@ -14,7 +14,7 @@ use headwater_raft::LogId;
 
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError};
-use crate::snapshot_file::{FileDone, SnapshotStore, file_name};
+use crate::snapshot_file::{FileDone, SNAPSHOT_DIR, SnapshotStore, file_name};
 use crate::snapshot_record::{Unloadable, Unsynced, keep_whole_chunks, load, writing_of};
 
 /// A snapshot being received.
@@ -24,6 +24,8 @@ pub(crate) struct Receiving {
     total_bytes: u64,
     upto: u64,
     unsynced: Unsynced,
+    /// Whether its name is durable.
+    has_name: bool,
 }
 
 impl Receiving {
@@ -33,6 +35,7 @@ impl Receiving {
             total_bytes,
             upto,
             unsynced: Unsynced::new(sync_bytes),
+            has_name: false,
         }
     }
 
@@ -69,7 +72,12 @@ impl SnapshotStore {
         if upto == at.total_bytes {
             return self.complete(disk, &at.name(), at);
         }
-        at.unsynced.add(disk, &at.name(), bytes.len())?;
+        if at.unsynced.add(disk, &at.name(), bytes.len())? && !at.has_name {
+            // A power cut leaves no more than is found by its name.
+            at.has_name = true;
+            disk.sync_dir(SNAPSHOT_DIR)?;
+            disk.sync_dir("")?;
+        }
         self.receiving = Some(at);
         Ok(FileDone::Received { base, upto })
     }

@@ -124,7 +124,7 @@ pub(crate) struct SnapshotWriter {
     meta: SnapshotMeta,
     offset: u64,
     tally: Tally,
-    pub(crate) unsynced: Unsynced,
+    unsynced: Unsynced,
 }
 
 /// Syncs a file that grows from time to time, so that its last sync, and the log's beside it, need
@@ -141,20 +141,21 @@ impl Unsynced {
         Self { bytes, bytes_max }
     }
 
-    /// So many bytes were written.
+    /// So many bytes were written; whether the file was synced for it.
     pub(crate) fn add(
         &mut self,
         disk: &mut dyn Disk,
         name: &str,
         bytes: usize,
-    ) -> Result<(), DiskError> {
+    ) -> Result<bool, DiskError> {
         self.bytes += bytes as u64;
-        if self.bytes >= self.bytes_max {
-            // Mark: a snapshot is synced before it is whole.
-            self.bytes = 0;
-            disk.sync(name)?;
+        if self.bytes < self.bytes_max {
+            return Ok(false);
         }
-        Ok(())
+        // Mark: a snapshot is synced before it is whole.
+        self.bytes = 0;
+        disk.sync(name)?;
+        Ok(true)
     }
 }
 
@@ -189,7 +190,8 @@ impl SnapshotWriter {
         disk.write(&self.name, self.offset, &out)?;
         self.offset += out.len() as u64;
         self.tally.add(chunk.len() as u32, crc);
-        self.unsynced.add(disk, &self.name, out.len())
+        self.unsynced.add(disk, &self.name, out.len())?;
+        Ok(())
     }
 
     /// Ends the file and makes its content durable; its name, what it covers, its size.

@@ -337,11 +337,9 @@ fn what_is_synced_on_the_way_outlives_a_power_cut() {
     for seed in 0..20 {
         let (mut disk, mut store) = with_snapshots(&[(1, 1)]);
         store.sync_every(64);
-        disk.sync_dir("snap").unwrap();
         for (from, to) in [(0, ends[0]), (ends[0], ends[1]), (ends[1], ends[2])] {
             give(&mut disk, &mut store, base, &file, (from, to));
         }
-        disk.sync_dir("snap").unwrap();
         disk.power_cut(&mut Dice(seed));
         disk.restart();
         let (.., mut store) = opened(&mut disk);
