@@ -355,7 +355,9 @@ impl File<'_> {
             let (head, _) = encode_head(cluster, &meta, writing);
             return Ok(Some(head));
         }
-        Ok(self.chunk()?.map(|(crc, chunk)| with_head(&chunk, crc)))
+        // Zeros that a power cut left in the place of a chunk pass for one without bytes.
+        let chunk = self.chunk()?.filter(|(_, chunk)| !chunk.is_empty());
+        Ok(chunk.map(|(crc, chunk)| with_head(&chunk, crc)))
     }
 
     /// The next chunk and its check, which it passes; `None` before the footer.
