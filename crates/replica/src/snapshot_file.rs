@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Config, Index, LogId, NodeId, Term};
 
-use crate::entry::SnapshotMeta;
 use crate::arrival::Receiving;
+use crate::entry::SnapshotMeta;
 use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError, DiskErrorKind};

@@ -408,8 +408,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// When the next chunk may be written or the next piece sent, if that waits for the pace alone.
     pub(crate) fn snapshot_deadline(&self) -> Option<Instant> {
-        let wants_chunk =
-            |at: &Walking<_>| !at.finished && at.in_flight < CHUNKS_IN_FLIGHT_MAX;
+        let wants_chunk = |at: &Walking<_>| !at.finished && at.in_flight < CHUNKS_IN_FLIGHT_MAX;
         let written = self.snapshots.walk.as_ref().filter(|at| wants_chunk(at));
         let written = written.map(|_| self.snapshots.write_pace.free_at());
         let leads = self.raft.role() == RoleName::Leader;
