@@ -265,7 +265,7 @@ pub struct Options {
     /// disk is full or a file damaged there is none.
     pub snapshot_write_bytes_per_second: u64,
     /// Bytes of snapshots that a leader sends in a second to all its followers together, about; zero
-    /// for no bound.
+    /// for no bound. Doubled whenever the log has outrun a snapshot before that was installed.
     pub snapshot_send_bytes_per_second: u64,
     /// Bytes set aside on the disk for a snapshot that finds no other room; zero for none.
     pub reserve_bytes: u64,
@@ -286,8 +286,8 @@ impl Default for Options {
             snapshot_log_bytes: 64 * MIB,
             log_keep_bytes: 8 * MIB,
             chunk_bytes: 256 << 10,
-            snapshot_write_bytes_per_second: 64 * MIB,
-            snapshot_send_bytes_per_second: 32 * MIB,
+            snapshot_write_bytes_per_second: 32 * MIB,
+            snapshot_send_bytes_per_second: 8 * MIB,
             reserve_bytes: 0,
         }
     }

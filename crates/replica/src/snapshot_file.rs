@@ -122,7 +122,7 @@ pub const SNAPSHOT_DIR: &str = "snap";
 /// How many whole snapshots are kept unless it is said: the newest, and one to fall back on.
 const SNAPSHOTS_KEPT: usize = 2;
 /// After how many bytes a file that grows is synced, unless it is said.
-const SYNC_BYTES: u64 = 4 << 20;
+const SYNC_BYTES: u64 = 1 << 20;
 /// The reserve. Its content is nothing, and recovery drops it like all that is unfinished.
 const RESERVE_FILE: &str = "snap/reserve.tmp";
 
@@ -155,7 +155,7 @@ impl SnapshotStore {
         self.kept = if kept == 0 { usize::MAX } else { kept };
     }
 
-    /// From now on a file that grows is synced after every so many bytes; 4 MiB unless this is called.
+    /// From now on a file that grows is synced after every so many bytes; 1 MiB unless this is called.
     ///
     /// # Panics
     /// If it is zero.

@@ -22,6 +22,9 @@ use crate::snapshot_file::{FileDone, FileOrder};
 /// Chunks on their way to the file, at most: the walk waits for the disk.
 const CHUNKS_IN_FLIGHT_MAX: usize = 2;
 
+/// The pace of sending is doubled so often, at most.
+const HASTE_MAX: u32 = 16;
+
 /// A node's snapshots, coming and going.
 pub(crate) struct Snapshots<W> {
     newest: LogId,
@@ -38,6 +41,8 @@ pub(crate) struct Snapshots<W> {
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// When the next piece may be sent to any of them.
     send_pace: Pace,
+    /// How often the pace was doubled, since clients write faster than snapshots are sent.
+    haste: u32,
     /// The piece that came with the frame at hand: total bytes, offset, bytes.
     pub(crate) piece: Option<(u64, u64, Bytes)>,
     /// The snapshot that is being received, or was last.
@@ -93,6 +98,7 @@ impl<W> Snapshots<W> {
             write_pace: Pace::default(),
             sending: BTreeMap::new(),
             send_pace: Pace::default(),
+            haste: 0,
             piece: None,
             receiving: None,
         }
@@ -332,6 +338,7 @@ impl<M: StateMachine> Replica<M> {
             if sent.is_some_and(|base| base.index <= matched) {
                 // Mark: what a peer has installed is not enough any more.
                 self.snapshots.sending.remove(&peer);
+                self.snapshots.haste = (self.snapshots.haste + 1).min(HASTE_MAX);
             }
             let sending = self.snapshots.sending.entry(peer).or_insert(fresh);
             // A piece or its answer may be lost: ask again after a silence.
@@ -344,6 +351,9 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         self.links = links;
+        if self.snapshots.sending.is_empty() {
+            self.snapshots.haste = 0;
+        }
     }
 
     fn read_piece(&mut self, to: NodeId, out: &mut Vec<Output<M>>) {
@@ -381,6 +391,7 @@ impl<M: StateMachine> Replica<M> {
         sending.base = Some(base);
         sending.offset = offset;
         let per_second = self.options.snapshot_send_bytes_per_second;
+        let per_second = per_second.saturating_mul(1 << self.snapshots.haste);
         let pace = &mut self.snapshots.send_pace;
         pace.spend(self.now, bytes.len(), per_second);
         let term = self.raft.term();

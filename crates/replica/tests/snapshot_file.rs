@@ -268,12 +268,11 @@ fn what_was_damaged_meanwhile_is_sent_again() {
 #[test]
 fn zeros_in_the_place_of_chunks_are_none() {
     let (base, file, ends) = chunked(1);
-    for from in ends[0]..ends[2] {
+    for &from in &ends[..3] {
         let (mut disk, mut store) = interrupted(base, &file, ends[3]);
         disk.damage(&part_file(2, 9), from as u64, &vec![0; ends[3] - from]);
         let done = give(&mut disk, &mut store, base, &file, (0, ends[0]));
-        let whole = *ends.iter().rfind(|end| **end <= from).unwrap();
-        assert_upto(&done, base, whole);
+        assert_upto(&done, base, from);
     }
 }
 

@@ -390,6 +390,37 @@ fn pieces_for_all_followers_together_keep_their_pace() {
 }
 
 #[test]
+fn the_pace_is_doubled_when_the_log_has_outrun_a_snapshot() {
+    let mut node = Node::new(|options| {
+        options.snapshot_log_bytes = 1000;
+        options.log_keep_bytes = 0;
+        options.snapshot_send_bytes_per_second = 10_000;
+    });
+    let (term, first) = snapshotting(&mut node, 2);
+    let [_, down] = links(false);
+    let [_, up] = links(true);
+    let taken = |meta: &SnapshotMeta| Input::FileDone(FileDone::Taken(meta.clone()));
+    node.run([down, taken(&first), up, from(3, durable(term, 0))]);
+    node.run([read_piece(3, first.base, 0)]);
+    let second = commit(&mut node, term, 4, 1000).expect("another is due");
+    node.run([taken(&second)]);
+    // More than is kept for whoever is being sent a snapshot.
+    let third = commit(&mut node, term, 4, 1000).expect("a third is due");
+    node.run([taken(&third)]);
+    assert!(node.replica.raft().base().index > first.base.index);
+    node.wait(100);
+    // Node 3 has installed the first, and needs another.
+    let again = node.run([from(3, durable(term, first.base.index.0))]);
+    assert_eq!(reads(&again), [(3, None, 0)]);
+    for offset in [0, 100] {
+        node.run([read_piece(3, third.base, offset)]);
+        node.run([from(3, piece_reply(third.base, offset + 100))]);
+    }
+    assert_eq!(reads(&node.wait(4)), []);
+    assert_eq!(reads(&node.wait(1)), [(3, Some(third.base), 200)]);
+}
+
+#[test]
 fn an_own_snapshot_keeps_its_pace_unless_room_is_short() {
     for short in [false, true] {
         let mut node = Node::new(|options| {

@@ -88,7 +88,8 @@ pub struct NodeConfig {
     /// them; zero: as many as the disk takes.
     pub snapshot_write_bytes_per_second: u64,
     /// Bytes a second, about, of snapshots that this node sends as a leader, to all followers together;
-    /// zero: as many as the network takes.
+    /// zero: as many as the network takes. Doubled whenever a follower has installed one and lacks
+    /// what the log has forgotten meanwhile.
     pub snapshot_send_bytes_per_second: u64,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
@@ -127,8 +128,8 @@ impl NodeConfig {
             lease_drift_ppm: None,
             snapshot_log_bytes: 64 << 20,
             snapshots_kept: 2,
-            snapshot_write_bytes_per_second: 64 << 20,
-            snapshot_send_bytes_per_second: 32 << 20,
+            snapshot_write_bytes_per_second: 32 << 20,
+            snapshot_send_bytes_per_second: 8 << 20,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 0,
             scrub_bytes_per_second: 1 << 20,

@@ -389,17 +389,17 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 64 << 20,
+        default_value_t = 32 << 20,
         help_heading = "Limits"
     )]
     pub snapshot_write_bytes_per_second: u64,
 
-    /// Bytes a second of snapshots that a leader sends to members that need one, all of them together
-    /// (0 for no bound)
+    /// Bytes a second of snapshots that a leader sends to members that need one, all of them together;
+    /// more where clients write faster than that (0 for no bound)
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 32 << 20,
+        default_value_t = 8 << 20,
         help_heading = "Limits"
     )]
     pub snapshot_send_bytes_per_second: u64,
