@@ -396,16 +396,16 @@ fn the_pace_is_doubled_when_the_log_has_outrun_a_snapshot() {
         options.log_keep_bytes = 0;
         options.snapshot_send_bytes_per_second = 10_000;
     });
-    let (term, first) = snapshotting(&mut node, 2);
+    let (term, first) = snapshotting(&mut node, 1);
     let [_, down] = links(false);
     let [_, up] = links(true);
     let taken = |meta: &SnapshotMeta| Input::FileDone(FileDone::Taken(meta.clone()));
     node.run([down, taken(&first), up, from(3, durable(term, 0))]);
     node.run([read_piece(3, first.base, 0)]);
-    let second = commit(&mut node, term, 4, 1000).expect("another is due");
+    let second = commit(&mut node, term, 1, 1000).expect("another is due");
     node.run([taken(&second)]);
     // More than is kept for whoever is being sent a snapshot.
-    let third = commit(&mut node, term, 4, 1000).expect("a third is due");
+    let third = commit(&mut node, term, 1, 1000).expect("a third is due");
     node.run([taken(&third)]);
     assert!(node.replica.raft().base().index > first.base.index);
     node.wait(100);
