@@ -106,6 +106,8 @@ fn settle(
 fn a_state_that_only_grows_is_snapshot_each_time_it_doubles() {
     let options = Options {
         snapshot_log_bytes: 10_000,
+        // Time stands still here.
+        snapshot_write_bytes_per_second: 0,
         ..Options::default()
     };
     let mut replica = cluster_of_one(options.clone());
