@@ -15,7 +15,7 @@ seconds=${1:-0}
 commit=$(git rev-parse --verify --quiet HEAD || date +%s%N | sha1sum)
 first=$((16#${commit:0:12}))
 # Plan, seeds that are always run, and its share of the time for fresh ones, in hundredths.
-plans=("swarm 0..1000 50" "disks 0..2000 25" "long 0..4 25")
+plans=("swarm 0..1000 45" "disks 0..2000 20" "decay 0..200 10" "long 0..4 25")
 
 cargo build --quiet --locked --release --package headwater-sim
 sim="${CARGO_TARGET_DIR:-target}/release/headwater-sim"

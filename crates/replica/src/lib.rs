@@ -27,7 +27,7 @@
 //! | [`config_record`] | the bytes of a configuration, in whatever holds one |
 //! | [`inspect`] | what a directory holds, told without changing it |
 //! | [`scrub`] | whether files at rest are still what was written |
-//! | [`salvage`] | what a lost quorum left, as the first directory of a new cluster |
+//! | [`remains`], [`salvage`] | what can be read of a damaged directory; what several of a lost cluster hold together, as the first directory of a new one |
 //! | [`recovery`], `segments`, `replay`, `window` | from a directory to a node; the log's files; reading them back |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -54,6 +54,7 @@ pub mod port;
 mod reconfigure;
 pub mod record;
 pub mod recovery;
+pub mod remains;
 mod replay;
 pub mod replica;
 mod request;

@@ -126,7 +126,7 @@ impl core::fmt::Display for OpenError {
             Self::Damaged(_) => f.write_str(
                 ". Nothing was changed. If other members hold the data, remove this member, empty \
                  its directory, and add it again as a new one; if not, restore the directory from a \
-                 backup",
+                 backup, or see what can be kept of it: headwater disk recover",
             ),
             _ => Ok(()),
         }

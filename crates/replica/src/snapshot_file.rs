@@ -432,11 +432,6 @@ impl<M: StateMachine> Found<M> {
         Ok(found)
     }
 
-    /// The state machine alone.
-    pub(crate) fn into_machine(self) -> M {
-        self.machine
-    }
-
     /// What the newest of those that fail their checks covers, by its name.
     pub(crate) fn newest_bad(&self) -> Option<LogId> {
         self.damaged.first().map(|&(base, _)| base)
@@ -545,4 +540,9 @@ fn file_base(name: &str, kind: &str) -> Option<LogId> {
     let number = |hex| u64::from_str_radix(hex, 16).ok();
     let base = LogId::new(Term(number(term)?), Index(number(index)?));
     (file_name(base, kind).strip_prefix("snap/") == Some(name)).then_some(base)
+}
+
+/// What a snapshot's name in the directory says it covers.
+pub(crate) fn covered_by(name: &str) -> Option<LogId> {
+    file_base(name.strip_prefix(SNAPSHOT_DIR)?.strip_prefix('/')?, "snap")
 }

@@ -397,3 +397,18 @@ impl File<'_> {
         Ok(())
     }
 }
+
+/// Whose snapshot a file says it is, if its head is whole.
+pub(crate) fn cluster_of(disk: &mut dyn Disk, name: &str) -> Option<u64> {
+    let size = disk.size(name).ok()??;
+    let head = disk.read(name, 0, HEAD_BYTES).ok()?;
+    let mut reader = Reader(head.get(PROLOGUE_BYTES + 8..)?);
+    let cluster = reader.u64().ok()?;
+    let mut file = File {
+        size,
+        disk,
+        name,
+        offset: 0,
+    };
+    file.head(cluster).ok().map(|_| cluster)
+}

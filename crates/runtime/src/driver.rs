@@ -38,10 +38,10 @@ use crate::outcome::{
     read_error, reconfigure_error, transfer_error,
 };
 use crate::recorder::{self, Recorder};
-use crate::space;
 use crate::status::StatusCell;
 use crate::tcp::Network;
 use crate::worker::Worker;
+use crate::{mending, space};
 
 /// Clients' requests that may wait for the loop; more are refused as busy.
 pub const REQUESTS_QUEUED_MAX: usize = 64 << 10;
@@ -394,7 +394,9 @@ impl<M: StateMachine> Driver<M> {
             Some(News::NoLeader(text)) => tracing::warn!(node = %node(), "{text}"),
             None => {}
         }
-        space::tell(node, self.parts.status.read(), status);
+        let before = self.parts.status.read();
+        space::tell(node, before, status);
+        mending::tell(node, before, status);
         self.parts.status.write(status);
         self.attend(now);
     }

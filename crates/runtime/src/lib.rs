@@ -29,7 +29,7 @@
 //! | [`counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
 //! | `leaving` | who is no member any more, and how long it is still heard |
-//! | `leadership`, `space` | what the log tells of elections, and of a full disk |
+//! | `leadership`, `space`, `mending` | what the log tells of elections, of a full disk, and of entries that come back |
 //! | `scrubber` | files at rest, read again |
 //! | [`seldom`] | lines of the log that would repeat too often |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
@@ -57,6 +57,7 @@ mod inbox;
 mod leadership;
 mod leaving;
 mod log_thread;
+mod mending;
 mod outcome;
 mod recorder;
 mod scrubber;

@@ -62,7 +62,7 @@ const DISK_EXAMPLES: &str = "\
 Examples:
   headwater disk inspect /var/lib/headwater           what it holds
   headwater disk verify /var/lib/headwater && cp -r /var/lib/headwater /backup
-  headwater disk recover /from/n1 /from/n3            which is the best, and what may be lost";
+  headwater disk recover /from/n1 /from/n3            what can be kept, and what may be lost";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
@@ -76,17 +76,37 @@ A new cluster begins with the snapshot's keys, their history and leases: restore
 of its members, each with its own --name and peer URLs, and start them with the same flags. An etcd
 restores our snapshots likewise, with its own tools.";
 
+const VERIFY_HELP: &str = "\
+Exit status:
+  0  all is whole
+  1  damaged so that a server would refuse it, or it cannot be read: see headwater disk recover
+  3  damaged, and a server would start without it and fetch it from the other members
+  4  damaged, and nothing is missing: it was written again since, or a snapshot covers it";
+
 const RECOVER_HELP: &str = "\
-For a cluster that has lost a quorum of its members for good. Stop what still runs of it and bring the
-directories that are left to one machine. Without --into this only compares them; with it, the best
-one's data begin a new cluster of one member, once you have typed the old cluster's id. The old
-directories are only read.
+For a cluster that has lost a quorum of its members for good, or whose directories are damaged so that
+no server starts with them. Stop what still runs of it and bring the directories that are left to one
+machine. Without --into this only compares them; with it, what they hold begins a new cluster of one
+member, once you have typed the old cluster's id (and before that another word, if a quorum of it could
+go on). The old directories are only read.
+
+What one of them cannot give back is taken from another: give all that are left, the damaged ones too.
+Where an entry is whole in none of them, all up to the entry before it is kept. What is lost is said
+before: the entries, their terms, how far they were committed for certain, what of them could be read,
+and the revision and the number of keys that are kept.
+
+  damaged                what is kept
+  entries                all before them; all, if others have them
+  identity, both copies  everything: a segment's head or a snapshot says whose it is
+  segment's head, both   the segment's entries, by the names that its frames and the next head bear
+  newest snapshot        the older one and the log behind it; another member's; if the log begins
+                         behind the older one and there is no other, the older one alone
 
 Example:
   headwater disk recover /from/n1 /from/n3 --into /var/lib/headwater \\
       --name n1 --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster-token after-the-flood
 
-Exit status: 0 if one is whole (and the new cluster's directory is made), 1 otherwise.";
+Exit status: 0 if they could be read (and the new cluster's directory is made), 1 otherwise.";
 
 /// The command line, understood.
 #[derive(Parser, Debug)]
@@ -133,11 +153,11 @@ pub enum Command {
 pub enum DiskCommand {
     /// Show whose it is, its files, and what a server would begin with
     Inspect(DiskArgs),
-    /// Check every byte: status 0 if all is whole, 1 if a server would refuse it, 3 if it would
-    /// start without what is damaged, 4 if all that is damaged stands elsewhere in it, too
+    /// Check every byte; the exit status says whether all is whole, and if not, how bad it is
+    #[command(after_help = VERIFY_HELP)]
     Verify(DiskArgs),
-    /// After a quorum is lost for good: say which directory is the best and what may be lost, and
-    /// begin a new cluster with it
+    /// After a quorum is lost for good, or no copy is whole: say what can be kept and what is lost,
+    /// and begin a new cluster with it
     #[command(after_help = RECOVER_HELP)]
     Recover(RecoverArgs),
 }

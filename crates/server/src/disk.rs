@@ -57,11 +57,11 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
     })
 }
 
-/// A directory that no server is using, as it is.
+/// The disk of a directory that no server is using, to be read only.
 ///
 /// # Errors
-/// It is not there, in use, not a server's, empty, or cannot be read.
-pub fn look(directory: &Path) -> Result<Report> {
+/// It is not there, or in use.
+pub fn stopped(directory: &Path) -> Result<FileDisk> {
     let name = directory.display();
     ensure!(directory.is_dir(), "{name}: no such directory");
     let held = lock::is_held(directory).with_context(|| format!("{name}: looking at its lock"))?;
@@ -69,8 +69,17 @@ pub fn look(directory: &Path) -> Result<Report> {
         !held,
         "{name} is in use by a server: stop it first, or look at a copy"
     );
-    let mut disk = FileDisk::new(directory.to_owned(), Use::Reading, Arc::default());
-    match inspect::<Store>(&mut disk) {
+    Ok(FileDisk::new(
+        directory.to_owned(),
+        Use::Reading,
+        Arc::default(),
+    ))
+}
+
+/// Such a directory as it is.
+fn look(directory: &Path) -> Result<Report> {
+    let name = directory.display();
+    match inspect::<Store>(&mut stopped(directory)?) {
         Ok(Some(report)) => Ok(report),
         Ok(None) => bail!("{name} holds no data: no server has used it yet"),
         Err(why) => bail!("{name}: {why}"),

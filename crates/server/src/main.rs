@@ -47,6 +47,7 @@ mod restore;
 mod serve;
 mod service;
 mod spelling;
+mod survey;
 mod tls;
 mod tls_flags;
 mod url;

@@ -99,7 +99,6 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     // All founders begin with the same state, as if it were that of the first entry.
     let salvaged = Salvaged::<Store> {
         last: LogId::new(Term(1), Index(1)),
-        unusable: 0,
         hard: HardState {
             term: Term(1),
             voted_for: None,

@@ -88,7 +88,7 @@ impl<A: Application> World<A> {
         dice: &mut Dice,
     ) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
-        if starts && node.ails {
+        if starts && (node.ails || node.decays) {
             // What recovery makes of two lies at once is not tried.
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl<A: Application> World<A> {
     /// A node whose disk may have lied is about to start: what recovery will say is tried on a
     /// copy first.
     pub(crate) fn examine(&mut self, at: usize) -> Result<(), Violation> {
-        if !self.nodes[at].ails {
+        if !self.nodes[at].ails && !self.nodes[at].decays {
             return Ok(());
         }
         let mut copy = self.nodes[at].disk.clone();
@@ -143,7 +143,7 @@ impl<A: Application> World<A> {
                 return Err(Violation::new("stray", what));
             }
             Err(_) => {
-                self.stats.strays_refused += 1;
+                self.stats.strays_refused += u64::from(self.nodes[at].ails);
                 self.lose_content(at);
             }
             Ok(found) if self.keeps_all(at, &found, stray.as_ref(), "stray")? => {
@@ -160,7 +160,7 @@ impl<A: Application> World<A> {
     /// Whether a disk of this world may have spoilt a snapshot.
     pub(crate) fn has_spoilt(&self) -> bool {
         let may_stray = self.nodes.iter().any(|node| node.ails);
-        may_stray || self.stats.misreads + self.stats.strays > 0
+        may_stray || self.stats.misreads + self.stats.strays + self.stats.decayed > 0
     }
 
     /// Whether recovery found all that a node's disk must hold. If not, it must have lost no more

@@ -182,6 +182,9 @@ impl<A: Application> World<A> {
                 let crash = Crash::new(dice.chance(1, 2), down_ns, dice);
                 return self.strike_rot(node, kind, crash, dice);
             }
+            Fault::Decay { whom, kind, places } => {
+                self.strike_decay(self.whom(whom, marked), kind, places, dice);
+            }
             Fault::Wipe {
                 whom,
                 down_ns,
@@ -417,6 +420,7 @@ impl<A: Application> World<A> {
         self.company.patience_ns()
             + (40 + repairs) * knobs.election_ns
             + 4 * knobs.request_timeout_ns
+            + 20 * knobs.scrub_ns
             + steps * hop_ns
             + pace_ns(knobs.snapshot_send_pace)
             + pace_ns(knobs.snapshot_write_pace)
@@ -442,6 +446,7 @@ impl<A: Application> World<A> {
                 self.stats.calm_ns = self.schedule.now() - calm_at;
                 self.done = true;
                 self.check_all_content()?;
+                self.check_salvage()?;
                 self.check_claims()
             }
             Some(why) if self.schedule.now() > calm_at + self.bound_ns() => {
@@ -499,8 +504,11 @@ impl<A: Application> World<A> {
             return Some(format!("n{name} does not know of {config:?}"));
         }
         let mut owed = live.pending.iter().chain(&live.errands);
-        owed.next()
-            .map(|op| format!("n{name} still owes request {op} an outcome"))
+        if let Some(op) = owed.next() {
+            return Some(format!("n{name} still owes request {op} an outcome"));
+        }
+        self.decayed(at)
+            .map(|what| format!("n{name} has not mended its disk: {what}"))
     }
 
     fn check_all_content(&self) -> Result<(), Violation> {

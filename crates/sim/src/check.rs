@@ -11,6 +11,7 @@ pub(crate) mod members;
 pub(crate) mod peace;
 pub(crate) mod promise;
 pub(crate) mod raft;
+pub(crate) mod remains;
 
 /// What is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]

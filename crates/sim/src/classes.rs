@@ -181,6 +181,11 @@ pub(crate) const CLASSES: &[Class] = &[
         kind: draw.dice.pick(ROTS),
         down_ns: draw.for_ns,
     }),
+    ("decay", |draw| Fault::Decay {
+        whom: draw.whom,
+        kind: draw.dice.pick(ROTS),
+        places: draw.dice.pick(&[1, 1, 3, 10]),
+    }),
     ("rollback", |draw| Fault::Rollback {
         whom: draw.whom,
         age_ns: draw.for_ns * draw.dice.between(1, 4),

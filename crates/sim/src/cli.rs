@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub minutes: Option<Duration>,
 
-    /// The worlds to draw from: swarm, long, disks, or a plan file
+    /// The worlds to draw from: swarm, long, disks, decay, or a plan file
     #[arg(long, value_name = "NAME|FILE", default_value = "swarm")]
     pub plan: String,
 

@@ -498,6 +498,15 @@ faults! {
         /// How long it stays down.
         down_ns: u64,
     }
+    /// Files at rest of a running node are damaged, if enough other disks are whole; it runs on.
+    Decay {
+        /// Whose.
+        whom: Whom,
+        /// How.
+        kind: Rot,
+        /// In how many places.
+        places: u64,
+    }
     /// A node's disk is imaged, and set back to that image after a while, if a peer that remembers
     /// what it has said since is the first to meet it, or if it has said nothing.
     Rollback {

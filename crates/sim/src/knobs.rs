@@ -124,6 +124,8 @@ knobs! {
     spares: bool = true;
     /// Whether an idle log leaves witnesses.
     witnesses: bool = true;
+    /// The pause between two readings of all files at rest; zero: nobody reads them again.
+    scrub_ns: u64 = 0;
     /// How far clocks may run apart, of a thousand.
     drift: u64 = 0;
     /// Whether reads may rest on leases; clocks then stay within the drift.

@@ -90,6 +90,7 @@
 //! | `errands` | what operators ask for: other members, another leader |
 //! | [`directed`] | what leads a world to one point: requests, late messages, claims |
 //! | `rot` | damage to disks at rest, and what recovery makes of it |
+//! | `scrubber` | damage to files at rest of running nodes, and the reading again that finds it |
 //! | `ailing` | disks that lie to a running node or to recovery |
 //! | `setback` | disks set back to an older image of theirs |
 //! | [`application`] | what runs in a world: a state machine, its clients, who judges them |
@@ -134,6 +135,7 @@ pub mod replay;
 mod rot;
 pub mod run;
 mod schedule;
+mod scrubber;
 mod setback;
 pub mod shrink;
 mod stats;

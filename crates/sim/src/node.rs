@@ -22,6 +22,7 @@ use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::image::LogImage;
+use crate::scrubber::Round;
 use crate::trace::Trace;
 use crate::witness::Watched;
 
@@ -64,6 +65,8 @@ pub(crate) struct Node<A: Application> {
     pub(crate) is_refused: bool,
     /// Whether its disk may have lied, and nobody has looked since.
     pub(crate) ails: bool,
+    /// Whether files at rest were damaged while it ran, and no reading of all has been clean since.
+    pub(crate) decays: bool,
     /// Whether its disk was set back, and it hears a witness alone.
     pub(crate) fenced: bool,
     /// What goes wrong with a read of its next start, and whether that makes recovery refuse.
@@ -100,6 +103,8 @@ pub(crate) struct Live<A: Application> {
     /// Whether it was told that its log is short of room.
     pub(crate) is_short: bool,
     pub(crate) idle_due: bool,
+    /// The files at rest that are still to be read again.
+    pub(crate) round: Round,
     /// The connections it knows of: peer and epoch.
     pub(crate) links: BTreeMap<usize, u64>,
     /// The bytes that came over them, up to the last whole frame gone.
@@ -266,6 +271,7 @@ impl<A: Application> Live<A> {
             spare_due: false,
             is_short: false,
             idle_due: false,
+            round: Round::default(),
             links: BTreeMap::new(),
             unread: BTreeMap::new(),
             met: BTreeMap::new(),
@@ -306,6 +312,7 @@ impl<A: Application> Node<A> {
             is_rotten: false,
             is_refused: false,
             ails: false,
+            decays: false,
             fenced: false,
             bad_start: None,
             misreads: false,
@@ -349,7 +356,7 @@ impl<A: Application> Node<A> {
 
     /// Whether nobody should rest on what its disk holds.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.ails || self.fenced
+        self.ails || self.decays || self.fenced
     }
 
     /// Whether there are entries that its disk holds by name alone, and no snapshot stands for.
@@ -378,6 +385,7 @@ impl<A: Application> Node<A> {
         self.snapshot = LogId::default();
         self.issued.clear();
         (self.is_rotten, self.ails, self.is_refused) = (false, false, true);
+        self.decays = false;
     }
 
     /// The node gets a blank disk.

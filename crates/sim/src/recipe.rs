@@ -22,6 +22,7 @@ const NAMED: &[(&str, &str)] = &[
     ("swarm", include_str!("../plans/swarm.plan")),
     ("long", include_str!("../plans/long.plan")),
     ("disks", include_str!("../plans/disks.plan")),
+    ("decay", include_str!("../plans/decay.plan")),
 ];
 
 /// What a plan file says.

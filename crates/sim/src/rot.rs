@@ -34,7 +34,7 @@ impl<A: Application> World<A> {
         self.crash(at, crash)?;
         let mut damaged = self.nodes[at].disk.clone();
         damaged.restart();
-        let Some(damage) = damage(&mut damaged, kind, dice) else {
+        let Some(damage) = damage(&mut damaged, kind, dice, |_| true) else {
             return Ok(());
         };
         let now = self.schedule.now();
@@ -82,9 +82,14 @@ impl<A: Application> World<A> {
     }
 }
 
-/// Damages a file where it holds something; the place, if there is any.
-fn damage(disk: &mut SimDisk, kind: Rot, dice: &mut Dice) -> Option<Damage> {
-    let files = disk.contents().into_iter();
+/// Damages one of these files where it holds something; the place, if there is any.
+pub(crate) fn damage(
+    disk: &mut SimDisk,
+    kind: Rot,
+    dice: &mut Dice,
+    is_one: impl Fn(&str) -> bool,
+) -> Option<Damage> {
+    let files = disk.contents().into_iter().filter(|(name, _)| is_one(name));
     let files = files.map(|(name, content)| {
         let used = used(&name, &content);
         (name, content, used)

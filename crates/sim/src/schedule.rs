@@ -44,6 +44,8 @@ pub(crate) enum Event {
     Spare { node: usize, life: u64 },
     /// The snapshot worker has finished an order.
     File { node: usize, life: u64 },
+    /// The next file at rest is read again.
+    Scrub { node: usize, life: u64 },
     /// A node starts.
     Start { node: usize },
     /// A client makes its next request.

@@ -146,6 +146,16 @@ stats! {
     rot_harmless,
     /// Damage to the last sync, which nothing can tell from a crash, and which was not done.
     rot_last_sync,
+    /// Places damaged in files at rest of running nodes.
+    decayed,
+    /// Rounds over all files at rest that were begun.
+    scrubs,
+    /// Damage that such a round found.
+    scrub_found,
+    /// Tries of what can be kept of damaged disks.
+    salvaged,
+    /// Of these: not all that was committed.
+    salvaged_short,
     /// Disks set back to an older image.
     rollbacks,
     /// Of these: the node was told, and halted.

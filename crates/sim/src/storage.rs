@@ -24,7 +24,7 @@ use crate::witness::Watched;
 use crate::world::World;
 
 /// The cluster's name in all worlds.
-const CLUSTER: u64 = 7;
+pub(crate) const CLUSTER: u64 = 7;
 
 /// How long it takes until a full disk is tried again.
 const FULL_PAUSE: u64 = 5 * MS;
@@ -261,7 +261,7 @@ impl<A: Application> World<A> {
         }
     }
 
-    fn on_disk_error(
+    pub(crate) fn on_disk_error(
         &mut self,
         at: usize,
         error: &headwater_replica::DiskError,
@@ -421,6 +421,7 @@ impl<A: Application> World<A> {
         })?;
         node.live = Some(live);
         self.wake(at);
+        self.scrub_later(at, self.plan.knobs.scrub_ns);
         Ok(())
     }
 

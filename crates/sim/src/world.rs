@@ -175,6 +175,7 @@ impl<A: Application> World<A> {
             | Event::Idle { node, .. }
             | Event::Spare { node, .. }
             | Event::File { node, .. }
+            | Event::Scrub { node, .. }
                 if self.nodes[node].hung_until > self.schedule.now() =>
             {
                 self.schedule.at(self.nodes[node].hung_until, event);
@@ -183,6 +184,7 @@ impl<A: Application> World<A> {
             Event::Idle { node, life } => return self.on_idle(node, life),
             Event::Spare { node, life } => return self.on_spare(node, life),
             Event::File { node, life } => return self.on_file(node, life),
+            Event::Scrub { node, life } => return self.on_scrub(node, life),
             Event::Start { node } => return self.on_start(node),
             Event::Client { client } => self.on_client(client),
             Event::Ask { op, node } => return self.on_ask(op, node),

@@ -1,6 +1,7 @@
 //! Every class of fault strikes, and matters: what a plan never brings about, it does not test.
 
 use headwater_sim::plan::Plan;
+use headwater_sim::recipe::Recipe;
 use headwater_sim::run::run;
 use headwater_sim::trace::{Stats, Verbosity};
 
@@ -85,4 +86,28 @@ fn every_fault_strikes_and_matters() {
     assert!(missing.is_empty(), "never happened: {missing:?}\n{all:?}");
     assert!(all.changes_lost + all.changes_begun > all.changes_done);
     assert!(all.lost_disks > 20, "{all:?}");
+}
+
+#[test]
+fn rot_at_rest_strikes_and_is_found_by_who_reads_again() {
+    let decay = Recipe::named("decay").expect("it comes with the crate");
+    let mut all = Stats::default();
+    for seed in 7..13 {
+        let report = run(decay.draw(seed), Verbosity::Silent.into());
+        assert_eq!(report.violation, None, "seed {seed}");
+        all.add(&report.stats);
+    }
+    let struck = [
+        ("places damaged", all.decayed),
+        ("rounds of reading again", all.scrubs),
+        ("damage found while running", all.scrub_found),
+        (
+            "disks from which all can be kept",
+            all.salvaged - all.salvaged_short,
+        ),
+        ("disks from which not all can be kept", all.salvaged_short),
+    ];
+    let missing: Vec<_> = struck.iter().filter(|(_, count)| *count == 0).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}\n{all:?}");
+    assert!(all.scrub_found * 5 > all.decayed, "{all:?}");
 }

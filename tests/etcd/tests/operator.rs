@@ -414,6 +414,15 @@ async fn a_member_gets_back_from_the_others_what_its_disk_cannot_give_back() {
             assert!(since.elapsed() < 2 * LIMIT, "{page}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        let printed = cluster.members[victim].printed();
+        assert!(
+            printed.contains("entries cannot be read: they are asked"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("no entry is missing any more"),
+            "{printed}"
+        );
         assert_eq!(count_of(&cluster, victim, "k").await, 200);
         put_all(&cluster, "more", 3).await;
     }

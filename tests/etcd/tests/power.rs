@@ -102,7 +102,7 @@ impl Machines {
                 "--follow-forks",
                 "--seccomp-bpf",
             ])
-            .args(["--trace=fdatasync,fsync", "--output=/dev/null"])
+            .args(["--trace=fdatasync,fsync,pwrite64", "--output=/dev/null"])
             .arg(format!("--inject={injection}"))
             .arg(&self.cluster.server.program)
             .args(self.cluster.flags(number));
@@ -204,20 +204,28 @@ fn servers_whose_syncs_do_nothing_are_found_out() {
 
 #[test]
 fn a_member_whose_sync_fails_takes_no_part_and_says_why() {
+    must_end_and_say_why("fdatasync:error=EIO:when=150+");
+}
+
+#[test]
+fn nor_does_one_whose_write_fails() {
+    must_end_and_say_why("pwrite64:error=EIO:when=150+");
+}
+
+/// The first calls of each thread go well: the member recovers, lays its reserve aside and joins in.
+fn must_end_and_say_why(injection: &'static str) {
     if !can_inject() {
         return;
     }
     alone(async || {
         let (mut machines, victim) = Machines::start_on_one_disk().await;
-        // The first ones of each thread go well: it recovers, lays its reserve aside and joins in.
-        let injection = "fdatasync:error=EIO:when=150+";
         machines.start_with(victim, injection).await;
         let endpoints = machines.endpoints();
         let cluster = &mut machines.cluster;
         cluster.ready().await.expect("they serve");
         let load = Load::start(&endpoints, 1, Reads::Linearizable)
             .await
-            .unwrap();
+            .expect("clients");
         let deadline = Instant::now() + SERVICE_LIMIT;
         let status = loop {
             let status = cluster.exited(victim);
