@@ -8,6 +8,7 @@
 #   javac     and java run TLC, which checks the specification (Debian: default-jdk-headless)
 #   pip       gets TLC itself, and an etcd                 (Debian: python3-pip)
 #   strace    makes system calls fail                      (Debian: strace)
+#   valgrind  counts instructions                          (Debian: valgrind)
 #   mkfs.ext4 makes disks that can lose their power        (Debian: e2fsprogs)
 set -euo pipefail
 
@@ -28,6 +29,7 @@ command -v cc >/dev/null || missing+=(build-essential)
 command -v javac >/dev/null || missing+=(default-jdk-headless)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 command -v strace >/dev/null || missing+=(strace)
+command -v valgrind >/dev/null || missing+=(valgrind)
 command -v mkfs.ext4 >/dev/null || [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

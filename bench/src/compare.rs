@@ -1,136 +1,308 @@
 //! Two servers, measured in turn under the same load on the same disk.
 //!
-//! Each round starts a fresh cluster of three with default flags, puts with each number of clients,
-//! and stops it; then the other server's. Machines drift over minutes, so only figures of the same
-//! round are divided by each other, and who begins changes from round to round.
+//! Each round starts a fresh cluster of three, gives it every load, and stops it; then the other
+//! server's. Machines drift over minutes, so only figures of the same round are divided by each
+//! other, and who begins changes from round to round.
 
-use crate::failover::{self, Kills, Outage};
-use crate::load::{self, Measured, Plan};
+use crate::cluster::{leader_url, start, urls, watched};
+use crate::failover::{self, Kills};
+use crate::figures::{Figures, under};
 use crate::machine::Disk;
-use crate::{CompareArgs, report};
-use anyhow::{Context, Result};
+use crate::rows::{Before, STEPS, Step, Target, is_wanted};
+use crate::work::{Shape, Work};
+use crate::{CompareArgs, bare, cluster, floor, load, plot, report, store, watch, work};
+use anyhow::{Context, Result, bail, ensure};
 use headwater_etcd_tests::cluster::{Cluster, Server};
-use std::path::{Path, PathBuf};
+use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// One server's turn in a round: a measurement for each number of clients.
-pub type Turn = Vec<Measured>;
+/// Seconds of puts before a measurement that comes right after some.
+const BURST_SECONDS: f64 = 2.0;
 
-/// Both servers' turns in one round.
-#[derive(Clone, Debug)]
-pub struct Round {
-    /// Ours.
-    pub ours: Turn,
-    /// The other's.
-    pub rival: Turn,
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Our server.
+    Ours,
+    /// The other one.
+    Rival,
+    /// The prototype that checks nothing.
+    Bare,
 }
 
-/// Leaders killed, of both servers.
+/// All that was measured in one round.
 #[derive(Clone, Debug, Default)]
-pub struct Failovers {
+pub struct Round {
     /// Ours.
-    pub ours: Vec<Outage>,
+    pub ours: Figures,
     /// The other's.
-    pub rival: Vec<Outage>,
+    pub rival: Figures,
+    /// The prototype's.
+    pub bare: Figures,
+}
+
+impl Round {
+    /// The figures of one of them.
+    pub fn of(&self, who: Who) -> &Figures {
+        match who {
+            Who::Ours => &self.ours,
+            Who::Rival => &self.rival,
+            Who::Bare => &self.bare,
+        }
+    }
+
+    fn add(&mut self, who: Who, figures: Figures) {
+        match who {
+            Who::Ours => self.ours.extend(figures),
+            Who::Rival => self.rival.extend(figures),
+            Who::Bare => self.bare.extend(figures),
+        }
+    }
+}
+
+/// A comparison under way.
+struct Comparison<'a> {
+    args: &'a CompareArgs,
+    shape: Shape,
+    only: Vec<String>,
+    disk: Disk,
+    ours: Server,
+    rival: Server,
+    /// What did not come off.
+    failures: Vec<String>,
 }
 
 /// Runs the whole comparison and prints it.
 ///
 /// # Errors
-/// If a server does not start or stops to serve.
+/// If something could not be measured; what could is printed all the same.
 pub async fn run(args: &CompareArgs) -> Result<()> {
     std::fs::create_dir_all(&args.dir)?;
-    let disk = Disk::under(&args.dir)?;
-    let ours = Server::at(args.ours.clone())?;
-    let rival = Server::at(args.rival.clone())?;
-    let mut rounds = Vec::new();
-    for number in 0..args.rounds {
-        eprintln!("round {} of {}", number + 1, args.rounds);
-        let (first, second) = if number % 2 == 0 {
-            (&ours, &rival)
-        } else {
-            (&rival, &ours)
-        };
-        let first_turn = turn(first, args, &disk).await?;
-        let second_turn = turn(second, args, &disk).await?;
-        rounds.push(match number % 2 {
-            0 => Round {
-                ours: first_turn,
-                rival: second_turn,
-            },
-            _ => Round {
-                ours: second_turn,
-                rival: first_turn,
-            },
-        });
-    }
-    let mut failovers = Failovers::default();
-    let kills = Kills {
-        clients: 16,
-        limit: Duration::from_millis(100),
+    let mut comparison = Comparison {
+        args,
+        shape: args.shape(),
+        only: args.only(),
+        disk: Disk::under(&args.dir)?,
+        ours: Server::at(args.ours.clone())?,
+        rival: Server::at(args.rival.clone())?,
+        failures: Vec::new(),
     };
-    for number in 0..args.failovers {
-        eprintln!("leaders killed: round {} of {}", number + 1, args.failovers);
-        failovers
-            .ours
-            .push(failover::measure(&args.ours, &args.dir, kills).await?);
-        failovers
-            .rival
-            .push(failover::measure(&args.rival, &args.dir, kills).await?);
+    for asked in &args.only {
+        let only = [asked.clone()];
+        let mut names = STEPS.iter().map(|step| step.name);
+        let known = names.any(|name| is_wanted(name, &only));
+        let other = crate::rows::OTHERS
+            .iter()
+            .any(|name| is_wanted(name, &only));
+        ensure!(known || other, "no measurement is called {asked}");
+    }
+    let mut rounds = Vec::new();
+    for number in 0..args.rounds() {
+        eprintln!("round {} of {}", number + 1, args.rounds());
+        let mut round = Round::default();
+        for who in in_turn(number) {
+            comparison.loads(who, &mut round).await;
+        }
+        comparison.bare(&mut round).await;
+        if number < args.stores {
+            for who in in_turn(number) {
+                comparison.store(who, &mut round).await;
+            }
+        }
+        rounds.push(round);
+    }
+    for number in 0..args.kills() {
+        eprintln!("leaders killed: {} of {}", number + 1, args.kills());
+        let mut round = Round::default();
+        for who in in_turn(number) {
+            comparison.kills(who, &mut round).await;
+        }
+        rounds.push(round);
     }
     let versions = [version_of(&args.ours)?, version_of(&args.rival)?];
-    report::compare(&versions, &args.clients, &rounds, &failovers);
+    report::compare(&versions, &rounds);
     if let Some(path) = &args.json {
-        let json = report::compare_json(&versions, &rounds, &failovers);
+        let json = report::compare_json(&versions, &rounds);
         std::fs::write(path, format!("{json:#}\n"))?;
     }
+    if let (Some(path), Some(svg)) = (&args.svg, plot::puts(&rounds)?) {
+        std::fs::write(path, svg)?;
+    }
+    let failures = comparison.failures;
+    ensure!(
+        failures.is_empty(),
+        "not measured:\n{}",
+        failures.join("\n")
+    );
     Ok(())
 }
 
-async fn turn(server: &Server, args: &CompareArgs, disk: &Disk) -> Result<Turn> {
-    let mut cluster = Cluster::new(server, 3, &args.dir, &[])?;
-    for number in 0..3 {
-        cluster.spawn(number)?;
+/// Who comes first changes.
+fn in_turn(number: usize) -> [Who; 2] {
+    match number % 2 {
+        0 => [Who::Ours, Who::Rival],
+        _ => [Who::Rival, Who::Ours],
     }
-    cluster.ready().await?;
-    let pids: Vec<u32> = cluster
-        .members
-        .iter()
-        .filter_map(|member| member.pid())
-        .collect();
-    let ports: Vec<u16> = cluster
-        .members
-        .iter()
-        .map(|member| member.client_port.number)
-        .collect();
-    let mut turn = Vec::new();
-    for &clients in &args.clients {
-        let leader = cluster.wait_for_leader().await?;
-        let endpoints = vec![cluster.members[leader].client_url()];
-        let conns = load::usual_conns(clients);
-        let plan = Plan {
-            endpoints,
-            clients,
-            conns,
-            shape: args.shape,
-        };
-        let measured = load::put_on(&plan, &pids, &ports, Some(disk)).await?;
-        eprintln!("  {}", report::line(&name_of(&server.program), &measured));
-        turn.push(measured);
-    }
-    Ok(turn)
 }
 
-fn name_of(program: &Path) -> String {
-    program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+impl Comparison<'_> {
+    fn wants(&self, name: &str) -> bool {
+        is_wanted(name, &self.only)
+    }
+
+    fn server(&self, who: Who) -> &Server {
+        match who {
+            Who::Rival => &self.rival,
+            _ => &self.ours,
+        }
+    }
+
+    /// Keeps what was measured, or why it was not.
+    fn keep(&mut self, round: &mut Round, who: Who, name: &str, result: Result<Figures>) {
+        match result {
+            Ok(figures) => {
+                eprintln!("  {}", report::line(who, name, &figures));
+                round.add(who, under(name, figures));
+            }
+            Err(error) => {
+                eprintln!("  {who:?} {name}: {error:#}");
+                self.failures.push(format!("{who:?} {name}: {error:#}"));
+            }
+        }
+    }
+
+    /// All loads that were asked for, on one fresh cluster.
+    async fn loads(&mut self, who: Who, round: &mut Round) {
+        let steps: Vec<Step> = STEPS.into_iter().filter(|s| self.wants(s.name)).collect();
+        if steps.is_empty() && !self.wants("watch") && !self.wants("floor") {
+            return;
+        }
+        let started = bounded(90.0, async {
+            let cluster = start(self.server(who), &self.args.dir, &[]).await?;
+            let urls = urls(&cluster);
+            work::fill(&load::connect(&urls, 1).await?[0], self.shape).await?;
+            Ok(cluster)
+        });
+        let mut cluster = match started.await {
+            Ok(cluster) => cluster,
+            Err(error) => return self.keep(round, who, "start", Err(error)),
+        };
+        for step in steps {
+            let measured = self.step(&mut cluster, &step);
+            let measured = bounded(60.0 + 3.0 * self.shape.seconds, measured).await;
+            self.keep(round, who, step.name, measured);
+        }
+        if self.wants("floor") {
+            let measured = floor::measure(&cluster, &self.args.dir, self.shape);
+            let measured = bounded(60.0, measured).await;
+            self.keep(round, who, "floor", measured);
+        }
+        if self.wants("watch") {
+            let urls = urls(&cluster);
+            let watched = watched(&cluster, &self.disk);
+            let measured = watch::fan_out(&urls, self.args.watchers, self.shape, &watched);
+            let measured = bounded(90.0 + 3.0 * self.shape.seconds, measured).await;
+            self.keep(round, who, "watch", measured);
+        }
+    }
+
+    async fn step(&self, cluster: &mut Cluster, step: &Step) -> Result<Figures> {
+        match step.before {
+            Before::Nothing => {}
+            Before::Restart => {
+                for number in 0..cluster::SIZE {
+                    cluster.terminate(number).await?;
+                }
+                for number in 0..cluster::SIZE {
+                    cluster::spawn(cluster, number)?;
+                }
+                cluster.ready().await?;
+            }
+            Before::Burst => {
+                let mut burst = self.plan(vec![leader_url(cluster).await?], Work::Put, 256);
+                burst.shape.seconds = self.shape.seconds.min(BURST_SECONDS);
+                load::run(&burst, &cluster::watched(cluster, &self.disk)).await?;
+            }
+        }
+        let endpoints = match step.target {
+            Target::Leader => vec![leader_url(cluster).await?],
+            Target::All => urls(cluster),
+        };
+        let mut plan = self.plan(endpoints, step.work, step.clients);
+        if let Some(bytes) = step.value_bytes {
+            // Few keys, or the store outgrows its quota.
+            (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);
+        }
+        load::run(&plan, &watched(cluster, &self.disk)).await
+    }
+
+    fn plan(&self, endpoints: Vec<String>, work: Work, clients: usize) -> load::Plan {
+        load::Plan {
+            endpoints,
+            work,
+            clients,
+            conns: load::usual_conns(clients),
+            rate: None,
+            shape: self.shape,
+        }
+    }
+
+    /// The prototype under the one load that it takes.
+    async fn bare(&mut self, round: &mut Round) {
+        if !self.wants("put-64") {
+            return;
+        }
+        let measured = async {
+            let bare = bare::start(&self.args.dir)?;
+            bare.serves().await?;
+            let plan = self.plan(vec![bare.url.clone()], Work::Put, 64);
+            load::run(&plan, &bare.watched(&self.disk)).await
+        };
+        let measured = bounded(60.0, measured).await;
+        self.keep(round, Who::Bare, "put-64", measured);
+    }
+
+    async fn store(&mut self, who: Who, round: &mut Round) {
+        if !self.wants("store") {
+            return;
+        }
+        let keys = self.args.store_keys();
+        let shape = Shape { keys, ..self.shape };
+        let measured = store::measure(self.server(who), &self.args.dir, shape);
+        let measured = bounded(120.0 + keys as f64 / 4000.0, measured).await;
+        self.keep(round, who, "store", measured);
+    }
+
+    async fn kills(&mut self, who: Who, round: &mut Round) {
+        let fast: &[&str] = &["--heartbeat-interval=10", "--election-timeout=100"];
+        for (name, options) in [("failover", &[][..]), ("failover-fast", fast)] {
+            if !self.wants(name) {
+                continue;
+            }
+            let kills = Kills {
+                clients: 16,
+                limit: Duration::from_millis(100),
+            };
+            let measured = failover::measure(self.server(who), &self.args.dir, kills, options);
+            let measured = bounded(120.0, measured).await;
+            self.keep(round, who, name, measured);
+        }
+    }
+}
+
+/// What something comes to, unless it takes longer than so many seconds; clusters in it are gone
+/// then.
+async fn bounded<T>(seconds: f64, future: impl Future<Output = Result<T>>) -> Result<T> {
+    match timeout(Duration::from_secs_f64(seconds), future).await {
+        Ok(result) => result,
+        Err(_) => bail!("it took longer than {seconds:.0} s"),
+    }
 }
 
 /// A program's name and the first line of its `--version`.
-fn version_of(program: &PathBuf) -> Result<String> {
+fn version_of(program: &Path) -> Result<String> {
     let output = std::process::Command::new(program)
         .arg("--version")
         .output();
@@ -138,5 +310,6 @@ fn version_of(program: &PathBuf) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let own = text.lines().find(|line| line.contains("Headwater"));
     let line = own.or(text.lines().next()).unwrap_or_default();
-    Ok(format!("{} ({line})", name_of(program)))
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    Ok(format!("{name} ({line})"))
 }

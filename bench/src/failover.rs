@@ -1,14 +1,15 @@
 //! How long nothing succeeds when the leader dies.
 
-use crate::machine::Disk;
+use crate::cluster::{start, urls};
+use crate::figures::Figures;
 use anyhow::{Context, Result, ensure};
 use etcd_client::{Client, ConnectOptions};
-use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::cluster::Server;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::spawn_local;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// Puts before the kill, so that the longest pause of a healthy cluster is known too.
@@ -29,32 +30,21 @@ pub struct Kills {
     pub limit: Duration,
 }
 
-/// One kill.
-#[derive(Clone, Copy, Debug)]
-pub struct Outage {
-    /// The longest time without any success around the kill.
-    pub away: Duration,
-    /// The longest before it, for comparison.
-    pub steady: Duration,
-}
-
-/// Starts a cluster of three, kills its leader with SIGKILL under load, and measures.
+/// Starts a cluster of three, kills its leader with SIGKILL under load, and measures the longest time
+/// without any success around the kill and, for comparison, the longest before it.
 ///
 /// # Errors
 /// If the cluster does not start, or does not serve again.
-pub async fn measure(server: &Path, dir: &Path, kills: Kills) -> Result<Outage> {
-    std::fs::create_dir_all(dir)?;
-    Disk::under(dir)?;
-    let server = Server::at(server.to_path_buf())?;
-    let mut cluster = Cluster::new(&server, 3, dir, &[])?;
-    for number in 0..3 {
-        cluster.spawn(number)?;
-    }
-    cluster.ready().await?;
-    let urls = cluster.members.iter().map(|member| member.client_url());
-    let endpoints: Vec<String> = urls.collect();
+pub async fn measure(
+    server: &Server,
+    dir: &Path,
+    kills: Kills,
+    options: &[&str],
+) -> Result<Figures> {
+    let mut cluster = start(server, dir, options).await?;
+    let endpoints = urls(&cluster);
     let successes: Successes = Rc::default();
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for number in 0..kills.clients {
         let client = keep_putting(
             endpoints.clone(),
@@ -62,7 +52,7 @@ pub async fn measure(server: &Path, dir: &Path, kills: Kills) -> Result<Outage> 
             kills.limit,
             Rc::clone(&successes),
         );
-        clients.push(spawn_local(client));
+        clients.spawn_local(client);
     }
     sleep(STEADY).await;
     let leader = cluster.wait_for_leader().await?;
@@ -77,17 +67,16 @@ pub async fn measure(server: &Path, dir: &Path, kills: Kills) -> Result<Outage> 
         sleep(Duration::from_millis(10)).await;
     }
     sleep(AFTER).await;
-    for client in clients {
-        client.abort();
-    }
+    clients.abort_all();
     let before = killed
         .checked_sub(STEADY / 2)
         .context("the machine just started")?;
     let successes = successes.borrow();
-    Ok(Outage {
-        away: longest_pause(&successes, killed, Instant::now()),
-        steady: longest_pause(&successes, before, killed),
-    })
+    let pause_ms = |from, until| longest_pause(&successes, from, until).as_secs_f64() * 1e3;
+    Ok(Figures::from([
+        ("away_ms".into(), pause_ms(killed, Instant::now())),
+        ("steady_ms".into(), pause_ms(before, killed)),
+    ]))
 }
 
 /// The longest time between two answers of which the later came within this span.

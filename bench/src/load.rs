@@ -1,17 +1,23 @@
-//! A closed loop of puts: each client sends its next one when the last was answered.
+//! Many clients that ask for one kind of thing.
+//!
+//! In a *closed* loop each client asks again when it was answered. In an *open* one requests are due
+//! at fixed times whether or not earlier ones were answered, and a latency counts from when its
+//! request was due: a server that hangs cannot hide the requests that it kept from being sent.
 
-use crate::Shape;
-use crate::machine::{Disk, busy_seconds, cpu_seconds};
+use crate::figures::{Figures, microseconds, quantiles_ms};
+use crate::machine::{Spent, Watched};
+use crate::work::{Shape, Work, Worker};
 use anyhow::{Context, Result, ensure};
-use etcd_client::Client;
+use etcd_client::{Client, ConnectOptions};
 use hdrhistogram::Histogram;
-use headwater_etcd_tests::http;
-use headwater_etcd_tests::random::Random;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until};
+
+/// How long a request may take: longer than any server is away, and not for ever.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 /// Connections that fit a number of clients: few enough that requests share packets, as many as
 /// programs of that size would have.
@@ -30,76 +36,25 @@ pub fn usual_conns(clients: usize) -> usize {
 pub struct Plan {
     /// Client URLs, used in turn.
     pub endpoints: Vec<String>,
-    /// Puts under way at a time.
+    /// What every client asks for.
+    pub work: Work,
+    /// Requests under way at a time, at most.
     pub clients: usize,
     /// Connections.
     pub conns: usize,
-    /// The puts.
+    /// Requests a second that are due, of all clients together; nothing is a closed loop.
+    pub rate: Option<f64>,
+    /// The requests.
     pub shape: Shape,
-}
-
-/// What was measured.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// Puts under way at a time.
-    pub clients: usize,
-    /// Connections.
-    pub conns: usize,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// Puts that were answered.
-    pub puts: u64,
-    /// Puts that were not.
-    pub errors: u64,
-    /// Their latencies, in microseconds.
-    pub latency_us: Histogram<u64>,
-    /// Processor seconds of the servers together.
-    pub server_cpu: f64,
-    /// Processor seconds of this process.
-    pub client_cpu: f64,
-    /// Processor seconds of everything else on the machine: how far it was quiet.
-    pub other_cpu: f64,
-    /// Syncs of the servers' logs together, by their own count.
-    pub syncs: Option<u64>,
-    /// Bytes that reached the disk, from whoever.
-    pub written_bytes: Option<u64>,
-}
-
-impl Measured {
-    /// Puts a second.
-    pub fn rate(&self) -> f64 {
-        self.puts as f64 / self.elapsed.as_secs_f64()
-    }
-
-    /// A quantile of the latency, in milliseconds.
-    pub fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.latency_us.value_at_quantile(quantile) as f64 / 1e3
-    }
-
-    /// Processor seconds of the servers for a hundred thousand puts.
-    pub fn cpu_per_100k(&self) -> f64 {
-        self.server_cpu * 1e5 / self.puts as f64
-    }
-
-    /// Syncs of the servers' logs for a thousand puts.
-    pub fn syncs_per_1000(&self) -> Option<f64> {
-        self.syncs
-            .map(|syncs| syncs as f64 * 1e3 / self.puts as f64)
-    }
-
-    /// Bytes to the disk for each put.
-    pub fn bytes_per_put(&self) -> Option<f64> {
-        self.written_bytes
-            .map(|bytes| bytes as f64 / self.puts as f64)
-    }
 }
 
 /// What clients count while they run.
 struct Tally {
-    /// What is sent and answered in this span counts; nothing does before it is set.
+    /// What is due and answered in this span counts; nothing does before it is set.
     span: Option<(Instant, Instant)>,
-    puts: u64,
+    answered: u64,
     errors: u64,
+    first_error: Option<String>,
     latency_us: Histogram<u64>,
 }
 
@@ -108,54 +63,25 @@ impl Tally {
         self.span.is_some_and(|(_, until)| Instant::now() >= until)
     }
 
-    fn count(&mut self, sent: Instant, answered: Instant, is_ok: bool) {
+    fn count(&mut self, due: Instant, answered: Instant, outcome: &Result<()>) {
         let Some((from, until)) = self.span else {
             return;
         };
-        if sent < from || answered > until {
+        if due < from || answered > until {
             return;
         }
-        if is_ok {
-            self.puts += 1;
-            let us = u64::try_from((answered - sent).as_micros()).unwrap_or(u64::MAX);
-            self.latency_us.saturating_record(us);
-        } else {
-            self.errors += 1;
+        match outcome {
+            Ok(()) => {
+                self.answered += 1;
+                let us = u64::try_from((answered - due).as_micros()).unwrap_or(u64::MAX);
+                self.latency_us.saturating_record(us);
+            }
+            Err(error) => {
+                self.errors += 1;
+                self.first_error.get_or_insert_with(|| format!("{error:#}"));
+            }
         }
     }
-}
-
-/// What the machine had spent at a moment.
-struct Spent {
-    server_cpu: f64,
-    client_cpu: f64,
-    busy: f64,
-    syncs: Option<u64>,
-    written_bytes: Option<u64>,
-}
-
-impl Spent {
-    fn so_far(pids: &[u32], ports: &[u16], disk: Option<&Disk>) -> Result<Spent> {
-        let servers: Result<Vec<f64>> = pids.iter().map(|&pid| cpu_seconds(pid)).collect();
-        let syncs: Option<Vec<u64>> = ports.iter().map(|&port| syncs_of(port)).collect();
-        Ok(Spent {
-            server_cpu: servers?.iter().sum(),
-            client_cpu: cpu_seconds(std::process::id())?,
-            busy: busy_seconds()?,
-            syncs: syncs
-                .filter(|syncs| !syncs.is_empty())
-                .map(|syncs| syncs.iter().sum()),
-            written_bytes: disk.and_then(Disk::written_bytes),
-        })
-    }
-}
-
-/// How often a server has synced its log, as its metrics say.
-fn syncs_of(port: u16) -> Option<u64> {
-    let text = http::get(port, "/metrics").ok()?.body;
-    let name = "etcd_disk_wal_fsync_duration_seconds_count ";
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// Which of these endpoints leads.
@@ -178,90 +104,70 @@ pub async fn leader_of(endpoints: &[String]) -> Result<String> {
     anyhow::bail!("none of {endpoints:?} leads")
 }
 
-/// Puts for as long as the plan says; `ports` are asked for their syncs.
+/// Asks for as long as the plan says.
 ///
 /// # Errors
 /// If the servers cannot be reached at all.
-pub async fn put(plan: &Plan, pids: &[u32], ports: &[u16]) -> Result<Measured> {
-    put_on(plan, pids, ports, None).await
-}
-
-/// As `put`, and also counts what reaches a disk.
-///
-/// # Errors
-/// As `put`.
-pub async fn put_on(
-    plan: &Plan,
-    pids: &[u32],
-    ports: &[u16],
-    disk: Option<&Disk>,
-) -> Result<Measured> {
-    let connections = connect(plan).await?;
-    let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3)?;
-    let tally = Tally {
+pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
+    let connections = connect(&plan.endpoints, plan.conns).await?;
+    let tally = Rc::new(RefCell::new(Tally {
         span: None,
-        puts: 0,
+        answered: 0,
         errors: 0,
-        latency_us,
-    };
-    let tally = Rc::new(RefCell::new(tally));
-    let clients: Vec<_> = (0..plan.clients)
-        .map(|number| {
-            let client = connections[number % connections.len()].clone();
-            spawn_local(one_client(
-                client,
-                number as u64,
-                plan.shape,
-                Rc::clone(&tally),
-            ))
-        })
-        .collect();
+        first_error: None,
+        latency_us: microseconds(),
+    }));
+    let mut clients = JoinSet::new();
+    let begin = Instant::now();
+    for number in 0..plan.clients {
+        let connection = connections[number % connections.len()].clone();
+        let worker = Worker::new(connection, number as u64, plan.work, plan.shape).await?;
+        let due = plan.rate.map(|rate| {
+            let step = Duration::from_secs_f64(plan.clients as f64 / rate);
+            (
+                begin + step.mul_f64(number as f64 / plan.clients as f64),
+                step,
+            )
+        });
+        clients.spawn_local(one_client(worker, due, Rc::clone(&tally)));
+    }
     sleep(Duration::from_secs_f64(plan.shape.warmup)).await;
     // Asking the servers what they have spent holds this thread up, so it happens outside the span.
-    let before = Spent::so_far(pids, ports, disk)?;
+    let before = Spent::so_far(watched)?;
     let from = Instant::now();
     let until = from + Duration::from_secs_f64(plan.shape.seconds);
     tally.borrow_mut().span = Some((from, until));
     sleep(until.saturating_duration_since(Instant::now())).await;
-    let after = Spent::so_far(pids, ports, disk)?;
-    for client in clients {
-        client.await?;
+    let after = Spent::so_far(watched)?;
+    while let Some(client) = clients.join_next().await {
+        client?;
     }
     let tally = Rc::into_inner(tally)
         .context("a client still counts")?
         .into_inner();
-    ensure!(tally.puts > 0, "no put was answered");
-    let (server_cpu, client_cpu) = (
-        after.server_cpu - before.server_cpu,
-        after.client_cpu - before.client_cpu,
-    );
-    Ok(Measured {
-        clients: plan.clients,
-        conns: plan.conns,
-        elapsed: until - from,
-        puts: tally.puts,
-        errors: tally.errors,
-        latency_us: tally.latency_us,
-        server_cpu,
-        client_cpu,
-        other_cpu: (after.busy - before.busy - server_cpu - client_cpu).max(0.0),
-        syncs: after
-            .syncs
-            .zip(before.syncs)
-            .map(|(after, before)| after - before),
-        written_bytes: after
-            .written_bytes
-            .zip(before.written_bytes)
-            .map(|(a, b)| a - b),
-    })
+    let first_error = tally.first_error.unwrap_or_default();
+    ensure!(tally.answered > 0, "nothing was answered: {first_error}");
+    let (answered, seconds) = (tally.answered as f64, plan.shape.seconds);
+    let mut figures = after.since(&before, answered, seconds);
+    figures.extend(quantiles_ms(&tally.latency_us));
+    figures.insert("clients".into(), plan.clients as f64);
+    figures.insert("conns".into(), plan.conns as f64);
+    figures.insert("seconds".into(), seconds);
+    figures.insert("errors".into(), tally.errors as f64);
+    figures.insert("per_s".into(), answered / seconds);
+    Ok(figures)
 }
 
-/// The connections of a plan, each of which has answered once.
-async fn connect(plan: &Plan) -> Result<Vec<Client>> {
-    let mut connections = Vec::with_capacity(plan.conns);
-    for number in 0..plan.conns.max(1) {
-        let endpoint = &plan.endpoints[number % plan.endpoints.len()];
-        let mut client = Client::connect([endpoint], None).await?;
+/// So many connections, each of which has answered once.
+///
+/// # Errors
+/// If one does not.
+pub async fn connect(endpoints: &[String], conns: usize) -> Result<Vec<Client>> {
+    let mut connections = Vec::with_capacity(conns);
+    for number in 0..conns.max(1) {
+        let endpoint = &endpoints[number % endpoints.len()];
+        let options = ConnectOptions::new().with_timeout(REQUEST_LIMIT);
+        let mut client = Client::connect([endpoint], Some(options)).await?;
         client
             .get("warm", None)
             .await
@@ -271,17 +177,21 @@ async fn connect(plan: &Plan) -> Result<Vec<Client>> {
     Ok(connections)
 }
 
-async fn one_client(mut client: Client, number: u64, shape: Shape, tally: Rc<RefCell<Tally>>) {
-    let mut random = Random::new(number << 32);
-    let value: Vec<u8> = (0..shape.value_bytes)
-        .map(|_| random.below(256) as u8)
-        .collect();
+async fn one_client(
+    mut worker: Worker,
+    mut due: Option<(Instant, Duration)>,
+    tally: Rc<RefCell<Tally>>,
+) {
     while !tally.borrow().is_over() {
-        let key = format!("k{:015}", random.below(shape.keys));
-        let sent = Instant::now();
-        let is_ok = client.put(key, value.clone(), None).await.is_ok();
-        tally.borrow_mut().count(sent, Instant::now(), is_ok);
-        if !is_ok {
+        let mut sent = Instant::now();
+        if let Some((at, step)) = &mut due {
+            sleep_until((*at).into()).await;
+            sent = *at;
+            *at += *step;
+        }
+        let outcome = worker.once().await;
+        tally.borrow_mut().count(sent, Instant::now(), &outcome);
+        if outcome.is_err() {
             // A server that refuses at once must not be asked a million times a second.
             sleep(Duration::from_millis(10)).await;
         }

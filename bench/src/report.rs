@@ -1,87 +1,56 @@
 //! Figures as people and programs read them.
 
-use crate::compare::{Failovers, Round};
-use crate::failover::Outage;
-use crate::load::Measured;
+use crate::compare::{Round, Who};
+use crate::figures::{Figures, Spread, spread};
+use crate::rows::{Against, Aim, ROWS, Row};
 use serde_json::{Value, json};
 
-/// A measurement on one line.
-pub fn line(name: &str, measured: &Measured) -> String {
-    format!(
-        "{name}: {} clients, {:.0} puts/s, p50 {:.2} ms, p99 {:.2} ms, {:.1} CPU s/100k, \
-         others {:.2} CPUs, {} errors",
-        measured.clients,
-        measured.rate(),
-        measured.quantile_ms(0.5),
-        measured.quantile_ms(0.99),
-        measured.cpu_per_100k(),
-        measured.other_cpu / measured.elapsed.as_secs_f64(),
-        measured.errors,
-    )
-}
+/// What is said of a measurement as soon as it is there.
+const HEADLINES: [&str; 9] = [
+    "per_s",
+    "p50_ms",
+    "p99_ms",
+    "server_cpu_s_per_100k",
+    "last_p50_ms",
+    "events_per_s",
+    "put_to_floor",
+    "away_ms",
+    "errors",
+];
 
-/// A measurement as JSON.
-pub fn json_of(measured: &Measured) -> Value {
-    json!({
-        "clients": measured.clients,
-        "conns": measured.conns,
-        "seconds": measured.elapsed.as_secs_f64(),
-        "puts": measured.puts,
-        "errors": measured.errors,
-        "puts_per_second": measured.rate(),
-        "p50_ms": measured.quantile_ms(0.5),
-        "p90_ms": measured.quantile_ms(0.9),
-        "p99_ms": measured.quantile_ms(0.99),
-        "p999_ms": measured.quantile_ms(0.999),
-        "max_ms": measured.latency_us.max() as f64 / 1e3,
-        "server_cpu_seconds_per_100k": measured.cpu_per_100k(),
-        "client_cpu_seconds_per_100k": measured.client_cpu * 1e5 / measured.puts as f64,
-        "other_cpus": measured.other_cpu / measured.elapsed.as_secs_f64(),
-        "log_syncs_per_1000": measured.syncs_per_1000(),
-        "disk_bytes_per_put": measured.bytes_per_put(),
-    })
+/// A measurement on one line.
+pub fn line(who: Who, name: &str, figures: &Figures) -> String {
+    let told = HEADLINES.iter().filter_map(|&figure| {
+        let value = figures.get(figure)?;
+        Some(format!("{figure} {value:.2}"))
+    });
+    let told: Vec<String> = told.collect();
+    let told = match told.as_slice() {
+        [] => figures
+            .iter()
+            .map(|(figure, value)| format!("{figure} {value:.2}"))
+            .collect(),
+        _ => told,
+    };
+    format!("{who:?} {name}: {}", told.join(", "))
 }
 
 /// Prints one measurement.
-pub fn put(measured: &Measured, as_json: bool) {
+pub fn one(figures: &Figures, as_json: bool) {
     if as_json {
-        println!("{}", json_of(measured));
+        println!("{}", json!(figures));
         return;
     }
-    let Value::Object(fields) = json_of(measured) else {
-        return;
-    };
-    for (name, value) in fields {
-        match value.as_f64() {
-            Some(number) => println!("{name:<28} {number:>12.2}"),
-            None => println!("{name:<28} {:>12}", "-"),
-        }
+    for (name, value) in figures {
+        println!("{name:<28} {value:>12.3}");
     }
-}
-
-/// Milliseconds.
-fn ms(duration: std::time::Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-/// The middle one of some figures, and the span of all.
-fn spread(figures: impl IntoIterator<Item = f64>) -> Option<(f64, f64, f64)> {
-    let mut figures: Vec<f64> = figures.into_iter().collect();
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    let median = match figures.len() {
-        0 => return None,
-        count if count % 2 == 1 => figures[middle],
-        _ => f64::midpoint(figures[middle - 1], figures[middle]),
-    };
-    Some((median, figures[0], figures[figures.len() - 1]))
 }
 
 /// Prints kills of leaders.
-pub fn failover(outages: &[Outage], as_json: bool) {
-    let away: Vec<f64> = outages.iter().map(|outage| ms(outage.away)).collect();
-    let steady: Vec<f64> = outages.iter().map(|outage| ms(outage.steady)).collect();
-    let median = spread(away.iter().copied()).map(|(median, _, _)| median);
+pub fn failover(outages: &[Figures], as_json: bool) {
+    let all = |figure: &str| -> Vec<f64> { outages.iter().map(|one| one[figure]).collect() };
+    let (away, steady) = (all("away_ms"), all("steady_ms"));
+    let median = spread(away.iter().copied()).map(|spread| spread.median);
     if as_json {
         println!(
             "{}",
@@ -94,115 +63,95 @@ pub fn failover(outages: &[Outage], as_json: bool) {
     println!("median {:.0} ms", median.unwrap_or(f64::NAN));
 }
 
-/// A figure that both servers have, and how to show it.
-struct Figure {
-    name: &'static str,
-    of: fn(&Measured) -> Option<f64>,
-    decimals: usize,
-}
-
-const FIGURES: [Figure; 6] = [
-    Figure {
-        name: "puts/s",
-        of: |m| Some(m.rate()),
-        decimals: 0,
-    },
-    Figure {
-        name: "p50 ms",
-        of: |m| Some(m.quantile_ms(0.5)),
-        decimals: 2,
-    },
-    Figure {
-        name: "p99 ms",
-        of: |m| Some(m.quantile_ms(0.99)),
-        decimals: 2,
-    },
-    Figure {
-        name: "server CPU s/100k puts",
-        of: |m| Some(m.cpu_per_100k()),
-        decimals: 1,
-    },
-    Figure {
-        name: "log syncs/1000 puts",
-        of: Measured::syncs_per_1000,
-        decimals: 0,
-    },
-    Figure {
-        name: "disk bytes/put",
-        of: Measured::bytes_per_put,
-        decimals: 0,
-    },
-];
-
-/// Prints a comparison: medians with their spans, and the quotient ours / rival of each round.
-pub fn compare(versions: &[String; 2], clients: &[usize], rounds: &[Round], kills: &Failovers) {
+/// Prints a comparison: medians with their spans, the quotient of each round, and our aims.
+pub fn compare(versions: &[String; 2], rounds: &[Round]) {
     println!("ours:  {}\nrival: {}", versions[0], versions[1]);
-    println!(
-        "{} rounds; medians, least and most; quotients are of the same round",
-        rounds.len()
-    );
-    println!("bytes are those of the whole disk, so another writer shows in them\n");
-    let head = ["clients", "figure", "ours", "rival", "ours / rival"];
-    println!(
-        "| {} | {} | {} | {} | {} |",
-        head[0], head[1], head[2], head[3], head[4]
-    );
-    println!("|---:|---|---:|---:|---:|");
-    for (at, clients) in clients.iter().enumerate() {
-        for Figure { name, of, decimals } in FIGURES {
-            let figures = |turn: fn(&Round) -> &Vec<Measured>| -> Vec<f64> {
-                rounds
-                    .iter()
-                    .filter_map(|round| of(&turn(round)[at]))
-                    .collect()
-            };
-            let (ours, rival) = (figures(|round| &round.ours), figures(|round| &round.rival));
-            let quotients = ours.iter().zip(&rival).map(|(ours, rival)| ours / rival);
-            let quotients: Vec<f64> = quotients.collect();
-            println!(
-                "| {clients} | {name} | {} | {} | {} |",
-                span(ours, decimals),
-                span(rival, decimals),
-                span(quotients, 2)
-            );
+    println!("Medians (least..most). Quotients are of figures of the same round.");
+    println!("Disk bytes are those of the whole disk, so another writer shows in them.");
+    println!("bare: three processes that replicate and sync, and check nothing.\n");
+    println!("| measurement | figure | ours | other | ours / other | aim | |");
+    println!("|---|---|---:|---:|---:|---:|---|");
+    for row in ROWS {
+        if let Some(line) = row_line(&row, rounds) {
+            println!("{line}");
         }
-        let others = rounds
-            .iter()
-            .flat_map(|round| [&round.ours[at], &round.rival[at]]);
-        let others = others.map(|m| m.other_cpu / m.elapsed.as_secs_f64());
-        println!(
-            "| {clients} | CPUs that others used | {} | | |",
-            span(others, 2)
-        );
     }
-    if !kills.ours.is_empty() {
-        let away = |outages: &[Outage]| span(outages.iter().map(|outage| ms(outage.away)), 0);
-        let (ours, rival) = (away(&kills.ours), away(&kills.rival));
-        println!("| 16 | ms without service after a leader's death | {ours} | {rival} | |");
-    }
+    let others = rounds.iter().flat_map(|round| {
+        let both = round.ours.iter().chain(&round.rival);
+        both.filter(|(name, _)| name.ends_with("/other_cpus"))
+    });
+    let others = spread(others.map(|(_, value)| *value));
+    println!(
+        "\nprocessors that others used meanwhile: {}",
+        span(others, 2)
+    );
 }
 
-fn span(figures: impl IntoIterator<Item = f64>, decimals: usize) -> String {
-    match spread(figures) {
-        Some((median, least, most)) => {
-            format!("{median:.decimals$} ({least:.decimals$}..{most:.decimals$})")
-        }
+/// A row of the table; nothing if we were not measured.
+fn row_line(row: &Row, rounds: &[Round]) -> Option<String> {
+    let name = format!("{}/{}", row.of, row.figure);
+    let of = |who| {
+        let name = &name;
+        move |round: &Round| round.of(who).get(name).copied()
+    };
+    let ours = spread(rounds.iter().filter_map(of(Who::Ours)))?;
+    let other = match row.against {
+        Against::Rival => Who::Rival,
+        Against::Bare => Who::Bare,
+        Against::Itself => Who::Ours,
+    };
+    let others = spread(rounds.iter().filter_map(of(other)));
+    let quotient = match row.against {
+        Against::Itself => Some(ours),
+        _ => spread(rounds.iter().filter_map(|round| {
+            let (ours, other) = (of(Who::Ours)(round)?, of(other)(round)?);
+            Some(ours / other)
+        })),
+    };
+    let (aim, sign) = match row.aim {
+        Aim::AtLeast(least) => (format!("{least}"), ">= "),
+        Aim::AtMost(most) => (format!("{most}"), "<= "),
+        Aim::None => (String::new(), ""),
+    };
+    let verdict = match quotient.and_then(|quotient| row.aim.is_met(quotient.median)) {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "",
+    };
+    let figure = match row.against {
+        Against::Bare => format!("{} against bare", row.figure),
+        _ => row.figure.to_string(),
+    };
+    let others = match row.against {
+        Against::Itself => "-".to_string(),
+        _ => span(others, row.decimals),
+    };
+    Some(format!(
+        "| {} | {figure} | {} | {others} | {} | {sign}{aim} | {verdict} |",
+        row.of,
+        span(Some(ours), row.decimals),
+        span(quotient, 2),
+    ))
+}
+
+fn span(figures: Option<Spread>, decimals: usize) -> String {
+    match figures {
+        Some(Spread {
+            median,
+            least,
+            most,
+        }) => format!("{median:.decimals$} ({least:.decimals$}..{most:.decimals$})"),
         None => "-".to_string(),
     }
 }
 
 /// A comparison as JSON, every round of it.
-pub fn compare_json(versions: &[String; 2], rounds: &[Round], kills: &Failovers) -> Value {
-    let turn = |turn: &Vec<Measured>| turn.iter().map(json_of).collect::<Vec<Value>>();
-    let rounds: Vec<Value> = rounds
-        .iter()
-        .map(|round| json!({ "ours": turn(&round.ours), "rival": turn(&round.rival) }))
-        .collect();
-    let away = |outages: &[Outage]| outages.iter().map(|o| ms(o.away)).collect::<Vec<f64>>();
+pub fn compare_json(versions: &[String; 2], rounds: &[Round]) -> Value {
+    let all =
+        |round: &Round| json!({ "ours": round.ours, "rival": round.rival, "bare": round.bare });
     json!({
         "ours": versions[0],
         "rival": versions[1],
-        "rounds": rounds,
-        "failover_away_ms": { "ours": away(&kills.ours), "rival": away(&kills.rival) },
+        "rounds": rounds.iter().map(all).collect::<Vec<Value>>(),
     })
 }

@@ -4,6 +4,7 @@
 //! # Source
 //! Matklad's `cargo xtask` convention.
 
+mod bench;
 mod ci;
 mod marks;
 mod mutants;
@@ -25,6 +26,7 @@ usage: cargo xtask CHORE
   marks           which rare branches, marked in the sources, the simulator's seeds pass
                   [--list] [--seeds N, of each plan] [--jobs N]
   spec            the specification in spec/, checked by TLC; `spec` alone says how
+  bench           how fast, at what cost, beside etcd 3.5.1; `bench` alone says how
   tidy            the rules of the house that the compiler does not know
   proto           write crates/api/src/generated from crates/api/proto
   proto --check   say whether that would change anything";
@@ -47,6 +49,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["mutants", options @ ..] => mutants::run(&root(), options),
         ["marks", options @ ..] => marks::run(&root(), options),
         ["spec", what @ ..] => spec::run(&root(), what),
+        ["bench", what @ ..] => bench::run(&root(), what),
         ["tidy"] => tidy_up(&root()),
         ["proto"] => proto::write(&root()),
         ["proto", "--check"] => proto::check(&root()),

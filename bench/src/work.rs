@@ -1,0 +1,198 @@
+//! What one client asks for, again and again.
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp,
+    TxnOpResponse,
+};
+use headwater_etcd_tests::random::Random;
+use tokio::task::JoinSet;
+
+/// Keys of one transaction while a store is filled; etcd takes 128.
+const FILL_BATCH: u64 = 100;
+
+/// Transactions under way while a store is filled.
+const FILL_CLIENTS: u64 = 16;
+
+/// Seconds after which a lease that nobody keeps alive ends.
+const LEASE_SECONDS: i64 = 60;
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    /// Put a value to a random key.
+    Put,
+    /// Read a random key, linearizably.
+    Range,
+    /// Read a random key from whichever server is asked.
+    Serializable,
+    /// Nine linearizable reads for each put.
+    Mixed,
+    /// Put a value to a key of the client's own, if nobody has changed it since.
+    Cas,
+    /// Keep a lease of the client's own alive.
+    KeepAlive,
+}
+
+/// What every request looks like.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Shape {
+    /// Seconds that count.
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Seconds before those.
+    #[arg(long, default_value_t = 1.0)]
+    pub warmup: f64,
+    /// Bytes of a value; a key has 16.
+    #[arg(long, default_value_t = 256)]
+    pub value_bytes: usize,
+    /// How many keys there are, each as likely as the others.
+    #[arg(long, default_value_t = 100_000)]
+    pub keys: u64,
+}
+
+/// The key of a number.
+pub fn key(number: u64) -> String {
+    format!("k{number:015}")
+}
+
+/// A value that no compression makes smaller.
+pub fn value(random: &mut Random, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|_| random.below(256) as u8).collect()
+}
+
+/// One client.
+pub struct Worker {
+    client: Client,
+    work: Work,
+    shape: Shape,
+    random: Random,
+    value: Vec<u8>,
+    own_key: String,
+    /// The revision of this client's own key, once it has one.
+    known_revision: i64,
+    lease: Option<(LeaseKeeper, LeaseKeepAliveStream)>,
+}
+
+impl Worker {
+    /// A client of this number, ready to begin.
+    ///
+    /// # Errors
+    /// If it needs a lease and does not get one.
+    pub async fn new(mut client: Client, number: u64, work: Work, shape: Shape) -> Result<Worker> {
+        let mut random = Random::new(number << 32);
+        let lease = match work {
+            Work::KeepAlive => {
+                let id = client.lease_grant(LEASE_SECONDS, None).await?.id();
+                Some(client.lease_keep_alive(id).await?)
+            }
+            _ => None,
+        };
+        Ok(Worker {
+            client,
+            work,
+            shape,
+            value: value(&mut random, shape.value_bytes),
+            random,
+            own_key: format!("own{number:013}"),
+            known_revision: 0,
+            lease,
+        })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// If the answer is an error, or says that nothing was done.
+    pub async fn once(&mut self) -> Result<()> {
+        match self.work {
+            Work::Put => self.put().await,
+            Work::Range => self.range(None).await,
+            Work::Serializable => {
+                self.range(Some(GetOptions::new().with_serializable()))
+                    .await
+            }
+            Work::Mixed if self.random.chance(10) => self.put().await,
+            Work::Mixed => self.range(None).await,
+            Work::Cas => self.cas().await,
+            Work::KeepAlive => {
+                let (keeper, answers) = self.lease.as_mut().context("no lease")?;
+                keeper.keep_alive().await?;
+                let answer = answers.message().await?.context("the stream ended")?;
+                ensure!(answer.ttl() > 0, "the lease is gone");
+                Ok(())
+            }
+        }
+    }
+
+    async fn put(&mut self) -> Result<()> {
+        let key = key(self.random.below(self.shape.keys));
+        self.client.put(key, self.value.clone(), None).await?;
+        Ok(())
+    }
+
+    async fn range(&mut self, options: Option<GetOptions>) -> Result<()> {
+        let key = key(self.random.below(self.shape.keys));
+        self.client.get(key, options).await?;
+        Ok(())
+    }
+
+    async fn cas(&mut self) -> Result<()> {
+        let key = self.own_key.as_str();
+        let txn = Txn::new()
+            .when([Compare::mod_revision(
+                key,
+                CompareOp::Equal,
+                self.known_revision,
+            )])
+            .and_then([TxnOp::put(key, self.value.clone(), None)])
+            .or_else([TxnOp::get(key, None)]);
+        let answer = self.client.txn(txn).await?;
+        self.known_revision = if answer.succeeded() {
+            answer.header().context("no header")?.revision()
+        } else {
+            match answer.op_responses().first() {
+                Some(TxnOpResponse::Get(get)) => {
+                    get.kvs().first().map_or(0, |kv| kv.mod_revision())
+                }
+                _ => 0,
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Puts every key once, in transactions of many; gives the longest time that one of them took, in
+/// milliseconds.
+///
+/// # Errors
+/// If a transaction fails.
+pub async fn fill(client: &Client, shape: Shape) -> Result<f64> {
+    let batches = shape.keys.div_ceil(FILL_BATCH);
+    let mut fillers = JoinSet::new();
+    for first in 0..FILL_CLIENTS.min(batches) {
+        let mut client = client.clone();
+        fillers.spawn_local(async move {
+            let mut random = Random::new(first);
+            let mut longest_ms = 0.0f64;
+            for batch in (first..batches).step_by(FILL_CLIENTS as usize) {
+                let keys = batch * FILL_BATCH..((batch + 1) * FILL_BATCH).min(shape.keys);
+                let mut puts = Vec::new();
+                for number in keys {
+                    let value = value(&mut random, shape.value_bytes);
+                    puts.push(TxnOp::put(key(number), value, None));
+                }
+                let sent = std::time::Instant::now();
+                client.txn(Txn::new().and_then(puts)).await?;
+                longest_ms = longest_ms.max(sent.elapsed().as_secs_f64() * 1e3);
+            }
+            anyhow::Ok(longest_ms)
+        });
+    }
+    let mut longest_ms = 0.0f64;
+    while let Some(filler) = fillers.join_next().await {
+        longest_ms = longest_ms.max(filler??);
+    }
+    Ok(longest_ms)
+}
