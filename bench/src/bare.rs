@@ -92,8 +92,11 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
     u32::from_be_bytes(four) as usize
 }
 
-/// A protobuf field of bytes, and where it ends.
+/// A protobuf field of bytes, and where it ends; one that is empty is left out of messages.
 fn field(message: &Bytes, at: usize) -> (Bytes, usize) {
+    if at == message.len() {
+        return (Bytes::new(), at);
+    }
     let (mut size, mut shift, mut from) = (0usize, 0, at + 1);
     loop {
         let byte = message[from];
