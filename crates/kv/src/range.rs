@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::index::KeyRange;
+use crate::index::{End, KeyRange};
 use crate::mvcc::Mvcc;
 use crate::record::{Parts, Record};
 use crate::request::{KvError, RangeRequest, RangeResponse, SortOrder, SortTarget};
@@ -15,6 +15,9 @@ use crate::request::{KvError, RangeRequest, RangeResponse, SortOrder, SortTarget
 pub(crate) fn range(mvcc: &Mvcc, request: &RangeRequest) -> Result<RangeResponse, KvError> {
     let revision = readable(mvcc, request.revision)?;
     let keys = KeyRange::new(&request.key, &request.range_end);
+    if keys.end == End::Single {
+        return Ok(single(mvcc, request, revision));
+    }
     let count = mvcc.count(keys, revision) as i64;
     if request.count_only {
         return Ok(RangeResponse {
@@ -45,6 +48,20 @@ pub(crate) fn range(mvcc: &Mvcc, request: &RangeRequest) -> Result<RangeResponse
         .map(|record| record.to_kv(request.keys_only))
         .collect();
     Ok(RangeResponse { kvs, more, count })
+}
+
+/// Reads one key, as most reads do: it is searched for once, and no neighbour is looked at.
+fn single(mvcc: &Mvcc, request: &RangeRequest, revision: i64) -> RangeResponse {
+    let found = mvcc.live_at(&request.key, revision);
+    let told = found.filter(|record| !request.count_only && passes(request, &record.parts()));
+    RangeResponse {
+        kvs: told
+            .map(|record| record.to_kv(request.keys_only))
+            .into_iter()
+            .collect(),
+        more: false,
+        count: i64::from(found.is_some()),
+    }
 }
 
 /// The revision a read at `asked` sees.

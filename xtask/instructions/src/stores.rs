@@ -125,16 +125,17 @@ pub fn apply_cas() -> Result<u64> {
 /// Reads of one key.
 pub fn range() -> Result<u64> {
     let filled = Filled::new()?;
-    let read = |number: u64| {
-        let request = RangeRequest {
-            key: key(number),
-            ..RangeRequest::default()
-        };
+    let request = |number: u64| RangeRequest {
+        key: key(number),
+        ..RangeRequest::default()
+    };
+    let read = |request| {
         let outcome = filled.store.query(Query::Range(request));
         ensure!(outcome.result.is_ok(), "refused: {outcome:?}");
         Ok(())
     };
-    measured(|| scattered(COUNTED).try_for_each(read))?;
+    let requests: Vec<RangeRequest> = scattered(COUNTED).map(request).collect();
+    measured(|| requests.into_iter().try_for_each(read))?;
     Ok(COUNTED)
 }
 
