@@ -31,7 +31,9 @@ const LOG_BYTES: u64 = 4 << 20;
 pub async fn measure(cluster: &Cluster, dir: &Path, shape: Shape) -> Result<Figures> {
     let bare = bare::start(dir)?;
     bare.serves().await?;
-    let mut null = load::connect(std::slice::from_ref(&bare.url), 1).await?.remove(0);
+    let mut null = load::connect(std::slice::from_ref(&bare.url), 1)
+        .await?
+        .remove(0);
     let leader = load::connect(&[leader_url(cluster).await?], 1).await?;
     let mut putter = Worker::new(leader[0].clone(), 0, Work::Put, shape).await?;
     let path = dir.join("floor.log");

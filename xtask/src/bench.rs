@@ -101,6 +101,8 @@ fn cargo(root: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .env("CARGO_TARGET_DIR", target(root))
+        // What is compiled bit by bit is other code than what is compiled at once.
+        .env("CARGO_INCREMENTAL", "0")
         .current_dir(root);
     cargo
 }

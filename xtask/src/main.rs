@@ -1,5 +1,5 @@
 //! The chores: `cargo xtask CHORE`.
-//! Never needs more than cargo and git; `spec` also Java and pip.
+//! Never needs more than cargo and git; `spec` also Java and pip, `bench` Valgrind and pip.
 //!
 //! # Source
 //! Matklad's `cargo xtask` convention.
