@@ -104,6 +104,13 @@ fn cargo(root: &Path) -> Command {
         // What is compiled bit by bit is other code than what is compiled at once.
         .env("CARGO_INCREMENTAL", "0")
         .current_dir(root);
+    // What cargo says of this package to whom it runs would make build scripts of others run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 
