@@ -154,7 +154,7 @@ pub fn watch() -> Result<u64> {
             progress_notify: false,
             fragment: false,
         };
-        streams.open(StreamId(number));
+        streams.open(StreamId(number), None);
         streams.create(StreamId(number), 0, request, &filled.store);
     }
     let mut told = |filled: &Filled| {
