@@ -63,7 +63,11 @@ pub fn normalise(
 ) -> Result<(Vec<String>, Vec<String>), Error> {
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_else(|| "headwater".to_owned());
-    let rest: Vec<String> = arguments.map(|a| two_dashes(command, a)).collect();
+    let mut rest: Vec<String> = arguments.collect();
+    // What follows may be keys and values, which begin as they like.
+    if rest.first().is_none_or(|first| first != "ctl") {
+        rest = rest.into_iter().map(|a| two_dashes(command, a)).collect();
+    }
     let first = rest.first().map(String::as_str);
     if first.is_some_and(|a| a == "--version" || a == "-V") {
         return Ok((vec![program, "version".to_owned()], Vec::new()));

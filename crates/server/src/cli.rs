@@ -133,6 +133,9 @@ pub enum Command {
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = DEV_EXAMPLES, max_term_width = 100)]
     Dev(DevArgs),
+    /// Ask a running cluster: keys, watches, leases, members, users; as etcdctl does
+    #[command(max_term_width = 100)]
+    Ctl(Box<headwater_ctl::Arguments>),
     /// Run whole clusters in worlds made of dice; any failure repeats from its seed
     Sim(headwater_sim::cli::Arguments),
     /// Make a CA and certificates for a test cluster
@@ -610,7 +613,8 @@ pub struct DevArgs {
 /// Help was asked for, or something that there is not.
 pub fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
     let environment = argv::environment();
-    let mut command = argv::with_environment(Cli::command(), &environment);
+    let mut command = argv::with_environment(Cli::command(), &environment)
+        .mut_subcommand("ctl", headwater_ctl::with_environment);
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();

@@ -83,6 +83,10 @@ fn main() -> ExitCode {
             Err(error) => return complain(&format!("{error:#}\n"), MISUSE),
         },
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
+        Command::Ctl(arguments) => match runtime() {
+            Ok(runtime) => return runtime.block_on(headwater_ctl::run(*arguments)),
+            Err(error) => Err(error),
+        },
         Command::Sim(arguments) => {
             return headwater_sim::cli::main(&arguments, "headwater sim", headwater_sim::run::run);
         }

@@ -7,8 +7,9 @@
 use super::{Refusal, Tree, is_test, manifest};
 
 /// A crate's directory, and the crates it may import.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("api", &[]),
+    ("ctl", &["api"]),
     ("raft", &[]),
     ("linear", &[]),
     ("replica", &["raft"]),
@@ -16,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("runtime", &["replica", "raft"]),
     (
         "server",
-        &["api", "runtime", "replica", "raft", "kv", "sim"],
+        &["api", "ctl", "runtime", "replica", "raft", "kv", "sim"],
     ),
     ("sim", &["replica", "raft", "kv", "linear"]),
 ];

@@ -1,0 +1,167 @@
+//! What goes wrong, in words for whoever typed the command, and the status that the process ends with.
+//! Never prints.
+//!
+//! # Source
+//! etcdctl's texts and exit statuses.
+
+use std::error::Error;
+use std::fmt;
+
+use tonic::{Code, Status};
+
+/// Whatever else went wrong.
+const ERROR: u8 = 1;
+/// No connection.
+const BAD_CONNECTION: u8 = 2;
+/// Input that cannot be understood.
+const INVALID_INPUT: u8 = 3;
+/// A flag's value or a combination that there is not.
+const BAD_FEATURE: u8 = 4;
+/// The server ended what should have gone on.
+const INTERRUPTED: u8 = 5;
+/// A file.
+const IO: u8 = 6;
+/// Too few or too many arguments.
+const BAD_ARGUMENTS: u8 = 128;
+
+/// Why a command was not carried out, or not to its end.
+#[derive(Debug)]
+pub struct Failure {
+    /// The status that the process ends with.
+    pub code: u8,
+    text: String,
+}
+
+/// What a command comes to.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// Anything that the others do not name.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self::new(ERROR, text)
+    }
+
+    /// Nobody could be reached.
+    pub fn connection(text: impl Into<String>) -> Self {
+        Self::new(BAD_CONNECTION, text)
+    }
+
+    /// Input that cannot be understood.
+    pub fn input(text: impl Into<String>) -> Self {
+        Self::new(INVALID_INPUT, text)
+    }
+
+    /// A flag's value or a combination that there is not.
+    pub fn feature(text: impl Into<String>) -> Self {
+        Self::new(BAD_FEATURE, text)
+    }
+
+    /// The server ended what should have gone on.
+    pub fn interrupted(text: impl Into<String>) -> Self {
+        Self::new(INTERRUPTED, text)
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(text: impl Into<String>) -> Self {
+        Self::new(IO, text)
+    }
+
+    /// Too few or too many arguments.
+    pub fn arguments(text: impl Into<String>) -> Self {
+        Self::new(BAD_ARGUMENTS, text)
+    }
+
+    fn new(code: u8, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+
+    /// The same with a line more that says what to do.
+    pub fn hint(mut self, hint: &str) -> Self {
+        self.text.push_str("\n  ");
+        self.text.push_str(hint);
+        self
+    }
+
+    /// The same, as part of a text of the command's own: `before (this)`.
+    pub fn within(mut self, before: &str) -> Self {
+        self.text = format!("{before} ({})", self.text);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let failure = Self::error(status.message());
+        match hint(&status) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::file(error.to_string())
+    }
+}
+
+/// What to do about an answer of the server's that does not say so itself.
+fn hint(status: &Status) -> Option<&'static str> {
+    const HINTS: [(&str, &str); 9] = [
+        (
+            "no leader",
+            "no majority of the members hears of each other: `headwater ctl status` tells who is missing",
+        ),
+        (
+            "request timed out",
+            "the leader could not have it stored by a majority in time, and it may still be; `headwater \
+             ctl status` tells who is missing",
+        ),
+        (
+            "unhealthy cluster",
+            "too few members are connected for this change: `headwater ctl status` tells who is missing",
+        ),
+        (
+            "database space exceeded",
+            "delete what can be spared, then `compaction REVISION`, `defrag` on an etcd, and `alarm disarm`",
+        ),
+        (
+            "permission denied",
+            "the user's roles do not open these keys: `user get NAME --detail` shows what they open",
+        ),
+        (
+            "user name is empty",
+            "users are switched on here: say who you are with --user NAME",
+        ),
+        (
+            "not leader",
+            "only the leader can do it: `headwater ctl status` tells where it listens",
+        ),
+        (
+            "re-configuration failed due to not enough started members",
+            "start the members that were added, or remove one that never will be",
+        ),
+        (
+            "can only promote a learner member which is in sync with leader",
+            "it has not caught up yet: `headwater ctl status` tells how far it is",
+        ),
+    ];
+    let message = status.message();
+    let known = HINTS.iter().find(|(part, _)| message.ends_with(part));
+    known.map(|(_, hint)| *hint)
+}
+
+/// Whether a call ended because its connection did, rather than by an answer of the server's.
+pub fn is_transport(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled)
+        && status.source().is_some()
+}

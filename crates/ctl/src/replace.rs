@@ -1,0 +1,148 @@
+//! `member replace`: one command that lets a member in again whose data directory was lost, emptied or
+//! set back to an older copy.
+//! Never touches a directory, and never removes a member that could be the majority's last.
+//!
+//! # Source
+//! docs/operating.md, "Replace a dead machine"; ARCHITECTURE.md, rule R13.
+
+use std::time::Duration;
+
+use clap::Args;
+use headwater_api::etcdserverpb as api;
+use tokio::time::{Instant, sleep};
+
+use crate::failure::{Failure, Result};
+use crate::member::{admit, members, remove, settings};
+use crate::session::Session;
+use crate::text::say;
+
+/// Flags of `member replace`.
+#[derive(Args, Debug)]
+pub struct ReplaceArgs {
+    /// Its name, or its id in hexadecimal
+    #[arg(value_name = "NAME|ID")]
+    member: String,
+    /// Where its peers will reach it, comma-separated [default: where they did]
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    peer_urls: Vec<String>,
+    /// Its new name [default: the one it has]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// How long a member may take to be added, as long as others only have to agree.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Removes it, adds it, and tells the next step.
+///
+/// # Errors
+/// There is no such member, or one of both changes is not made; the text tells which.
+pub async fn run(session: &Session, args: ReplaceArgs) -> Result<()> {
+    let list = members(session).await?.members;
+    let old = find(&list, &args.member)?;
+    if list.len() == 1 {
+        return Err(Failure::error(format!(
+            "{} is the only member: nobody else has the data. Begin anew with a snapshot (`headwater \
+             snapshot restore`), or with what is left of its directory (`headwater disk recover`)",
+            args.member
+        )));
+    }
+    let name = args.name.unwrap_or_else(|| old.name.clone());
+    if name.is_empty() {
+        return Err(Failure::arguments(
+            "that member was never started and has no name: say --name NAME",
+        ));
+    }
+    let peer_urls = match args.peer_urls {
+        urls if urls.is_empty() => old.peer_ur_ls.clone(),
+        urls => urls,
+    };
+    remove(session, old.id).await?;
+    say(format!("Member {:x} ({name}) is removed: its id never comes back.\n", old.id).as_bytes())?;
+    let answer = readmit(session, &peer_urls, old.is_learner).await.map_err(|failure| {
+        failure.hint(&format!(
+            "the old member is removed and the new one not added: go on with `headwater ctl member add \
+             {name} --peer-urls={}`",
+            peer_urls.join(",")
+        ))
+    })?;
+    let id = answer.member.as_ref().map_or(0, |member| member.id);
+    say(next_step(&answer, &name, id).as_bytes())
+}
+
+fn find<'a>(list: &'a [api::Member], said: &str) -> Result<&'a api::Member> {
+    let id = u64::from_str_radix(said, 16).ok();
+    let found = list.iter().find(|member| Some(member.id) == id);
+    let mut named = list.iter().filter(|member| member.name == said);
+    let found = found.or_else(|| named.next());
+    if let (Some(found), None) = (found, named.next()) {
+        return Ok(found);
+    }
+    let known = list.iter().map(|member| format!("{} ({:x})", member.name, member.id));
+    let known: Vec<String> = known.collect();
+    let why = if found.is_some() { "several members are" } else { "no member is" };
+    Err(Failure::error(format!(
+        "{why} called \"{said}\"; there are {}",
+        known.join(", ")
+    )))
+}
+
+/// Adds it, as often as the others need to notice that the old one is gone.
+async fn readmit(
+    session: &Session,
+    peer_urls: &[String],
+    is_learner: bool,
+) -> Result<api::MemberAddResponse> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let failure = match admit(session, peer_urls.to_vec(), is_learner).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        // The removal may just have ended the leader's reign, and its end is no refusal.
+        let passes = ["unhealthy cluster", "no leader", "leader changed", "too many requests"];
+        let may_pass = passes.iter().any(|part| failure.to_string().contains(part));
+        if !may_pass || Instant::now() >= end {
+            return Err(failure);
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn next_step(answer: &api::MemberAddResponse, name: &str, id: u64) -> String {
+    let settings = settings(answer, name);
+    let settings: Vec<&str> = settings.trim().lines().collect();
+    format!(
+        "Member {id:x} ({name}) is added, and votes as soon as it has caught up.\n\n\
+         Next, on its machine:\n\
+         1. Move what is left of its data directory out of the way: it must be empty.\n\
+         2. Start it with these settings and the flags for its listeners, data and certificates as before:\n\n\
+         export {}\n\n\
+         3. `headwater ctl status` tells when it has caught up.\n",
+        settings.join("\nexport ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, name: &str) -> api::Member {
+        api::Member {
+            id,
+            name: name.to_owned(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_member_is_found_by_name_or_id_and_never_by_chance() {
+        let list = [member(0xa1, "n1"), member(0xb2, "n2"), member(0xc3, "n2")];
+        assert_eq!(find(&list, "n1").unwrap().id, 0xa1);
+        assert_eq!(find(&list, "b2").unwrap().id, 0xb2);
+        let error = find(&list, "n2").unwrap_err().to_string();
+        assert!(error.starts_with("several members are called"), "{error}");
+        let error = find(&list, "n9").unwrap_err().to_string();
+        assert!(error.contains("n1 (a1), n2 (b2)"), "{error}");
+    }
+}
