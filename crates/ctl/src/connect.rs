@@ -26,6 +26,9 @@ use crate::place::Place;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// That the other side left without a word.
+const CLOSED: &str = "it closed the connection";
+
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Connects to a place.
@@ -38,7 +41,8 @@ pub async fn connect(
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<Channel, String> {
     let plain = |uri: &str| -> Result<Uri, String> {
-        uri.parse().map_err(|error| format!("it is no place: {error}"))
+        uri.parse()
+            .map_err(|error| format!("it is no place: {error}"))
     };
     let uri = plain(&format!("http://{}", place.authority()))?;
     let scheme = if place.is_tls { "https" } else { "http" };
@@ -58,8 +62,16 @@ pub async fn connect(
         async move { Ok::<_, Cause>(TokioIo::new(open(&to, tls).await?)) }
     });
     match timeout(options.dial_timeout, endpoint.connect_with_connector(dial)).await {
-        Err(_) => Err(format!("it does not answer within {:?}", options.dial_timeout)),
-        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err(format!(
+            "it does not answer within {:?}",
+            options.dial_timeout
+        )),
+        Ok(Err(error)) => Err(match explain(&error) {
+            reason if place.is_tls && reason == CLOSED => {
+                format!("{reason} when TLS was spoken: http:// may be right")
+            }
+            reason => reason,
+        }),
         Ok(Ok(channel)) => Ok(channel),
     }
 }
@@ -81,7 +93,10 @@ pub async fn speaks_tls(place: &Place) -> bool {
         is_tls: true,
         ..place.clone()
     };
-    let attempt = timeout(Duration::from_secs(1), open(&place, Some(crate::tls::any())));
+    let attempt = timeout(
+        Duration::from_secs(1),
+        open(&place, Some(crate::tls::any())),
+    );
     match attempt.await {
         Ok(Ok(_)) => true,
         // An alert is TLS as well.
@@ -121,9 +136,11 @@ pub fn explain(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
             return match error.kind() {
-                ErrorKind::ConnectionRefused => "connection refused: nobody listens there".to_owned(),
+                ErrorKind::ConnectionRefused => {
+                    "connection refused: nobody listens there".to_owned()
+                }
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-                    "it closed the connection".to_owned()
+                    CLOSED.to_owned()
                 }
                 _ => error.to_string(),
             };
@@ -134,7 +151,8 @@ pub fn explain(error: &(dyn Error + 'static)) -> String {
 }
 
 fn explain_tls(error: &rustls::Error) -> String {
-    const NEEDS_CERT: &str = "it lets in only who shows a certificate of a CA that it trusts: --cert FILE --key FILE";
+    const NEEDS_CERT: &str =
+        "it lets in only who shows a certificate of a CA that it trusts: --cert FILE --key FILE";
     match error {
         rustls::Error::InvalidMessage(_) => "it speaks no TLS: http:// may be right".to_owned(),
         rustls::Error::InvalidCertificate(why) => match why {

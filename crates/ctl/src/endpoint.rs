@@ -41,7 +41,12 @@ enum EndpointCommand {
 #[derive(Args, Debug)]
 struct HashArgs {
     /// Up to this revision [default: all]
-    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     rev: i64,
 }
 
@@ -69,7 +74,8 @@ pub async fn run(session: &Session, style: Style, args: EndpointArgs) -> Result<
 pub async fn of_members(session: &Session) -> Result<Vec<Place>> {
     let list = members(session).await?.members;
     let urls = list.iter().flat_map(|member| &member.client_ur_ls);
-    urls.map(|url| Place::parse(url, session.options())).collect()
+    urls.map(|url| Place::parse(url, session.options()))
+        .collect()
 }
 
 async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<()> {
@@ -81,7 +87,8 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
     }
     let is_well = found.iter().all(|(_, _, failure)| failure.is_none());
     let took = |time: &std::time::Duration| format!("{time:?}");
-    let text = |failure: &Option<Failure>| failure.as_ref().map_or(String::new(), Failure::to_string);
+    let text =
+        |failure: &Option<Failure>| failure.as_ref().map_or(String::new(), Failure::to_string);
     match style.format {
         Format::Simple => {
             for (said, time, failure) in &found {
@@ -115,10 +122,11 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         Format::Fields => {
             let mut all = Text::new();
             for (said, time, failure) in &found {
+                field(&mut all, "Endpoint", quote(said.as_bytes()));
                 field(&mut all, "Health", failure.is_none());
-                field(&mut all, "Took", quote(took(time).as_bytes()));
-                field(&mut all, "Error", quote(text(failure).as_bytes()));
-                let _ = said;
+                field(&mut all, "Took", took(time));
+                field(&mut all, "Error", text(failure));
+                line(&mut all, "");
             }
             say(&all)?;
         }
@@ -150,7 +158,9 @@ async fn is_healthy(session: &Session, place: &Place) -> Result<()> {
         key: "health".into(),
         ..Default::default()
     };
-    let read = only.ask(Repeat::Never, async |wire| kv(wire).range(request.clone()).await);
+    let read = only.ask(Repeat::Never, async |wire| {
+        kv(wire).range(request.clone()).await
+    });
     match read.await {
         // A refusal for want of rights is agreed on as well.
         Err(failure) if !failure.to_string().contains("permission denied") => Err(failure),
@@ -175,7 +185,10 @@ async fn status(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         match status_of(session, &place).await {
             Ok(status) => found.push((place.said, status)),
             Err(failure) => {
-                eprintln!("Failed to get the status of endpoint {} ({failure})", place.said);
+                eprintln!(
+                    "Failed to get the status of endpoint {} ({failure})",
+                    place.said
+                );
                 failed = Some(failure);
             }
         }
@@ -229,7 +242,9 @@ fn render_status(style: Style, found: &[(String, api::StatusResponse)]) -> Resul
         }
         Format::Fields => {
             let mut text = Text::new();
-            found.iter().for_each(|(said, status)| status_fields(&mut text, said, status));
+            found
+                .iter()
+                .for_each(|(said, status)| status_fields(&mut text, said, status));
             text
         }
         Format::Protobuf => return Err(unsupported("protobuf")),
@@ -261,7 +276,10 @@ async fn hashkv(session: &Session, style: Style, places: Vec<Place>, revision: i
         match only.ask(Repeat::Always, hash).await {
             Ok(hash) => found.push((place.said, hash)),
             Err(failure) => {
-                eprintln!("Failed to get the hash of endpoint {} ({failure})", place.said);
+                eprintln!(
+                    "Failed to get the hash of endpoint {} ({failure})",
+                    place.said
+                );
                 is_whole = false;
             }
         }
@@ -292,5 +310,9 @@ async fn hashkv(session: &Session, style: Style, places: Vec<Place>, revision: i
         }
         Format::Protobuf => return Err(unsupported("protobuf")),
     })?;
-    if is_whole { Ok(()) } else { std::process::exit(1) }
+    if is_whole {
+        Ok(())
+    } else {
+        std::process::exit(1)
+    }
 }

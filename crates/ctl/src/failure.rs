@@ -162,6 +162,8 @@ fn hint(status: &Status) -> Option<&'static str> {
 
 /// Whether a call ended because its connection did, rather than by an answer of the server's.
 pub fn is_transport(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled)
-        && status.source().is_some()
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
+    ) && status.source().is_some()
 }

@@ -73,7 +73,9 @@ impl Json {
             }
             Self::Object(members) => {
                 let member = |(name, value): (String, Self)| match value {
-                    Self::Number(id) if ["ID", "cluster_id", "member_id"].contains(&name.as_str()) => {
+                    Self::Number(id)
+                        if ["ID", "cluster_id", "member_id"].contains(&name.as_str()) =>
+                    {
                         (name, Self::Text(format!("{id:x}")))
                     }
                     value => (name, value.with_hexadecimal_ids()),

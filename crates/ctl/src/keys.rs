@@ -45,16 +45,37 @@ pub struct GetArgs {
     #[arg(value_name = "KEY [RANGE_END]")]
     args: Vec<String>,
     /// l for what the whole cluster agrees on, s for what one member has
-    #[arg(long, value_name = "L|S", default_value = "l", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "L|S",
+        default_value = "l",
+        hide_default_value = true
+    )]
     consistency: String,
     /// ASCEND or DESCEND
-    #[arg(long, value_name = "ORDER", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "ORDER",
+        default_value = "",
+        hide_default_value = true
+    )]
     order: String,
     /// CREATE, KEY, MODIFY, VALUE or VERSION
-    #[arg(long, value_name = "TARGET", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TARGET",
+        default_value = "",
+        hide_default_value = true
+    )]
     sort_by: String,
     /// The most keys; 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
     limit: i64,
     /// All keys that begin so
     #[arg(long)]
@@ -63,7 +84,13 @@ pub struct GetArgs {
     #[arg(long)]
     from_key: bool,
     /// The keys as they were at this revision
-    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
     rev: i64,
     /// Leave the values out
     #[arg(long)]
@@ -157,9 +184,8 @@ impl PutArgs {
     pub fn request(self, input: &mut impl Read) -> Result<api::PutRequest> {
         let mut args = self.args.into_iter();
         let (key, value, more) = (args.next(), args.next(), args.next());
-        let needs = Failure::arguments(
-            "put command needs 1 argument and input from stdin or 2 arguments",
-        );
+        let needs =
+            Failure::arguments("put command needs 1 argument and input from stdin or 2 arguments");
         let (Some(key), None) = (key, more) else {
             return Err(needs);
         };
@@ -208,9 +234,14 @@ impl GetArgs {
         let serializable = match self.consistency.as_str() {
             "l" => false,
             "s" => true,
-            other => return Err(Failure::feature(format!("unknown consistency flag {other:?}"))),
+            other => {
+                return Err(Failure::feature(format!(
+                    "unknown consistency flag {other:?}"
+                )));
+            }
         };
-        let too_many = "too many arguments, only accept one argument when `--prefix` or `--from-key` is set";
+        let too_many =
+            "too many arguments, only accept one argument when `--prefix` or `--from-key` is set";
         let (key, range_end) = range(&self.args, self.prefix, self.from_key, too_many)?;
         let order = match self.order.to_uppercase().as_str() {
             "" => SortOrder::None,
@@ -224,7 +255,12 @@ impl GetArgs {
             "MODIFY" => SortTarget::Mod,
             "VALUE" => SortTarget::Value,
             "VERSION" => SortTarget::Version,
-            _ => return Err(Failure::feature(format!("bad sort target {}", self.sort_by))),
+            _ => {
+                return Err(Failure::feature(format!(
+                    "bad sort target {}",
+                    self.sort_by
+                )));
+            }
         };
         Ok(api::RangeRequest {
             key,
@@ -253,7 +289,8 @@ impl DelArgs {
             ));
         }
         no_two(self.prefix, self.from_key)?;
-        let too_many = "too many arguments, only accept one argument when `--prefix` or `--from-key` is set.";
+        let too_many =
+            "too many arguments, only accept one argument when `--prefix` or `--from-key` is set.";
         let (key, range_end) = range(&self.args, self.prefix, self.from_key, too_many)?;
         Ok(api::DeleteRangeRequest {
             key,
@@ -281,16 +318,23 @@ pub async fn get(session: &Session, style: Style, args: GetArgs) -> Result<()> {
     let (is_value_only, is_count_only) = (args.print_value_only, args.count_only);
     let request = args.request()?;
     if is_count_only && style.format != Format::Fields {
-        return Err(Failure::arguments("--count-only is only for `--write-out=fields`"));
+        return Err(Failure::arguments(
+            "--count-only is only for `--write-out=fields`",
+        ));
     }
     if is_value_only && style.format != Format::Simple {
-        return Err(Failure::arguments("print-value-only is only for `--write-out=simple`"));
+        return Err(Failure::arguments(
+            "print-value-only is only for `--write-out=simple`",
+        ));
     }
     let get = async |wire| kv(wire).range(request.clone()).await;
     let answer = session.ask(Repeat::Always, get).await?;
     if is_value_only {
         let mut text = Text::new();
-        answer.kvs.iter().for_each(|key| line(&mut text, shown(style, &key.value)));
+        answer
+            .kvs
+            .iter()
+            .for_each(|key| line(&mut text, shown(style, &key.value)));
         return say(&text);
     }
     style.print(&answer)
@@ -364,13 +408,17 @@ impl Answer for api::DeleteRangeResponse {
 
     fn simple(&self, text: &mut Text, style: Style) {
         line(text, self.deleted.to_string());
-        self.prev_kvs.iter().for_each(|key| key_lines(text, style, key));
+        self.prev_kvs
+            .iter()
+            .for_each(|key| key_lines(text, style, key));
     }
 
     fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
         header_fields(text, self.header.as_ref());
         field(text, "Deleted", self.deleted);
-        self.prev_kvs.iter().for_each(|key| key_fields(text, "Prev", key));
+        self.prev_kvs
+            .iter()
+            .for_each(|key| key_fields(text, "Prev", key));
         Ok(())
     }
 }

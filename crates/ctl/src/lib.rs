@@ -6,10 +6,8 @@
 //! | `flags`, `place`, `tls`, `password` | whom to ask, and how |
 //! | `connect`, `session`, `failure` | asking, another member when one is gone, and reasons |
 //! | `text`, `json`, `table`, `quantity` | what answers look like |
-//! | `keys`, `txn`, `watch`, `lease` | keys |
-//! | `member`, `replace`, `endpoint`, `status`, `alarm`, `maintenance` | members |
-//! | `lock`, `elect`, `mirror`, `check` | programs on top of keys |
-//! | `auth`, `users`, `roles` | users |
+//! | `keys`, `lease` | keys and leases |
+//! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
 
 mod connect;
 mod endpoint;
@@ -17,12 +15,15 @@ mod failure;
 mod flags;
 mod json;
 mod keys;
+mod lease;
+mod maintenance;
 mod member;
 mod password;
 mod place;
 pub mod quantity;
 mod replace;
 mod session;
+mod status;
 mod table;
 mod text;
 mod tls;
@@ -64,6 +65,21 @@ enum Command {
     /// List members, and change who takes part
     #[command(subcommand)]
     Member(member::MemberCommand),
+    /// The whole cluster on one screen, and what to do next
+    Status,
+    /// Make, end and look at leases
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
+    /// List and end alarms
+    #[command(subcommand)]
+    Alarm(maintenance::AlarmCommand),
+    /// Have members give unused room back
+    Defrag(maintenance::DefragArgs),
+    /// Hand the leadership over
+    MoveLeader(maintenance::MoveArgs),
+    /// Get a snapshot from a member (`headwater snapshot` looks at and restores it)
+    #[command(subcommand)]
+    Snapshot(maintenance::SnapshotCommand),
     /// Ask members, one by one, how they are
     Endpoint(endpoint::EndpointArgs),
 }
@@ -92,6 +108,12 @@ async fn carry_out(arguments: Arguments) -> Result<()> {
         Command::Del(args) => keys::del(session, style, args).await,
         Command::Compaction(args) => keys::compaction(session, args).await,
         Command::Member(command) => member::run(session, style, command).await,
+        Command::Status => status::run(session).await,
+        Command::Lease(command) => lease::run(session, style, command).await,
+        Command::Alarm(command) => maintenance::alarm(session, style, command).await,
+        Command::Defrag(args) => maintenance::defrag(session, args).await,
+        Command::MoveLeader(args) => maintenance::move_leader(session, args).await,
+        Command::Snapshot(command) => maintenance::snapshot(session, command).await,
         Command::Endpoint(args) => endpoint::run(session, style, args).await,
     }
 }

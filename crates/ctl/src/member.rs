@@ -84,27 +84,49 @@ pub async fn run(session: &Session, style: Style, command: MemberCommand) -> Res
         MemberCommand::Remove(args) => {
             let id = one_id(&args.args)?;
             let answer = remove(session, id).await?;
-            show(style, &answer, format!("Member {id:16x} removed from cluster {:16x}\n", cluster_of(&answer.header)))
+            show(
+                style,
+                &answer,
+                format!(
+                    "Member {id:16x} removed from cluster {:16x}\n",
+                    cluster_of(&answer.header)
+                ),
+            )
         }
         MemberCommand::Update(args) => {
             let id = one_id(&args.args)?;
             if args.peer_urls.is_empty() {
                 return Err(Failure::arguments("member peer urls not provided"));
             }
+            check_urls(&args.peer_urls)?;
             let request = api::MemberUpdateRequest {
                 id,
                 peer_ur_ls: args.peer_urls,
             };
             let update = async |wire| cluster(wire).member_update(request.clone()).await;
             let answer = session.ask(Repeat::Never, update).await?;
-            show(style, &answer, format!("Member {id:16x} updated in cluster {:16x}\n", cluster_of(&answer.header)))
+            show(
+                style,
+                &answer,
+                format!(
+                    "Member {id:16x} updated in cluster {:16x}\n",
+                    cluster_of(&answer.header)
+                ),
+            )
         }
         MemberCommand::Promote(args) => {
             let id = one_id(&args.args)?;
             let request = api::MemberPromoteRequest { id };
             let promote = async |wire| cluster(wire).member_promote(request).await;
             let answer = session.ask(Repeat::Never, promote).await?;
-            show(style, &answer, format!("Member {id:16x} promoted in cluster {:16x}\n", cluster_of(&answer.header)))
+            show(
+                style,
+                &answer,
+                format!(
+                    "Member {id:16x} promoted in cluster {:16x}\n",
+                    cluster_of(&answer.header)
+                ),
+            )
         }
         MemberCommand::List(args) => list(session, style, args).await,
         MemberCommand::Replace(args) => replace::run(session, args).await,
@@ -127,8 +149,38 @@ fn one_id(args: &[String]) -> Result<u64> {
     let [id] = args else {
         return Err(Failure::arguments("member ID is not provided"));
     };
-    quantity::hexadecimal(id)
-        .map_err(|why| Failure::arguments(format!("bad member ID arg ({why}), expecting ID in Hex")))
+    quantity::hexadecimal(id).map_err(|why| {
+        Failure::arguments(format!("bad member ID arg ({why}), expecting ID in Hex"))
+    })
+}
+
+/// What peer URLs must be; the server says it in fewer words.
+///
+/// # Errors
+/// One of them is none.
+pub fn check_urls(urls: &[String]) -> Result<()> {
+    for url in urls {
+        let Some((_, rest)) = url
+            .split_once("://")
+            .filter(|(scheme, _)| ["http", "https", "unix", "unixs"].contains(scheme))
+        else {
+            return Err(Failure::error(format!(
+                "URL scheme must be http, https, unix, or unixs: {url}"
+            )));
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.rsplit_once(':').is_none() {
+            return Err(Failure::error(format!(
+                "URL address does not have the form \"host:port\": {url}"
+            )));
+        }
+        if !path.is_empty() {
+            return Err(Failure::error(format!(
+                "URL must not contain a path: {url}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// All members.
@@ -177,6 +229,7 @@ async fn add(session: &Session, style: Style, args: AddArgs) -> Result<()> {
     if args.peer_urls.is_empty() {
         return Err(Failure::arguments("member peer urls not provided"));
     }
+    check_urls(&args.peer_urls)?;
     let answer = admit(session, args.peer_urls, args.learner).await?;
     if style.format != Format::Simple {
         return style.print(&answer);
@@ -193,7 +246,11 @@ pub fn settings(answer: &api::MemberAddResponse, name: &str) -> String {
     let new = answer.member.clone().unwrap_or_default();
     let mut founders = Vec::new();
     for member in &answer.members {
-        let known = if member.id == new.id { name } else { &member.name };
+        let known = if member.id == new.id {
+            name
+        } else {
+            &member.name
+        };
         founders.extend(member.peer_ur_ls.iter().map(|url| format!("{known}={url}")));
     }
     format!(
@@ -224,7 +281,14 @@ async fn list(session: &Session, style: Style, args: ListArgs) -> Result<()> {
     }
 }
 
-const HEADING: [&str; 6] = ["ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"];
+const HEADING: [&str; 6] = [
+    "ID",
+    "Status",
+    "Name",
+    "Peer Addrs",
+    "Client Addrs",
+    "Is Learner",
+];
 
 const HEADING_WITH_LEADER: [&str; 7] = [
     "ID",
@@ -237,7 +301,11 @@ const HEADING_WITH_LEADER: [&str; 7] = [
 ];
 
 fn row(member: &api::Member) -> Vec<String> {
-    let state = if member.name.is_empty() { "unstarted" } else { "started" };
+    let state = if member.name.is_empty() {
+        "unstarted"
+    } else {
+        "started"
+    };
     vec![
         format!("{:x}", member.id),
         state.to_owned(),
@@ -272,19 +340,27 @@ impl Answer for api::MemberListResponse {
 
     fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
         header_fields(text, self.header.as_ref());
-        self.members.iter().for_each(|member| member_fields(text, member));
+        self.members
+            .iter()
+            .for_each(|member| member_fields(text, member));
         Ok(())
     }
 
     fn table(&self, _style: Style) -> Result<Table> {
         let mut table = Table::new(&HEADING);
-        self.members.iter().for_each(|member| table.row(row(member)));
+        self.members
+            .iter()
+            .for_each(|member| table.row(row(member)));
         Ok(table)
     }
 
     fn json(&self, style: Style) -> Json {
         let json = Json::of(Self::NAME, self);
-        if style.hex { json.with_hexadecimal_ids() } else { json }
+        if style.hex {
+            json.with_hexadecimal_ids()
+        } else {
+            json
+        }
     }
 }
 

@@ -58,7 +58,9 @@ pub fn typed(prompt: &str) -> Result<String> {
         eprintln!();
     }
     match read {
-        Ok(0) => Err(Failure::arguments("there is no password on the standard input")),
+        Ok(0) => Err(Failure::arguments(
+            "there is no password on the standard input",
+        )),
         Ok(_) => Ok(line.trim_end_matches(['\n', '\r']).to_owned()),
         Err(error) => Err(error.into()),
     }

@@ -71,7 +71,9 @@ impl Place {
         if said.is_empty() {
             return Err(Failure::arguments("--endpoints names nobody"));
         }
-        said.into_iter().map(|text| Self::parse(text, options)).collect()
+        said.into_iter()
+            .map(|text| Self::parse(text, options))
+            .collect()
     }
 
     /// `HOST:PORT`, as URLs have it.

@@ -122,7 +122,13 @@ mod tests {
 
     #[test]
     fn sizes_have_two_digits_and_a_prefix() {
-        let pairs = [(0, "0 B"), (9, "9 B"), (12, "12 B"), (20480, "20 kB"), (1_234_567, "1.2 MB")];
+        let pairs = [
+            (0, "0 B"),
+            (9, "9 B"),
+            (12, "12 B"),
+            (20480, "20 kB"),
+            (1_234_567, "1.2 MB"),
+        ];
         for (bytes, text) in pairs {
             assert_eq!(size(bytes), text);
         }

@@ -12,7 +12,7 @@ use headwater_api::etcdserverpb as api;
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
-use crate::member::{admit, members, remove, settings};
+use crate::member::{admit, check_urls, members, remove, settings};
 use crate::session::Session;
 use crate::text::say;
 
@@ -57,8 +57,13 @@ pub async fn run(session: &Session, args: ReplaceArgs) -> Result<()> {
         urls if urls.is_empty() => old.peer_ur_ls.clone(),
         urls => urls,
     };
+    check_urls(&peer_urls)?;
     remove(session, old.id).await?;
-    say(format!("Member {:x} ({name}) is removed: its id never comes back.\n", old.id).as_bytes())?;
+    say(format!(
+        "Member {:x} ({name}) is removed: its id never comes back.\n",
+        old.id
+    )
+    .as_bytes())?;
     let answer = readmit(session, &peer_urls, old.is_learner).await.map_err(|failure| {
         failure.hint(&format!(
             "the old member is removed and the new one not added: go on with `headwater ctl member add \
@@ -78,9 +83,15 @@ fn find<'a>(list: &'a [api::Member], said: &str) -> Result<&'a api::Member> {
     if let (Some(found), None) = (found, named.next()) {
         return Ok(found);
     }
-    let known = list.iter().map(|member| format!("{} ({:x})", member.name, member.id));
+    let known = list
+        .iter()
+        .map(|member| format!("{} ({:x})", member.name, member.id));
     let known: Vec<String> = known.collect();
-    let why = if found.is_some() { "several members are" } else { "no member is" };
+    let why = if found.is_some() {
+        "several members are"
+    } else {
+        "no member is"
+    };
     Err(Failure::error(format!(
         "{why} called \"{said}\"; there are {}",
         known.join(", ")
@@ -100,7 +111,12 @@ async fn readmit(
             Err(failure) => failure,
         };
         // The removal may just have ended the leader's reign, and its end is no refusal.
-        let passes = ["unhealthy cluster", "no leader", "leader changed", "too many requests"];
+        let passes = [
+            "unhealthy cluster",
+            "no leader",
+            "leader changed",
+            "too many requests",
+        ];
         let may_pass = passes.iter().any(|part| failure.to_string().contains(part));
         if !may_pass || Instant::now() >= end {
             return Err(failure);

@@ -15,7 +15,6 @@ use headwater_api::etcdserverpb::cluster_client::ClusterClient;
 use headwater_api::etcdserverpb::kv_client::KvClient;
 use headwater_api::etcdserverpb::lease_client::LeaseClient;
 use headwater_api::etcdserverpb::maintenance_client::MaintenanceClient;
-use headwater_api::etcdserverpb::watch_client::WatchClient;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -65,11 +64,6 @@ pub fn leases(wire: Wire) -> LeaseClient<Wire> {
     LeaseClient::new(wire).max_decoding_message_size(usize::MAX)
 }
 
-/// Watches.
-pub fn watches(wire: Wire) -> WatchClient<Wire> {
-    WatchClient::new(wire).max_decoding_message_size(usize::MAX)
-}
-
 /// Members.
 pub fn cluster(wire: Wire) -> ClusterClient<Wire> {
     ClusterClient::new(wire)
@@ -78,11 +72,6 @@ pub fn cluster(wire: Wire) -> ClusterClient<Wire> {
 /// Care for one member.
 pub fn maintenance(wire: Wire) -> MaintenanceClient<Wire> {
     MaintenanceClient::new(wire).max_decoding_message_size(usize::MAX)
-}
-
-/// Users and roles.
-pub fn auth(wire: Wire) -> AuthClient<Wire> {
-    AuthClient::new(wire)
 }
 
 struct At {
@@ -139,12 +128,6 @@ impl Session {
         &self.options
     }
 
-    /// The place that answers at present.
-    pub fn asked(&self) -> &Place {
-        let number = self.at.borrow().as_ref().map_or(0, |at| at.number);
-        &self.places[number]
-    }
-
     /// A connection to a member, for calls that go on.
     ///
     /// # Errors
@@ -194,7 +177,8 @@ impl Session {
             Err(_) => Err(self.silent(place).await),
             Ok(Ok(answer)) => {
                 let token = answer.into_inner().token.parse();
-                let token = token.map_err(|_| Failure::error("the server's token cannot be sent"))?;
+                let token =
+                    token.map_err(|_| Failure::error("the server's token cannot be sent"))?;
                 Ok(Token(Some(token)))
             }
             // Who does not ask for names takes everybody's requests.
@@ -215,7 +199,8 @@ impl Session {
         repeat: Repeat,
         call: impl AsyncFn(Wire) -> std::result::Result<Response<A>, Status>,
     ) -> Result<A> {
-        self.ask_for(self.options.command_timeout, repeat, call).await
+        self.ask_for(self.options.command_timeout, repeat, call)
+            .await
     }
 
     /// The same, for as long as this.
@@ -248,7 +233,9 @@ impl Session {
                     let failure = self.broken(place, &status).await;
                     match repeat {
                         Repeat::Always => failure,
-                        Repeat::Never => failure.hint("the request may have been carried out, or not"),
+                        Repeat::Never => {
+                            failure.hint("the request may have been carried out, or not")
+                        }
                     }
                 } else {
                     status.into()
@@ -263,7 +250,9 @@ impl Session {
     pub async fn broken(&self, place: &Place, status: &Status) -> Failure {
         let said = &place.said;
         if !place.is_tls && speaks_tls(place).await {
-            return Failure::error(format!("{said} speaks TLS: say https://, and --cacert FILE"));
+            return Failure::error(format!(
+                "{said} speaks TLS: say https://, and --cacert FILE"
+            ));
         }
         let error: &dyn std::error::Error = status;
         let reason = match error.source() {
@@ -275,7 +264,10 @@ impl Session {
 
     /// Why there is no answer: what the one that was asked knows of a leader.
     async fn silent(&self, place: &Place) -> Failure {
-        let text = format!("{} has not answered in {:?}", place.said, self.options.command_timeout);
+        let text = format!(
+            "{} has not answered in {:?}",
+            place.said, self.options.command_timeout
+        );
         let status = async {
             let tls = self.tls.clone();
             let channel = connect(place, &self.options, tls).await.ok()?;

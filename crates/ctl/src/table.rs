@@ -9,7 +9,6 @@
 pub struct Table {
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
-    is_right: bool,
 }
 
 impl Table {
@@ -18,14 +17,7 @@ impl Table {
         Self {
             heading: heading.iter().map(|name| name.to_uppercase()).collect(),
             rows: Vec::new(),
-            is_right: true,
         }
-    }
-
-    /// The same with numbers at the right and texts at the left.
-    pub fn by_kind(mut self) -> Self {
-        self.is_right = false;
-        self
     }
 
     /// Adds a row of as many cells as there are columns.
@@ -50,17 +42,12 @@ impl Table {
         let widths: Vec<usize> = (0..self.heading.len()).map(width).collect();
         let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
         let border = format!("+{}+\n", dashes.join("+"));
-        let heading = line(&self.heading, &widths, |cell, width| format!("{cell:^width$}"));
+        let heading = line(&self.heading, &widths, |cell, width| {
+            format!("{cell:^width$}")
+        });
         let mut drawing = format!("{border}{heading}{border}");
         for row in &self.rows {
-            drawing += &line(row, &widths, |cell, width| {
-                let is_number = cell.parse::<f64>().is_ok();
-                if self.is_right || is_number {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            });
+            drawing += &line(row, &widths, |cell, width| format!("{cell:>width$}"));
         }
         if !self.rows.is_empty() {
             drawing += &border;

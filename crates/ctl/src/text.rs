@@ -74,7 +74,7 @@ pub trait Answer: Message + Sized {
 
 /// That there is no such form of an answer.
 pub fn unsupported(format: &str) -> Failure {
-    Failure::feature(format!("{format} is not supported as output format"))
+    Failure::feature(format!("{format} not supported as output format"))
 }
 
 impl Style {
@@ -209,7 +209,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_printed_is_escaped_as_go_does() {
-        assert_eq!(quote("a'\"\\\n\x01\u{7f}".as_bytes()), "\"a'\\\"\\\\\\n\\x01\\x7f\"");
+        assert_eq!(
+            quote("a'\"\\\n\x01\u{7f}".as_bytes()),
+            "\"a'\\\"\\\\\\n\\x01\\x7f\""
+        );
         assert_eq!(quote(b"\xff\xd0\xba\xd0"), "\"\\xffк\\xd0\"");
         assert_eq!(quote("\u{200b}".as_bytes()), "\"\\u200b\"");
     }

@@ -112,7 +112,9 @@ fn trusted() -> Result<Vec<CertificateDer<'static>>> {
     let mut files = named.into_iter().chain(known);
     let file = files.find(|file| fs::exists(file).unwrap_or(false));
     let file = file.ok_or_else(|| {
-        Failure::error("this machine has no list of CAs that it trusts: name the servers' with --cacert")
+        Failure::error(
+            "this machine has no list of CAs that it trusts: name the servers' with --cacert",
+        )
     })?;
     certificates("SSL_CERT_FILE", &file)
 }
@@ -161,7 +163,12 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -170,7 +177,12 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
