@@ -180,7 +180,7 @@ fn all_mistakes_in_settings_are_complained_of_alike() {
         (&["--name", "a,b"], "must not contain"),
         (&["--cert-file", "server.pem"], "--key-file"),
         (&["server"], "did you mean \"serve\"?"),
-        (&["bogus"], "dev, sim, certs, disk, snapshot, version"),
+        (&["bogus"], "dev, ctl, sim, certs, disk, snapshot, version"),
         (&["dev", "--nodes", "0"], "--nodes"),
     ] {
         let (status, out, text) = run(arguments);

@@ -1,0 +1,198 @@
+//! `headwater ctl` beside etcdctl: the same commands to the same server print the same bytes, and what
+//! etcdctl does not have does what it says.
+
+use headwater_etcd_tests::cluster::{Cluster, STOP_LIMIT, Server};
+use headwater_etcd_tests::golden::shell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use tokio::time::{Duration, sleep};
+
+/// Our own program, whatever server is under test.
+fn program() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), Into::into);
+    target.join("debug/headwater")
+}
+
+async fn cluster(size: usize) -> Cluster {
+    let server = Server::from_env().expect("a server to test");
+    let cluster = Cluster::start(&server, size, &[]).await.expect("a cluster");
+    cluster.acquainted().await.expect("all know all");
+    cluster
+}
+
+/// What a client prints on both streams, without its own log, and its exit code unless zero.
+fn printed(cluster: &Cluster, client: &str, arguments: &str) -> String {
+    let printed = shell(cluster, &format!("{client} {arguments}")).expect("a shell");
+    let lines = printed
+        .lines()
+        .filter(|line| !line.starts_with("{\"level\""));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn ctl(cluster: &Cluster, arguments: &str) -> String {
+    printed(cluster, &format!("{} ctl", program().display()), arguments)
+}
+
+/// Commands that print the same whoever asks first.
+const COMMANDS: &str = r#"
+put a 'one "two"'
+put '<b>' 'три'
+put c ''
+put -- -dash -value
+put '' x
+put
+put a b --lease=xyz
+put a b --lease=77
+put absent --ignore-value
+get a
+get a b
+get a --prefix --limit=2
+get '' --prefix
+get '' --from-key --keys-only
+get '' --prefix --order=DESCEND --sort-by=MODIFY
+get '' --prefix --print-value-only
+get a --hex
+get '' --prefix -w json
+get '' --prefix -w fields
+get '' --prefix -w protobuf | od -c
+get nothing -w json
+get a --rev=1
+get a --rev=1000
+get a --consistency=s
+get a --consistency=x
+get a --order=x
+get a --sort-by=x
+get a --prefix --from-key
+get
+get a b c
+del nothing
+del nothing -w json
+del nothing -w fields
+del ''
+del
+compaction
+compaction word
+compaction 1000
+member list
+member list -w table
+member list -w json
+member list -w fields
+member add
+member add x
+member add x --peer-urls=nonsense
+member add x --peer-urls=http://127.0.0.1
+member add x --peer-urls=http://127.0.0.1:1/path
+member remove
+member remove xyz
+member remove 1234
+member update 1234 --peer-urls=http://127.0.0.1:1
+member promote 1234
+endpoint status
+endpoint status -w table
+endpoint status -w fields
+endpoint hashkv
+endpoint hashkv -w table
+endpoint hashkv -w fields
+lease grant
+lease grant 9000000001
+lease revoke 77
+lease revoke xyz
+lease timetolive 77
+lease timetolive 77 -w json
+lease timetolive 77 -w fields
+lease list
+lease list -w json
+alarm list
+alarm list -w json
+alarm list -w fields
+alarm disarm
+defrag
+move-leader
+move-leader xyz
+move-leader 1234
+"#;
+
+/// Also with one of etcdctl 3.5.1, if `ETCDCTL` names it.
+#[tokio::test]
+async fn the_same_commands_print_the_same() {
+    let etcdctl = std::env::var("ETCDCTL").unwrap_or_else(|_| "etcdctl".to_owned());
+    let cluster = cluster(1).await;
+    let commands = COMMANDS.trim().lines();
+    let differences: Vec<String> = commands
+        .filter_map(|command| {
+            let theirs = printed(&cluster, &etcdctl, command);
+            let ours = ctl(&cluster, command);
+            (theirs != ours).then(|| format!("$ {command}\n--- etcdctl\n{theirs}\n--- ctl\n{ours}"))
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[tokio::test]
+async fn an_error_names_its_cause() {
+    let mut cluster = cluster(3).await;
+    let one = "--endpoints=http://127.0.0.1:1";
+    let refused = ctl(&cluster, &format!("{one} get a"));
+    assert!(
+        refused.contains("http://127.0.0.1:1: connection refused"),
+        "{refused}"
+    );
+    let over = ctl(&cluster, &format!("{one},$EP1 put a 1"));
+    assert_eq!(over, "OK");
+    let secure = "$(echo $EP1 | sed s/http/https/)";
+    let scheme = ctl(&cluster, &format!("--endpoints={secure} get a"));
+    assert!(scheme.contains("http:// may be right"), "{scheme}");
+    cluster.kill(1);
+    cluster.kill(2);
+    let alone = ctl(&cluster, "--endpoints=$EP1 --command-timeout=1s get a");
+    assert!(alone.contains("ctl status"), "{alone}");
+    let status = ctl(&cluster, "--endpoints=$EP1 status");
+    assert!(status.contains("Only 1 of 3 voters answer"), "{status}");
+    assert!(
+        status.contains("m2: ") && status.contains("connection refused"),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn a_member_whose_data_are_gone_comes_back_by_one_command() {
+    let mut cluster = cluster(3).await;
+    if cluster.server.is_etcd {
+        // It adds nobody while another is away.
+        return;
+    }
+    assert_eq!(ctl(&cluster, "put kept value"), "OK");
+    let well = ctl(&cluster, "status");
+    assert!(well.contains("All is well."), "{well}");
+    cluster.kill(2);
+    let name = cluster.members[2].name.clone();
+    std::fs::remove_dir_all(&cluster.members[2].data_dir).expect("its data go");
+    let told = ctl(
+        &cluster,
+        &format!("--endpoints=$EP1,$EP2 member replace {name}"),
+    );
+    let mut command = Command::new(&cluster.server.program);
+    for line in told.lines() {
+        if let Some((variable, value)) =
+            line.strip_prefix("export ").and_then(|l| l.split_once('='))
+        {
+            command.env(variable, value.trim_matches('"'));
+        }
+    }
+    let flags = cluster.flags(2);
+    let is_told = |flag: &&String| flag.starts_with("--initial") || flag.starts_with("--name");
+    command.args(flags.iter().filter(|flag| !is_told(flag)));
+    cluster.spawn_command(2, command).expect("it starts");
+    let end = Instant::now() + STOP_LIMIT;
+    loop {
+        let status = ctl(&cluster, "--endpoints=$EP1 status");
+        if status.contains("All is well.") {
+            break;
+        }
+        assert!(Instant::now() < end, "{told}\n{status}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(ctl(&cluster, "--endpoints=$EP3 get kept"), "kept\nvalue");
+}
