@@ -92,7 +92,8 @@ pub fn with_environment(command: Command) -> Command {
     })
 }
 
-fn booleans(command: Command) -> Command {
+/// Lets every yes-or-no flag be said as `--flag=false`, too.
+pub fn booleans(command: Command) -> Command {
     let either = |arg: Arg| match arg.get_action() {
         ArgAction::SetTrue => arg
             .action(ArgAction::Set)

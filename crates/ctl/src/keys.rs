@@ -206,7 +206,7 @@ impl PutArgs {
         Ok(api::PutRequest {
             key: key.into(),
             value: value.into(),
-            lease: quantity::lease(&self.lease)?,
+            lease: quantity::lease("lease ID", &self.lease)?,
             prev_kv: self.prev_kv,
             ignore_value: self.ignore_value,
             ignore_lease: self.ignore_lease,

@@ -104,7 +104,7 @@ pub async fn run(session: &Session, style: Style, command: LeaseCommand) -> Resu
 
 fn one(args: &[String], needs: &str) -> Result<i64> {
     match args {
-        [id] => quantity::lease(id),
+        [id] => quantity::lease("lease ID arg", id),
         _ => Err(Failure::arguments(needs)),
     }
 }

@@ -6,7 +6,7 @@
 //! | `flags`, `place`, `tls`, `password` | whom to ask, and how |
 //! | `connect`, `session`, `failure` | asking, another member when one is gone, and reasons |
 //! | `text`, `json`, `table`, `quantity` | what answers look like |
-//! | `keys`, `lease` | keys and leases |
+//! | `keys`, `txn`, `lease` | keys and leases |
 //! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
 
 mod connect;
@@ -27,6 +27,7 @@ mod status;
 mod table;
 mod text;
 mod tls;
+mod txn;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,8 @@ enum Command {
     Get(keys::GetArgs),
     /// Delete keys
     Del(keys::DelArgs),
+    /// Do several things at once, or others if conditions do not hold
+    Txn(txn::TxnArgs),
     /// Forget what was overwritten or deleted before a revision
     #[command(alias = "compact")]
     Compaction(keys::CompactionArgs),
@@ -106,6 +109,7 @@ async fn carry_out(arguments: Arguments) -> Result<()> {
         Command::Put(args) => keys::put(session, style, args).await,
         Command::Get(args) => keys::get(session, style, args).await,
         Command::Del(args) => keys::del(session, style, args).await,
+        Command::Txn(args) => txn::run(session, style, args).await,
         Command::Compaction(args) => keys::compaction(session, args).await,
         Command::Member(command) => member::run(session, style, command).await,
         Command::Status => status::run(session).await,

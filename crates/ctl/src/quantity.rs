@@ -81,14 +81,14 @@ pub fn hexadecimal(text: &str) -> std::result::Result<u64, String> {
     parsed.ok_or_else(|| format!("strconv.ParseUint: parsing {text:?}: {}", why(text, 16)))
 }
 
-/// The id of a lease.
+/// The id of a lease; `what` is what it is called when it is none.
 ///
 /// # Errors
 /// It is none.
-pub fn lease(text: &str) -> Result<i64> {
+pub fn lease(what: &str, text: &str) -> Result<i64> {
     i64::from_str_radix(text, 16).map_err(|_| {
         Failure::arguments(format!(
-            "bad lease ID (strconv.ParseInt: parsing {text:?}: {}), expecting ID in Hex",
+            "bad {what} (strconv.ParseInt: parsing {text:?}: {}), expecting ID in Hex",
             why(text, 16)
         ))
     })

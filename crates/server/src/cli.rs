@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::certs::{self, CertsArgs};
+use crate::manual::{CompletionArgs, ManArgs};
 use crate::tls_flags::{ClientTlsArgs, PeerTlsArgs};
 use crate::{argv, duration};
 
@@ -147,6 +148,10 @@ pub enum Command {
     /// Look at a snapshot of etcd's or ours (`etcdctl snapshot save`), or begin a cluster with it
     #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotCommand),
+    /// Print what a shell needs to complete commands and flags
+    Completion(CompletionArgs),
+    /// Write manual pages of all commands
+    Man(ManArgs),
     /// Print the version
     Version,
 }
@@ -607,14 +612,18 @@ pub struct DevArgs {
     pub demo: bool,
 }
 
+/// The definition of the whole command line.
+pub fn definition() -> clap::Command {
+    Cli::command().mut_subcommand("ctl", headwater_ctl::with_environment)
+}
+
 /// Understands the process's command line and environment: what is asked for, and what was ignored.
 ///
 /// # Errors
 /// Help was asked for, or something that there is not.
 pub fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
     let environment = argv::environment();
-    let mut command = argv::with_environment(Cli::command(), &environment)
-        .mut_subcommand("ctl", headwater_ctl::with_environment);
+    let mut command = argv::with_environment(definition(), &environment);
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();

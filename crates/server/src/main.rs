@@ -36,6 +36,7 @@ mod http_pages;
 mod identity;
 mod join;
 mod leases;
+mod manual;
 mod members;
 mod metrics;
 mod metrics_text;
@@ -95,6 +96,8 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|error| complain(&format!("{error:#}\n"), disk::REFUSED));
         }
         Command::Snapshot(command) => restore::run(&command),
+        Command::Completion(args) => manual::completion(cli::definition(), &args),
+        Command::Man(args) => manual::man(cli::definition(), &args),
         Command::Certs(args) => certs::run(&args),
         Command::Version => {
             println!("{}", cli::version());

@@ -24,7 +24,12 @@ async fn cluster(size: usize) -> Cluster {
 
 /// What a client prints on both streams, without its own log, and its exit code unless zero.
 fn printed(cluster: &Cluster, client: &str, arguments: &str) -> String {
-    let printed = shell(cluster, &format!("{client} {arguments}")).expect("a shell");
+    // A transaction comes on the standard input.
+    let command = match arguments.strip_prefix("txn ") {
+        Some(lines) => format!("printf {lines} | {client} txn"),
+        None => format!("{client} {arguments}"),
+    };
+    let printed = shell(cluster, &command).expect("a shell");
     let lines = printed
         .lines()
         .filter(|line| !line.starts_with("{\"level\""));
@@ -72,6 +77,12 @@ del nothing -w json
 del nothing -w fields
 del ''
 del
+txn 'val("a") != "x"\n\nput a 1\nget a\ndel none\n\n\n'
+txn 'ver("a") = "0"\n\nput a 2\n\nget a --prefix --limit=1\n\n'
+txn 'size("a") = "0"\n\n\n\n'
+txn 'mod("a") = "word"\n\n\n\n'
+txn '\nput d 1\nput d 2\n\n\n'
+txn '\nput "q r" "s t"\n\n\n'
 compaction
 compaction word
 compaction 1000

@@ -180,7 +180,10 @@ fn all_mistakes_in_settings_are_complained_of_alike() {
         (&["--name", "a,b"], "must not contain"),
         (&["--cert-file", "server.pem"], "--key-file"),
         (&["server"], "did you mean \"serve\"?"),
-        (&["bogus"], "dev, ctl, sim, certs, disk, snapshot, version"),
+        (
+            &["bogus"],
+            "dev, ctl, sim, certs, disk, snapshot, completion, man, version",
+        ),
         (&["dev", "--nodes", "0"], "--nodes"),
     ] {
         let (status, out, text) = run(arguments);

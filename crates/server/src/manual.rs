@@ -1,0 +1,52 @@
+//! What shells and `man` know of the command line.
+//! Never adds a word: all of it is made from the flags' own help.
+//!
+//! # Source
+//! The definition of the command line, in `cli`.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+/// Flags of `headwater completion`.
+#[derive(Args, Debug)]
+pub struct CompletionArgs {
+    /// The shell: bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Flags of `headwater man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Where the pages are written; made if it does not exist
+    #[arg(value_name = "DIR")]
+    directory: std::path::PathBuf,
+}
+
+/// Prints what the shell reads.
+///
+/// # Errors
+/// It cannot be written.
+pub fn completion(mut command: Command, args: &CompletionArgs) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "headwater", &mut text);
+    std::io::stdout()
+        .write_all(&text)
+        .context("writing the completions")
+}
+
+/// Writes a page for each command.
+///
+/// # Errors
+/// One cannot be written.
+pub fn man(command: Command, args: &ManArgs) -> Result<()> {
+    let directory: &Path = &args.directory;
+    let here = || format!("writing pages to {}", directory.display());
+    fs::create_dir_all(directory).with_context(here)?;
+    clap_mangen::generate_to(command, directory).with_context(here)
+}
