@@ -86,12 +86,24 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         found.push((place.said, begin.elapsed(), result.err()));
     }
     let is_well = found.iter().all(|(_, _, failure)| failure.is_none());
+    show_health(style, &found)?;
+    if is_well {
+        Ok(())
+    } else {
+        Err(Failure::error("unhealthy cluster"))
+    }
+}
+
+/// A place, how long its answer took, and what was wrong.
+type Checked = (String, std::time::Duration, Option<Failure>);
+
+fn show_health(style: Style, found: &[Checked]) -> Result<()> {
     let took = |time: &std::time::Duration| format!("{time:?}");
     let text =
         |failure: &Option<Failure>| failure.as_ref().map_or(String::new(), Failure::to_string);
     match style.format {
         Format::Simple => {
-            for (said, time, failure) in &found {
+            for (said, time, failure) in found {
                 match failure {
                     None => say(format!(
                         "{said} is healthy: successfully committed proposal: took = {}\n",
@@ -121,7 +133,7 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         }
         Format::Fields => {
             let mut all = Text::new();
-            for (said, time, failure) in &found {
+            for (said, time, failure) in found {
                 field(&mut all, "Endpoint", quote(said.as_bytes()));
                 field(&mut all, "Health", failure.is_none());
                 field(&mut all, "Took", took(time));
@@ -132,7 +144,7 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         }
         Format::Table => {
             let mut table = Table::new(&["Endpoint", "Health", "Took", "Error"]);
-            for (said, time, failure) in &found {
+            for (said, time, failure) in found {
                 table.row(vec![
                     said.clone(),
                     failure.is_none().to_string(),
@@ -144,11 +156,7 @@ async fn health(session: &Session, style: Style, places: Vec<Place>) -> Result<(
         }
         Format::Protobuf => return Err(unsupported("protobuf")),
     }
-    if is_well {
-        Ok(())
-    } else {
-        Err(Failure::error("unhealthy cluster"))
-    }
+    Ok(())
 }
 
 /// Whether a member can have a read agreed on, and has raised no alarm.

@@ -71,7 +71,6 @@ get a --order=x
 get a --sort-by=x
 get a --prefix --from-key
 get
-get a b c
 del nothing
 del nothing -w json
 del nothing -w fields
