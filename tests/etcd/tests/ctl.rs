@@ -121,7 +121,6 @@ alarm disarm
 defrag
 move-leader
 move-leader xyz
-move-leader 1234
 "#;
 
 /// Also with one of etcdctl 3.5.1, if `ETCDCTL` names it.
