@@ -182,7 +182,7 @@ fn all_mistakes_in_settings_are_complained_of_alike() {
         (&["server"], "did you mean \"serve\"?"),
         (
             &["bogus"],
-            "dev, ctl, sim, certs, disk, snapshot, completion, man, version",
+            "dev, sim, certs, disk, snapshot, completion, man, version, ctl",
         ),
         (&["dev", "--nodes", "0"], "--nodes"),
     ] {
