@@ -157,6 +157,10 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Err(Refusal::TooMany);
         };
+        // Both may be wrong with it; a client is told the same as by an etcd.
+        if request.keys().is_none() {
+            return Err(Refusal::Watch(WatchRefusal::EmptyRange));
+        }
         if stream.watchers.contains_key(&number) && number != 0 {
             return Err(Refusal::Duplicate);
         }

@@ -132,6 +132,16 @@ pub struct Watches {
     concerned: Vec<WatchId>,
 }
 
+impl WatchRequest {
+    /// What it is about; `None` if that can be no key.
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        let lowest = Bytes::from_static(b"\0");
+        let has_key = !self.key.is_empty();
+        let key = if has_key { &self.key } else { &lowest };
+        Keys::new(key, &self.range_end)
+    }
+}
+
 impl Watches {
     /// Begins to watch.
     ///
@@ -142,10 +152,7 @@ impl Watches {
         request: WatchRequest,
         store: &Store,
     ) -> Result<WatchId, WatchRefusal> {
-        let lowest = Bytes::from_static(b"\0");
-        let has_key = !request.key.is_empty();
-        let key = if has_key { &request.key } else { &lowest };
-        let keys = Keys::new(key, &request.range_end).ok_or(WatchRefusal::EmptyRange)?;
+        let keys = request.keys().ok_or(WatchRefusal::EmptyRange)?;
         if request.start_revision < 0 {
             return Err(WatchRefusal::Compacted);
         }

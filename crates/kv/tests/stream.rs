@@ -114,6 +114,11 @@ fn numbers_are_given_from_zero_on_and_those_that_are_taken_are_passed_over() {
     one.watch(1, of("a", 0));
     one.watch(0, of("a", 0));
     one.watch(1, of("a", 0));
+    let nothing = WatchRequest {
+        range_end: b("a"),
+        ..of("a", 0)
+    };
+    one.watch(1, nothing);
     one.watch(-5, of("a", 0));
     assert_eq!(
         one.all(),
@@ -122,6 +127,7 @@ fn numbers_are_given_from_zero_on_and_those_that_are_taken_are_passed_over() {
             "1: watches at 1",
             "2: watches at 1",
             "-1: refused: Duplicate",
+            "-1: refused: Watch(EmptyRange)",
             "-5: watches at 1"
         ]
     );

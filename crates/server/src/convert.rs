@@ -227,34 +227,63 @@ pub fn delete_range_response(
     }
 }
 
-/// The answer to a transaction, under `header`. The answers in it carry a header too, with the
-/// revision and nothing else.
+/// The answer to a transaction, under `header`. The answers in it carry a header too, with nothing
+/// but the revision that the store had got to by then; that of a transaction in it is empty.
 pub fn txn_response(header: api::ResponseHeader, response: kv::TxnResponse) -> api::TxnResponse {
-    let inner = api::ResponseHeader {
-        revision: header.revision,
-        ..Default::default()
-    };
-    let responses = response.responses.into_iter();
+    let has_changed = has_changed(&response);
+    let mut before = header.revision - i64::from(has_changed);
     api::TxnResponse {
         header: Some(header),
-        succeeded: response.succeeded,
-        responses: responses.map(|op| response_op(inner, op)).collect(),
+        ..txn_in_txn(&mut before, header.revision, response)
     }
 }
 
-fn response_op(header: api::ResponseHeader, response: kv::ResponseOp) -> api::ResponseOp {
+/// Whether the transaction moved the revision.
+fn has_changed(response: &kv::TxnResponse) -> bool {
+    response.responses.iter().any(|op| match op {
+        kv::ResponseOp::Range(_) => false,
+        kv::ResponseOp::Put(_) => true,
+        kv::ResponseOp::DeleteRange(response) => response.deleted > 0,
+        kv::ResponseOp::Txn(response) => has_changed(response),
+    })
+}
+
+/// `now`: the revision so far, which is `after` as soon as something has changed.
+fn txn_in_txn(now: &mut i64, after: i64, response: kv::TxnResponse) -> api::TxnResponse {
+    let mut responses = Vec::with_capacity(response.responses.len());
+    for op in response.responses {
+        responses.push(response_op(now, after, op));
+    }
+    api::TxnResponse {
+        header: Some(api::ResponseHeader::default()),
+        succeeded: response.succeeded,
+        responses,
+    }
+}
+
+fn response_op(now: &mut i64, after: i64, response: kv::ResponseOp) -> api::ResponseOp {
     use api::response_op::Response;
+    let header = |revision| {
+        Some(api::ResponseHeader {
+            revision,
+            ..Default::default()
+        })
+    };
     let response = match response {
         kv::ResponseOp::Range(response) => {
-            Response::ResponseRange(range_response(Some(header), response))
+            Response::ResponseRange(range_response(header(*now), response))
         }
         kv::ResponseOp::Put(response) => {
-            Response::ResponsePut(put_response(Some(header), response))
+            *now = after;
+            Response::ResponsePut(put_response(header(after), response))
         }
         kv::ResponseOp::DeleteRange(response) => {
-            Response::ResponseDeleteRange(delete_range_response(Some(header), response))
+            if response.deleted > 0 {
+                *now = after;
+            }
+            Response::ResponseDeleteRange(delete_range_response(header(*now), response))
         }
-        kv::ResponseOp::Txn(response) => Response::ResponseTxn(txn_response(header, response)),
+        kv::ResponseOp::Txn(response) => Response::ResponseTxn(txn_in_txn(now, after, response)),
     };
     api::ResponseOp {
         response: Some(response),

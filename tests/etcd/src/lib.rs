@@ -1,12 +1,13 @@
 //! Black-box tests of an etcd-compatible server: what they share.
-//! Never links Headwater's own crates but the judge that searches, which knows no server: it knows
-//! ours only as a program with etcd's flags, so that etcd itself can stand in for it and referee
-//! the tests.
+//! Never links Headwater's own crates but two that know no server, the judge that searches and the
+//! messages of the API: it knows ours only as a program with etcd's flags, so that etcd itself can
+//! stand in for it and referee the tests.
 //!
 //! The tests stand in `tests/`; the parts here are the cluster they run against, the history of
 //! what its clients saw, and two independent judges of that history.
 
 pub mod cluster;
+pub mod differ;
 pub mod golden;
 pub mod history;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod loop_disk;
 pub mod port;
 pub mod random;
 pub mod revision;
+pub mod rival;
 pub mod shrink;
 pub mod small_disk;
 pub mod workload;

@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::http;
+use headwater_etcd_tests::rival::rival;
 use serde_json::Value;
 
 /// Requests in turn, each with its path below `/v3/`.
@@ -81,13 +81,6 @@ const REQUESTS: &[(&str, &str)] = &[
     ("auth/role/get", r#"{"role":"r"}"#),
 ];
 
-fn rival() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/rival.sh");
-    let output = Command::new("bash").arg(script).output().expect("bash");
-    assert!(output.status.success(), "{output:?}");
-    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("etcd")
-}
-
 async fn one(server: &Server) -> (Cluster, u16) {
     let cluster = Cluster::start(server, 1, &[]).await.expect("a cluster");
     let port = cluster.members[0].client_port.number;
@@ -144,7 +137,7 @@ fn blank(value: &mut Value) {
 #[tokio::test]
 async fn the_answers_are_those_of_an_etcd() {
     let ours = Server::from_env().expect("a server to test");
-    let theirs = Server::at(rival()).expect("an etcd");
+    let theirs = Server::at(rival().expect("an etcd").join("etcd")).expect("an etcd");
     let ((_ours, here), (_theirs, there)) = (one(&ours).await, one(&theirs).await);
     for (path, body) in REQUESTS {
         let path = format!("/v3/{path}");

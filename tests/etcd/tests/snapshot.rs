@@ -8,19 +8,12 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, WatchOptions};
 use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::rival::rival;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn server() -> Server {
     Server::from_env().expect("a server to test")
-}
-
-/// A real etcd, with its tools.
-fn rival() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/rival.sh");
-    let output = Command::new("bash").arg(script).output().expect("bash");
-    assert!(output.status.success(), "{}", said(&output));
-    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 fn said(output: &Output) -> String {
@@ -271,7 +264,7 @@ async fn an_etcd_restores_our_snapshot_and_we_restore_its() {
     if server.is_etcd {
         return;
     }
-    let rival = rival();
+    let rival = rival().expect("an etcd");
     let etcd = Server::at(rival.join("etcd")).expect("an etcd");
     let mut ours = laid_out(&server, 1);
     let mut here = up(&mut ours).await;

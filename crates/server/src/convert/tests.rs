@@ -81,15 +81,41 @@ fn answers_within_a_transaction_carry_the_revision_alone() {
     let Some(Response::ResponseTxn(nested)) = &response.responses[0].response else {
         panic!("the nested answer is of another kind");
     };
-    let inner = api::ResponseHeader {
-        revision: 3,
-        ..Default::default()
-    };
-    assert_eq!(nested.header, Some(inner));
+    assert_eq!(nested.header, Some(api::ResponseHeader::default()));
     let Some(Response::ResponsePut(put)) = &nested.responses[0].response else {
         panic!("the innermost answer is of another kind");
     };
-    assert_eq!(put.header, Some(inner));
+    let at = |revision| {
+        Some(api::ResponseHeader {
+            revision,
+            ..Default::default()
+        })
+    };
+    assert_eq!(put.header, at(3));
+}
+
+#[test]
+fn what_comes_before_the_first_change_of_a_transaction_carries_the_revision_before() {
+    use api::response_op::Response;
+    let header = api::ResponseHeader {
+        revision: 3,
+        ..Default::default()
+    };
+    let range = || kv::ResponseOp::Range(kv::RangeResponse::default());
+    let put = kv::ResponseOp::Put(kv::PutResponse::default());
+    let response = txn_response(
+        header,
+        kv::TxnResponse {
+            succeeded: true,
+            responses: vec![range(), put, range()],
+        },
+    );
+    let revisions = response.responses.iter().map(|op| match &op.response {
+        Some(Response::ResponseRange(range)) => range.header.map(|header| header.revision),
+        Some(Response::ResponsePut(put)) => put.header.map(|header| header.revision),
+        _ => None,
+    });
+    assert_eq!(revisions.collect::<Vec<_>>(), [Some(2), Some(3), Some(3)]);
 }
 
 #[test]
