@@ -480,6 +480,8 @@ impl Wal {
         for held in self.segments.drain(..keep.unwrap_or(0)) {
             if held.length == usual && self.spares.has_place(short) {
                 self.spares.keep(disk, held.seq, held.length)?;
+                // The next segment has a file again.
+                self.spare_lacks = false;
                 is_kept = true;
             } else {
                 disk.remove(&segment_name(held.seq))?;
