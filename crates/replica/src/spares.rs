@@ -66,9 +66,21 @@ impl Spares {
         Ok(())
     }
 
-    /// The oldest one of at least `needed` bytes; it is none any more.
-    pub(crate) fn take(&mut self, needed: u64) -> Option<Spare> {
-        let at = self.0.iter().position(|spare| spare.length >= needed)?;
-        Some(self.0.remove(at))
+    /// The oldest one of at least `needed` bytes; it is none any more. A file that has lost its end, for
+    /// which it may have been released, is removed.
+    pub(crate) fn take(
+        &mut self,
+        disk: &mut dyn Disk,
+        needed: u64,
+    ) -> Result<Option<Spare>, DiskError> {
+        while let Some(at) = self.0.iter().position(|spare| spare.length >= needed) {
+            let spare = self.0.remove(at);
+            if disk.size(&spare.name)? == Some(spare.length) {
+                return Ok(Some(spare));
+            }
+            // Mark: a spare file is shorter than it was.
+            disk.remove(&spare.name)?;
+        }
+        Ok(None)
     }
 }

@@ -389,7 +389,7 @@ impl Wal {
         // The next head says that all writes before it are durable.
         self.settle(disk)?;
         let needed = self.segment_bytes(frame);
-        let spare = match self.spares.take(needed) {
+        let spare = match self.spares.take(disk, needed)? {
             Some(spare) => spare,
             None => match disk.create_zeroed(NEXT_FILE, needed) {
                 Ok(()) => Spare {
