@@ -10,6 +10,9 @@ cd "$(dirname "$0")/.."
 # One folder for all workspaces, so that each dependency is compiled once.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+# What is shipped is optimised across crates, which takes its time; what is tested need not be. What
+# counts instructions builds as for shipping all the same.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # Longer than any step takes on two slow cores; a test that hangs must not hang the rest.
 STEP_SECONDS=1200
 

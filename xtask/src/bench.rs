@@ -107,7 +107,9 @@ fn cargo(root: &Path) -> Command {
     // What cargo says of this package to whom it runs would make build scripts of others run again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+        // Nor is what is measured built otherwise because a test is.
+        let removed = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PROFILE_RELEASE_"];
+        if removed.iter().any(|begin| text.starts_with(begin)) {
             cargo.env_remove(&name);
         }
     }
