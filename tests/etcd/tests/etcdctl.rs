@@ -3,7 +3,7 @@
 //! `SERVER_BIN=etcd` runs the same files against etcd.
 
 use headwater_etcd_tests::cluster::{Cluster, Server};
-use headwater_etcd_tests::golden::{self, Differences};
+use headwater_etcd_tests::golden;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
@@ -13,7 +13,12 @@ use tokio::process::Command;
 /// How long anything may take that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn differences_from(name: &str, options: &[&str]) -> (Server, Differences) {
+async fn golden_file(name: &str) {
+    golden_file_with(name, &[]).await;
+}
+
+/// The same from servers with these flags.
+async fn golden_file_with(name: &str, options: &[&str]) {
     let server = Server::from_env().expect("a server to test");
     let cluster = Cluster::start(&server, 3, options)
         .await
@@ -25,16 +30,6 @@ async fn differences_from(name: &str, options: &[&str]) -> (Server, Differences)
     let differences = golden::run(&cluster, &file)
         .await
         .expect("a golden file and a shell");
-    (server, differences)
-}
-
-async fn golden_file(name: &str) {
-    golden_file_with(name, &[]).await;
-}
-
-/// The same from servers with these flags.
-async fn golden_file_with(name: &str, options: &[&str]) {
-    let (_, differences) = differences_from(name, options).await;
     let count = differences.len();
     assert!(
         count == 0,
@@ -99,23 +94,9 @@ async fn users_do_what_their_roles_permit() {
     golden_file_with("auth.txt", &["--bcrypt-cost=4"]).await;
 }
 
-/// What stands in this file is what etcd answers and Headwater does not yet. Whoever closes a gap
-/// moves its command to the file where it belongs.
 #[tokio::test]
-async fn known_gaps_are_still_there() {
-    let (server, differences) = differences_from("gaps.txt", &[]).await;
-    if server.is_etcd {
-        assert!(differences.is_empty(), "{}", differences.join("\n"));
-        return;
-    }
-    let commands = include_str!("../golden/gaps.txt").lines();
-    let commands = commands.filter(|line| line.starts_with("$ ")).count();
-    let left = differences.join("\n");
-    assert_eq!(
-        differences.len(),
-        commands,
-        "a gap is closed; those that are left:\n{left}"
-    );
+async fn answers_in_a_transaction_tell_the_revision_so_far() {
+    golden_file("txn_revisions.txt").await;
 }
 
 /// What was there, what comes and what goes, in pages and under another prefix.
