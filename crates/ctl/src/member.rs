@@ -84,14 +84,7 @@ pub async fn run(session: &Session, style: Style, command: MemberCommand) -> Res
         MemberCommand::Remove(args) => {
             let id = one_id(&args.args)?;
             let answer = remove(session, id).await?;
-            show(
-                style,
-                &answer,
-                format!(
-                    "Member {id:16x} removed from cluster {:16x}\n",
-                    cluster_of(&answer.header)
-                ),
-            )
+            show(style, &answer, &answer.header, (id, "removed from"))
         }
         MemberCommand::Update(args) => {
             let id = one_id(&args.args)?;
@@ -105,38 +98,30 @@ pub async fn run(session: &Session, style: Style, command: MemberCommand) -> Res
             };
             let update = async |wire| cluster(wire).member_update(request.clone()).await;
             let answer = session.ask(Repeat::Never, update).await?;
-            show(
-                style,
-                &answer,
-                format!(
-                    "Member {id:16x} updated in cluster {:16x}\n",
-                    cluster_of(&answer.header)
-                ),
-            )
+            show(style, &answer, &answer.header, (id, "updated in"))
         }
         MemberCommand::Promote(args) => {
             let id = one_id(&args.args)?;
             let request = api::MemberPromoteRequest { id };
             let promote = async |wire| cluster(wire).member_promote(request).await;
             let answer = session.ask(Repeat::Never, promote).await?;
-            show(
-                style,
-                &answer,
-                format!(
-                    "Member {id:16x} promoted in cluster {:16x}\n",
-                    cluster_of(&answer.header)
-                ),
-            )
+            show(style, &answer, &answer.header, (id, "promoted in"))
         }
         MemberCommand::List(args) => list(session, style, args).await,
         MemberCommand::Replace(args) => replace::run(session, args).await,
     }
 }
 
-/// Prints the answer to a change; in the simple format, these words.
-fn show(style: Style, answer: &impl Answer, words: String) -> Result<()> {
+/// Prints the answer to a change; in the simple format, what was done to whom.
+fn show(
+    style: Style,
+    answer: &impl Answer,
+    header: &Option<api::ResponseHeader>,
+    (id, done): (u64, &str),
+) -> Result<()> {
+    let cluster = cluster_of(header);
     match style.format {
-        Format::Simple => say(words.as_bytes()),
+        Format::Simple => say(format!("Member {id:16x} {done} cluster {cluster:16x}\n").as_bytes()),
         _ => style.print(answer),
     }
 }

@@ -2,7 +2,7 @@
 //! Never guesses a unit.
 //!
 //! # Source
-//! Go's `time.ParseDuration` and `strconv`, which etcdctl uses; SI prefixes as it prints them.
+//! Go's `time.ParseDuration` and `strconv`, which etcd's flags and etcdctl use; SI prefixes as it prints them.
 
 use std::time::Duration;
 
@@ -119,6 +119,16 @@ pub fn seconds(text: &str) -> std::result::Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_has_numbers_with_units() {
+        assert_eq!(time("1h2m3.5s"), Ok(Duration::from_millis(3_723_500)));
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(time("0"), Ok(Duration::ZERO));
+        for wrong in ["", "5", "s", "1x", "-1s", "1e400h", "1..5s"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_have_two_digits_and_a_prefix() {

@@ -59,6 +59,27 @@ pub struct Recovered<M> {
     pub mended: Vec<String>,
 }
 
+impl<M: Default> Recovered<M> {
+    /// A node that remembers nothing but who it is and whom it began with.
+    pub fn blank(identity: Identity, config: Config) -> Self {
+        Self {
+            identity,
+            hard: HardState::default(),
+            base: LogId::default(),
+            config,
+            machine: M::default(),
+            log_base: LogId::default(),
+            entries: Vec::new(),
+            commit: Index(0),
+            unreadable: Vec::new(),
+            found_write: WriteId(0),
+            next_write: WriteId(1),
+            torn_bytes: 0,
+            mended: Vec::new(),
+        }
+    }
+}
+
 /// Who the caller takes the directory to belong to.
 #[derive(Clone, Debug)]
 pub struct Expect {

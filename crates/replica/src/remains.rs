@@ -18,10 +18,7 @@ use crate::entry::{Entry, EntryKind, Identity, SnapshotMeta};
 use crate::identity::{IDENTITY_FILE, decode_identity, read_identity};
 use crate::machine::{Malformed, StateMachine};
 use crate::port::{Disk, DiskError};
-use crate::record::{
-    FRAME_ALIGN, FRAME_HEAD_BYTES, FrameKind, FrameRead, HeadError, decode_frame_head,
-    decode_readable, malformed,
-};
+use crate::record::{FRAME_ALIGN, FrameKind, FrameRead, HeadError, decode_readable, malformed};
 use crate::recovery::OpenError;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, Witnessed};
 use crate::snapshot_file::{covered_by, snapshot_names};
@@ -221,8 +218,9 @@ impl Remains {
         let mut is_certain = true;
         let mut window = Window::new(disk, &piece.name, piece.bytes);
         loop {
-            let stop = match frame_at(&mut window, piece, &place)? {
-                Ok(frame) if is_certain || lives.contains(&frame.head.life) => {
+            let found = window.frame_head(piece.seq, place.offset, place.chain)?;
+            let stop = match found {
+                Ok((frame, _)) if is_certain || lives.contains(&frame.head.life) => {
                     lives.insert(frame.head.life);
                     self.take(&mut window, piece, &frame, &mut place)?;
                     is_certain = true;
@@ -397,28 +395,4 @@ impl Remains {
         }
         Ok(())
     }
-}
-
-/// The frame at a place, or why there is none that continues what was read before.
-fn frame_at(
-    window: &mut Window<'_>,
-    piece: &Piece,
-    place: &Place,
-) -> Result<Result<FrameRead, Malformed>, DiskError> {
-    let left = piece.bytes.saturating_sub(place.offset);
-    if left < FRAME_HEAD_BYTES as u64 {
-        return Ok(Err(malformed("the segment ends")));
-    }
-    let bytes = window.take(place.offset, FRAME_HEAD_BYTES as u64)?;
-    Ok(decode_frame_head(&bytes).and_then(|frame| {
-        let head = &frame.head;
-        let is_here = head.seq == piece.seq && head.offset == place.offset;
-        if !is_here || place.chain.is_some_and(|chain| chain != head.chain) {
-            return Err(malformed("the frame does not continue the one before"));
-        }
-        match frame.length() <= left {
-            true => Ok(frame),
-            false => Err(malformed("the frame goes beyond its segment")),
-        }
-    }))
 }

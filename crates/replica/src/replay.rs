@@ -209,7 +209,7 @@ impl Replay {
         window: &mut Window<'_>,
         segment: &Segment,
     ) -> Result<Option<Stop>, OpenError> {
-        let framed = window.frame(&segment.head, self.offset, self.chain)?;
+        let framed = window.frame(segment.head.seq, self.offset, self.chain)?;
         let Framed {
             frame,
             bytes,

@@ -91,7 +91,7 @@ fn check_segment(disk: &mut dyn Disk, seq: u64) -> Result<(), Unloadable> {
     let mut window = Window::new(disk, &segment.name, segment.head.length);
     while (chain, next_write) != (next.chain, next.next_write) {
         let damaged = |why: Malformed| Unloadable::Damaged(offset, why.0);
-        let found = window.frame(&segment.head, offset, chain)?;
+        let found = window.frame(seq, offset, chain)?;
         let Framed { frame, block, .. } = found.map_err(damaged)?;
         decode_entries(frame.before(), block).map_err(damaged)?;
         (chain, next_write) = (frame.crc, frame.head.id.next());

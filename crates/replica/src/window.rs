@@ -13,7 +13,6 @@ use crate::record::{
     BLOCK_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FrameRead, decode_frame_head,
     malformed,
 };
-use crate::segment_head::SegmentHead;
 use crate::wal::failed;
 
 /// Read at a time; entries are slices of such pieces.
@@ -104,30 +103,44 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// The frame at `offset`, if it continues one whose head has the checksum `chain` in the segment
-    /// that begins with `head`; its entries are not looked at. Or why there is none.
-    pub(crate) fn frame(
+    /// The head of the frame at `offset` of segment `seq`, if it continues one whose head has the checksum
+    /// `chain`, where that is known; and its bytes. Or why there is none.
+    pub(crate) fn frame_head(
         &mut self,
-        head: &SegmentHead,
+        seq: u64,
         offset: u64,
-        chain: u32,
-    ) -> Result<Result<Framed, Malformed>, DiskError> {
-        let left = head.length - offset;
+        chain: Option<u32>,
+    ) -> Result<Result<(FrameRead, Bytes), Malformed>, DiskError> {
+        let left = self.end.saturating_sub(offset);
         if left < FRAME_HEAD_BYTES as u64 {
             return Ok(Err(malformed("the segment ends")));
         }
         let bytes = self.take(offset, FRAME_HEAD_BYTES as u64)?;
-        let frame = match decode_frame_head(&bytes) {
-            Ok(frame) => frame,
+        Ok(decode_frame_head(&bytes).and_then(|frame| {
+            let head = &frame.head;
+            let is_next = chain.is_none_or(|chain| chain == head.chain);
+            if !is_next || (head.seq, head.offset) != (seq, offset) {
+                return Err(malformed("the frame does not continue the one before"));
+            }
+            if frame.length() > left {
+                return Err(malformed("the frame goes beyond its segment"));
+            }
+            Ok((frame, bytes))
+        }))
+    }
+
+    /// The frame at `offset` of segment `seq`, as [`Window::frame_head`] finds it, with its block of
+    /// entries; these are not looked at.
+    pub(crate) fn frame(
+        &mut self,
+        seq: u64,
+        offset: u64,
+        chain: u32,
+    ) -> Result<Result<Framed, Malformed>, DiskError> {
+        let (frame, bytes) = match self.frame_head(seq, offset, Some(chain))? {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        let found = &frame.head;
-        if found.chain != chain || found.seq != head.seq || found.offset != offset {
-            return Ok(Err(malformed("the frame does not continue the one before")));
-        }
-        if frame.length() > left {
-            return Ok(Err(malformed("the frame goes beyond its segment")));
-        }
         let block = self.take(offset + BLOCK_AT, frame.block_bytes)?;
         Ok(Ok(Framed {
             frame,

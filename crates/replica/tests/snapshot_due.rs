@@ -1,7 +1,7 @@
 //! When a snapshot is worth its cost.
 
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, WriteId};
+use headwater_raft::{Config, Instant, LogId, NodeId};
 use headwater_replica::interface::{Input, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
@@ -50,25 +50,14 @@ impl StateMachine for Heap {
 
 fn cluster_of_one(options: Options) -> Replica<Heap> {
     let node = NodeId(1);
-    let disk = Recovered {
-        identity: Identity {
+    let disk = Recovered::blank(
+        Identity {
             cluster: 1,
             node,
             incarnation: 1,
         },
-        hard: HardState::default(),
-        base: LogId::default(),
-        config: Config::of_voters([node]),
-        machine: Heap::default(),
-        log_base: LogId::default(),
-        unreadable: Vec::new(),
-        entries: Vec::new(),
-        commit: Index(0),
-        found_write: WriteId(0),
-        next_write: WriteId(1),
-        torn_bytes: 0,
-        mended: Vec::new(),
-    };
+        Config::of_voters([node]),
+    );
     Replica::new(Instant(0), options, disk).expect("an empty disk contradicts nothing")
 }
 

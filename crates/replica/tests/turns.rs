@@ -10,7 +10,7 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Config, HardState, Incarnation, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term,
+    Config, Incarnation, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term,
     TransferFailed, TransferRefused, WriteId,
 };
 use headwater_replica::config_record::decode_change;
@@ -36,25 +36,14 @@ impl Node {
     fn new(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::default();
         change(&mut options);
-        let disk = Recovered {
-            identity: Identity {
+        let disk = Recovered::blank(
+            Identity {
                 cluster: 1,
                 node: NodeId(1),
                 incarnation: 1,
             },
-            hard: HardState::default(),
-            base: LogId::default(),
-            config: Config::of_voters((1..=3).map(NodeId)),
-            machine: Ledger::default(),
-            log_base: LogId::default(),
-            unreadable: Vec::new(),
-            entries: Vec::new(),
-            commit: Index(0),
-            found_write: WriteId(0),
-            next_write: WriteId(1),
-            torn_bytes: 0,
-            mended: Vec::new(),
-        };
+            Config::of_voters((1..=3).map(NodeId)),
+        );
         let now = Instant(MS);
         let mut node = Self {
             replica: Replica::new(now, options, disk).unwrap(),

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use headwater_ctl::quantity;
 use headwater_kv::request::{Command, CompactionRequest, KvError};
 use headwater_runtime::ReadLevel;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backend::Backend;
-use crate::duration;
 use crate::service::maintenance::store_status;
 
 /// How often revisions are counted back: etcd's.
@@ -53,7 +53,7 @@ impl Retention {
             ("periodic" | "", Ok(hours)) if hours > 0 => Self::Period(Duration::from_secs(
                 hours.unsigned_abs().saturating_mul(3600),
             )),
-            ("periodic" | "", _) => match duration::parse(retention) {
+            ("periodic" | "", _) => match quantity::time(retention) {
                 Ok(period) if period.is_zero() => Self::All,
                 Ok(period) => Self::Period(period),
                 Err(why) => bail!("--auto-compaction-retention: {why}"),

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use headwater_ctl::quantity;
+
+use crate::argv;
 use crate::certs::{self, CertsArgs};
 use crate::manual::{CompletionArgs, ManArgs};
 use crate::tls_flags::{ClientTlsArgs, PeerTlsArgs};
-use crate::{argv, duration};
 
 /// The version of etcd's API that is spoken.
 pub const API_VERSION: &str = "3.6";
@@ -491,7 +493,7 @@ pub struct ServeArgs {
         long,
         value_name = "TIME",
         default_value = "10m",
-        value_parser = duration::parse,
+        value_parser = quantity::time,
         alias = "experimental-watch-progress-notify-interval",
         help_heading = "Limits"
     )]
@@ -503,7 +505,7 @@ pub struct ServeArgs {
         long,
         value_name = "TIME",
         default_value = "1s",
-        value_parser = duration::parse,
+        value_parser = quantity::time,
         alias = "experimental-corrupt-check-time",
         help_heading = "Limits"
     )]

@@ -17,9 +17,10 @@ use crate::backend::Backend;
 use crate::desk::Watching;
 use crate::failure::Failure;
 
-/// Who a request comes from, as the front door has found out: put into the request for its service.
-#[derive(Clone, Debug, Default)]
-pub struct Caller(pub Option<Asker>);
+/// Who a request comes from, as the front door has found out: put into the request for its service, if it is
+/// known.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Asker);
 
 /// The backend, for one client. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ impl Client {
         let caller = request.extensions().get::<Caller>();
         Self {
             backend: Arc::clone(backend),
-            asker: caller.and_then(|caller| caller.0.clone()),
+            asker: caller.map(|caller| caller.0.clone()),
         }
     }
 

@@ -4,9 +4,12 @@
 //! # Source
 //! The etcd v3 API, packages `etcdserverpb` and `mvccpb`.
 
+use bytes::Bytes;
+use headwater_kv::auth::{PermissionKind, Role};
 use headwater_kv::request as kv;
 use headwater_kv::watch::{Event, EventKind, WatchRequest};
 
+use crate::generated::authpb;
 use crate::generated::etcdserverpb as api;
 use crate::generated::mvccpb;
 
@@ -288,6 +291,17 @@ fn response_op(now: &mut i64, after: i64, response: kv::ResponseOp) -> api::Resp
     api::ResponseOp {
         response: Some(response),
     }
+}
+
+/// A role's rights as messages.
+pub fn permissions(role: &Role) -> Vec<authpb::Permission> {
+    let message =
+        |((key, range_end), kind): (&(Bytes, Bytes), &PermissionKind)| authpb::Permission {
+            perm_type: *kind as i32,
+            key: key.clone(),
+            range_end: range_end.clone(),
+        };
+    role.0.iter().map(message).collect()
 }
 
 #[cfg(test)]

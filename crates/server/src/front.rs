@@ -131,7 +131,10 @@ impl Front {
             let backend = &self.backend;
             match backend.door().who(backend, request.headers(), name).await {
                 Ok(asker) => {
-                    request.extensions_mut().insert(Caller(asker));
+                    // Where there are no users no request has one, and none need carry that.
+                    if let Some(asker) = asker {
+                        request.extensions_mut().insert(Caller(asker));
+                    }
                     self.dispatch(service, method, request).await
                 }
                 Err(failure) => refuse(failure),

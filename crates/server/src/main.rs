@@ -26,7 +26,6 @@ mod desk;
 mod dev;
 mod disk;
 mod doors;
-mod duration;
 mod etcd_db;
 mod etcd_flags;
 mod failure;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use headwater_kv::Store;
-use headwater_raft::{Config, HardState, Index, Instant, LogId, NodeId, RoleName, WriteId};
+use headwater_raft::{Config, Index, Instant, NodeId, RoleName};
 use headwater_replica::interface::{Input, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
@@ -169,25 +169,14 @@ impl Node {
             },
             ..Options::default()
         };
-        let recovered = Recovered {
-            identity: Identity {
+        let recovered = Recovered::blank(
+            Identity {
                 cluster: 1,
                 node: NodeId(number),
                 incarnation: u128::from(number),
             },
-            hard: HardState::default(),
-            base: LogId::default(),
-            config: Config::of_voters((1..=NODES).map(NodeId)),
-            machine: Store::default(),
-            log_base: LogId::default(),
-            unreadable: Vec::new(),
-            entries: Vec::new(),
-            commit: Index(0),
-            found_write: WriteId(0),
-            next_write: WriteId(1),
-            torn_bytes: 0,
-            mended: Vec::new(),
-        };
+            Config::of_voters((1..=NODES).map(NodeId)),
+        );
         let replica = Replica::new(Instant(0), options, recovered).map_err(anyhow::Error::msg)?;
         Ok(Node {
             replica,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use headwater_raft::{HardState, Index, Instant, LogId, NodeId, RoleName, WriteId};
+use headwater_raft::{Index, Instant, LogId, NodeId, RoleName, WriteId};
 use headwater_replica::interface::{Input, MemberChange, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
@@ -285,25 +285,14 @@ impl Node {
         let keep_bytes = KEEP_ENTRIES * (COMMAND_BYTES as u64 + 24);
         options.log_keep_bytes = keep_bytes;
         options.snapshot_log_bytes = if setup.keep_log { u64::MAX } else { keep_bytes };
-        let recovered = Recovered {
-            identity: Identity {
+        let recovered = Recovered::blank(
+            Identity {
                 cluster: 1,
                 node: me,
                 incarnation: u128::from(me.0),
             },
-            hard: HardState::default(),
-            base: LogId::default(),
-            config: first_config(setup),
-            machine: Counter::default(),
-            log_base: LogId::default(),
-            unreadable: Vec::new(),
-            entries: Vec::new(),
-            commit: Index(0),
-            found_write: WriteId(0),
-            next_write: WriteId(1),
-            torn_bytes: 0,
-            mended: Vec::new(),
-        };
+            first_config(setup),
+        );
         let replica = Replica::new(Instant(0), options, recovered).map_err(anyhow::Error::msg)?;
         Ok(Self {
             replica,

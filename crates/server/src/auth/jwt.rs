@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-use crate::duration;
+use headwater_ctl::quantity;
 
 /// How long a token is good unless the flag says otherwise, as in etcd.
 const TTL: Duration = Duration::from_secs(5 * 60);
@@ -90,7 +90,7 @@ impl Options {
                 "pub-key" => options.public = Some(read()?),
                 "priv-key" => options.private = Some(read()?),
                 "ttl" => {
-                    let ttl = duration::parse(value).map_err(anyhow::Error::msg);
+                    let ttl = quantity::time(value).map_err(anyhow::Error::msg);
                     let ttl = ttl.context("--auth-token: ttl")?;
                     ensure!(
                         !ttl.is_zero(),

@@ -10,6 +10,7 @@ use headwater_kv::auth::{Auth, PermissionKind, Role, User};
 use prost::Message;
 
 use crate::bolt::Database;
+use crate::convert;
 use crate::generated::authpb;
 
 type Content = Vec<(Vec<u8>, Vec<u8>)>;
@@ -24,17 +25,9 @@ pub fn buckets(auth: &Auth) -> [(&'static str, Content); 3] {
         ),
     ];
     let roles = auth.roles.iter().map(|(name, role)| {
-        let rights = role
-            .0
-            .iter()
-            .map(|((key, range_end), kind)| authpb::Permission {
-                perm_type: *kind as i32,
-                key: key.clone(),
-                range_end: range_end.clone(),
-            });
         let role = authpb::Role {
             name: Bytes::copy_from_slice(name.as_bytes()),
-            key_permission: rights.collect(),
+            key_permission: convert::permissions(role),
         };
         (name.as_bytes().to_vec(), role.encode_to_vec())
     });

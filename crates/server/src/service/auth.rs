@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::backend::Backend;
 use crate::client::Client;
+use crate::convert;
 use crate::failure::Failure;
 use crate::generated::authpb;
 use crate::generated::etcdserverpb as api;
@@ -238,15 +239,7 @@ impl Auth for AuthService {
         let name = &request.get_ref().role;
         let (header, state) = self.ask(&request, AuthQuery::Role(name.clone())).await?;
         let role = state.role(name).map_err(Failure::Kv)?;
-        let rights = role
-            .0
-            .iter()
-            .map(|((key, range_end), kind)| authpb::Permission {
-                perm_type: *kind as i32,
-                key: key.clone(),
-                range_end: range_end.clone(),
-            });
-        let perm = rights.collect();
+        let perm = convert::permissions(role);
         Ok(api::AuthRoleGetResponse { header, perm }.into())
     }
 
