@@ -112,6 +112,9 @@ impl Pair {
             if self.has_alarm && operation.differs_when_full() {
                 continue;
             }
+            if matches!(operation, Operation::Compact(_)) {
+                self.caught_up().await?;
+            }
             self.asked += 1;
             if let Some(difference) = self.perform(*step, &operation).await {
                 return Ok(Some(difference));
@@ -123,7 +126,18 @@ impl Pair {
                 return Ok(Some(difference));
             }
         }
-        self.quiet(operations.len()).await
+        let last = operations.last().map_or(0, |(step, _)| *step);
+        self.quiet(last).await
+    }
+
+    /// Waits until the referee has looked through the past for all its watches: it looks from time
+    /// to time, and a compaction ends a watch that has been told all there is but was not looked at.
+    async fn caught_up(&self) -> Result<()> {
+        let began = Instant::now();
+        while self.theirs.is_behind()? && began.elapsed() < QUIET_LIMIT {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     async fn perform(&mut self, step: usize, operation: &Operation) -> Option<Difference> {

@@ -5,6 +5,7 @@
 use crate::cluster::{Cluster, Server};
 use crate::differ::answer::Answer;
 use crate::differ::operation::Operation;
+use crate::http;
 use anyhow::{Context, Result};
 use headwater_api::etcdserverpb as api;
 use headwater_api::etcdserverpb::kv_client::KvClient;
@@ -210,6 +211,19 @@ impl Side {
     pub async fn has_alarm(&mut self) -> bool {
         let alarms = self.maintenance.alarm(api::AlarmRequest::default()).await;
         alarms.is_ok_and(|answer| !answer.get_ref().alarms.is_empty())
+    }
+
+    /// Whether an etcd has yet to look through the past for one of its watches.
+    ///
+    /// # Errors
+    /// If its metrics cannot be read.
+    pub fn is_behind(&self) -> Result<bool> {
+        let port = self.cluster.members[0].client_port.number;
+        let page = http::get(port, "/metrics")?.body;
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_slow_watcher_total "));
+        Ok(count.context("an etcd counts its slow watchers")? != "0")
     }
 
     /// The watches that have told that a compaction ended them.
