@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::codegen::StdError;
+use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
 use crate::auth::door::CommonName;
@@ -41,6 +42,7 @@ use crate::service::lease::LeaseService;
 use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::not_served;
+use crate::service::reflection;
 use crate::service::watch::WatchService;
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
@@ -58,6 +60,7 @@ pub struct Front {
     lock: LockServer<LockService>,
     election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
+    reflection: Routes,
     gateway: Gateway,
     pages: Router,
     backend: Arc<Backend>,
@@ -81,6 +84,7 @@ impl Front {
             lock: LockServer::new(LockService(Arc::clone(&backend))),
             election: ElectionServer::new(ElectionService(Arc::clone(&backend))),
             health: HealthServer::new(HealthService),
+            reflection: reflection::services(),
             gateway: Gateway::new(2 * message_bytes_max),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
@@ -174,6 +178,9 @@ impl Front {
             "v3lockpb.Lock" => infallible(self.lock.clone().call(request).await),
             "v3electionpb.Election" => infallible(self.election.clone().call(request).await),
             "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
+            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
+                infallible(self.reflection.clone().call(request).await)
+            }
             _ => refuse(not_served(service, method)),
         }
     }

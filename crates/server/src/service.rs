@@ -12,6 +12,7 @@ pub mod kv;
 pub mod lease;
 pub mod lock;
 pub mod maintenance;
+pub mod reflection;
 pub mod watch;
 
 use crate::failure::Failure;
@@ -119,6 +120,14 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "grpc.health.v1.Health",
         methods: &[("Check", UNARY), ("Watch", SERVER)],
+    },
+    Service {
+        name: "grpc.reflection.v1.ServerReflection",
+        methods: &[("ServerReflectionInfo", BIDI)],
+    },
+    Service {
+        name: "grpc.reflection.v1alpha.ServerReflection",
+        methods: &[("ServerReflectionInfo", BIDI)],
     },
 ];
 

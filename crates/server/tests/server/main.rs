@@ -5,6 +5,7 @@ mod certs;
 mod dev;
 mod disk;
 mod members;
+mod reflection;
 mod start;
 mod streams;
 mod support;
