@@ -93,11 +93,15 @@ impl Generator {
         }
     }
 
-    fn value(&mut self) -> Bytes {
-        // Larger than any request may be.
+    /// The value of a put, which is sometimes larger than any request may be.
+    fn put_value(&mut self) -> Bytes {
         if self.once_in(2000) {
             return Bytes::from(vec![b'v'; 1_700_000]);
         }
+        self.value()
+    }
+
+    fn value(&mut self) -> Bytes {
         let length = self.0.below(6);
         (0..length).map(|_| self.pick(b"abc\0\xff")).collect()
     }
@@ -156,7 +160,7 @@ impl Generator {
         api::PutRequest {
             key: self.key(),
             value: if !ignore_value || self.once_in(9) {
-                self.value()
+                self.put_value()
             } else {
                 Bytes::new()
             },
