@@ -88,17 +88,22 @@ fn has_filter(request: &RangeRequest) -> bool {
 }
 
 fn passes(request: &RangeRequest, parts: &Parts<'_>) -> bool {
-    let within =
-        |value: i64, min: i64, max: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
-    within(
-        parts.main,
-        request.min_mod_revision,
-        request.max_mod_revision,
-    ) && within(
-        parts.create,
-        request.min_create_revision,
-        request.max_create_revision,
-    )
+    request.lets_pass(parts.main, parts.create)
+}
+
+impl RangeRequest {
+    /// Whether its bounds let a key pass that was last changed, and created, at these revisions.
+    pub fn lets_pass(&self, mod_revision: i64, create_revision: i64) -> bool {
+        let within = |value: i64, min: i64, max: i64| {
+            (min == 0 || value >= min) && (max == 0 || value <= max)
+        };
+        within(mod_revision, self.min_mod_revision, self.max_mod_revision)
+            && within(
+                create_revision,
+                self.min_create_revision,
+                self.max_create_revision,
+            )
+    }
 }
 
 /// Sorts what lies in key order. Equals stay in key order, whichever way the sort goes: etcd leaves

@@ -10,7 +10,9 @@ use headwater_kv::check::{check, check_query, check_txn};
 use headwater_kv::request::{Command, Outcome, Query, Response};
 use headwater_kv::txn::is_read_only;
 use headwater_runtime::ReadLevel;
+use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, async_trait};
 
 use crate::backend::Backend;
@@ -19,7 +21,7 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::kv_server::Kv;
-use crate::service::not_yet;
+use crate::service::range_stream::RangeStream;
 
 /// The service, on a backend shared with the others.
 pub struct KvService(pub Arc<Backend>);
@@ -168,12 +170,14 @@ impl Kv for KvService {
 
     async fn range_stream(
         &self,
-        _request: Request<api::RangeRequest>,
+        request: Request<api::RangeRequest>,
     ) -> Answer<Self::RangeStreamStream> {
-        Err(Status::unimplemented(not_yet(
-            "etcdserverpb.KV",
-            "RangeStream",
-        )))
+        let client = Client::of_stream(&self.0, &request);
+        let stream = RangeStream::open(client, request.into_inner()).await?;
+        let (told, tells) = mpsc::channel(1);
+        tokio::spawn(stream.tell(told));
+        let chunks: Self::RangeStreamStream = Box::pin(ReceiverStream::new(tells));
+        Ok(chunks.into())
     }
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {

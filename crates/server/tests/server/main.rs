@@ -5,6 +5,7 @@ mod certs;
 mod dev;
 mod disk;
 mod members;
+mod range_stream;
 mod reflection;
 mod start;
 mod streams;
