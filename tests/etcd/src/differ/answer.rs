@@ -149,10 +149,9 @@ fn settle_range(request: &api::RangeRequest, answer: &mut api::RangeResponse) {
     if request.sort_target == BY_KEY {
         return;
     }
-    // By values that are not shown: any order can be right. Without an order of its own, the limit
-    // cuts before the sorting.
+    // By values that are not shown: any order can be right.
     let hidden = request.keys_only && request.sort_target == BY_VALUE;
-    let is_cut = answer.more && (request.sort_order != 0 || has_bounds(request));
+    let is_cut = answer.more;
     let group = |kv: &KeyValue| {
         if hidden {
             (0, Bytes::new())
@@ -175,16 +174,6 @@ fn settle_range(request: &api::RangeRequest, answer: &mut api::RangeResponse) {
         answer.kvs[start..end].sort_by(|a, b| a.key.cmp(&b.key));
         start = end;
     }
-}
-
-fn has_bounds(request: &api::RangeRequest) -> bool {
-    let bounds = [
-        request.min_mod_revision,
-        request.max_mod_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    ];
-    bounds.iter().any(|&bound| bound != 0)
 }
 
 fn sorted_by(kv: &KeyValue, target: i32) -> (i64, Bytes) {
