@@ -96,7 +96,7 @@ impl Front {
     pub async fn answer(&self, request: Request<Incoming>, name: &CommonName) -> Response<Body> {
         if is_grpc(&request) {
             self.answer_call(request, name.0.as_deref()).await
-        } else if let Some(path) = request.uri().path().strip_prefix("/v3/") {
+        } else if let Some(path) = below_gateway(request.uri().path()) {
             let path = path.to_owned();
             // As in etcd, a certificate counts for gRPC alone: a browser shows it unasked.
             let call = |request| self.answer_call(request, None);
@@ -192,6 +192,12 @@ trait Call: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send
 impl<B> Call for B where
     B: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static
 {
+}
+
+/// What follows the gateway's prefix, also the one that etcd 3.3 had.
+fn below_gateway(path: &str) -> Option<&str> {
+    path.strip_prefix("/v3/")
+        .or_else(|| path.strip_prefix("/v3beta/"))
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {

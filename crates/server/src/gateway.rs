@@ -20,8 +20,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
-    SerializeOptions,
+    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -29,6 +28,7 @@ use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::generated::descriptors::FILES;
+use known::keep_known;
 
 /// Each path with its service and method; the older ones of leases too, which etcd still takes.
 const PATHS: [(&str, &str, &str); 52] = [
@@ -335,10 +335,9 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 /// A message's JSON as its frame of a gRPC body.
-fn to_frame(value: serde_json::Value, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
-    // As etcd's gateway, which lets newer clients say what it does not know.
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let message = DynamicMessage::deserialize_with_options(kind, value, &options);
+fn to_frame(mut value: serde_json::Value, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
+    keep_known(&mut value, &kind);
+    let message = DynamicMessage::deserialize(kind, value);
     let message = message.map_err(malformed)?;
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(FRAME_HEAD_BYTES + length);
@@ -532,5 +531,6 @@ fn plain(code: StatusCode, text: &'static str) -> Response<Body> {
     response
 }
 
+mod known;
 #[cfg(test)]
 mod tests;

@@ -71,3 +71,20 @@ fn what_is_no_message_is_refused() {
     let frame = to_frame(good, kind).ok().expect("it is one");
     assert_eq!(frame[..], *b"\0\0\0\0\x0c\x0a\x03foo\x12\x03bar\x18\x4d");
 }
+
+#[test]
+fn a_name_that_an_enumeration_has_not_is_refused_and_no_zero() {
+    let gateway = Gateway::new(1);
+    let refused = |path: &str, body: serde_json::Value| {
+        let refusal = to_frame(body, gateway.methods[path].input()).err();
+        refusal.map(|refusal| refusal.text).unwrap_or_default()
+    };
+    let range = |order: &str| json!({"key": "Zm9v", "sort_order": order, "unheard_of": {"a": 1}});
+    assert!(refused("kv/range", range("DOWNWARDS")).contains("'DOWNWARDS'"));
+    assert_eq!(refused("kv/range", range("DESCEND")), "");
+    let txn =
+        |result: &str| json!({"compare": [{"key": "Zm9v", "result": result, "unheard_of": 1}]});
+    assert!(refused("kv/txn", txn("SAME")).contains("'SAME'"));
+    assert_eq!(refused("kv/txn", txn("EQUAL")), "");
+    assert_eq!(refused("kv/range", json!({"sortOrder": 2})), "");
+}

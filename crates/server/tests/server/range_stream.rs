@@ -251,7 +251,7 @@ fn the_gateway_has_a_line_for_each_chunk() {
     with_keys(async |server, _| {
         let body = r#"{"key":"aw==","range_end":"bA==","keys_only":true}"#;
         let head = format!(
-            "POST /v3/kv/rangestream HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
+            "POST /v3beta/kv/rangestream HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
