@@ -2,6 +2,9 @@
 //! for newer clients.
 //! Never judges a value: what is left is read strictly, so that an enumeration's unknown name is an error
 //! and not a zero.
+//!
+//! # Source
+//! The JSON mapping of proto3; etcd's gateway.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
