@@ -14,8 +14,21 @@ pub const SIZE: usize = 3;
 /// # Errors
 /// If it does not come up.
 pub async fn start(server: &Server, dir: &Path, options: &[&str]) -> Result<Cluster> {
-    let mut cluster = Cluster::new(server, SIZE, dir, options)?;
-    for number in 0..SIZE {
+    start_of(server, SIZE, dir, options).await
+}
+
+/// The same of so many.
+///
+/// # Errors
+/// If it does not come up.
+pub async fn start_of(
+    server: &Server,
+    size: usize,
+    dir: &Path,
+    options: &[&str],
+) -> Result<Cluster> {
+    let mut cluster = Cluster::new(server, size, dir, options)?;
+    for number in 0..size {
         spawn(&mut cluster, number)?;
     }
     cluster.ready().await?;

@@ -140,7 +140,7 @@ pub async fn run(args: &CompareArgs) -> Result<()> {
 }
 
 /// Who comes first changes.
-fn in_turn(number: usize) -> [Who; 2] {
+pub fn in_turn(number: usize) -> [Who; 2] {
     match number % 2 {
         0 => [Who::Ours, Who::Rival],
         _ => [Who::Rival, Who::Ours],
@@ -292,9 +292,11 @@ impl Comparison<'_> {
     }
 }
 
-/// What something comes to, unless it takes longer than so many seconds; clusters in it are gone
-/// then.
-async fn bounded<T>(seconds: f64, future: impl Future<Output = Result<T>>) -> Result<T> {
+/// What something comes to; clusters in it are gone if it takes longer than so many seconds.
+///
+/// # Errors
+/// Its own, or that it took too long.
+pub async fn bounded<T>(seconds: f64, future: impl Future<Output = Result<T>>) -> Result<T> {
     match timeout(Duration::from_secs_f64(seconds), future).await {
         Ok(result) => result,
         Err(_) => bail!("it took longer than {seconds:.0} s"),
@@ -302,7 +304,10 @@ async fn bounded<T>(seconds: f64, future: impl Future<Output = Result<T>>) -> Re
 }
 
 /// A program's name and the first line of its `--version`.
-fn version_of(program: &Path) -> Result<String> {
+///
+/// # Errors
+/// If it cannot be run.
+pub fn version_of(program: &Path) -> Result<String> {
     let output = std::process::Command::new(program)
         .arg("--version")
         .output();

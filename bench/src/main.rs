@@ -9,6 +9,7 @@ mod compare;
 mod failover;
 mod figures;
 mod floor;
+mod growth;
 mod load;
 mod machine;
 mod plot;
@@ -78,6 +79,8 @@ enum Command {
     CatchUp(CatchUpArgs),
     /// Start two servers' clusters in turn, round by round, and compare them.
     Compare(CompareArgs),
+    /// Compare two servers' clusters as keys, values, members and idle watchers become more.
+    Growth(GrowthArgs),
     /// One process of a prototype that replicates and syncs but checks nothing.
     #[command(hide = true)]
     Bare(bare::BareArgs),
@@ -223,6 +226,31 @@ struct CompareArgs {
     svg: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct GrowthArgs {
+    /// Our server program.
+    #[arg(long)]
+    ours: PathBuf,
+    /// The other one.
+    #[arg(long)]
+    rival: PathBuf,
+    /// What grows, comma-separated: keys, values, members, watchers [default: each].
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How often each point is measured.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Where the servers keep their data; it must be a real disk.
+    #[arg(long, default_value = "target/bench-data")]
+    dir: PathBuf,
+    /// Also write all figures to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 impl CompareArgs {
     fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
@@ -308,6 +336,7 @@ fn main() -> Result<()> {
             }
             Command::Failover(args) => failovers(args).await,
             Command::Compare(args) => compare::run(&args).await,
+            Command::Growth(args) => growth::run(&args).await,
             Command::Bare(args) => bare::run(args).await,
         }
     })

@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 /// Keys of one transaction while a store is filled; etcd takes 128.
 const FILL_BATCH: u64 = 100;
 
+/// Bytes of values in one transaction, if there is more than one; etcd takes 1.5 MiB.
+const FILL_BYTES: u64 = 1 << 20;
+
 /// Transactions under way while a store is filled.
 const FILL_CLIENTS: u64 = 16;
 
@@ -169,7 +172,8 @@ impl Worker {
 /// # Errors
 /// If a transaction fails.
 pub async fn fill(client: &Client, shape: Shape) -> Result<f64> {
-    let batches = shape.keys.div_ceil(FILL_BATCH);
+    let batch_keys = (FILL_BYTES / shape.value_bytes.max(1) as u64).clamp(1, FILL_BATCH);
+    let batches = shape.keys.div_ceil(batch_keys);
     let mut fillers = JoinSet::new();
     for first in 0..FILL_CLIENTS.min(batches) {
         let mut client = client.clone();
@@ -177,7 +181,7 @@ pub async fn fill(client: &Client, shape: Shape) -> Result<f64> {
             let mut random = Random::new(first);
             let mut longest_ms = 0.0f64;
             for batch in (first..batches).step_by(FILL_CLIENTS as usize) {
-                let keys = batch * FILL_BATCH..((batch + 1) * FILL_BATCH).min(shape.keys);
+                let keys = batch * batch_keys..((batch + 1) * batch_keys).min(shape.keys);
                 let mut puts = Vec::new();
                 for number in keys {
                     let value = value(&mut random, shape.value_bytes);

@@ -17,6 +17,8 @@ usage: cargo xtask bench WHAT
   compare       our cluster and etcd 3.5.1's in turn, under the same load on the same disk: a table with
                 quotients and aims, bench/results/latest.json and puts.svg
                 [--quick] [--only NAME] [--rounds N] ...; `compare --help` lists all
+  growth        the same as keys, values, members and idle watchers become more
+                [--only keys|values|members|watchers] [--rounds N] ...; `growth --help` lists all
   instructions  what the paths of a request take, counted by Valgrind, beside the recorded counts
                 [--record, to write them anew]
   run           the load generator alone, against any endpoint: `run --help`";
@@ -24,7 +26,7 @@ usage: cargo xtask bench WHAT
 /// Runs what `words` ask for.
 pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     match words {
-        ["compare", options @ ..] => compare(root, options),
+        [what @ ("compare" | "growth"), options @ ..] => beside_rival(root, what, options),
         ["instructions", options @ ..] => instructions::run(root, options),
         ["run", options @ ..] => {
             let bench = build_bench(root)?;
@@ -38,7 +40,8 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     }
 }
 
-fn compare(root: &Path, options: &[&str]) -> Result<()> {
+/// Both servers in turn: everything, or how they grow.
+fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
     call(
         Command::new("bash")
             .arg("scripts/setup.sh")
@@ -61,16 +64,22 @@ fn compare(root: &Path, options: &[&str]) -> Result<()> {
     let results = root.join("bench/results");
     std::fs::create_dir_all(&results)?;
     let mut command = Command::new(bench);
-    command.arg("compare").current_dir(root);
+    command.arg(what).current_dir(root);
     command
         .arg("--ours")
         .arg(target(root).join("release/headwater"));
     command.arg("--rival").arg(root.join(rival));
-    for (flag, path) in [
-        ("--dir", data),
-        ("--json", results.join("latest.json")),
-        ("--svg", results.join("puts.svg")),
-    ] {
+    let (json, svg) = match what {
+        "compare" => ("latest.json", Some(results.join("puts.svg"))),
+        _ => ("growth.json", None),
+    };
+    let files = [
+        ("--dir", Some(data)),
+        ("--json", Some(results.join(json))),
+        ("--svg", svg),
+    ];
+    for (flag, path) in files {
+        let Some(path) = path else { continue };
         if !options.contains(&flag) {
             command.arg(flag).arg(path);
         }
