@@ -159,7 +159,7 @@ impl Walk {
             return None;
         }
         let mut chunk = Chunk {
-            out: Vec::new(),
+            out: Vec::with_capacity(max_bytes),
             looked_bytes: 0,
             max_bytes,
         };

@@ -191,14 +191,21 @@ pub fn entries_bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> usize 
 /// # Panics
 /// If there are 2^32 entries or a body has 2^32 bytes: far beyond every limit on proposals.
 pub fn encode_entries<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone, out: &mut Vec<u8>) {
+    out.reserve(entries_bytes(entries.clone()));
+    encode_table(entries.clone(), out);
+    for entry in entries {
+        out.extend_from_slice(&entry.body);
+    }
+}
+
+/// The same without the bodies, which follow.
+fn encode_table<'a>(entries: impl IntoIterator<Item = &'a Entry>, out: &mut Vec<u8>) {
     let start = out.len();
-    let total = entries_bytes(entries.clone());
-    out.reserve(total);
     put_u32(out, 0);
     put_u32(out, 0);
     put_u64(out, 0);
-    let mut count = 0;
-    for entry in entries.clone() {
+    let (mut count, mut bodies) = (0u32, 0u64);
+    for entry in entries {
         assert_ne!(
             entry.kind,
             EntryKind::Unreadable,
@@ -208,20 +215,13 @@ pub fn encode_entries<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone, 
         put_u32(out, u32::try_from(entry.body.len()).expect("bounded body"));
         put_u32(out, entry.crc);
         out.extend_from_slice(&[entry.kind as u8, 0, 0, 0]);
-        count += 1;
+        count = count.checked_add(1).expect("a bounded batch");
+        bodies += entry.body.len() as u64;
     }
-    let bodies = total - BLOCK_HEAD_BYTES - count * IDENTIFIER_BYTES;
-    patch_u32(
-        out,
-        start + 4,
-        u32::try_from(count).expect("a bounded batch"),
-    );
-    out[start + 8..start + 16].copy_from_slice(&(bodies as u64).to_le_bytes());
+    patch_u32(out, start + 4, count);
+    out[start + 8..start + 16].copy_from_slice(&bodies.to_le_bytes());
     let crc = crc32c(&out[start + 4..]);
     patch_u32(out, start, crc);
-    for entry in entries {
-        out.extend_from_slice(&entry.body);
-    }
 }
 
 /// The rows of the table of a block of entries, whole and checked.
@@ -424,6 +424,18 @@ fn pad(length: u64) -> u64 {
 /// Appends a frame and returns its head's checksum.
 pub fn encode_frame(head: &FrameHead, entries: &[Entry], out: &mut Vec<u8>) -> u32 {
     let start = out.len();
+    let crc = encode_frame_head(head, entries, out);
+    for entry in entries {
+        out.extend_from_slice(&entry.body);
+    }
+    out.resize(start + frame_bytes(entries) as usize, 0);
+    crc
+}
+
+/// Appends what comes before the bodies of a frame: its head and the table of its entries. Returns the
+/// head's checksum. After the bodies come zeros, until it is [`frame_bytes`] long.
+pub(crate) fn encode_frame_head(head: &FrameHead, entries: &[Entry], out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
     out.extend_from_slice(FRAME_MAGIC);
     put_u32(out, 0);
     put_u64(out, head.seq);
@@ -448,11 +460,9 @@ pub fn encode_frame(head: &FrameHead, entries: &[Entry], out: &mut Vec<u8>) -> u
         FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES,
         "a head of another shape than drawn"
     );
-    encode_entries(entries, out);
+    encode_table(entries, out);
     let crc = crc32c(&out[start + 8..start + FRAME_HEAD_BYTES]);
     patch_u32(out, start + 4, crc);
-    let length = pad((out.len() - start) as u64) as usize;
-    out.resize(start + length, 0);
     crc
 }
 

@@ -16,7 +16,7 @@ use headwater_raft::{HardState, Index, LogId, WriteId};
 
 use crate::entry::{Entry, Identity, LogOrder, LogWrite};
 use crate::port::{Disk, DiskError, DiskErrorKind};
-use crate::record::{FrameHead, FrameKind, encode_frame, frame_bytes};
+use crate::record::{FrameHead, FrameKind, encode_frame_head, frame_bytes};
 use crate::runs::Runs;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 use crate::spares::{SPARE_FILE, Spare, Spares};
@@ -26,8 +26,10 @@ pub const WAL_DIR: &str = "wal";
 const NEXT_FILE: &str = "wal/next.tmp";
 /// Segments are whole numbers of these, as file systems allocate.
 const SEGMENT_ALIGN: u64 = 4096;
-/// A buffer that one huge batch has grown beyond this is given back.
-const BATCH_KEEP_BYTES: usize = 4 << 20;
+/// So much is gathered before it is written; a group of writes may be much longer.
+const PIECE_BYTES: usize = 1 << 20;
+/// A body as long as this is written from where it is.
+const OWN_PIECE_BYTES: usize = 64 << 10;
 
 /// Numbers that shape the log on disk; may differ from one start to the next.
 #[derive(Clone, Debug)]
@@ -279,7 +281,7 @@ impl Wal {
     ) -> Result<Option<WriteId>, DiskError> {
         match order {
             LogOrder::Write(write) => {
-                self.add_write(write);
+                self.add_write(disk, write)?;
                 Ok(Some(write.id))
             }
             LogOrder::Repair {
@@ -288,11 +290,11 @@ impl Wal {
                 commit,
                 entries,
             } => {
-                self.add_repair((*id, *hard, *commit), entries);
+                self.add_repair(disk, (*id, *hard, *commit), entries)?;
                 Ok(Some(*id))
             }
             LogOrder::Reset { id, base, hard } => {
-                self.add_reset(*id, *base, *hard);
+                self.add_reset(disk, *id, *base, *hard)?;
                 Ok(Some(*id))
             }
             LogOrder::Release { upto } => {
@@ -302,7 +304,7 @@ impl Wal {
         }
     }
 
-    fn add_write(&mut self, write: &LogWrite) {
+    fn add_write(&mut self, disk: &mut dyn Disk, write: &LogWrite) -> Result<(), DiskError> {
         if let Some(from) = write.truncate_from {
             assert!(from > Index(0), "no entry has index zero");
             assert!(
@@ -312,18 +314,20 @@ impl Wal {
         }
         self.hard = write.hard;
         self.commit = self.commit.max(write.commit);
-        self.add_frame(
-            write.id,
-            FrameKind::Write,
-            write.truncate_from,
-            &write.entries,
-        );
+        let frame = (write.id, FrameKind::Write, write.truncate_from);
+        self.add_frame(disk, frame, &write.entries)?;
         for entry in &write.entries {
             self.runs.push(entry.id);
         }
+        Ok(())
     }
 
-    fn add_repair(&mut self, (id, hard, commit): (WriteId, HardState, Index), entries: &[Entry]) {
+    fn add_repair(
+        &mut self,
+        disk: &mut dyn Disk,
+        (id, hard, commit): (WriteId, HardState, Index),
+        entries: &[Entry],
+    ) -> Result<(), DiskError> {
         let in_order = entries.windows(2).all(|pair| {
             let [one, next] = [pair[0].id, pair[1].id];
             next.index == one.index.next()
@@ -334,23 +338,29 @@ impl Wal {
         assert!(in_order && is_inside, "a repair of what is not in the log");
         self.hard = hard;
         self.commit = self.commit.max(commit);
-        self.add_frame(id, FrameKind::Repair, first, entries);
+        self.add_frame(disk, (id, FrameKind::Repair, first), entries)
     }
 
-    fn add_reset(&mut self, id: WriteId, base: LogId, hard: HardState) {
+    fn add_reset(
+        &mut self,
+        disk: &mut dyn Disk,
+        id: WriteId,
+        base: LogId,
+        hard: HardState,
+    ) -> Result<(), DiskError> {
         self.runs = Runs::after(base, base.index);
         self.hard = hard;
         self.commit = self.commit.max(base.index);
-        self.add_frame(id, FrameKind::Reset, None, &[]);
+        self.add_frame(disk, (id, FrameKind::Reset, None), &[])
     }
 
+    /// Gathers a frame, and writes what becomes too much.
     fn add_frame(
         &mut self,
-        id: WriteId,
-        kind: FrameKind,
-        truncate_from: Option<Index>,
+        disk: &mut dyn Disk,
+        (id, kind, truncate_from): (WriteId, FrameKind, Option<Index>),
         entries: &[Entry],
-    ) {
+    ) -> Result<(), DiskError> {
         assert!(
             id > self.last_write,
             "a write out of its place in the queue"
@@ -369,10 +379,45 @@ impl Wal {
             kind,
             chain: self.chain,
         };
-        self.chain = encode_frame(&head, entries, &mut self.batch);
-        self.offset = self.batch_offset + self.batch.len() as u64;
+        self.chain = encode_frame_head(&head, entries, &mut self.batch);
+        for entry in entries {
+            self.add_body(disk, &entry.body)?;
+        }
+        self.offset += frame_bytes(entries);
+        let rest = self.offset - self.batch_offset;
+        self.batch.resize(rest as usize, 0);
         self.last_write = id;
         assert!(self.offset <= self.length, "a frame beyond its segment");
+        Ok(())
+    }
+
+    fn add_body(&mut self, disk: &mut dyn Disk, body: &[u8]) -> Result<(), DiskError> {
+        if body.len() < OWN_PIECE_BYTES {
+            self.batch.extend_from_slice(body);
+            if self.batch.len() >= PIECE_BYTES {
+                self.write_batch(disk)?;
+            }
+            return Ok(());
+        }
+        self.write_batch(disk)?;
+        disk.write(&segment_name(self.current()), self.batch_offset, body)?;
+        self.batch_offset += body.len() as u64;
+        Ok(())
+    }
+
+    /// Writes what is gathered; not yet durable.
+    fn write_batch(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        if !self.batch.is_empty() {
+            disk.write(
+                &segment_name(self.current()),
+                self.batch_offset,
+                &self.batch,
+            )?;
+            self.batch_offset += self.batch.len() as u64;
+            self.batch.clear();
+            self.unsynced = true;
+        }
+        Ok(())
     }
 
     /// Begins another segment if an order needs one; `false` if the disk has no room for it.
@@ -451,18 +496,9 @@ impl Wal {
 
     /// Writes what is gathered and makes it durable.
     fn settle(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        let name = segment_name(self.current());
-        if !self.batch.is_empty() {
-            disk.write(&name, self.batch_offset, &self.batch)?;
-            self.unsynced = true;
-            self.batch_offset = self.offset;
-            self.batch.clear();
-            if self.batch.capacity() > BATCH_KEEP_BYTES {
-                self.batch = Vec::new();
-            }
-        }
+        self.write_batch(disk)?;
         if self.unsynced {
-            disk.sync(&name)?;
+            disk.sync(&segment_name(self.current()))?;
             self.unsynced = false;
         }
         self.durable = self.last_write;

@@ -257,6 +257,40 @@ fn a_write_larger_than_a_segment_gets_one_of_its_size() {
 }
 
 #[test]
+fn long_bodies_and_many_short_ones_are_written_in_pieces_and_are_one_frame() {
+    let lengths = [0, 70_000, 16_000, 3_000_000, 1, 65_536, 65_535];
+    let lengths = lengths.iter().chain([&16_000; 200]);
+    let bodies = lengths.enumerate().map(|(at, &length)| {
+        let letter = char::from(b'a' + (at % 26) as u8);
+        letter.to_string().repeat(length)
+    });
+    let bodies: Vec<String> = bodies.collect();
+    let entries = || (1..).zip(&bodies).map(|(at, body)| entry(1, at, body));
+    let mut disk = SimDisk::new();
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(16 << 20), expect()).unwrap();
+    let before = disk.counts();
+    let orders = [
+        write(1, None, entries().collect()),
+        write(2, None, vec![entry(1, bodies.len() as u64 + 1, "the next")]),
+    ];
+    assert_eq!(wal.run(&mut disk, &orders), Ok(Some(WriteId(2))));
+    let after = disk.counts();
+    assert_eq!(after.syncs - before.syncs, 1);
+    // Three long bodies and what stands before each, the short ones in three pieces, the end; a sync.
+    assert_eq!(after.ops - before.ops, 11);
+    let exact = entries()
+        .map(|entry| entry.body.len() as u64 + 20)
+        .sum::<u64>();
+    assert!((after.written_bytes - before.written_bytes).abs_diff(exact) < 400);
+    drop(wal);
+    let (recovered, ..) = opened(&mut disk);
+    let found = recovered.entries.iter().map(|entry| entry.body.clone());
+    let expected = bodies.iter().map(|body| Bytes::from(body.clone()));
+    let expected = expected.chain([Bytes::from_static(b"the next")]);
+    assert!(found.eq(expected), "other bodies came back");
+}
+
+#[test]
 fn a_log_that_failed_once_acknowledges_nothing_more() {
     let mut disk = SimDisk::new();
     let (_, mut wal, _) = opened(&mut disk);
