@@ -35,6 +35,7 @@
 extern crate alloc;
 
 mod arrival;
+mod batch;
 mod bodies;
 mod brief;
 pub mod calls;

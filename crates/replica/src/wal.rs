@@ -14,9 +14,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use headwater_raft::{HardState, Index, LogId, WriteId};
 
+use crate::batch::Batch;
 use crate::entry::{Entry, Identity, LogOrder, LogWrite};
 use crate::port::{Disk, DiskError, DiskErrorKind};
-use crate::record::{FrameHead, FrameKind, encode_frame_head, frame_bytes};
+use crate::record::{FrameHead, FrameKind, frame_bytes};
 use crate::runs::Runs;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 use crate::spares::{SPARE_FILE, Spare, Spares};
@@ -26,10 +27,6 @@ pub const WAL_DIR: &str = "wal";
 const NEXT_FILE: &str = "wal/next.tmp";
 /// Segments are whole numbers of these, as file systems allocate.
 const SEGMENT_ALIGN: u64 = 4096;
-/// So much is gathered before it is written; a group of writes may be much longer.
-const PIECE_BYTES: usize = 1 << 20;
-/// A body as long as this is written from where it is.
-const OWN_PIECE_BYTES: usize = 64 << 10;
 
 /// Numbers that shape the log on disk; may differ from one start to the next.
 #[derive(Clone, Debug)]
@@ -73,10 +70,7 @@ pub struct Wal {
     spare_lacks: bool,
     /// Orders for which there is no segment, in order: the disk is full.
     waiting: Vec<LogOrder>,
-    /// Frames not yet written, and where they go.
-    batch: Vec<u8>,
-    batch_offset: u64,
-    unsynced: bool,
+    batch: Batch,
     poisoned: Option<DiskError>,
 }
 
@@ -131,9 +125,7 @@ impl Wal {
             recycled: 0,
             spare_lacks: false,
             waiting: Vec::new(),
-            batch: Vec::new(),
-            batch_offset: at.offset,
-            unsynced: false,
+            batch: Batch::default(),
             poisoned: None,
         }
     }
@@ -314,8 +306,11 @@ impl Wal {
         }
         self.hard = write.hard;
         self.commit = self.commit.max(write.commit);
-        let frame = (write.id, FrameKind::Write, write.truncate_from);
-        self.add_frame(disk, frame, &write.entries)?;
+        self.add_frame(
+            disk,
+            (write.id, FrameKind::Write, write.truncate_from),
+            &write.entries,
+        )?;
         for entry in &write.entries {
             self.runs.push(entry.id);
         }
@@ -354,7 +349,6 @@ impl Wal {
         self.add_frame(disk, (id, FrameKind::Reset, None), &[])
     }
 
-    /// Gathers a frame, and writes what becomes too much.
     fn add_frame(
         &mut self,
         disk: &mut dyn Disk,
@@ -379,44 +373,10 @@ impl Wal {
             kind,
             chain: self.chain,
         };
-        self.chain = encode_frame_head(&head, entries, &mut self.batch);
-        for entry in entries {
-            self.add_body(disk, &entry.body)?;
-        }
+        self.chain = self.batch.add(disk, &head, entries)?;
         self.offset += frame_bytes(entries);
-        let rest = self.offset - self.batch_offset;
-        self.batch.resize(rest as usize, 0);
         self.last_write = id;
         assert!(self.offset <= self.length, "a frame beyond its segment");
-        Ok(())
-    }
-
-    fn add_body(&mut self, disk: &mut dyn Disk, body: &[u8]) -> Result<(), DiskError> {
-        if body.len() < OWN_PIECE_BYTES {
-            self.batch.extend_from_slice(body);
-            if self.batch.len() >= PIECE_BYTES {
-                self.write_batch(disk)?;
-            }
-            return Ok(());
-        }
-        self.write_batch(disk)?;
-        disk.write(&segment_name(self.current()), self.batch_offset, body)?;
-        self.batch_offset += body.len() as u64;
-        Ok(())
-    }
-
-    /// Writes what is gathered; not yet durable.
-    fn write_batch(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        if !self.batch.is_empty() {
-            disk.write(
-                &segment_name(self.current()),
-                self.batch_offset,
-                &self.batch,
-            )?;
-            self.batch_offset += self.batch.len() as u64;
-            self.batch.clear();
-            self.unsynced = true;
-        }
         Ok(())
     }
 
@@ -484,7 +444,6 @@ impl Wal {
         self.length = length;
         self.is_recycled = file.is_recycled;
         self.offset = SEGMENT_HEAD_BYTES as u64;
-        self.batch_offset = self.offset;
         Ok(())
     }
 
@@ -496,11 +455,7 @@ impl Wal {
 
     /// Writes what is gathered and makes it durable.
     fn settle(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        self.write_batch(disk)?;
-        if self.unsynced {
-            disk.sync(&segment_name(self.current()))?;
-            self.unsynced = false;
-        }
+        self.batch.settle(disk)?;
         self.durable = self.last_write;
         Ok(())
     }
