@@ -67,7 +67,10 @@ impl Batch {
     }
 
     /// Writes what is gathered; not yet durable.
-    fn write(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub(crate) fn write(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
         if !self.gathered.is_empty() {
             self.unsynced = true;
             disk.write(&segment_name(self.seq), self.offset, &self.gathered)?;
