@@ -11,7 +11,8 @@ use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, encode_entries, entries_bytes};
 use headwater_replica::recovery::open;
 use headwater_replica::wal::segment_name;
-use headwater_replica::{LogOrder, LogWrite};
+use headwater_replica::{Entry, LogOrder, LogWrite};
+use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
 use wal_common::*;
 
@@ -256,38 +257,80 @@ fn a_write_larger_than_a_segment_gets_one_of_its_size() {
     assert_eq!(recovered.entries[0].body.len(), 100_000);
 }
 
-#[test]
-fn long_bodies_and_many_short_ones_are_written_in_pieces_and_are_one_frame() {
+/// Bodies that are written in eleven calls: long ones, and many short ones.
+fn long_entries() -> Vec<Entry> {
     let lengths = [0, 70_000, 16_000, 3_000_000, 1, 65_536, 65_535];
     let lengths = lengths.iter().chain([&16_000; 200]);
-    let bodies = lengths.enumerate().map(|(at, &length)| {
+    let entries = (1..).zip(lengths).map(|(at, &length)| {
         let letter = char::from(b'a' + (at % 26) as u8);
-        letter.to_string().repeat(length)
+        entry(1, at, &letter.to_string().repeat(length))
     });
-    let bodies: Vec<String> = bodies.collect();
-    let entries = || (1..).zip(&bodies).map(|(at, body)| entry(1, at, body));
+    entries.collect()
+}
+
+/// A log of one large segment.
+fn opened_large(disk: &mut SimDisk) -> Opened {
+    open(disk, &options(16 << 20), expect()).unwrap()
+}
+
+#[test]
+fn long_bodies_and_many_short_ones_are_written_in_pieces_and_are_one_frame() {
+    let entries = long_entries();
     let mut disk = SimDisk::new();
-    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(16 << 20), expect()).unwrap();
+    let (_, mut wal, _) = opened_large(&mut disk);
     let before = disk.counts();
+    let next = entry(1, entries.len() as u64 + 1, "the next");
     let orders = [
-        write(1, None, entries().collect()),
-        write(2, None, vec![entry(1, bodies.len() as u64 + 1, "the next")]),
+        write(1, None, entries.clone()),
+        write(2, None, vec![next.clone()]),
     ];
     assert_eq!(wal.run(&mut disk, &orders), Ok(Some(WriteId(2))));
     let after = disk.counts();
     assert_eq!(after.syncs - before.syncs, 1);
     // Three long bodies and what stands before each, the short ones in three pieces, the end; a sync.
     assert_eq!(after.ops - before.ops, 11);
-    let exact = entries()
-        .map(|entry| entry.body.len() as u64 + 20)
-        .sum::<u64>();
-    assert!((after.written_bytes - before.written_bytes).abs_diff(exact) < 400);
+    let exact = entries.iter().map(|entry| entry.body.len() as u64 + 20);
+    let written = after.written_bytes - before.written_bytes;
+    assert!(written.abs_diff(exact.sum()) < 400, "each byte once");
     drop(wal);
-    let (recovered, ..) = opened(&mut disk);
-    let found = recovered.entries.iter().map(|entry| entry.body.clone());
-    let expected = bodies.iter().map(|body| Bytes::from(body.clone()));
-    let expected = expected.chain([Bytes::from_static(b"the next")]);
-    assert!(found.eq(expected), "other bodies came back");
+    let (recovered, ..) = opened_large(&mut disk);
+    let mut all = entries;
+    all.push(next);
+    assert_eq!(recovered.entries, all);
+}
+
+#[test]
+fn a_crash_between_pieces_leaves_the_whole_write_or_none_of_it() {
+    let entries = long_entries();
+    let mut found = std::collections::BTreeSet::new();
+    for (at, power) in (1..=11).flat_map(|at| [(at, false), (at, true)]) {
+        let mut disk = SimDisk::new();
+        let (_, mut wal, _) = opened_large(&mut disk);
+        let first = write(1, None, vec![entry(1, 1, "acknowledged")]);
+        wal.run(&mut disk, &[first]).unwrap();
+        disk.crash_after(at);
+        let more = entries.iter().map(|entry| {
+            let mut entry = entry.clone();
+            entry.id.index = entry.id.index.next();
+            entry
+        });
+        let order = write(2, None, more.collect());
+        wal.run(&mut disk, &[order]).unwrap_err();
+        if power {
+            disk.power_cut(&mut Dice(at));
+        }
+        disk.restart();
+        let (recovered, mut wal, _) = opened_large(&mut disk);
+        let held = recovered.entries.len();
+        assert!(held == 1 || held == 1 + entries.len(), "{held} of them");
+        found.insert((held, power));
+        let next = write(9, None, vec![entry(1, held as u64 + 1, "goes on")]);
+        wal.run(&mut disk, &[next]).unwrap();
+    }
+    assert!(
+        found.contains(&(1, true)) && found.contains(&(1, false)),
+        "{found:?}"
+    );
 }
 
 #[test]
