@@ -429,7 +429,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 8 << 20,
+        default_value_t = 24 << 20,
         help_heading = "Limits"
     )]
     pub snapshot_send_bytes_per_second: u64,
