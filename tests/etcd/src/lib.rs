@@ -6,7 +6,9 @@
 //! The tests stand in `tests/`; the parts here are the cluster they run against, the history of
 //! what its clients saw, and two independent judges of that history.
 
+pub mod apiserver;
 pub mod cluster;
+pub mod control_plane;
 pub mod differ;
 pub mod golden;
 pub mod history;
@@ -20,4 +22,5 @@ pub mod revision;
 pub mod rival;
 pub mod shrink;
 pub mod small_disk;
+pub mod watch_cache;
 pub mod workload;
