@@ -1,7 +1,8 @@
 //! What API servers of Kubernetes do with an etcd, as a play: their objects, lists, caches, compactions and
 //! leases, and three of them at once while the leader dies.
 //!
-//! `SERVER_BIN=etcd` has etcd itself judged.
+//! `SERVER_BIN=etcd` has etcd itself judged, without the last: before 3.5.8 its bookmarks may run ahead of
+//! events, which this test finds within seconds.
 
 use etcd_client::WatchStream;
 use headwater_api::etcdserverpb as api;
@@ -198,7 +199,11 @@ async fn word(stream: &mut WatchStream, cache: &mut Cache) -> bool {
 
 #[tokio::test]
 async fn a_cache_that_is_called_fresh_holds_what_a_list_of_that_revision_does() {
-    let cluster = cluster(3, &["--experimental-watch-progress-notify-interval=100ms"]).await;
+    // etcd 3.4 has no such flag.
+    let server = Server::from_env().expect("a server to test");
+    let often = ["--experimental-watch-progress-notify-interval=100ms"];
+    let options = if server.is_etcd { &[][..] } else { &often };
+    let cluster = cluster(3, options).await;
     let floor = Floor::default();
     let mut client = cluster.client(0, PATIENCE).await.expect("a client");
     let mut storages = Vec::new();
@@ -241,6 +246,9 @@ async fn a_cache_that_is_called_fresh_holds_what_a_list_of_that_revision_does() 
         fresh += 1;
     }
     assert_eq!((fresh, cache.told.len()), (40, 120));
+    if server.is_etcd {
+        return;
+    }
     // Who asks for nothing is told from time to time.
     let (before, since) = (cache.bookmarks, Instant::now());
     while cache.bookmarks < before + 2 {
@@ -395,5 +403,9 @@ async fn caches_lose_nothing_when_the_leader_dies() {
     let rounds = std::env::var("KUBERNETES_ROUNDS");
     let rounds = rounds.map_or(1, |rounds| rounds.parse().expect("a number"));
     let mut cluster = cluster(3, &[]).await;
+    if cluster.server.is_etcd {
+        println!("an etcd before 3.5.8 calls caches fresh that are not");
+        return;
+    }
     LocalSet::new().run_until(play(&mut cluster, rounds)).await;
 }
