@@ -102,6 +102,28 @@ struct Step {
     expected: String,
 }
 
+impl Step {
+    /// Runs it; `tools` is a folder of programs that come before the machine's.
+    fn print(&self, cluster: &Cluster, names: &Names, tools: Option<&Path>) -> Result<String> {
+        let (command, sorted) = match self.command.strip_prefix("sorted ") {
+            Some(command) => (command, true),
+            None => (self.command.as_str(), false),
+        };
+        let mut printed = names.normalise(&shell_with(cluster, command, tools)?);
+        if sorted {
+            let mut lines: Vec<&str> = printed.lines().collect();
+            lines.sort_unstable();
+            printed = lines.join("\n");
+        }
+        Ok(printed)
+    }
+
+    fn difference(&self, expected: &str, printed: &str) -> String {
+        let command = &self.command;
+        format!("$ {command}\n--- must print\n{expected}\n--- prints\n{printed}")
+    }
+}
+
 impl Script {
     fn parse(text: &str) -> Script {
         let mut script = Script {
@@ -160,35 +182,59 @@ pub type Differences = Vec<String>;
 /// # Errors
 /// If the file cannot be read or written, or a shell cannot be started.
 pub async fn run(cluster: &Cluster, path: &Path) -> Result<Differences> {
+    run_with(cluster, path, None).await
+}
+
+/// The same, with the programs in the folder `tools` before the machine's.
+///
+/// # Errors
+/// As for `run`.
+pub async fn run_with(cluster: &Cluster, path: &Path, tools: Option<&Path>) -> Result<Differences> {
     let names = Names::of(cluster).await?;
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
     let mut script = Script::parse(&text);
     let mut differences = Vec::new();
     for step in &mut script.steps {
-        let (command, sorted) = match step.command.strip_prefix("sorted ") {
-            Some(command) => (command, true),
-            None => (step.command.as_str(), false),
-        };
-        let mut printed = names.normalise(&shell(cluster, command)?);
-        if sorted {
-            let mut lines: Vec<&str> = printed.lines().collect();
-            lines.sort_unstable();
-            printed = lines.join("\n");
-        }
+        let printed = step.print(cluster, &names, tools)?;
         if printed != step.expected.trim_end() {
-            let Step {
-                command, expected, ..
-            } = step;
-            let expected = expected.trim_end();
-            differences.push(format!(
-                "$ {command}\n--- must print\n{expected}\n--- prints\n{printed}"
-            ));
+            differences.push(step.difference(step.expected.trim_end(), &printed));
             step.expected = printed;
         }
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, script.print())?;
         return Ok(Vec::new());
+    }
+    Ok(differences)
+}
+
+/// Runs the commands of a golden file with the programs in `tools`, on two clusters at once; what the file
+/// says that they print does not count, only that both print the same.
+///
+/// # Errors
+/// If the file cannot be read, or a shell cannot be started.
+pub async fn compare(
+    ours: &Cluster,
+    theirs: &Cluster,
+    path: &Path,
+    tools: &Path,
+) -> Result<Differences> {
+    let names = [Names::of(ours).await?, Names::of(theirs).await?];
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+    let mut differences = Vec::new();
+    for step in Script::parse(&text).steps {
+        let run = |cluster, names| step.print(cluster, names, Some(tools));
+        let (printed, expected) = std::thread::scope(|scope| {
+            let expected = scope.spawn(|| run(theirs, &names[1]));
+            (
+                run(ours, &names[0]),
+                expected.join().expect("a shell that ends"),
+            )
+        });
+        let (printed, expected) = (printed?, expected?);
+        if printed != expected {
+            differences.push(step.difference(&expected, &printed));
+        }
     }
     Ok(differences)
 }
@@ -238,11 +284,23 @@ held() {
 /// # Errors
 /// If there is no shell.
 pub fn shell(cluster: &Cluster, command: &str) -> Result<String> {
+    shell_with(cluster, command, None)
+}
+
+/// The same, with the programs in the folder `tools` before the machine's.
+///
+/// # Errors
+/// As for `shell`.
+pub fn shell_with(cluster: &Cluster, command: &str, tools: Option<&Path>) -> Result<String> {
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
         .arg(format!("exec 2>&1\n{PRELUDE}\n{command}"))
         .stdin(Stdio::null());
+    if let Some(tools) = tools {
+        let path = std::env::var("PATH").unwrap_or_default();
+        shell.env("PATH", format!("{}:{path}", tools.display()));
+    }
     let urls: Vec<String> = cluster
         .members
         .iter()
