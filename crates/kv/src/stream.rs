@@ -31,7 +31,8 @@ pub struct StreamId(pub u64);
 /// What a stream says next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Said {
-    /// The store's revision; zero where etcd names none.
+    /// The store's revision, or with [`Word::Progress`] how far the client is; zero where etcd names
+    /// none.
     pub revision: i64,
     /// Whom it concerns, by the client's number.
     pub id: i64,
@@ -104,10 +105,28 @@ struct Stream {
     /// Replies to requests.
     replies: VecDeque<Said>,
     /// Who may have something to be told; whoever comes first is next.
-    ready: VecDeque<i64>,
+    ready: VecDeque<Turn>,
     /// Who is in the midst of a revision.
     unfinished: Option<i64>,
-    owes_progress: bool,
+    /// The progress that is asked for; its turn stands in the line.
+    owed: Option<Owed>,
+}
+
+/// What is next in the line of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Watcher(i64),
+    Progress,
+}
+
+/// Progress that a client has asked for: it waits to be told everything up to what was the store's
+/// revision then. What has come since may still be missing, or it might wait for ever.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// When it asked first.
+    first: i64,
+    /// When it asked last.
+    last: i64,
 }
 
 impl Streams {
@@ -184,13 +203,20 @@ impl Streams {
         }
     }
 
-    /// A client wants to know up to which revision it was told everything. That is said once it was,
-    /// if it watches anything.
+    /// A client wants to know up to which revision it was told everything. That is said once it was
+    /// told all there is now, if it watches anything.
     pub fn progress(&mut self, stream: StreamId) {
-        if let Some(asked) = self.streams.get_mut(&stream) {
-            asked.owes_progress = true;
-            self.woken.insert(stream);
+        let last = self.watches.seen();
+        let Some(asked) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        if let Some(owed) = &mut asked.owed {
+            owed.last = last;
+        } else {
+            asked.owed = Some(Owed { first: last, last });
+            asked.ready.push_back(Turn::Progress);
         }
+        self.woken.insert(stream);
     }
 
     /// Whether so many replies wait for a client that no more of its requests should be heard.
@@ -258,7 +284,7 @@ impl Streams {
         for watch in self.watches.woken() {
             let (stream, number) = self.owners[&watch];
             let owner = self.streams.get_mut(&stream).expect("it has a watcher");
-            owner.ready.push_back(number);
+            owner.ready.push_back(Turn::Watcher(number));
             self.woken.insert(stream);
         }
         core::mem::take(&mut self.woken)
@@ -276,10 +302,22 @@ impl Streams {
             {
                 return Some(reply);
             }
-            let turn = stream.unfinished.take();
-            let Some(number) = turn.or_else(|| stream.ready.pop_front()) else {
-                self.woken.remove(&id);
-                return self.tell_progress(id, store);
+            let unfinished = stream.unfinished.take().map(Turn::Watcher);
+            let number = match unfinished.or_else(|| stream.ready.pop_front()) {
+                Some(Turn::Watcher(number)) => number,
+                Some(Turn::Progress) if stream.ready.is_empty() => {
+                    // Whoever is not so far yet is woken when it is: then its turn comes again.
+                    self.woken.remove(&id);
+                    return self.tell_progress(id, store);
+                }
+                Some(Turn::Progress) => match self.tell_progress(id, store) {
+                    Some(said) => return Some(said),
+                    None => continue,
+                },
+                None => {
+                    self.woken.remove(&id);
+                    return None;
+                }
             };
             // One that was cancelled may still stand in the line.
             let Some(watch) = stream.watchers.get(&number).copied() else {
@@ -289,7 +327,7 @@ impl Streams {
                 None => {}
                 Some(Told::Looking) => {
                     let stream = self.streams.get_mut(&id)?;
-                    stream.ready.push_back(number);
+                    stream.ready.push_back(Turn::Watcher(number));
                     self.woken.insert(id);
                     return None;
                 }
@@ -306,7 +344,7 @@ impl Streams {
             if is_unfinished {
                 stream.unfinished = Some(number);
             } else {
-                stream.ready.push_back(number);
+                stream.ready.push_back(Turn::Watcher(number));
             }
         }
         let (revision, word) = match told {
@@ -329,18 +367,26 @@ impl Streams {
         }
     }
 
-    /// Says how far the client is, if it asked.
+    /// Says how far the client is, if it is as far as it asked for; else its turn comes again.
     fn tell_progress(&mut self, id: StreamId, store: &Store) -> Option<Said> {
         let stream = self.streams.get_mut(&id)?;
-        if !core::mem::take(&mut stream.owes_progress) || stream.watchers.is_empty() {
+        let owed = stream.owed.take()?;
+        if stream.watchers.is_empty() {
             return None;
         }
         let watchers = stream.watchers.values().copied();
-        let Some(revision) = self.watches.progress(watchers, store) else {
-            stream.owes_progress = true;
-            return None;
-        };
-        Some(Said {
+        let told = self.watches.progress(watchers, owed.first, store);
+        // It may have asked again for what is not told by that.
+        if told.is_none_or(|revision| revision < owed.last) {
+            let first = if told.is_some() {
+                owed.last
+            } else {
+                owed.first
+            };
+            stream.owed = Some(Owed { first, ..owed });
+            stream.ready.push_back(Turn::Progress);
+        }
+        told.map(|revision| Said {
             revision,
             id: NOBODY,
             word: Word::Progress,

@@ -279,15 +279,26 @@ impl Watches {
         }
     }
 
-    /// The store's revision, if all of these watchers were told everything up to it.
+    /// All changes up to this revision were brought to the synced watchers.
+    pub(crate) fn seen(&self) -> i64 {
+        self.seen
+    }
+
+    /// The newest revision up to which all of these watchers were told everything, if it is `least`
+    /// or newer.
     pub fn progress(
         &mut self,
         ids: impl IntoIterator<Item = WatchId>,
+        least: i64,
         store: &Store,
     ) -> Option<i64> {
         self.advance(store);
-        let mut watchers = ids.into_iter().filter_map(|id| self.watchers.get(&id));
-        watchers.all(Watcher::knows_everything).then_some(self.seen)
+        let watchers = ids.into_iter().filter_map(|id| self.watchers.get(&id));
+        watchers
+            .map(|watcher| watcher.knows_up_to(self.seen))
+            .try_fold(self.seen, |least_known, known| {
+                (known >= least).then_some(least_known.min(known))
+            })
     }
 
     /// Brings one change to the synced watchers it concerns.
@@ -330,8 +341,13 @@ impl Watches {
 }
 
 impl Watcher {
-    fn knows_everything(&self) -> bool {
-        self.is_synced && self.pending.is_empty()
+    /// It was told everything up to this revision; `seen` is the store's.
+    fn knows_up_to(&self, seen: i64) -> i64 {
+        match self.pending.front() {
+            Some(first) => first.main() - 1,
+            None if self.is_synced => seen,
+            None => self.next.0 - 1,
+        }
     }
 
     /// Says what was found; `seen` is the store's revision.

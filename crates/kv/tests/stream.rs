@@ -262,6 +262,42 @@ fn progress_is_told_once_everything_else_was() {
 }
 
 #[test]
+fn progress_is_told_to_a_client_for_whom_there_is_always_more() {
+    let mut one = One::new();
+    one.watch(1, of("a", 0));
+    one.watch(2, of("b", 0));
+    one.all();
+    one.apply(&put_of("a", "v"));
+    one.streams.progress(one.stream);
+    // Whenever it has taken a word, something new has happened.
+    let mut told = Vec::new();
+    for round in 0..6 {
+        told.extend(one.next(1));
+        one.apply(&put_of("a", "v"));
+        if round == 2 {
+            // It asks twice before it is told, and both are answered.
+            one.streams.progress(one.stream);
+            one.apply(&put_of("a", "v"));
+            one.streams.progress(one.stream);
+        }
+    }
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(
+        told,
+        [
+            "1: +a@2",
+            "-1: all up to 2",
+            "1: +a@3",
+            "1: +a@4",
+            "1: +a@5",
+            "-1: all up to 5"
+        ]
+    );
+    assert_eq!(one.next(1 << 20).as_deref(), Some("1: +a@6 +a@7 +a@8 +a@9"));
+    assert_eq!(one.all(), ["-1: all up to 9"]);
+}
+
+#[test]
 fn who_has_something_to_say_is_named_until_it_has_nothing() {
     let mut one = One::new();
     let other = StreamId(2);

@@ -326,7 +326,9 @@ impl Life {
 
     fn check_progress(&mut self) {
         let few: Vec<WatchId> = self.clients.keys().copied().take(3).collect();
-        let told = self.watches.progress(few.iter().copied(), &self.node);
+        let told = self
+            .watches
+            .progress(few.iter().copied(), self.model.revision(), &self.node);
         if let Some(revision) = told {
             assert_eq!(revision, self.model.revision());
             for id in few {
@@ -354,7 +356,7 @@ fn watchers_are_told_what_a_list_of_all_changes_says() {
             !life.woken.is_empty()
         } {}
         let ids: Vec<WatchId> = life.clients.keys().copied().collect();
-        let revision = life.watches.progress(ids, &life.node);
+        let revision = life.watches.progress(ids, 0, &life.node);
         assert_eq!(revision, Some(life.model.revision()));
         let seen = life.seen;
         all.events += seen.events;
@@ -606,9 +608,10 @@ fn who_is_idle_is_reminded_of_how_far_it_is() {
     pair.watches.remind();
     pair.watches.remind();
     assert_eq!(pair.told(id), ["all up to 4"]);
-    assert_eq!(pair.watches.progress([id, other], &pair.store), None);
+    assert_eq!(pair.watches.progress([id, other], 3, &pair.store), None);
+    assert_eq!(pair.watches.progress([id, other], 2, &pair.store), Some(2));
     assert_eq!(pair.told(other), ["a=1@3 a=2@4"]);
-    assert_eq!(pair.watches.progress([id, other], &pair.store), Some(4));
+    assert_eq!(pair.watches.progress([id, other], 4, &pair.store), Some(4));
 }
 
 #[test]

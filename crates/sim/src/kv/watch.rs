@@ -68,6 +68,7 @@ impl Judge {
             Told::Progress { revision } => {
                 let asked = self.request.progress_notify;
                 ensure(asked, || "told of progress it did not ask for".into())?;
+                self.is_now(at, *revision)?;
                 self.judge_progress(model, at, *revision)
             }
             Told::Looking => Ok(()),
@@ -94,7 +95,12 @@ impl Judge {
         at: Teller,
         revision: i64,
     ) -> Result<(), String> {
-        self.is_now(at, revision)?;
+        ensure(revision <= at.revision, || {
+            format!(
+                "told that it knows all up to {revision}, of a store at {}",
+                at.revision
+            )
+        })?;
         let missing = self.expected(model).next();
         ensure(
             missing
