@@ -134,7 +134,8 @@ async fn a_list_in_pages_is_of_one_revision_until_that_is_compacted() {
     let watched = client.watch(PODS, Some(cache.options())).await;
     let mut stream = watched.expect("a stream");
     let end = loop {
-        let said = stream.message().await.expect("a word");
+        let said = timeout(PATIENCE, stream.message()).await;
+        let said = said.expect("it says so in time").expect("a word");
         if let end @ Err(_) = cache.take(&said.expect("a stream goes on")) {
             break end;
         }
@@ -369,18 +370,33 @@ fn judge(servers: &[Rc<ApiServer>]) -> usize {
     done.len()
 }
 
+/// Lets them work for a second, or as long as it takes that all have done something, with their caches on watch.
+async fn at_work(servers: &[Rc<ApiServer>]) {
+    let done = |server: &Rc<ApiServer>| server.done.borrow().len();
+    let before: Vec<usize> = servers.iter().map(done).collect();
+    let since = Instant::now();
+    sleep(Duration::from_secs(1)).await;
+    let idle = |(server, before): (&Rc<ApiServer>, &usize)| {
+        server.counts().watches == 0 || done(server) < before + 20
+    };
+    while servers.iter().zip(&before).any(idle) {
+        assert!(since.elapsed() < 3 * PATIENCE, "a server can do nothing");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn play(cluster: &mut Cluster, rounds: usize) {
     let (floor, phase) = (Floor::default(), Rc::new(Cell::new(Phase::Busy)));
     let servers = [0, 1, 2].map(|first| ApiServer::new(cluster, first, &floor, &phase));
     let (busy, caches): (Vec<_>, Vec<_>) = servers.iter().map(ApiServer::start).unzip();
     for _ in 0..rounds {
-        sleep(Duration::from_millis(1_200)).await;
+        at_work(&servers).await;
         let leader = cluster.wait_for_leader().await.expect("a leader");
         cluster.kill(leader);
-        sleep(Duration::from_millis(1_200)).await;
+        at_work(&servers).await;
         cluster.spawn(leader).expect("a process");
     }
-    sleep(Duration::from_millis(600)).await;
+    at_work(&servers).await;
     phase.set(Phase::Quiet);
     for part in busy.into_iter().flatten() {
         part.await.expect("it ends in order");
@@ -394,7 +410,7 @@ async fn play(cluster: &mut Cluster, rounds: usize) {
     let counts = servers.iter().map(|server| server.counts());
     let counts = counts.fold(Counts::default(), |all, one| all + one);
     println!("measured: three API servers did {done} things while a leader died: {counts:?}");
-    assert!(done > 100 && counts.refused > 0 && counts.compactions > 0);
+    assert!(counts.refused > 0 && counts.compactions > 0);
     assert!(counts.watches > 3, "nobody lost a member");
 }
 
