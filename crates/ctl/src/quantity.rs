@@ -2,7 +2,8 @@
 //! Never guesses a unit.
 //!
 //! # Source
-//! Go's `time.ParseDuration` and `strconv`, which etcd's flags and etcdctl use; SI prefixes as it prints them.
+//! Go's `time.ParseDuration` and `strconv`, which etcd's flags and etcdctl use; SI prefixes as it prints them;
+//! the units of `dd`.
 
 use std::time::Duration;
 
@@ -44,6 +45,69 @@ pub fn time(text: &str) -> std::result::Result<Duration, String> {
         return Err(refusal());
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| refusal())
+}
+
+/// Understands a number of bytes, with a unit or without: `8G` and `8GiB` are 2³³, `8GB` is 8·10⁹.
+///
+/// # Errors
+/// It is none, or too large.
+pub fn bytes<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
+    let each = each(unit).filter(|_| !number.is_empty());
+    let each = each.ok_or_else(|| format!("\"{text}\" is no number of bytes; an example: 8GiB"))?;
+    let bytes = number.parse::<u64>().ok();
+    let bytes = bytes.and_then(|number| T::try_from(number.checked_mul(each)?).ok());
+    bytes.ok_or_else(|| format!("\"{text}\" is too large"))
+}
+
+/// The same, where less than none means something.
+///
+/// # Errors
+/// See [`bytes`].
+pub fn signed_bytes(text: &str) -> std::result::Result<i64, String> {
+    match text.strip_prefix('-') {
+        Some(less) => bytes::<i64>(less).map(|bytes| -bytes),
+        None => bytes(text),
+    }
+}
+
+/// How many bytes a unit is.
+fn each(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_lowercase();
+    let Some(prefix) = unit.chars().next().filter(|&first| first != 'b') else {
+        return matches!(unit.as_str(), "" | "b").then_some(1);
+    };
+    let power = u32::try_from("kmgtpe".find(prefix)?).ok()? + 1;
+    match &unit[prefix.len_utf8()..] {
+        "" | "i" | "ib" => Some(1024_u64.pow(power)),
+        "b" => Some(1000_u64.pow(power)),
+        _ => None,
+    }
+}
+
+/// Understands a number of milliseconds, or a length of time.
+///
+/// # Errors
+/// It is neither.
+pub fn milliseconds(text: &str) -> std::result::Result<u64, String> {
+    let time = text
+        .parse()
+        .map(Duration::from_millis)
+        .or_else(|_| time(text))?;
+    u64::try_from(time.as_millis()).map_err(|_| format!("\"{text}\" is too long"))
+}
+
+/// Understands whether something is to be, in Go's words.
+///
+/// # Errors
+/// It is none of them.
+pub fn boolean(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("it is true or false".to_owned()),
+    }
 }
 
 /// Bytes with an SI prefix: `82854982` is `83 MB`.
@@ -128,6 +192,44 @@ mod tests {
         for wrong in ["", "5", "s", "1x", "-1s", "1e400h", "1..5s"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_number_of_bytes_may_have_a_unit() {
+        let pairs = [
+            ("8589934592", 8 << 30),
+            ("8G", 8 << 30),
+            ("8Gi", 8 << 30),
+            ("8GiB", 8 << 30),
+            ("8GB", 8_000_000_000),
+            ("64k", 64 << 10),
+            ("5B", 5),
+            ("0", 0),
+        ];
+        for (text, number) in pairs {
+            assert_eq!(bytes(text), Ok(number as u64), "{text}");
+        }
+        assert_eq!(signed_bytes("-1"), Ok(-1));
+        for wrong in [
+            "",
+            "G",
+            "1.5G",
+            "8X",
+            "8Gb/s",
+            "-1",
+            "16E",
+            "99999999999999999999",
+        ] {
+            assert!(bytes::<u64>(wrong).is_err(), "{wrong}");
+        }
+        assert!(bytes::<u32>("4G").is_err());
+    }
+
+    #[test]
+    fn milliseconds_are_a_number_or_a_length_of_time() {
+        assert_eq!(milliseconds("100"), Ok(100));
+        assert_eq!(milliseconds("1.5s"), Ok(1500));
+        assert!(milliseconds("soon").is_err());
     }
 
     #[test]

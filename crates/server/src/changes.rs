@@ -29,9 +29,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How much of the leader's log a learner must hold to be in sync with it, in hundredths.
 const IN_SYNC_PERCENT: u64 = 90;
 
-/// Learners that there may be at a time.
-const LEARNERS_MAX: usize = 1;
-
 /// A change, as one member asks another for it.
 #[derive(Clone, PartialEq, Message)]
 pub struct Change {
@@ -298,7 +295,7 @@ fn plan_addition(
     if roster.is_taken(0, urls) {
         return Err(Failure::Kv(KvError::PeerUrlsExist));
     }
-    if is_learner && config.learners().len() >= LEARNERS_MAX {
+    if is_learner && config.learners().len() >= backend.limits().learners_max {
         return Err(Failure::TooManyLearners);
     }
     if roster.members().count() >= MEMBERS_MAX {

@@ -11,9 +11,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use headwater_ctl::quantity;
 
-use crate::argv;
+use crate::argv::{self, Environment, Origins};
 use crate::certs::{self, CertsArgs};
+use crate::log::LogArgs;
 use crate::manual::{CompletionArgs, ManArgs};
+use crate::port_flags::PortArgs;
 use crate::tls_flags::{ClientTlsArgs, PeerTlsArgs};
 
 /// The version of etcd's API that is spoken.
@@ -52,7 +54,8 @@ Examples:
 
 Every flag is also an environment variable: --data-dir is HEADWATER_DATA_DIR or, as etcd has it,
 ETCD_DATA_DIR. The command line comes first, then HEADWATER_, then ETCD_. etcd's spelling with one
-dash (-name n1) works too.";
+dash (-name n1) works too. Bytes may have a unit (8GiB, and 8G means the same; 8GB is less), and so
+have times (1m30s).";
 
 const DEV_EXAMPLES: &str = "\
 Examples:
@@ -283,6 +286,11 @@ impl RestoreArgs {
 /// Flags of `headwater serve`.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
+    /// Read all settings from this file, as etcd's are (YAML); the flags and variables beside it are
+    /// ignored
+    #[arg(long, value_name = "FILE", help_heading = "This server")]
+    pub config_file: Option<PathBuf>,
+
     /// This server's name, unlike any other in the cluster
     #[arg(long, default_value = "default", help_heading = "This server")]
     pub name: String,
@@ -291,18 +299,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR", help_heading = "This server")]
     pub data_dir: Option<PathBuf>,
 
-    /// Where to listen for clients (gRPC and HTTP on one port), comma-separated
-    #[arg(
-        long,
-        value_name = "URLS",
-        default_value = "http://localhost:2379",
-        help_heading = "This server"
-    )]
-    pub listen_client_urls: String,
-
-    /// Where to listen for those who read metrics and health and nothing else, comma-separated
-    #[arg(long, value_name = "URLS", help_heading = "This server")]
-    pub listen_metrics_urls: Option<String>,
+    /// The ports for clients.
+    #[command(flatten)]
+    pub ports: PortArgs,
 
     /// Where clients find this server, if not where it listens, comma-separated
     #[arg(long, value_name = "URLS", help_heading = "This server")]
@@ -353,17 +352,28 @@ pub struct ServeArgs {
         num_args = 0..=1,
         require_equals = true,
         action = clap::ArgAction::Set,
+        value_parser = quantity::boolean,
         default_value_t = true,
         default_missing_value = "true",
         help_heading = "The cluster"
     )]
     pub strict_reconfig_check: bool,
 
+    /// The most members at a time that learn, and have no vote yet
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        help_heading = "The cluster"
+    )]
+    pub max_learners: usize,
+
     /// How often the leader makes itself heard, in milliseconds
     #[arg(
         long,
         value_name = "MS",
         default_value_t = 100,
+        value_parser = quantity::milliseconds,
         help_heading = "The cluster"
     )]
     pub heartbeat_interval: u64,
@@ -373,6 +383,7 @@ pub struct ServeArgs {
         long,
         value_name = "MS",
         default_value_t = 1000,
+        value_parser = quantity::milliseconds,
         help_heading = "The cluster"
     )]
     pub election_timeout: u64,
@@ -381,7 +392,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 1_572_864,
+        default_value = "1536KiB",
+        value_parser = quantity::bytes::<usize>,
         help_heading = "Limits"
     )]
     pub max_request_bytes: usize,
@@ -399,7 +411,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 64 << 20,
+        default_value = "64MiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
     pub snapshot_log_bytes: u64,
@@ -419,7 +432,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 32 << 20,
+        default_value = "32MiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
     pub snapshot_write_bytes_per_second: u64,
@@ -429,7 +443,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 24 << 20,
+        default_value = "24MiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
     pub snapshot_send_bytes_per_second: u64,
@@ -439,7 +454,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 32 << 20,
+        default_value = "32MiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
     pub disk_reserve_bytes: u64,
@@ -449,7 +465,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 1 << 20,
+        default_value = "1MiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
     pub scrub_bytes_per_second: u64,
@@ -464,7 +481,9 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 2 << 30,
+        default_value = "2GiB",
+        value_parser = quantity::signed_bytes,
+        allow_negative_numbers = true,
         help_heading = "Limits"
     )]
     pub quota_backend_bytes: i64,
@@ -494,7 +513,6 @@ pub struct ServeArgs {
         value_name = "TIME",
         default_value = "10m",
         value_parser = quantity::time,
-        alias = "experimental-watch-progress-notify-interval",
         help_heading = "Limits"
     )]
     pub watch_progress_notify_interval: Duration,
@@ -506,7 +524,6 @@ pub struct ServeArgs {
         value_name = "TIME",
         default_value = "1s",
         value_parser = quantity::time,
-        alias = "experimental-corrupt-check-time",
         help_heading = "Limits"
     )]
     pub corrupt_check_time: Duration,
@@ -547,14 +564,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub peer_tls: PeerTlsArgs,
 
-    /// How much to say on the standard error: error, warn, info, debug or trace
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        default_value = "info",
-        help_heading = "This server"
-    )]
-    pub log_level: String,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// Keep a record of all that this server's consensus does, for `cargo xtask spec trace`; each
     /// start continues it
@@ -565,7 +577,8 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = 1 << 30,
+        default_value = "1GiB",
+        value_parser = quantity::bytes::<u64>,
         help_heading = "This server"
     )]
     pub flight_recorder_bytes: u64,
@@ -619,19 +632,41 @@ pub fn definition() -> clap::Command {
     Cli::command().mut_subcommand("ctl", headwater_ctl::with_environment)
 }
 
-/// Understands the process's command line and environment: what is asked for, and what was ignored.
+/// Understands the process's command line, environment and configuration file: what is asked for, what
+/// was ignored, and where the settings come from that do not stand on the command line.
 ///
 /// # Errors
 /// Help was asked for, or something that there is not.
-pub fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
-    let environment = argv::environment();
-    let mut command = argv::with_environment(definition(), &environment);
-    let arguments: Vec<String> = std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let (argv, notes) = argv::normalise(&command, arguments, &environment)?;
-    let matches = command.try_get_matches_from_mut(argv)?;
-    Ok((Cli::from_arg_matches(&matches)?, notes))
+pub fn parse() -> Result<(Cli, Vec<String>, Origins), clap::Error> {
+    let arguments = std::env::args_os();
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    understand(arguments.collect(), &argv::environment())
+}
+
+/// The same of a command line and an environment that are given.
+///
+/// # Errors
+/// See [`parse`].
+pub fn understand(
+    arguments: Vec<String>,
+    environment: &Environment,
+) -> Result<(Cli, Vec<String>, Origins), clap::Error> {
+    // As in Go, the last of the same flags counts.
+    let mut command = definition().mut_subcommand("serve", |serve| serve.args_override_self(true));
+    command.build();
+    let request = argv::normalise(&command, arguments, environment)?;
+    let matches = command.try_get_matches_from_mut(request.argv);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    match cli {
+        Ok(cli) => Ok((cli, request.notes, request.origins)),
+        Err(error) if !error.use_stderr() => Err(error),
+        Err(error) => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let text = request.origins.explain(text);
+            Err(clap::Error::raw(error.kind(), text))
+        }
+    }
 }
 
 /// The flags of `headwater serve`, understood.

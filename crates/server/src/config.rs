@@ -16,7 +16,7 @@ use headwater_runtime::{COMMAND_BYTES_MAX, FlightRecorder, NodeConfig};
 use crate::auth::AuthSettings;
 use crate::auto_compaction::Retention;
 use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
-use crate::doors::Door;
+use crate::doors::{Bounds, Door};
 use crate::identity;
 use crate::tls::Source;
 use crate::url::Url;
@@ -40,6 +40,8 @@ pub struct Config {
     pub name: String,
     /// Where clients connect.
     pub doors: Vec<Door>,
+    /// What one client's connection may do.
+    pub bounds: Bounds,
     /// Where the certificate for clients comes from.
     pub client_tls: Option<Source>,
     /// Where the certificate for peers comes from.
@@ -119,6 +121,8 @@ pub struct Limits {
     pub retention: Retention,
     /// Whether a change of members is refused that leaves fewer than a majority alive or started.
     pub strict_reconfig: bool,
+    /// The most members at a time that learn.
+    pub learners_max: usize,
 }
 
 impl Config {
@@ -129,13 +133,14 @@ impl Config {
     pub fn from_args(args: &ServeArgs) -> Result<Self> {
         let mut warnings = Vec::new();
         check_name(&args.name)?;
-        let listen_client = Url::parse_list("listen-client-urls", &args.listen_client_urls)?;
+        let urls = args.ports.urls()?;
+        let urls: Vec<_> = urls.iter().map(|(flag, url, _)| (*flag, url)).collect();
+        let listen_client = Url::parse_list("listen-client-urls", &args.ports.listen_client_urls)?;
         let listen_peer = Url::parse_list("listen-peer-urls", &args.listen_peer_urls)?;
         let client_urls = advertised_client_urls(args, &listen_client, &mut warnings)?;
         let by_name = founders(args)?;
         warn_of_peer_urls(args, &by_name, &mut warnings);
-        let doors = doors(&listen_client, args)?;
-        let client_tls = client_tls(args, &listen_client, &mut warnings)?;
+        let client_tls = args.client_tls.source(&urls, &mut warnings)?;
         let peer_tls = peer_tls(args, &listen_peer, &by_name, &mut warnings)?;
 
         let cluster = cluster(args, &by_name, &client_urls);
@@ -171,7 +176,8 @@ impl Config {
         };
         Ok(Self {
             name: args.name.clone(),
-            doors,
+            doors: args.ports.doors()?,
+            bounds: args.ports.bounds(),
             client_tls,
             peer_tls,
             cluster,
@@ -410,48 +416,6 @@ fn addresses(urls: &[Url], are_meant: impl Fn(&Url) -> bool) -> Result<Vec<Socke
         .collect()
 }
 
-/// Where clients connect, for everything and for pages alone.
-fn doors(listen_client: &[Url], args: &ServeArgs) -> Result<Vec<Door>> {
-    let door = |flag: &'static str, url: &Url, is_for_pages| {
-        Ok(Door {
-            flag,
-            address: url.listen_address(flag)?,
-            is_tls: url.is_tls(),
-            is_for_pages,
-        })
-    };
-    let clients = listen_client
-        .iter()
-        .map(|url| door("listen-client-urls", url, false));
-    let metrics = metrics_urls(args)?;
-    let metrics = metrics
-        .iter()
-        .map(|url| door("listen-metrics-urls", url, true));
-    clients.chain(metrics).collect()
-}
-
-fn metrics_urls(args: &ServeArgs) -> Result<Vec<Url>> {
-    let urls = args
-        .listen_metrics_urls
-        .as_ref()
-        .filter(|urls| !urls.is_empty());
-    urls.map_or(Ok(Vec::new()), |urls| {
-        Url::parse_list("listen-metrics-urls", urls)
-    })
-}
-
-fn client_tls(
-    args: &ServeArgs,
-    listen_client: &[Url],
-    warnings: &mut Vec<String>,
-) -> Result<Option<Source>> {
-    let metrics = metrics_urls(args)?;
-    let clients = listen_client.iter().map(|url| ("listen-client-urls", url));
-    let metrics = metrics.iter().map(|url| ("listen-metrics-urls", url));
-    let urls: Vec<_> = clients.chain(metrics).collect();
-    args.client_tls.source(&urls, warnings)
-}
-
 fn peer_tls(
     args: &ServeArgs,
     listen_peer: &[Url],
@@ -507,6 +471,7 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         quota_bytes: args.quota_backend_bytes,
         retention: Retention::parse(&args.auto_compaction_mode, &args.auto_compaction_retention)?,
         strict_reconfig: args.strict_reconfig_check,
+        learners_max: args.max_learners,
     })
 }
 

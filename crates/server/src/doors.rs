@@ -4,7 +4,7 @@
 //! # Source
 //! RFC 9112, RFC 9113 and RFC 8446; etcd's ports for clients and for metrics.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use headwater_runtime::tls::{explain, has_hung_up, is_tls};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -41,8 +42,11 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// cluster to keep together while a thousand clients come back at once.
 const HANDSHAKES_MAX: usize = 128;
 
-/// Calls under way on one connection, at most.
-const STREAMS_MAX: u32 = 1 << 16;
+/// How often a silent client is asked in vain, before its connection is ended.
+const PROBES: u32 = 4;
+
+/// The longest time between such questions that systems take, in seconds.
+const KEEPALIVE_SECONDS_MAX: u64 = 32_767;
 
 /// Calls that a client may have given up before they were looked at; above it, it is an attack.
 const RESETS_MAX: usize = 1 << 12;
@@ -60,15 +64,38 @@ pub struct Door {
     pub address: SocketAddr,
     /// Whether TLS is spoken there.
     pub is_tls: bool,
-    /// Whether there is nothing but the pages: metrics and health.
-    pub is_for_pages: bool,
+    /// What is served there.
+    pub served: Served,
+}
+
+/// What is served at a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Served {
+    /// gRPC, JSON over HTTP, and the pages.
+    Everything,
+    /// gRPC alone.
+    Grpc,
+    /// JSON over HTTP, and the pages.
+    Http,
+    /// Nothing but the pages: metrics and health.
+    Pages,
+}
+
+/// What one client's connection may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Calls under way, at most.
+    pub streams_max: u32,
+    /// How long it may be silent before it is asked whether somebody is there, and how long an answer
+    /// may take; none: it is not asked.
+    pub keepalive: Option<(Duration, Duration)>,
 }
 
 /// Opens the ports; nobody is let in yet.
 ///
 /// # Errors
 /// One is taken, or not ours.
-pub async fn listen(doors: &[Door]) -> Result<Vec<(TcpListener, Door)>> {
+pub async fn listen(doors: &[Door], bounds: Bounds) -> Result<Vec<(TcpListener, Door)>> {
     let mut listeners = Vec::new();
     for door in doors {
         let Door { flag, address, .. } = door;
@@ -83,9 +110,28 @@ pub async fn listen(doors: &[Door]) -> Result<Vec<(TcpListener, Door)>> {
             };
             anyhow!("cannot listen for clients on {address}: {error}: {advice} --{flag}")
         })?;
+        if let Some(times) = bounds.keepalive
+            && let Err(error) = keep_alive(&listener, times)
+        {
+            warn!("clients that are gone hold their connections: {error}");
+        }
         listeners.push((listener, door.clone()));
     }
     Ok(listeners)
+}
+
+/// Has the system ask silent clients whether they are there. The connections have it from the
+/// listener; HTTP/2 asks by itself, and HTTP/1.1 cannot.
+fn keep_alive(listener: &TcpListener, (interval, timeout): (Duration, Duration)) -> io::Result<()> {
+    let seconds = |time: Duration| {
+        let seconds = time.as_secs().clamp(1, KEEPALIVE_SECONDS_MAX);
+        Duration::from_secs(seconds)
+    };
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, seconds(interval))?;
+    sockopt::set_tcp_keepintvl(listener, seconds(timeout / PROBES))?;
+    sockopt::set_tcp_keepcnt(listener, PROBES)?;
+    Ok(())
 }
 
 /// The listening ports and all connections through them.
@@ -116,6 +162,7 @@ impl Doors {
         front: &Front,
         tls: Option<&ClientTls>,
         names_are_users: bool,
+        bounds: Bounds,
     ) -> Self {
         let connections = Arc::new(GracefulShutdown::new());
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -126,7 +173,7 @@ impl Doors {
                 names_are_users,
                 door,
                 front: front.clone(),
-                server: server(),
+                server: server(bounds),
                 handshakes: Arc::clone(&handshakes),
                 connections: Arc::downgrade(&connections),
                 complaints: Seldom::default(),
@@ -227,14 +274,11 @@ impl Porter {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (front, is_for_pages) = (self.front.clone(), self.door.is_for_pages);
+        let (front, served) = (self.front.clone(), self.door.served);
         let answer = hyper::service::service_fn(move |request| {
             let (front, name) = (front.clone(), name.clone());
             async move {
-                let answer = match is_for_pages {
-                    true => front.answer_page(request).await,
-                    false => front.answer(request, &name).await,
-                };
+                let answer = front.answer_at(served, request, &name).await;
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
@@ -250,20 +294,52 @@ impl Porter {
     }
 }
 
-fn server() -> auto::Builder<TokioExecutor> {
+fn server(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10));
+    let interval = bounds.keepalive.map(|(interval, _)| interval);
+    let timeout = bounds.keepalive.map(|(_, timeout)| timeout);
     server
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout.unwrap_or_default())
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_concurrent_streams(STREAMS_MAX);
+        .max_concurrent_streams(bounds.streams_max);
     server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_asks_silent_clients() {
+        let door = Door {
+            flag: "listen-client-urls",
+            address: "127.0.0.1:0".parse().unwrap(),
+            is_tls: false,
+            served: Served::Everything,
+        };
+        let times = |interval, timeout| Bounds {
+            streams_max: 1,
+            keepalive: Some((Duration::from_secs(interval), Duration::from_secs(timeout))),
+        };
+        for (bounds, seconds) in [(times(90, 20), (90, 5)), (times(1 << 40, 1), (32_767, 1))] {
+            let mut listeners = listen(std::slice::from_ref(&door), bounds).await.unwrap();
+            let (listener, _) = listeners.pop().unwrap();
+            let address = listener.local_addr().unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+            let idle = sockopt::tcp_keepidle(&stream).unwrap().as_secs();
+            let between = sockopt::tcp_keepintvl(&stream).unwrap().as_secs();
+            assert_eq!((idle, between), seconds);
+        }
+    }
 }

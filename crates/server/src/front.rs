@@ -20,6 +20,7 @@ use crate::auth::door::CommonName;
 use crate::backend::Backend;
 use crate::client::Caller;
 use crate::counted::Counted;
+use crate::doors::Served;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::generated::etcdserverpb::auth_server::AuthServer;
@@ -92,8 +93,25 @@ impl Front {
         }
     }
 
-    /// Answers one request, over a connection whose client has this name.
-    pub async fn answer(&self, request: Request<Incoming>, name: &CommonName) -> Response<Body> {
+    /// Answers one request at a port where this is served, over a connection whose client has this
+    /// name.
+    pub async fn answer_at(
+        &self,
+        served: Served,
+        request: Request<Incoming>,
+        name: &CommonName,
+    ) -> Response<Body> {
+        match (served, is_grpc(&request)) {
+            (Served::Everything, _) | (Served::Grpc, true) | (Served::Http, false) => {
+                self.answer(request, name).await
+            }
+            (Served::Pages, _) => self.answer_page(request).await,
+            (Served::Grpc, false) => elsewhere("gRPC alone is served here; for HTTP"),
+            (Served::Http, true) => elsewhere("no gRPC is served here; for HTTP alone"),
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, name: &CommonName) -> Response<Body> {
         if is_grpc(&request) {
             self.answer_call(request, name.0.as_deref()).await
         } else if let Some(path) = below_gateway(request.uri().path()) {
@@ -109,8 +127,7 @@ impl Front {
         }
     }
 
-    /// Answers one request for a page.
-    pub async fn answer_page(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer_page(&self, request: Request<Incoming>) -> Response<Body> {
         infallible(self.pages.clone().oneshot(request).await).map(Body::new)
     }
 
@@ -216,6 +233,13 @@ fn is_open(method: &str) -> bool {
 /// Whether the client would rather fail than wait for a leader.
 pub fn wants_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|v| v == "true")
+}
+
+fn elsewhere(what: &str) -> Response<Body> {
+    let text = format!("{what} see --listen-client-http-urls\n");
+    let mut response = Response::new(Body::new(http_body_util::Full::from(text)));
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    response
 }
 
 fn refuse(failure: Failure) -> Response<Body> {

@@ -20,6 +20,7 @@ mod cli;
 mod client;
 mod company;
 mod config;
+mod config_file;
 mod convert;
 mod counted;
 mod desk;
@@ -35,11 +36,13 @@ mod http_pages;
 mod identity;
 mod join;
 mod leases;
+mod log;
 mod manual;
 mod members;
 mod metrics;
 mod metrics_text;
 mod outlook;
+mod port_flags;
 mod process;
 mod queue;
 mod recover;
@@ -52,15 +55,10 @@ mod tls;
 mod tls_flags;
 mod url;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use headwater_api as generated;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::Command;
 use crate::config::Config;
@@ -73,14 +71,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const MISUSE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (cli, ignored) = match cli::parse() {
+    let (cli, ignored, origins) = match cli::parse() {
         Ok(parsed) => parsed,
         Err(error) => return on_parse_error(&error),
     };
     let result = match cli.command {
         Command::Serve(args) => match configure(&args, ignored) {
             Ok(config) => runtime().and_then(|runtime| runtime.block_on(serve::run(config))),
-            Err(error) => return complain(&format!("{error:#}\n"), MISUSE),
+            Err(error) => {
+                let text = origins.explain(&format!("{error:#}"));
+                return complain(&format!("{text}\n"), MISUSE);
+            }
         },
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
         Command::Ctl(arguments) => match runtime() {
@@ -126,7 +127,7 @@ fn complain(text: &str, code: u8) -> ExitCode {
 }
 
 fn configure(args: &cli::ServeArgs, ignored: Vec<String>) -> Result<Config> {
-    start_log(&args.log_level)?;
+    log::start(&args.log)?;
     let mut config = Config::from_args(args)?;
     config.warnings.extend(ignored);
     Ok(config)
@@ -139,27 +140,4 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("starting the event loop")
-}
-
-fn start_log(level: &str) -> Result<()> {
-    // etcd's words for what tracing calls error.
-    let level = match level {
-        "panic" | "fatal" | "dpanic" => "error",
-        level => level,
-    };
-    let Ok(level) = level.parse::<LevelFilter>() else {
-        bail!("--log-level \"{level}\" is none of error, warn, info, debug, trace");
-    };
-    // Below warnings only our own crates speak: what HTTP libraries do is seldom of interest.
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target("headwater", level);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(targets))
-        .init();
-    Ok(())
 }

@@ -23,7 +23,7 @@ use crate::census::{Census, Ending};
 use crate::company::StoreCompany;
 use crate::config::Config;
 use crate::desk::Desk;
-use crate::doors::{self, Doors};
+use crate::doors::{self, Doors, Served};
 use crate::front::Front;
 use crate::tls::Tls;
 use crate::{join, leases, members};
@@ -47,7 +47,7 @@ pub async fn run(mut config: Config) -> Result<()> {
     config.node.tls = tls.peers.clone();
     let config = join::settle(config).await?;
     // The ports come first: one that is taken must not leave a data directory behind.
-    let listeners = doors::listen(&config.doors).await?;
+    let listeners = doors::listen(&config.doors, config.bounds).await?;
     info!(
         name = config.name,
         member_id = %format_args!("{:x}", config.cluster.me.0),
@@ -67,6 +67,7 @@ pub async fn run(mut config: Config) -> Result<()> {
         &front,
         tls.clients.as_ref(),
         config.names_are_users,
+        config.bounds,
     );
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
@@ -196,7 +197,10 @@ async fn make_known(backend: Arc<Backend>, config: Config) {
 
 /// Waits for a leader; says what is missing until then.
 async fn report_ready(backend: &Backend, config: &Config) {
-    let doors = config.doors.iter().filter(|door| !door.is_for_pages);
+    let doors = config
+        .doors
+        .iter()
+        .filter(|door| door.served != Served::Pages);
     let clients: Vec<String> = doors.map(|door| door.address.to_string()).collect();
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(10);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::{ArgAction, Args};
+use headwater_ctl::quantity;
 
 use crate::tls::{Allowed, Files, Source};
 use crate::url::Url;
@@ -29,7 +30,7 @@ pub struct ClientTlsArgs {
     pub trusted_ca_file: Option<String>,
 
     /// A client is the user whom the common name of its certificate names; needs --trusted-ca-file
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub client_cert_auth: bool,
 
@@ -38,7 +39,7 @@ pub struct ClientTlsArgs {
     pub client_cert_allowed_hostname: Option<String>,
 
     /// Make a certificate where none is given; clients cannot tell whose it is
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub auto_tls: bool,
 }
@@ -60,7 +61,7 @@ pub struct PeerTlsArgs {
     pub peer_trusted_ca_file: Option<String>,
 
     /// Taken for etcd's sake: with certificates from files, servers always ask each other for one
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = true, default_missing_value = "true", hide_default_value = true)]
     pub peer_client_cert_auth: bool,
 
@@ -73,7 +74,7 @@ pub struct PeerTlsArgs {
     pub peer_cert_allowed_hostname: Option<String>,
 
     /// Make a certificate where none is given: nobody can listen in, but anybody can take part
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     pub peer_auto_tls: bool,
 }

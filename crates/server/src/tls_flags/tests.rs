@@ -2,6 +2,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::config::Config;
+use crate::doors::Served;
 use crate::tls::{Allowed, Source};
 
 fn config(flags: &str) -> anyhow::Result<Config> {
@@ -25,7 +26,7 @@ fn each_url_has_tls_by_its_scheme() {
     let doors: Vec<_> = config
         .doors
         .iter()
-        .map(|d| (d.is_tls, d.is_for_pages))
+        .map(|d| (d.is_tls, d.served == Served::Pages))
         .collect();
     assert_eq!(doors, [(true, false), (false, false), (false, true)]);
     assert!(config.node.listen_peer.is_empty());
