@@ -7,6 +7,7 @@ mod disk;
 mod members;
 mod range_stream;
 mod reflection;
+mod settings;
 mod start;
 mod streams;
 mod support;

@@ -72,11 +72,18 @@ impl Server {
     /// of its own accord.
     pub fn start(dir: &Path, flags: &[&str]) -> Self {
         let ports = [free_port(), free_port()];
-        let mut child = headwater()
+        let mut command = headwater();
+        command
             .arg("--data-dir")
             .arg(dir)
             .args(listen_flags(&ports))
-            .args(flags)
+            .args(flags);
+        Self::run(command, ports)
+    }
+
+    /// Starts a server by a command that has it listen on these ports, and waits in the same way.
+    pub fn run(mut command: Command, ports: [Port; 2]) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -136,16 +143,21 @@ impl Server {
 
     /// The same, asking for a type.
     pub fn http_accepting(&self, method: &str, path: &str, accept: &str) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
+        http_at(self.port, method, path, accept)
     }
+}
+
+/// The same of any port.
+pub fn http_at(port: u16, method: &str, path: &str, accept: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
 
 impl Drop for Server {
