@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_number_of_bytes_may_have_a_unit() {
-        let pairs = [
+        let pairs: [(&str, u64); 8] = [
             ("8589934592", 8 << 30),
             ("8G", 8 << 30),
             ("8Gi", 8 << 30),
@@ -207,7 +207,7 @@ mod tests {
             ("0", 0),
         ];
         for (text, number) in pairs {
-            assert_eq!(bytes(text), Ok(number as u64), "{text}");
+            assert_eq!(bytes(text), Ok(number), "{text}");
         }
         assert_eq!(signed_bytes("-1"), Ok(-1));
         for wrong in [

@@ -12,8 +12,27 @@ pub mod tokens;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use clap::Args;
 
 use self::jwt::Jwt;
+
+/// Flags of users.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Users")]
+pub struct AuthArgs {
+    /// What clients show instead of a password: simple, or jwt,sign-method=RS256,pub-key=FILE,
+    /// priv-key=FILE,ttl=5m
+    #[arg(long, value_name = "KIND", default_value = "simple")]
+    pub auth_token: String,
+
+    /// How many seconds a simple token is good without being used
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub auth_token_ttl: u64,
+
+    /// How much work a password is, as a power of two, for who checks it and for who guesses it
+    #[arg(long, value_name = "POWER", default_value_t = 10)]
+    pub bcrypt_cost: u32,
+}
 
 /// How tokens and passwords are made.
 #[derive(Clone, Debug)]
@@ -24,6 +43,16 @@ pub struct AuthSettings {
     pub ttl: Duration,
     /// How much work a password is, as a power of two.
     pub bcrypt_cost: u32,
+}
+
+impl AuthArgs {
+    /// What the flags say.
+    ///
+    /// # Errors
+    /// See [`AuthSettings::parse`].
+    pub fn settings(&self) -> Result<AuthSettings> {
+        AuthSettings::parse(&self.auth_token, self.auth_token_ttl, self.bcrypt_cost)
+    }
 }
 
 impl AuthSettings {

@@ -70,6 +70,15 @@ pub struct CertsArgs {
 /// # Errors
 /// A file is there already, or cannot be written.
 pub fn run(args: &CertsArgs) -> Result<()> {
+    print!("{}{}", make(args)?, advice(args));
+    Ok(())
+}
+
+/// Makes what is asked for; what was made.
+///
+/// # Errors
+/// A file is there already, or cannot be written.
+pub fn make(args: &CertsArgs) -> Result<String> {
     fs::create_dir_all(&args.dir).with_context(|| args.dir.display().to_string())?;
     let mut maker = Maker {
         args,
@@ -86,8 +95,7 @@ pub fn run(args: &CertsArgs) -> Result<()> {
     if !maker.path("client", "crt").exists() {
         maker.certificate(&issuer, "client", &[], false)?;
     }
-    print!("{}{}", maker.made, advice(args));
-    Ok(())
+    Ok(maker.made)
 }
 
 struct Maker<'a> {

@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use headwater_ctl::quantity;
 
 use crate::argv::{self, Environment, Origins};
+use crate::auth::AuthArgs;
 use crate::certs::{self, CertsArgs};
 use crate::log::LogArgs;
 use crate::manual::{CompletionArgs, ManArgs};
@@ -62,6 +63,7 @@ Examples:
   headwater dev                      three servers; Ctrl-C ends them and deletes their data
   headwater dev --nodes 5            five
   headwater dev --data-dir ./play    keep the data for the next time
+  headwater dev --tls                with TLS; it prints how to connect
   headwater dev --demo               half a minute, no hands: writes, kills the leader, checks";
 
 const DISK_EXAMPLES: &str = "\
@@ -471,11 +473,6 @@ pub struct ServeArgs {
     )]
     pub scrub_bytes_per_second: u64,
 
-    /// Taken for etcd's sake and ignored: snapshots follow bytes (--snapshot-log-bytes), not
-    /// entries
-    #[arg(long, value_name = "ENTRIES", help_heading = "Limits")]
-    pub snapshot_count: Option<u64>,
-
     /// The largest store, in bytes: beyond it an alarm is raised, and nothing new is taken in until
     /// there is room and `etcdctl alarm disarm`; 0 for 2 GiB, less for no bound
     #[arg(
@@ -528,33 +525,9 @@ pub struct ServeArgs {
     )]
     pub corrupt_check_time: Duration,
 
-    /// What clients show instead of a password: simple, or jwt,sign-method=RS256,pub-key=FILE,
-    /// priv-key=FILE,ttl=5m
-    #[arg(
-        long,
-        value_name = "KIND",
-        default_value = "simple",
-        help_heading = "Users"
-    )]
-    pub auth_token: String,
-
-    /// How many seconds a simple token is good without being used
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 300,
-        help_heading = "Users"
-    )]
-    pub auth_token_ttl: u64,
-
-    /// How much work a password is, as a power of two, for who checks it and for who guesses it
-    #[arg(
-        long,
-        value_name = "POWER",
-        default_value_t = 10,
-        help_heading = "Users"
-    )]
-    pub bcrypt_cost: u32,
+    /// Users.
+    #[command(flatten)]
+    pub auth: AuthArgs,
 
     /// TLS for clients.
     #[command(flatten)]
@@ -620,6 +593,10 @@ pub struct DevArgs {
     /// NAME.jsonl of each, in this directory
     #[arg(long, value_name = "DIR")]
     pub flight_recorder: Option<PathBuf>,
+
+    /// Speak TLS: a CA, and certificates of it for the servers and for you, are made with the cluster
+    #[arg(long)]
+    pub tls: bool,
 
     /// Show what the cluster is for, unattended: write from many clients, kill the leader, check
     /// that every acknowledged write is on every server; exits with 0 if so

@@ -183,7 +183,7 @@ impl Config {
             cluster,
             initial_peer_urls,
             limits,
-            auth: AuthSettings::parse(&args.auth_token, args.auth_token_ttl, args.bcrypt_cost)?,
+            auth: args.auth.settings()?,
             names_are_users: args.client_tls.client_cert_auth,
             node,
             progress_every: args.watch_progress_notify_interval.max(PROGRESS_EVERY_MIN),

@@ -10,6 +10,7 @@ mod node;
 mod plan;
 mod probe;
 mod screen;
+mod secrets;
 mod verify;
 mod writer;
 

@@ -245,6 +245,10 @@ const FLAGS: &[EtcdFlag] = &[
         Answer::Ignore("an acknowledged write is always on disk"),
     ),
     value("max-wals", FILES),
+    value(
+        "snapshot-count",
+        Answer::Ignore("snapshots follow bytes, not entries: see --snapshot-log-bytes"),
+    ),
     value("backend-batch-interval", TUNING),
     value("backend-batch-limit", TUNING),
     value("backend-bbolt-freelist-type", TUNING),

@@ -5,6 +5,7 @@
 //! etcd's Procfile for a local cluster.
 
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -90,11 +91,11 @@ impl LocalCluster {
             .plan
             .members
             .iter()
-            .map(|m| url(m.client_port))
+            .map(|m| self.plan.url(m.client_port))
             .collect();
         format!(
             "Headwater: {count} servers on this machine, data in {dir}{fate}\n{moved}\n  \
-             export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}\n\n\
+             export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}{secrets}\n\n\
              Paste that line into another terminal, then try: etcdctl put greeting hello; etcdctl get greeting; kill -9 a server's pid.\n\
              Ctrl-C ends all of them. Their logs are {dir}/*.log\n",
             count = urls.len(),
@@ -106,6 +107,11 @@ impl LocalCluster {
                 ""
             },
             endpoints = urls.join(","),
+            secrets = self
+                .plan
+                .secrets
+                .as_ref()
+                .map_or(String::new(), |secrets| format!(" {}", secrets.variables())),
         )
     }
 
@@ -117,7 +123,9 @@ impl LocalCluster {
         if let Some(channel) = &self.channels[place] {
             return Ok(channel.clone());
         }
-        let channel = probe::channel(self.nodes[place].planned.client_port)?;
+        let tls = self.plan.secrets.as_ref();
+        let tls = tls.map(|secrets| Arc::clone(&secrets.client));
+        let channel = probe::channel(self.nodes[place].planned.client_port, tls)?;
         self.channels[place] = Some(channel.clone());
         Ok(channel)
     }
@@ -134,6 +142,7 @@ impl LocalCluster {
         for (place, answer) in looks.join_all().await {
             seen[place] = answer;
         }
+        let plan = &self.plan;
         let row = |(node, seen): (&mut LocalNode, Option<Seen>)| {
             if seen.is_some() {
                 node.answered = Some(Instant::now());
@@ -143,7 +152,7 @@ impl LocalCluster {
             Row {
                 name: node.planned.name.clone(),
                 pid: node.pid(),
-                url: url(node.planned.client_port),
+                url: plan.url(node.planned.client_port),
                 seen,
                 silent: answered.map(|at| at.elapsed()),
                 restarts: node.restarts,
@@ -185,10 +194,6 @@ impl LocalCluster {
             node.wait_stopped().await;
         }
     }
-}
-
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }
 
 fn how(status: ExitStatus) -> String {

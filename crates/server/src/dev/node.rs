@@ -35,8 +35,8 @@ pub struct LocalNode {
 impl LocalNode {
     /// A server as planned, not started.
     pub fn new(plan: &Plan, planned: &Planned) -> Self {
-        let client = format!("http://127.0.0.1:{}", planned.client_port);
-        let peer = format!("http://127.0.0.1:{}", planned.peer_port);
+        let client = plan.url(planned.client_port);
+        let peer = plan.url(planned.peer_port);
         let data_dir = plan.dir().join(&planned.name);
         let flags = [
             ("--name", planned.name.clone()),
@@ -48,8 +48,12 @@ impl LocalNode {
             ("--initial-cluster", plan.initial_cluster()),
             ("--initial-cluster-token", "headwater-dev".to_owned()),
         ];
+        let secrets = plan.secrets.iter();
+        let secrets = secrets.flat_map(|secrets| secrets.flags(&planned.name));
         let flags = flags
             .into_iter()
+            .map(|(flag, value)| (flag.to_owned(), value))
+            .chain(secrets)
             .map(|(flag, value)| format!("{flag}={value}"));
         let record = plan.record_of(planned);
         let record = record.map(|file| format!("--flight-recorder={}", file.display()));

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use super::secrets::Secrets;
 use crate::cli::DevArgs;
 
 /// What a kept data directory remembers of its cluster.
@@ -26,6 +27,8 @@ const LOCK_FILE: &str = "owner.lock";
 pub struct Plan {
     /// The servers.
     pub members: Vec<Planned>,
+    /// What TLS is spoken with, if it is.
+    pub secrets: Option<Secrets>,
     dir: Directory,
     /// Where the records of their runs go, if there are to be any.
     records: Option<PathBuf>,
@@ -69,8 +72,10 @@ impl Plan {
             let dir = dir.context("making a temporary directory")?;
             let lock = File::create(dir.path().join(LOCK_FILE))?;
             lock.lock()?;
+            let members = choose(args.nodes)?;
             return Ok(Self {
-                members: choose(args.nodes)?,
+                secrets: secrets(args, dir.path(), &members)?,
+                members,
                 dir: Directory::Temporary(dir, lock),
                 records,
             });
@@ -91,6 +96,14 @@ impl Plan {
                 path = path.display(),
                 held = members.len(),
             );
+            let has_tls = Secrets::are_in(path);
+            ensure!(
+                has_tls == args.tls,
+                "{path} holds a cluster that speaks {what} TLS: start it {what} --tls, or choose \
+                 another --data-dir",
+                path = path.display(),
+                what = if has_tls { "with" } else { "without" },
+            );
             members
         } else {
             let members = choose(args.nodes)?;
@@ -100,6 +113,7 @@ impl Plan {
         };
         check_free(&members)?;
         Ok(Self {
+            secrets: secrets(args, path, &members)?,
             members,
             dir: Directory::Kept(path.clone()),
             records,
@@ -149,12 +163,26 @@ impl Plan {
         text
     }
 
+    /// The URL of a port.
+    pub fn url(&self, port: u16) -> String {
+        let scheme = match self.secrets {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://127.0.0.1:{port}")
+    }
+
     /// The value of `--initial-cluster`.
     pub fn initial_cluster(&self) -> String {
-        let member = |m: &Planned| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port);
+        let member = |m: &Planned| format!("{}={}", m.name, self.url(m.peer_port));
         let members: Vec<String> = self.members.iter().map(member).collect();
         members.join(",")
     }
+}
+
+fn secrets(args: &DevArgs, dir: &Path, members: &[Planned]) -> Result<Option<Secrets>> {
+    let names = members.iter().map(|member| member.name.as_str());
+    args.tls.then(|| Secrets::make(dir, names)).transpose()
 }
 
 /// Deletes temporary directories whose owner was killed before it could. What cannot be deleted is
@@ -272,6 +300,7 @@ mod tests {
         };
         let plan = |members| Plan {
             members,
+            secrets: None,
             dir: Directory::Kept(PathBuf::new()),
             records: None,
         };
@@ -292,6 +321,7 @@ mod tests {
             nodes,
             data_dir: Some(dir.path().to_owned()),
             flight_recorder: None,
+            tls: false,
             demo: false,
         };
         let first = Plan::make(&args(2)).unwrap();
@@ -299,6 +329,12 @@ mod tests {
         assert_eq!(first.members, second.members);
         let error = Plan::make(&args(3)).err().unwrap().to_string();
         assert!(error.contains("a cluster of 2"), "{error}");
+        let with_tls = DevArgs {
+            tls: true,
+            ..args(2)
+        };
+        let error = Plan::make(&with_tls).err().unwrap().to_string();
+        assert!(error.contains("start it without --tls"), "{error}");
         drop(first);
         assert!(dir.path().exists());
         let file = dir.path().join(PLAN_FILE);

@@ -4,9 +4,16 @@
 //! # Source
 //! The etcd v3 API, `Maintenance.Status`.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::generated::etcdserverpb::StatusRequest;
@@ -39,17 +46,28 @@ impl Seen {
     }
 }
 
-/// A connection to the server at `port`, made when first used, and made anew when broken.
+/// A connection to the server at `port`, with TLS if there is what it takes, made when first used, and made anew when broken.
 ///
 /// # Errors
 /// Never, unless `port` made no address.
-pub fn channel(port: u16) -> Result<Channel> {
+pub fn channel(port: u16, tls: Option<Arc<ClientConfig>>) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"));
     let endpoint = endpoint.context("making an address")?;
-    Ok(endpoint
-        .connect_timeout(LOOK_TIME)
-        .tcp_nodelay(true)
-        .connect_lazy())
+    let endpoint = endpoint.connect_timeout(LOOK_TIME).tcp_nodelay(true);
+    let Some(tls) = tls else {
+        return Ok(endpoint.connect_lazy());
+    };
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let tls = TlsConnector::from(Arc::clone(&tls));
+        async move {
+            let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+            socket.set_nodelay(true)?;
+            let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let stream = tls.connect(name, socket).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    });
+    Ok(endpoint.connect_with_connector_lazy(dial))
 }
 
 /// How the server behind `channel` is, if it answers.

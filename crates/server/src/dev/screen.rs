@@ -149,7 +149,7 @@ fn table(rows: &[Row]) -> Vec<String> {
         let commit = seen.map_or_else(dash, |seen| seen.commit.to_string());
         let revision = seen.map_or_else(dash, |seen| seen.revision.to_string());
         let restarts = row.restarts.to_string();
-        let address = row.url.trim_start_matches("http://");
+        let address = row.url.split("://").last().unwrap_or_default();
         line([
             &row.name,
             &state(row),

@@ -172,7 +172,7 @@ fn kubeadms_arguments_are_understood() {
     assert_eq!(config.doors.len(), 3);
     assert!(config.doors[0].is_tls && config.doors[2].served == Served::Pages);
     assert_eq!(config.progress_every.as_secs(), 5);
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 3, "{notes:?}");
 }
 
 /// What the charts that run etcd by its environment set, for the first pod of three.

@@ -98,3 +98,48 @@ fn servers_do_not_outlive_a_killed_owner() {
     dev.wait().expect("it is our child");
     wait_gone(&server);
 }
+
+#[test]
+fn a_cluster_with_tls_prints_what_its_clients_need() {
+    let _ports = usual_ports();
+    let mut dev = headwater()
+        .args(["dev", "--nodes", "3", "--tls"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is there");
+    let out = dev.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(out).lines().map_while(Result::ok);
+    let mut wait_for = |part: &str| lines.find(|line| line.contains(part));
+    let line = wait_for("export ETCDCTL_API=3").expect("it says how to connect");
+    let variables = line.trim().split(' ').skip(1);
+    let variables: Vec<_> = variables.filter_map(|word| word.split_once('=')).collect();
+    wait_for(": leader, term").expect("the servers are asked how they are");
+    let ctl = |words: &[&str], set: &[(&str, &str)]| {
+        let mut command = headwater();
+        command.arg("ctl").args(words).envs(set.iter().copied());
+        let output = command.output().expect("the program is there");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    assert_eq!(
+        ctl(&["put", "greeting", "hello"], &variables),
+        (true, "OK\n".to_owned())
+    );
+    let (is_told, text) = ctl(&["get", "greeting", "--print-value-only"], &variables);
+    assert!(is_told && text == "hello\n", "{text}");
+    let (name, endpoints) = variables[1];
+    assert!(
+        name == "ETCDCTL_ENDPOINTS" && endpoints.starts_with("https://"),
+        "{line}"
+    );
+    let without_certificates = &variables[..2];
+    assert!(
+        !ctl(&["get", "greeting"], without_certificates).0,
+        "only its own clients are let in"
+    );
+    signal("INT", &dev.id().to_string());
+    assert_eq!(dev.wait().expect("it is our child").code(), Some(0));
+}

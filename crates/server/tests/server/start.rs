@@ -38,7 +38,7 @@ fn the_help_shows_how_to_begin() {
     for part in [
         "--initial-cluster",
         "ETCD_DATA_DIR",
-        "--snapshot-count",
+        "--snapshot-log-bytes",
         "Examples:",
     ] {
         assert!(text.contains(part), "no {part} in\n{text}");
