@@ -371,6 +371,12 @@ fn take_config_file(flags: &mut Vec<String>) -> Option<String> {
 }
 
 fn no_command(command: &Command, word: &str) -> Error {
+    if matches!(word, "gateway" | "grpc-proxy") {
+        let text = format!(
+            "there is no {word}: name all members to clients, or put a TCP proxy before them\n"
+        );
+        return Error::raw(ErrorKind::InvalidSubcommand, text);
+    }
     let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
     let guess = nearest(word, known.iter().copied());
     let guess = guess.map_or(String::new(), |guess| {
@@ -442,6 +448,8 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains("did you mean"), "{error}");
+        let error = run("headwater grpc-proxy start", &[]).unwrap_err();
+        assert!(error.contains("a TCP proxy"), "{error}");
         let error = run("headwater server --name a", &[]).unwrap_err();
         assert!(error.contains("did you mean \"serve\"?"), "{error}");
     }

@@ -17,6 +17,7 @@ use crate::certs::{self, CertsArgs};
 use crate::log::LogArgs;
 use crate::manual::{CompletionArgs, ManArgs};
 use crate::port_flags::PortArgs;
+use crate::tls::spoken::SpokenArgs;
 use crate::tls_flags::{ClientTlsArgs, PeerTlsArgs};
 
 /// The version of etcd's API that is spoken.
@@ -536,6 +537,10 @@ pub struct ServeArgs {
     /// TLS between the servers.
     #[command(flatten)]
     pub peer_tls: PeerTlsArgs,
+
+    /// Which TLS is spoken.
+    #[command(flatten)]
+    pub spoken: SpokenArgs,
 
     /// The log.
     #[command(flatten)]

@@ -19,6 +19,7 @@ use crate::cli::{ClusterState, LISTEN_PEER_URLS, ServeArgs};
 use crate::doors::{Bounds, Door};
 use crate::identity;
 use crate::tls::Source;
+use crate::tls::spoken::Spoken;
 use crate::url::Url;
 
 /// Bytes of one log segment; each is filled with zeros before use, so the first start pays for it.
@@ -46,6 +47,8 @@ pub struct Config {
     pub client_tls: Option<Source>,
     /// Where the certificate for peers comes from.
     pub peer_tls: Option<Source>,
+    /// Which TLS is spoken.
+    pub spoken: Spoken,
     /// The members.
     pub cluster: Cluster,
     /// Where the other members listen for peers, as the command line has it.
@@ -180,6 +183,7 @@ impl Config {
             bounds: args.ports.bounds(),
             client_tls,
             peer_tls,
+            spoken: args.spoken.spoken(&mut warnings)?,
             cluster,
             initial_peer_urls,
             limits,

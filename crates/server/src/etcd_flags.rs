@@ -97,9 +97,6 @@ const REVOKED: Answer = Answer::Refuse(
     "lists of revoked certificates are not read yet: take trust away by replacing the CA's file, \
      which needs no restart",
 );
-const SUITES: Answer = Answer::Refuse(
-    "TLS 1.2 and 1.3 are spoken, with none but safe ciphers, and there is nothing to choose yet",
-);
 const ROTATION: Answer = Answer::Refuse(
     "the log is not rotated here: let logrotate do it to a file of --log-outputs, with copytruncate",
 );
@@ -141,9 +138,6 @@ const fn switch(name: &'static str, answer: Answer) -> EtcdFlag {
 const FLAGS: &[EtcdFlag] = &[
     value("client-crl-file", REVOKED),
     value("peer-crl-file", REVOKED),
-    value("cipher-suites", SUITES),
-    unless("TLS1.2", value("tls-min-version", SUITES)),
-    unless("TLS1.3", value("tls-max-version", SUITES)),
     value(
         "self-signed-cert-validity",
         Answer::Ignore("self-made certificates are good for ten years"),

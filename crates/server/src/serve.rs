@@ -42,6 +42,7 @@ pub async fn run(mut config: Config) -> Result<()> {
     let tls = Tls::load(
         config.client_tls.as_ref(),
         config.peer_tls.as_ref(),
+        &config.spoken,
         config.data_dir(),
     )?;
     config.node.tls = tls.peers.clone();

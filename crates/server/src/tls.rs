@@ -11,6 +11,7 @@ mod allowed;
 pub mod files;
 mod fresh;
 mod self_made;
+pub mod spoken;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use self::allowed::{Allowed, common_name};
 pub use self::files::Files;
 use self::files::{Content, Material};
 use self::self_made::SelfMade;
+use self::spoken::Spoken;
 
 /// What TLS may carry to clients: HTTP/2 for gRPC and HTTP/1.1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -61,22 +63,32 @@ impl Tls {
     ///
     /// # Errors
     /// They cannot be used; the text says which file, why, and what to do.
-    pub fn load(clients: Option<&Source>, peers: Option<&Source>, data_dir: &Path) -> Result<Self> {
+    pub fn load(
+        clients: Option<&Source>,
+        peers: Option<&Source>,
+        spoken: &Spoken,
+        data_dir: &Path,
+    ) -> Result<Self> {
         let mut tls = Self::default();
+        let (by_clients, by_peers) = (spoken.clone(), spoken.clone());
         tls.clients = match clients {
             None => None,
-            Some(Source::Files(files)) => Some(fresh::keep(files, for_clients)?),
+            Some(Source::Files(files)) => Some(fresh::keep(files, move |files, content| {
+                for_clients(files, content, &by_clients)
+            })?),
             Some(Source::SelfMade { hosts }) => {
                 let material = tls.make(data_dir, "client", hosts)?;
-                Some(watch::channel(accepting(material, &Allowed::Anyone, true)?).1)
+                Some(watch::channel(accepting(material, &Allowed::Anyone, true, spoken)?).1)
             }
         };
         tls.peers = match peers {
             None => None,
-            Some(Source::Files(files)) => Some(fresh::keep(files, for_peers)?),
+            Some(Source::Files(files)) => Some(fresh::keep(files, move |files, content| {
+                for_peers(files, content, &by_peers)
+            })?),
             Some(Source::SelfMade { hosts }) => {
                 let material = tls.make(data_dir, "peer", hosts)?;
-                Some(watch::channel(for_anyone(material)?).1)
+                Some(watch::channel(for_anyone(material, spoken)?).1)
             }
         };
         Ok(tls)
@@ -98,32 +110,37 @@ impl Tls {
     }
 }
 
-fn for_clients(files: &Files, content: &Content) -> Result<Arc<ServerConfig>> {
-    accepting(files.check(content)?, &files.allowed, true)
+fn for_clients(files: &Files, content: &Content, spoken: &Spoken) -> Result<Arc<ServerConfig>> {
+    accepting(files.check(content)?, &files.allowed, true, spoken)
 }
 
-fn for_peers(files: &Files, content: &Content) -> Result<PeerTls> {
+fn for_peers(files: &Files, content: &Content, spoken: &Spoken) -> Result<PeerTls> {
     let material = files.check(content)?;
     files.check_dials(&material)?;
     let roots = material.roots.clone().context("there is no CA")?;
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build()?;
     Ok(PeerTls {
-        client: dialling(&material, files.allowed.of_servers(verifier))?,
-        server: accepting(material, &files.allowed, false)?,
+        client: dialling(&material, files.allowed.of_servers(verifier), spoken)?,
+        server: accepting(material, &files.allowed, false, spoken)?,
     })
 }
 
 /// Peers that believe anyone: nobody can listen in, but who is there is not known.
-fn for_anyone(material: Material) -> Result<PeerTls> {
+fn for_anyone(material: Material, spoken: &Spoken) -> Result<PeerTls> {
     Ok(PeerTls {
-        client: dialling(&material, allowed::anyone(provider()))?,
-        server: accepting(material, &Allowed::Anyone, false)?,
+        client: dialling(&material, allowed::anyone(provider()), spoken)?,
+        server: accepting(material, &Allowed::Anyone, false, spoken)?,
     })
 }
 
-fn accepting(material: Material, allowed: &Allowed, is_http: bool) -> Result<Arc<ServerConfig>> {
-    let builder = ServerConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions()?;
+fn accepting(
+    material: Material,
+    allowed: &Allowed,
+    is_http: bool,
+    spoken: &Spoken,
+) -> Result<Arc<ServerConfig>> {
+    let builder = ServerConfig::builder_with_provider(spoken.provider());
+    let builder = builder.with_protocol_versions(&spoken.versions)?;
     let builder = match material.roots {
         None => builder.with_no_client_auth(),
         Some(roots) => {
@@ -140,9 +157,13 @@ fn accepting(material: Material, allowed: &Allowed, is_http: bool) -> Result<Arc
     Ok(Arc::new(config))
 }
 
-fn dialling(material: &Material, verifier: allowed::OfServers) -> Result<Arc<ClientConfig>> {
-    let builder = ClientConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions()?;
+fn dialling(
+    material: &Material,
+    verifier: allowed::OfServers,
+    spoken: &Spoken,
+) -> Result<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(spoken.provider());
+    let builder = builder.with_protocol_versions(&spoken.versions)?;
     let builder = builder
         .dangerous()
         .with_custom_certificate_verifier(verifier);

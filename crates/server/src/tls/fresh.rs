@@ -30,7 +30,7 @@ const DAY: u32 = 24 * 3600;
 /// They are no good now.
 pub fn keep<T: Send + Sync + 'static>(
     files: &Files,
-    make: fn(&Files, &Content) -> Result<T>,
+    make: impl Fn(&Files, &Content) -> Result<T> + Send + 'static,
 ) -> Result<watch::Receiver<T>> {
     let content = files.read()?;
     let (sender, receiver) = watch::channel(make(files, &content)?);
@@ -41,7 +41,7 @@ pub fn keep<T: Send + Sync + 'static>(
 async fn look_again<T: Send + Sync>(
     files: Files,
     mut used: Content,
-    make: fn(&Files, &Content) -> Result<T>,
+    make: impl Fn(&Files, &Content) -> Result<T>,
     sender: watch::Sender<T>,
 ) {
     let cert = files.called("cert-file", &files.cert);

@@ -11,6 +11,15 @@ use super::*;
 
 /// What a member with this common name and host uses, of a CA that is the same for all.
 fn member(issuer: &(Issuer<'static, KeyPair>, Vec<u8>), name: &str, allowed: Allowed) -> PeerTls {
+    member_speaking(issuer, name, allowed, &Spoken::default())
+}
+
+fn member_speaking(
+    issuer: &(Issuer<'static, KeyPair>, Vec<u8>),
+    name: &str,
+    allowed: Allowed,
+    spoken: &Spoken,
+) -> PeerTls {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -31,7 +40,7 @@ fn member(issuer: &(Issuer<'static, KeyPair>, Vec<u8>), name: &str, allowed: All
         key: key.serialize_pem().into_bytes(),
         ca: Some(issuer.1.clone()),
     };
-    for_peers(&files, &content).unwrap()
+    for_peers(&files, &content, spoken).unwrap()
 }
 
 fn authority() -> (Issuer<'static, KeyPair>, Vec<u8>) {
@@ -44,6 +53,11 @@ fn authority() -> (Issuer<'static, KeyPair>, Vec<u8>) {
 
 /// The handshake of one that dials `name`; what the dialling and the accepting side say of it.
 fn shake(dials: &PeerTls, accepts: &PeerTls, name: &str) -> Result<(), String> {
+    cipher(dials, accepts, name).map(drop)
+}
+
+/// The same, and the cipher suite that they agree on.
+fn cipher(dials: &PeerTls, accepts: &PeerTls, name: &str) -> Result<rustls::CipherSuite, String> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::clone(&dials.client), name).unwrap();
     let mut server = ServerConnection::new(Arc::clone(&accepts.server)).unwrap();
@@ -63,7 +77,7 @@ fn shake(dials: &PeerTls, accepts: &PeerTls, name: &str) -> Result<(), String> {
             .map_err(|error| format!("dials: {}", text(error)))?;
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
-    Ok(())
+    Ok(client.negotiated_cipher_suite().unwrap().suite())
 }
 
 #[test]
@@ -109,11 +123,88 @@ fn only_those_with_an_allowed_name_are_believed_on_either_side() {
 fn self_made_certificates_wrap_without_proving_anything() {
     let dir = tempfile::tempdir().unwrap();
     let made = |name| SelfMade::load_or_make(dir.path(), name, &["h".to_owned()]).unwrap();
-    let of = |made: &SelfMade| for_anyone(made.material().unwrap()).unwrap();
+    let of = |made: &SelfMade| for_anyone(made.material().unwrap(), &Spoken::default()).unwrap();
     let (one, two) = (made("one"), made("two"));
     assert_eq!(shake(&of(&one), &of(&two), "anybody"), Ok(()));
     one.save().unwrap();
     let again = made("one").material().unwrap();
     assert_eq!(again.chain, one.material().unwrap().chain, "it is kept");
     assert_ne!(again.chain, two.material().unwrap().chain);
+}
+
+/// What flags like `--tls-min-version=TLS1.3` mean, and the warnings.
+fn spoken(flags: &[&str]) -> anyhow::Result<(Spoken, Vec<String>)> {
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let mut warnings = Vec::new();
+    let spoken = crate::cli::serve_args(&flags)?
+        .spoken
+        .spoken(&mut warnings)?;
+    Ok((spoken, warnings))
+}
+
+#[test]
+fn versions_and_cipher_suites_are_those_of_the_flags() {
+    let ca = authority();
+    let member = |flags: &[&str]| {
+        let (spoken, _) = spoken(flags).unwrap();
+        member_speaking(&ca, "a", Allowed::Anyone, &spoken)
+    };
+    let by_default = member(&[]);
+    let old = member(&["--tls-max-version=TLS1.2"]);
+    let new = member(&["--tls-min-version=TLS1.3"]);
+    let chosen = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305";
+    let one = member(&[&format!(
+        "--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,{chosen}"
+    )]);
+    let agreed = |accepts| cipher(&old, accepts, "a").map(|suite| format!("{suite:?}"));
+    assert_eq!(agreed(&one), Ok(format!("{chosen}_SHA256")));
+    assert!(
+        agreed(&by_default)
+            .unwrap()
+            .starts_with("TLS_ECDHE_ECDSA_WITH_AES_")
+    );
+    assert!(agreed(&new).is_err(), "TLS 1.2 is not spoken");
+    assert_eq!(
+        shake(&new, &one, "a"),
+        Ok(()),
+        "they choose for TLS 1.2 alone"
+    );
+    assert_eq!(shake(&by_default, &new, "a"), Ok(()));
+}
+
+#[test]
+fn what_cannot_be_spoken_is_refused() {
+    for (flags, part) in [
+        (&["--tls-min-version=TLS1.1"][..], "none of TLS1.2, TLS1.3"),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "no TLS is left",
+        ),
+        (
+            &[
+                "--tls-min-version=TLS1.3",
+                "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            ],
+            "leave one out",
+        ),
+        (
+            &["--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA"],
+            "there are TLS_ECDHE_",
+        ),
+    ] {
+        let error = spoken(flags).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let list = "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_128_CBC_SHA";
+    let (_, warnings) = spoken(&[list]).unwrap();
+    assert!(
+        warnings[0].contains("TLS_RSA_WITH_AES_128_CBC_SHA are not spoken"),
+        "{warnings:?}"
+    );
+    assert!(
+        spoken(&["--cipher-suites=", "--tls-max-version="])
+            .unwrap()
+            .1
+            .is_empty()
+    );
 }
