@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command};
 
+use crate::failure::Result;
 use crate::text::Format;
 
 /// What the variables begin with; the first that is set counts.
@@ -16,18 +17,23 @@ const PREFIXES: [&str; 2] = ["HEADWATERCTL_", "ETCDCTL_"];
 
 const HEADING: &str = "Everywhere";
 
-/// Flags that every command has.
+/// How every command prints.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
-    /// Members to ask, comma-separated; the first that can be reached answers
-    #[arg(long, global = true, value_name = "URLS", value_delimiter = ',', default_value = "127.0.0.1:2379", help_heading = HEADING)]
-    pub endpoints: Vec<String>,
+pub struct Look {
     /// How to print: simple, json, fields, table or protobuf
     #[arg(short = 'w', long, global = true, value_name = "FORMAT", default_value = "simple", hide_possible_values = true, help_heading = HEADING)]
     pub write_out: Format,
     /// Print bytes as hexadecimal numbers
     #[arg(long, global = true, help_heading = HEADING)]
     pub hex: bool,
+}
+
+/// Whom every command asks, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Members to ask, comma-separated; the first that can be reached answers
+    #[arg(long, global = true, value_name = "URLS", value_delimiter = ',', default_value = "127.0.0.1:2379", help_heading = HEADING)]
+    pub endpoints: Vec<String>,
     /// How long a connection may take
     #[arg(long, global = true, value_name = "TIME", default_value = "2s", value_parser = crate::quantity::time, help_heading = HEADING)]
     pub dial_timeout: Duration,
@@ -73,6 +79,19 @@ pub struct Options {
     /// Tell on the standard error whom it connects to
     #[arg(long, global = true, help_heading = HEADING)]
     pub debug: bool,
+}
+
+impl Options {
+    /// The same, with the password that was asked for: who uses them twice asks once.
+    ///
+    /// # Errors
+    /// The password cannot be read.
+    pub fn with_password(mut self) -> Result<Self> {
+        if let Some((user, password)) = crate::password::of(&self)? {
+            (self.user, self.password) = (user, password);
+        }
+        Ok(self)
+    }
 }
 
 /// Gives each of those flags its variable, `HEADWATERCTL_X` if that is set, else `ETCDCTL_X`; and lets

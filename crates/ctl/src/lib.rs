@@ -8,8 +8,10 @@
 //! | `text`, `json`, `table`, `quantity` | what answers look like |
 //! | `keys`, `txn`, `lease` | keys and leases |
 //! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
+//! | `download` | a snapshot, as it comes |
 
 mod connect;
+mod download;
 mod endpoint;
 mod failure;
 mod flags;
@@ -33,11 +35,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-pub use crate::flags::with_environment;
+pub use crate::download::{Download, revision};
+pub use crate::failure::Failure;
+pub use crate::flags::{Options, with_environment};
+pub use crate::session::Session;
 
 use crate::failure::Result;
-use crate::flags::Options;
-use crate::session::Session;
+use crate::flags::Look;
 use crate::text::Style;
 
 /// What `headwater ctl` is asked for.
@@ -46,6 +50,9 @@ pub struct Arguments {
     /// Whom to ask, and how.
     #[command(flatten)]
     options: Options,
+    /// How to print.
+    #[command(flatten)]
+    look: Look,
     /// What to do.
     #[command(subcommand)]
     command: Command,
@@ -101,8 +108,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 async fn carry_out(arguments: Arguments) -> Result<()> {
     let options = arguments.options;
     let style = Style {
-        format: options.write_out,
-        hex: options.hex,
+        format: arguments.look.write_out,
+        hex: arguments.look.hex,
     };
     let session = &Session::new(&options)?;
     match arguments.command {

@@ -10,6 +10,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use headwater_api::etcdserverpb as api;
 
+use crate::download::Download;
 use crate::endpoint::{of_members, status_of};
 use crate::failure::{Failure, Result};
 use crate::quantity;
@@ -189,21 +190,16 @@ pub async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<()>
             "snapshot must be requested to one selected node, not multiple: name one with --endpoints",
         ));
     }
-    let begun = async |wire| maintenance(wire).snapshot(api::SnapshotRequest {}).await;
-    let mut pieces = session.ask(Repeat::Always, begun).await?;
+    let mut pieces = Download::begin(session).await?;
     let part = format!("{file}.part");
     let mut out = File::create(&part)
         .map_err(|error| Failure::file(format!("could not open {part} ({error})")))?;
-    let mut bytes = 0;
-    while let Some(piece) = pieces.message().await? {
-        out.write_all(&piece.blob)?;
-        bytes += piece.blob.len();
-    }
-    // A database is made of pages of 512 bytes at least; behind it stands a SHA-256.
-    if bytes % 512 != 32 {
-        return Err(Failure::error(format!(
-            "the snapshot ends too early, after {bytes} bytes; what came is in {part}"
-        )));
+    loop {
+        match pieces.piece().await {
+            Ok(Some(piece)) => out.write_all(&piece)?,
+            Ok(None) => break,
+            Err(failure) => return Err(failure.hint(&format!("what came is in {part}"))),
+        }
     }
     out.sync_all()?;
     fs::rename(&part, file)?;

@@ -123,6 +123,12 @@ impl Session {
         &self.places
     }
 
+    /// The member that answers, as it was typed; the first before one does.
+    pub fn at(&self) -> &Place {
+        let at = self.at.borrow().as_ref().map_or(0, |at| at.number);
+        &self.places[at]
+    }
+
     /// How the flags would have it.
     pub fn options(&self) -> &Options {
         &self.options

@@ -14,6 +14,8 @@ use headwater_ctl::quantity;
 use crate::argv::{self, Environment, Origins};
 use crate::auth::AuthArgs;
 use crate::certs::{self, CertsArgs};
+use crate::import;
+use crate::import::flags::ImportArgs;
 use crate::log::LogArgs;
 use crate::manual::{CompletionArgs, ManArgs};
 use crate::port_flags::PortArgs;
@@ -153,6 +155,9 @@ pub enum Command {
     /// Look at the data directory of a server that is stopped; nothing in it is changed
     #[command(subcommand, after_help = DISK_EXAMPLES)]
     Disk(DiskCommand),
+    /// Take over from an etcd: keys with all their revisions, leases, users and roles
+    #[command(after_help = import::flags::HELP, max_term_width = 100)]
+    Import(Box<ImportArgs>),
     /// Look at a snapshot of etcd's or ours (`etcdctl snapshot save`), or begin a cluster with it
     #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotCommand),
@@ -244,6 +249,14 @@ pub struct RestoreArgs {
     /// The snapshot
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// The member that is made.
+    #[command(flatten)]
+    pub founder: FounderArgs,
+}
+
+/// Flags of a member of a new cluster that begins with what a snapshot holds.
+#[derive(Args, Debug)]
+pub struct FounderArgs {
     /// This member's name
     #[arg(long, default_value = "default")]
     pub name: String,
@@ -267,7 +280,7 @@ pub struct RestoreArgs {
     pub without_users: bool,
 }
 
-impl RestoreArgs {
+impl FounderArgs {
     /// The flags with which the member will be started, as far as they are known.
     pub fn as_flags(&self) -> Vec<String> {
         let mut flags = vec![
@@ -611,7 +624,9 @@ pub struct DevArgs {
 
 /// The definition of the whole command line.
 pub fn definition() -> clap::Command {
-    Cli::command().mut_subcommand("ctl", headwater_ctl::with_environment)
+    Cli::command()
+        .mut_subcommand("ctl", headwater_ctl::with_environment)
+        .mut_subcommand("import", import::flags::with_environment)
 }
 
 /// Understands the process's command line, environment and configuration file: what is asked for, what

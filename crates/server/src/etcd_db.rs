@@ -4,7 +4,7 @@
 //! # Source
 //! etcd 3.5: the buckets of `server/mvcc/buckets`, and the snapshot's trailing SHA-256.
 
-mod users;
+pub mod users;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ impl Items for Versions {
 }
 
 /// A revision as etcd's key of it.
-fn revision_key(main: i64, sub: i64) -> Vec<u8> {
+pub fn revision_key(main: i64, sub: i64) -> Vec<u8> {
     let mut key = main.to_be_bytes().to_vec();
     key.push(b'_');
     key.extend_from_slice(&sub.to_be_bytes());
@@ -200,13 +200,53 @@ struct StoredLease {
     remaining_ttl: i64,
 }
 
-fn lease_item(lease: &CopiedLease) -> (Vec<u8>, Vec<u8>) {
+/// A lease as etcd's database has it: key and value.
+pub fn lease_item(lease: &CopiedLease) -> (Vec<u8>, Vec<u8>) {
     let stored = StoredLease {
         id: lease.id,
         ttl: lease.ttl,
         remaining_ttl: lease.remaining,
     };
     (lease.id.to_be_bytes().to_vec(), stored.encode_to_vec())
+}
+
+const NO_ETCD: &str = "it is a database, but none of etcd's: it has no bucket";
+
+/// The last compaction that a database knows of; -1 if there was none.
+///
+/// # Errors
+/// It is none of etcd's, or damaged.
+pub fn compact_revision(database: &Database<'_>) -> Result<i64> {
+    let mut compact_revision = -1;
+    let has_meta = database.visit("meta", |key, value| {
+        // One that was begun but did not end is made up for here.
+        if key == b"scheduledCompactRev" || key == b"finishedCompactRev" {
+            let (main, _, _) = parse_revision(value)?;
+            compact_revision = compact_revision.max(main);
+        }
+        Ok(())
+    })?;
+    ensure!(has_meta, "{NO_ETCD} meta");
+    Ok(compact_revision)
+}
+
+/// The leases of a database, by id.
+///
+/// # Errors
+/// It is damaged.
+pub fn leases(database: &Database<'_>) -> Result<Vec<CopiedLease>> {
+    let mut leases = Vec::new();
+    database.visit("lease", |_, value| {
+        let lease = StoredLease::decode(value).context("a broken lease")?;
+        leases.push(CopiedLease {
+            id: lease.id,
+            ttl: lease.ttl,
+            remaining: lease.remaining_ttl,
+        });
+        Ok(())
+    })?;
+    leases.sort_by_key(|lease| lease.id);
+    Ok(leases)
 }
 
 /// What such a file holds.
@@ -254,33 +294,22 @@ impl Snapshot {
     /// # Errors
     /// It is none of etcd's, or damaged.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        const NO_ETCD: &str = "it is a database, but none of etcd's: it has no bucket";
+        Self::read_telling(bytes, |_, _| {})
+    }
+
+    /// The same, and tells how many versions of keys it has read, of how many.
+    ///
+    /// # Errors
+    /// It is none of etcd's, or damaged.
+    pub fn read_telling(bytes: &[u8], mut tell: impl FnMut(usize, usize)) -> Result<Self> {
         let database = Database::open(bytes)?;
-        let mut compact_revision = -1;
-        let has_meta = database.visit("meta", |key, value| {
-            // One that was begun but did not end is made up for here.
-            if key == b"scheduledCompactRev" || key == b"finishedCompactRev" {
-                let (main, _, _) = parse_revision(value)?;
-                compact_revision = compact_revision.max(main);
-            }
-            Ok(())
-        })?;
-        ensure!(has_meta, "{NO_ETCD} meta");
-        let mut leases = Vec::new();
-        database.visit("lease", |_, value| {
-            let lease = StoredLease::decode(value).context("a broken lease")?;
-            leases.push(CopiedLease {
-                id: lease.id,
-                ttl: lease.ttl,
-                remaining: lease.remaining_ttl,
-            });
-            Ok(())
-        })?;
-        leases.sort_by_key(|lease| lease.id);
+        let compact_revision = compact_revision(&database)?;
+        let leases = leases(&database)?;
         let auth = users::read(&database)?;
-        let mut last = 1;
+        let (mut last, mut expected) = (1, 0);
         let has_keys = database.visit("key", |key, _| {
             last = parse_revision(key)?.0;
+            expected += 1;
             Ok(())
         })?;
         ensure!(has_keys, "{NO_ETCD} key");
@@ -289,6 +318,7 @@ impl Snapshot {
         let mut versions = 0;
         database.visit("key", |key, value| {
             versions += 1;
+            tell(versions, expected);
             take(&mut import, key, value)
         })?;
         Ok(Self {
@@ -322,8 +352,12 @@ fn take(import: &mut Import, key: &[u8], value: &[u8]) -> Result<()> {
     taken.map_err(|why| anyhow::anyhow!("revision {main}: {why}"))
 }
 
-/// A revision, as [`revision_key`] writes it, and whether it is that of a deletion.
-fn parse_revision(key: &[u8]) -> Result<(i64, u32, bool)> {
+/// A revision and the number of the change within it, as [`revision_key`] writes them, and whether it is
+/// that of a deletion.
+///
+/// # Errors
+/// It is none.
+pub fn parse_revision(key: &[u8]) -> Result<(i64, u32, bool)> {
     let wrong = || format!("{} is no revision", key.escape_ascii());
     let (main, rest) = key.split_first_chunk().with_context(wrong)?;
     let (between, rest) = rest.split_first().with_context(wrong)?;

@@ -34,6 +34,7 @@ mod front;
 mod gateway;
 mod http_pages;
 mod identity;
+mod import;
 mod join;
 mod leases;
 mod log;
@@ -94,6 +95,12 @@ fn main() -> ExitCode {
         Command::Disk(command) => {
             return disk::run(&command)
                 .unwrap_or_else(|error| complain(&format!("{error:#}\n"), disk::REFUSED));
+        }
+        Command::Import(args) => {
+            return match runtime().and_then(|runtime| runtime.block_on(import::run(&args))) {
+                Ok(code) => code,
+                Err(error) => complain(&format!("{error:#}\n"), 1),
+            };
         }
         Command::Snapshot(command) => restore::run(&command),
         Command::Completion(args) => manual::completion(cli::definition(), &args),

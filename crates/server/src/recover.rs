@@ -143,22 +143,47 @@ pub fn lay_down(
     eprintln!("writing {}", into.display());
     fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
     let mut disk = FileDisk::new(unfinished.clone(), Use::Snapshots, Arc::default());
-    make(&mut disk)?;
+    let made = make(&mut disk);
     drop(disk);
-    fs::rename(&unfinished, into)
-        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    let named = made.and_then(|()| {
+        let renamed = fs::rename(&unfinished, into);
+        renamed.with_context(|| format!("cannot rename {}", unfinished.display()))
+    });
+    if named.is_err() {
+        // Of no use to anybody; if it cannot be removed either, the next try says so.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    named?;
     let parent = into
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     Ok(fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?)
 }
 
-/// What a directory is called until it is whole, if it may be made at all.
-fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
+/// What a directory is called until it is whole, if nothing is in its place. Nothing is changed.
+///
+/// # Errors
+/// Something is there already.
+pub fn vacant(flag: &str, into: &Path) -> Result<PathBuf> {
     let name = into.file_name();
     let name = name.with_context(|| format!("--{flag} {}: not a name", into.display()))?;
-    let taken = into.exists() && fs::read_dir(into)?.next().is_some();
+    let list = || fs::read_dir(into).with_context(|| format!("--{flag} {}", into.display()));
+    let taken = into.exists() && list()?.next().is_some();
     ensure!(!taken, "--{flag} {}: it is not empty", into.display());
+    let mut name = name.to_owned();
+    name.push(".unfinished");
+    let unfinished = into.with_file_name(name);
+    ensure!(
+        !unfinished.exists(),
+        "{} is left of an earlier try that did not end: remove it first",
+        unfinished.display()
+    );
+    Ok(unfinished)
+}
+
+/// The same, and makes way for it.
+fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
+    let unfinished = vacant(flag, into)?;
     if into.exists() {
         // The new directory takes its place, which a mount point or a link does not give.
         fs::remove_dir(into).with_context(|| {
@@ -168,14 +193,6 @@ fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
             )
         })?;
     }
-    let mut name = name.to_owned();
-    name.push(".unfinished");
-    let unfinished = into.with_file_name(name);
-    ensure!(
-        !unfinished.exists(),
-        "{} is left of an earlier try that did not end: remove it first",
-        unfinished.display()
-    );
     Ok(unfinished)
 }
 

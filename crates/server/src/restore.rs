@@ -6,7 +6,7 @@
 //! `etcdutl snapshot`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use headwater_kv::Store;
@@ -16,11 +16,12 @@ use headwater_replica::recovery::Expect;
 use headwater_replica::salvage::{Salvaged, found_anew};
 use headwater_replica::wal::WalOptions;
 use headwater_runtime::dice;
+use headwater_runtime::file::FileDisk;
 use headwater_runtime::name::hex;
 use serde_json::json;
 
-use crate::cli::{self, RestoreArgs, SnapshotCommand, StatusArgs};
-use crate::config;
+use crate::cli::{self, FounderArgs, RestoreArgs, SnapshotCommand, StatusArgs};
+use crate::config::{self, Cluster};
 use crate::etcd_db::{self, Snapshot};
 use crate::identity;
 use crate::recover::lay_down;
@@ -77,53 +78,103 @@ fn status(args: &StatusArgs) -> Result<()> {
 }
 
 fn restore(args: &RestoreArgs) -> Result<()> {
-    let serve = cli::serve_args(&args.as_flags())?;
-    let cluster = config::founding(&serve)?;
-    let into = serve.data_dir();
-    let (bytes, sum) = read(&args.file, args.skip_hash_check)?;
-    let name = args.file.display();
-    let cluster_id = identity::restored_cluster_id(cluster.id, &sum);
-    let mut snapshot = Snapshot::read(&bytes).with_context(|| name.to_string())?;
-    if args.without_users {
-        snapshot.auth = Auth::default();
-    }
-    if snapshot.auth.is_enabled {
-        eprintln!("requests will need the users of {name}, with their passwords");
-    }
-    let (revision, versions) = (snapshot.revision, snapshot.versions);
-    let (machine, orphans) = snapshot.into_store().with_context(|| name.to_string())?;
-    if orphans > 0 {
-        eprintln!("{orphans} keys were attached to leases that are gone: they stay, without one");
-    }
+    let founder = Founder::of(&args.founder)?;
+    let (bytes, sum) = read(&args.file, args.founder.skip_hash_check)?;
+    let name = args.file.display().to_string();
+    let snapshot = Snapshot::read(&bytes).with_context(|| name.clone())?;
     drop(bytes);
-    // All founders begin with the same state, as if it were that of the first entry.
-    let salvaged = Salvaged::<Store> {
-        last: LogId::new(Term(1), Index(1)),
-        hard: HardState {
-            term: Term(1),
-            voted_for: None,
-        },
-        machine,
+    let write = |disk: &mut FileDisk, expect, salvaged| {
+        Ok(found_anew::<Store>(
+            disk,
+            &WalOptions::default(),
+            expect,
+            salvaged,
+        )?)
     };
-    let founders = cluster.founders.iter().map(|member| member.id);
-    let expect = Expect {
-        cluster: cluster_id,
-        node: cluster.me,
-        fresh_incarnation: dice::u128(),
-        first_config: Config::of_voters(founders),
-    };
-    lay_down("data-dir", &into, |disk| {
-        found_anew::<Store>(disk, &WalOptions::default(), expect, salvaged)
-            .map_err(|why| anyhow::anyhow!("{why}"))
-    })?;
+    println!("{}", founder.found(&name, &sum, snapshot, write)?);
     println!(
-        "{}: member {} ({}) of the new cluster {}, revision {revision}, {versions} versions of keys.\n\
-         Restore this very file on each of its {} members, then start them with the same flags.",
-        into.display(),
-        cluster.name,
-        hex(cluster.me.0),
-        hex(cluster_id),
-        cluster.founders.len(),
+        "Restore this very file on each of its {} members, then start them with the same flags.",
+        founder.size(),
     );
     Ok(())
+}
+
+/// A member of a new cluster that is to begin with what a snapshot holds.
+pub struct Founder<'a> {
+    args: &'a FounderArgs,
+    cluster: Cluster,
+    /// Its data directory.
+    pub into: PathBuf,
+}
+
+impl<'a> Founder<'a> {
+    /// The one that the flags name.
+    ///
+    /// # Errors
+    /// They do not fit together.
+    pub fn of(args: &'a FounderArgs) -> Result<Self> {
+        let serve = cli::serve_args(&args.as_flags())?;
+        Ok(Self {
+            args,
+            cluster: config::founding(&serve)?,
+            into: serve.data_dir(),
+        })
+    }
+
+    /// How many members the new cluster has.
+    pub fn size(&self) -> usize {
+        self.cluster.founders.len()
+    }
+
+    /// Makes its data directory, which gets its name when `write` is content with it; what was made, in a
+    /// line. `name` is the snapshot's, and `sum` its checksum.
+    ///
+    /// # Errors
+    /// The snapshot's parts do not fit together, the directory cannot be made, or what `write` says.
+    pub fn found(
+        &self,
+        name: &str,
+        sum: &[u8],
+        mut snapshot: Snapshot,
+        write: impl FnOnce(&mut FileDisk, Expect, Salvaged<Store>) -> Result<()>,
+    ) -> Result<String> {
+        let cluster = identity::restored_cluster_id(self.cluster.id, sum);
+        if self.args.without_users {
+            snapshot.auth = Auth::default();
+        }
+        if snapshot.auth.is_enabled {
+            eprintln!("requests will need the users of {name}, with their passwords");
+        }
+        let (revision, versions) = (snapshot.revision, snapshot.versions);
+        let (machine, orphans) = snapshot.into_store().with_context(|| name.to_owned())?;
+        if orphans > 0 {
+            eprintln!(
+                "{orphans} keys were attached to leases that are gone: they stay, without one"
+            );
+        }
+        // All founders begin with the same state, as if it were that of the first entry.
+        let salvaged = Salvaged::<Store> {
+            last: LogId::new(Term(1), Index(1)),
+            hard: HardState {
+                term: Term(1),
+                voted_for: None,
+            },
+            machine,
+        };
+        let founders = self.cluster.founders.iter().map(|member| member.id);
+        let expect = Expect {
+            cluster,
+            node: self.cluster.me,
+            fresh_incarnation: dice::u128(),
+            first_config: Config::of_voters(founders),
+        };
+        lay_down("data-dir", &self.into, |disk| write(disk, expect, salvaged))?;
+        Ok(format!(
+            "{}: member {} ({}) of the new cluster {}, revision {revision}, {versions} versions of keys.",
+            self.into.display(),
+            self.cluster.name,
+            hex(self.cluster.me.0),
+            hex(cluster),
+        ))
+    }
 }
