@@ -25,12 +25,18 @@ fn put(main: i64, sub: i64, key: &str, counts: (i64, i64), lease: i64) -> Item {
     (revision_key(main, sub), kv.encode_to_vec())
 }
 
-fn end(main: i64, key: &str) -> Item {
+fn alter_value(item: &mut Item) {
+    let mut kv = mvccpb::KeyValue::decode(&item.1[..]).expect("a key");
+    kv.value = Bytes::from_static(b"another");
+    item.1 = kv.encode_to_vec();
+}
+
+fn end((main, sub): (i64, i64), key: &str) -> Item {
     let kv = mvccpb::KeyValue {
         key: Bytes::copy_from_slice(key.as_bytes()),
         ..mvccpb::KeyValue::default()
     };
-    let mut at = revision_key(main, 0);
+    let mut at = revision_key(main, sub);
     at.push(b't');
     (at, kv.encode_to_vec())
 }
@@ -48,10 +54,10 @@ impl Base {
                 put(3, 0, "gone", (3, 1), 0),
                 put(4, 0, "old", (2, 2), 0),
                 put(4, 1, "leased", (4, 1), 7),
-                end(5, "gone"),
+                end((5, 0), "gone"),
                 put(6, 0, "old", (2, 3), 0),
                 put(6, 1, "new", (6, 1), 9),
-                end(7, "old"),
+                end((7, 0), "old"),
                 put(8, 0, "old", (8, 1), 0),
             ],
             leases: vec![lease(7, 60, 20), lease(8, 60, 0)],
@@ -94,7 +100,7 @@ fn a_store_is_the_same_as_the_database_it_was_made_of() {
     let base = Base::full();
     let told = compare(&expected(&base), &base.store()).expect("the same");
     assert!(told.contains("4 to 8"), "{told}");
-    assert!(told.contains("3 (7 versions)"), "{told}");
+    assert!(told.contains("3 (8 versions)"), "{told}");
     assert!(told.contains("2 (with 1 keys)"), "{told}");
 }
 
@@ -114,26 +120,30 @@ fn whatever_is_altered_is_found() {
         );
     };
     // A value at the compacted revision, one that is history, and the last one.
+    for (at, words) in [
+        (2, "revision 4: key \"old\""),
+        (5, "revision 6: key \"old\""),
+        (8, "revision 8: key \"old\""),
+    ] {
+        let value = |base: &mut Base| alter_value(&mut base.keys[at]);
+        found(&value, words);
+    }
     found(
-        &|base| base.keys[2] = put(4, 0, "old", (2, 2), 7),
-        "revision 4: key \"old\"",
+        &|base| drop(base.keys.remove(8)),
+        "revision 8 cannot be read",
     );
-    found(
-        &|base| base.keys[5] = put(6, 0, "old", (2, 4), 0),
-        "revision 6: key \"old\"",
-    );
-    found(&|base| drop(base.keys.remove(8)), "revision");
-    found(&|base| drop(base.keys.remove(7)), "revision 7: key \"old\"");
     found(&|base| drop(base.keys.remove(6)), "revision 6: key \"new\"");
-    // What nobody reads at the revisions that the database has.
     found(
-        &|base| base.keys.insert(5, put(5, 1, "more", (5, 1), 0)),
-        "revision 8: key",
+        &|base| base.keys[4] = put(5, 0, "gone", (3, 2), 0),
+        "revision 5: key \"gone\"",
     );
+    // What nobody asks for by its name.
+    let more = put(5, 1, "more", (5, 1), 0);
+    found(&|base| base.keys.insert(5, more.clone()), "revision 8: key");
     found(
         &|base| {
-            base.keys.insert(8, end(7, "never"));
-            base.keys[8].0 = [revision_key(7, 1), b"t".to_vec()].concat();
+            base.keys.insert(5, more.clone());
+            base.keys.insert(9, end((7, 1), "more"));
         },
         "versions of keys",
     );
