@@ -319,7 +319,10 @@ impl Snapshot {
         database.visit("key", |key, value| {
             versions += 1;
             tell(versions, expected);
-            take(&mut import, key, value)
+            match is_mark(value) {
+                true => Ok(()),
+                false => take(&mut import, key, value),
+            }
         })?;
         Ok(Self {
             revision,
@@ -350,6 +353,12 @@ fn take(import: &mut Import, key: &[u8], value: &[u8]) -> Result<()> {
     let content = (!is_tombstone).then_some(&kv);
     let taken = import.take((main, sub), &kv.key, content);
     taken.map_err(|why| anyhow::anyhow!("revision {main}: {why}"))
+}
+
+/// Whether it is no key's version, but only marks how far revisions have come: etcd's restore can raise
+/// them, so that no client sees one twice, and counts all up to the mark as compacted.
+pub fn is_mark(value: &[u8]) -> bool {
+    value.is_empty()
 }
 
 /// A revision and the number of the change within it, as [`revision_key`] writes them, and whether it is

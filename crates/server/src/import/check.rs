@@ -21,7 +21,7 @@ use prost::Message;
 
 use crate::bolt::Database;
 use crate::convert;
-use crate::etcd_db::{self, parse_revision, users};
+use crate::etcd_db::{self, is_mark, parse_revision, users};
 use crate::generated::mvccpb;
 use crate::import::progress::{Progress, Unit};
 
@@ -82,8 +82,8 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    /// Takes a change in; those of the revision before it, if it is of another, are compared.
-    fn change(&mut self, main: i64, key: Bytes, kv: Option<KeyValue>) -> Result<()> {
+    /// A revision begins; the changes of the one before it are compared.
+    fn reach(&mut self, main: i64) -> Result<()> {
         if main != self.revision {
             self.settle()?;
             if main > self.compact_revision && !self.has_begun {
@@ -91,6 +91,11 @@ impl Play<'_> {
             }
             self.revision = main;
         }
+        Ok(())
+    }
+
+    /// Takes a change of this revision in.
+    fn change(&mut self, key: Bytes, kv: Option<KeyValue>) {
         if self.has_begun {
             self.kept += 1;
         }
@@ -99,7 +104,6 @@ impl Play<'_> {
             Some(kv) => self.keys.insert(key, kv),
             None => self.keys.remove(&key),
         };
-        Ok(())
     }
 
     /// What the revision has changed is in the store as well.
@@ -160,9 +164,12 @@ impl Play<'_> {
         let mut progress = Progress::begin("comparing", Unit::Versions);
         database.visit("key", |key, value| {
             let (main, _, is_tombstone) = parse_revision(key)?;
-            let kv = mvccpb::KeyValue::decode(file.slice_ref(value))?;
-            let kv = convert::stored_key_value(kv);
-            self.change(main, kv.key.clone(), (!is_tombstone).then_some(kv))?;
+            self.reach(main)?;
+            if !is_mark(value) {
+                let kv = mvccpb::KeyValue::decode(file.slice_ref(value))?;
+                let kv = convert::stored_key_value(kv);
+                self.change(kv.key.clone(), (!is_tombstone).then_some(kv));
+            }
             done += 1;
             progress.at(done, Some(total));
             Ok(())

@@ -159,3 +159,19 @@ fn whatever_is_altered_is_found() {
     found(&|base| drop(base.leases.pop()), "leases are others");
     found(&|base| base.users.clear(), "users or roles");
 }
+
+/// An etcd's own restore can raise the revision, so that no client sees one twice: a mark without a key,
+/// which counts as compacted.
+#[test]
+fn a_revision_that_a_restore_has_raised_stays_so() {
+    let mut base = Base::full();
+    base.keys.push((revision_key(1008, 0), Vec::new()));
+    base.compacted = 1008;
+    let told = compare(&expected(&base), &base.store()).expect("the same");
+    assert!(told.contains("1008 to 1008"), "{told}");
+    assert!(told.contains("3 (3 versions)"), "{told}");
+    // And it goes on from there.
+    base.keys.push(put(1009, 0, "old", (8, 2), 0));
+    let told = compare(&expected(&base), &base.store()).expect("the same");
+    assert!(told.contains("1008 to 1009"), "{told}");
+}
