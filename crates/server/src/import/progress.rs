@@ -1,5 +1,8 @@
 //! How far a long step is: a bar on a terminal, elsewhere a line each second, and a line at its end.
-//! Never says anything of a step that nothing is known of.
+//! Never slows the step down: what is drawn or printed has its pace.
+//!
+//! # Source
+//! indicatif, which draws the bar.
 
 use std::time::{Duration, Instant};
 
