@@ -207,7 +207,7 @@ async fn a_running_etcd_becomes_a_cluster_of_three_and_goes_back() {
     let file = kept.to_str().expect("a plain name");
     let from = ["--endpoints", url.as_str(), "--save", file, "--user"];
     for (user, words) in [
-        ("ann:apw", "permission denied"),
+        ("ann:apw", "only root may have a snapshot"),
         ("root:no", "invalid user ID or password"),
         ("", "user name is empty"),
     ] {

@@ -33,7 +33,13 @@ pub struct Etcd {
 }
 
 fn said(failure: Failure) -> anyhow::Error {
-    anyhow!("{failure}")
+    let text = failure.to_string();
+    match text.contains("permission denied") {
+        true => anyhow!(
+            "permission denied: of an etcd with users only root may have a snapshot, --user root"
+        ),
+        false => anyhow!(text),
+    }
 }
 
 impl Source {
