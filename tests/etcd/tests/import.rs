@@ -339,6 +339,21 @@ async fn what_cannot_be_imported_leaves_nothing() {
     assert_eq!(code, 0, "{told}");
     // And a directory that is there is left as it is.
     refused(&[file], "it is not empty");
+    assert_no_room(&server, file, &folder);
+}
+
+/// On a disk that is too small nothing is left, either.
+fn assert_no_room(server: &Server, file: &str, folder: &Path) {
+    let small = folder.join("small");
+    std::fs::create_dir(&small).expect("a folder");
+    let script = "mount -t tmpfs -o size=20m none $2 && $0 import $1 --data-dir $2/into; echo exit $?; \
+                  echo left: $(ls -A $2)";
+    let told = run(Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .arg(&server.program)
+        .arg(file)
+        .arg(&small));
+    assert!(told.contains("exit 1\nleft:\n"), "{told}");
 }
 
 /// The names in a folder.

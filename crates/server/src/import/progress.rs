@@ -21,11 +21,18 @@ pub enum Unit {
 }
 
 impl Unit {
-    fn text(self, number: u64) -> String {
-        match self {
+    /// So much, of so much if that is known.
+    fn text(self, done: u64, total: Option<u64>) -> String {
+        let number = |number| match self {
             Self::Bytes => BinaryBytes(number).to_string(),
-            Self::Versions => format!("{} versions of keys", HumanCount(number)),
-        }
+            Self::Versions => HumanCount(number).to_string(),
+        };
+        let of = total.map_or_else(String::new, |total| format!(" of {}", number(total)));
+        let what = match self {
+            Self::Bytes => "",
+            Self::Versions => " versions of keys",
+        };
+        format!("{}{of}{what}", number(done))
     }
 
     /// What of the bar's style counts.
@@ -46,8 +53,9 @@ impl Unit {
 pub struct Progress {
     what: String,
     unit: Unit,
-    /// Draws on a terminal alone.
     bar: ProgressBar,
+    /// Whether there is a terminal for it.
+    is_drawn: bool,
     begun: Instant,
     said: Instant,
     done: u64,
@@ -59,25 +67,26 @@ impl Progress {
     pub fn begin(what: impl Into<String>, unit: Unit) -> Self {
         let (what, now) = (what.into(), Instant::now());
         let bar = ProgressBar::new_spinner().with_message(what.clone());
-        Self {
+        let progress = Self {
             what,
             unit,
+            is_drawn: !bar.is_hidden(),
             bar,
             begun: now,
             said: now,
             done: 0,
             total: None,
-        }
-        .styled()
+        };
+        progress.dress();
+        progress
     }
 
-    fn styled(self) -> Self {
-        let style = self.unit.style(self.total.is_some());
+    /// A style for what is known.
+    fn dress(&self) {
         // A word that indicatif does not know would be an error of ours; the bar is then its own.
-        if let Ok(style) = ProgressStyle::with_template(style) {
+        if let Ok(style) = ProgressStyle::with_template(self.unit.style(self.total.is_some())) {
             self.bar.set_style(style);
         }
-        self
     }
 
     /// It is so far, of so much if that is known.
@@ -87,16 +96,14 @@ impl Progress {
             let is_first = self.total.is_none();
             self.total = total;
             self.bar.set_length(total.unwrap_or(done));
-            if is_first && let Ok(style) = ProgressStyle::with_template(self.unit.style(true)) {
-                self.bar.set_style(style);
+            if is_first {
+                self.dress();
             }
         }
         self.bar.set_position(done);
-        if self.bar.is_hidden() && self.said.elapsed() >= LINE_EVERY {
+        if !self.is_drawn && self.said.elapsed() >= LINE_EVERY {
             self.said = Instant::now();
-            let of = total.map(|total| format!(" of {}", self.unit.text(total)));
-            let (what, done) = (&self.what, self.unit.text(done));
-            eprintln!("{what}: {done}{}", of.unwrap_or_default());
+            eprintln!("{}: {}", self.what, self.unit.text(done, total));
         }
     }
 
@@ -109,7 +116,7 @@ impl Progress {
     pub fn end(self) {
         self.bar.finish_and_clear();
         let seconds = self.begun.elapsed().as_secs_f64();
-        let (what, done) = (&self.what, self.unit.text(self.done));
+        let (what, done) = (&self.what, self.unit.text(self.done, None));
         eprintln!("{what}: {done} in {seconds:.1} s");
     }
 }
