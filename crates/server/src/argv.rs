@@ -443,7 +443,7 @@ mod tests {
         let error = run("headwater bogus", &[]).unwrap_err();
         for part in [
             "\"bogus\"",
-            "serve (meant if nothing is said), dev, ctl, sim, certs, disk, snapshot, completion, man, version",
+            "serve (meant if nothing is said), dev, ctl, sim, certs, disk, import, snapshot, completion, man, version",
         ] {
             assert!(error.contains(part), "{error}");
         }

@@ -182,7 +182,7 @@ fn all_mistakes_in_settings_are_complained_of_alike() {
         (&["server"], "did you mean \"serve\"?"),
         (
             &["bogus"],
-            "dev, sim, certs, disk, snapshot, completion, man, version, ctl",
+            "dev, sim, certs, disk, snapshot, completion, man, version, ctl, import",
         ),
         (&["dev", "--nodes", "0"], "--nodes"),
     ] {
