@@ -28,6 +28,7 @@ use crate::request::{
     LeaseTimeToLiveResponse, Outcome, PutRequest, PutResponse, Query, Response, StoreStatus,
 };
 use crate::snapshot::{Loading, Walk};
+use crate::tally::Tallied;
 use crate::txn;
 use crate::watch::WatchRequest;
 
@@ -125,6 +126,11 @@ impl Store {
         self.mvcc.sum()
     }
 
+    /// What was done to the keys since this store began.
+    pub fn tallied(&self) -> Tallied {
+        self.mvcc.tally().now()
+    }
+
     /// All versions of all keys, for those who watch.
     pub(crate) fn mvcc(&self) -> &Mvcc {
         &self.mvcc
@@ -165,6 +171,7 @@ impl Store {
         self.auth.permit(&self.mvcc, asker, command)?;
         self.alarms.check(command)?;
         let (mvcc, leases) = (&mut self.mvcc, &mut self.leases);
+        let operations = mvcc.tally().operations();
         let result = match command {
             Command::Put(request) => put(mvcc, leases, request).map(Response::Put),
             Command::DeleteRange(request) => Ok(Response::DeleteRange(delete_range(mvcc, request))),
@@ -189,7 +196,10 @@ impl Store {
                 Auth::change(&mut self.auth, request).map(|()| Response::Auth(self.auth.clone()))
             }
             Command::By(..) => Err(KvError::MalformedCommand),
-            Command::LeaseGrant(request) => leases.grant(at, request).map(Response::LeaseGrant),
+            Command::LeaseGrant(request) => leases
+                .grant(at, request)
+                .inspect(|_| mvcc.tally().leases_granted.add(1))
+                .map(Response::LeaseGrant),
             Command::LeaseRevoke(request) => leases
                 .revoke(mvcc, at, request)
                 .map(|()| Response::LeaseRevoke),
@@ -197,6 +207,7 @@ impl Store {
                 .take_checkpoint(at, request)
                 .map(|()| Response::LeaseCheckpoint),
         };
+        mvcc.tally().end_request(operations);
         match &result {
             Ok(_) => mvcc.commit(),
             Err(_) => mvcc.roll_back(),
@@ -213,7 +224,12 @@ impl Store {
         self.auth.permit_query(&self.mvcc, asker, query)?;
         match query {
             Query::Range(request) => range(&self.mvcc, request).map(Response::Range),
-            Query::Txn(request) => txn::read(&self.mvcc, &self.leases, request).map(Response::Txn),
+            Query::Txn(request) => {
+                let operations = self.mvcc.tally().operations();
+                let result = txn::read(&self.mvcc, &self.leases, request);
+                self.mvcc.tally().end_request(operations);
+                result.map(Response::Txn)
+            }
             Query::Status => Ok(Response::Status(self.status())),
             Query::Alarms(kind) => Ok(Response::Alarms(self.alarms.of(*kind))),
             Query::Members => Ok(Response::Members(self.members.roster().clone())),
@@ -296,6 +312,9 @@ pub(crate) fn put(
     let lease = kept
         .filter(|_| request.ignore_lease)
         .map_or(request.lease, |kept| kept.lease);
+    mvcc.tally().puts.add(1);
+    let bytes = request.key.len() + value.len();
+    mvcc.tally().put_bytes.add(bytes as u64);
     let previous = mvcc.put(Put {
         key: &request.key,
         value,
@@ -309,6 +328,7 @@ pub(crate) fn put(
 
 /// Deletes the keys of a range, in key order, in the open transaction.
 pub(crate) fn delete_range(mvcc: &mut Mvcc, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+    mvcc.tally().deletes.add(1);
     let keys = KeyRange::new(&request.key, &request.range_end);
     let found: Vec<_> = mvcc.visible(keys, mvcc.read_revision()).cloned().collect();
     delete_found(mvcc, &found);

@@ -130,6 +130,8 @@ impl Leases {
             .filter_map(|key| mvcc.current(key).cloned())
             .collect();
         delete_found(mvcc, &found);
+        mvcc.tally().deletes.add(found.len() as u64);
+        mvcc.tally().leases_revoked.add(1);
         self.remember(request.id);
         Ok(())
     }

@@ -22,6 +22,7 @@
 //! | [`stream`] | what one client is told of all that it watches, in order |
 //! | [`members`] | what the members say of themselves, beside the keys |
 //! | `wire` | numbers and byte strings in commands and snapshots |
+//! | [`tally`] | how often what was done, for metrics |
 //! | `record` | one version of one key in one allocation |
 //! | `snapshot` | the store as chunks, while it goes on changing |
 #![no_std]
@@ -52,6 +53,7 @@ mod record;
 pub mod request;
 mod snapshot;
 pub mod stream;
+pub mod tally;
 pub mod txn;
 pub mod watch;
 mod wire;

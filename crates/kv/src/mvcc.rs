@@ -26,6 +26,7 @@ use crate::changes::{Change, Changes};
 use crate::index::{End, Index, KeyRange};
 use crate::record::{Parts, Record};
 use crate::request::StoreStatus;
+use crate::tally::Tally;
 
 /// What looking at one version costs of a piece's bytes, of whatever is done piece by piece, even if it
 /// is not shown: a piece is a bound on work as well.
@@ -58,6 +59,7 @@ pub(crate) struct Mvcc {
     sum: u64,
     /// Where versions are put together.
     scratch: Vec<u8>,
+    tally: Tally,
 }
 
 /// What a put writes.
@@ -84,11 +86,17 @@ impl Default for Mvcc {
             since: 1,
             sum: 0,
             scratch: Vec::new(),
+            tally: Tally::default(),
         }
     }
 }
 
 impl Mvcc {
+    /// What is counted.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// The last committed revision.
     pub(crate) fn revision(&self) -> i64 {
         self.revision

@@ -13,6 +13,7 @@ use crate::request::{KvError, RangeRequest, RangeResponse, SortOrder, SortTarget
 
 /// Answers a range from the present, or the revision it names.
 pub(crate) fn range(mvcc: &Mvcc, request: &RangeRequest) -> Result<RangeResponse, KvError> {
+    mvcc.tally().ranges.add(1);
     let revision = readable(mvcc, request.revision)?;
     let keys = KeyRange::new(&request.key, &request.range_end);
     if keys.end == End::Single {

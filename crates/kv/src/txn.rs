@@ -185,6 +185,7 @@ fn execute_reads(
 
 /// Whether a comparison holds for every key of its range.
 fn holds(mvcc: &Mvcc, compare: &Compare) -> bool {
+    mvcc.tally().ranges.add(1);
     let keys = KeyRange::new(&compare.key, &compare.range_end);
     let mut found = mvcc.visible(keys, mvcc.revision()).peekable();
     if found.peek().is_none() {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::peer_counters::Peers;
+
 /// Upper bounds of the sync times' buckets, powers of two of a microsecond, with their names.
 const SYNC_BUCKETS: [(u64, &str); 16] = [
     (32, "fsync_us_le_32"),
@@ -26,6 +28,9 @@ const SYNC_BUCKETS: [(u64, &str); 16] = [
     (1 << 19, "fsync_us_le_524288"),
     (1 << 20, "fsync_us_le_1048576"),
 ];
+
+/// Nanoseconds from which on an apply counts as slow; etcd's bound.
+pub const SLOW_APPLY_NS: u64 = 100_000_000;
 
 /// One number that only grows.
 #[derive(Default, Debug)]
@@ -58,10 +63,8 @@ pub struct Counters {
     pub recovered_bytes: Counter,
     /// Bytes written to snapshot files.
     pub snapshot_bytes: Counter,
-    /// Bytes handed to the peers' connections.
-    pub peer_sent_bytes: Counter,
-    /// Bytes that came in from peers.
-    pub peer_received_bytes: Counter,
+    /// What is counted of each peer for itself.
+    pub peers: Peers,
     /// Frames queued for peers.
     pub frames_sent: Counter,
     /// Frames that came in from peers.
@@ -72,6 +75,10 @@ pub struct Counters {
     pub link_ups: Counter,
     /// Connections to peers that went down.
     pub link_downs: Counter,
+    /// Turns of the loop that applied commands and took longer than [`SLOW_APPLY_NS`].
+    pub slow_applies: Counter,
+    /// Heartbeats of a leader that were due for longer than another interval.
+    pub late_heartbeats: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Inputs taken in by them.
@@ -107,13 +114,13 @@ impl Counters {
             ("log_bytes", self.log_bytes.value()),
             ("recovered_bytes", self.recovered_bytes.value()),
             ("snapshot_bytes", self.snapshot_bytes.value()),
-            ("peer_sent_bytes", self.peer_sent_bytes.value()),
-            ("peer_received_bytes", self.peer_received_bytes.value()),
             ("frames_sent", self.frames_sent.value()),
             ("frames_received", self.frames_received.value()),
             ("frames_dropped", self.frames_dropped.value()),
             ("link_ups", self.link_ups.value()),
             ("link_downs", self.link_downs.value()),
+            ("slow_applies", self.slow_applies.value()),
+            ("late_heartbeats", self.late_heartbeats.value()),
             ("turns", self.turns.value()),
             ("inputs", self.inputs.value()),
             ("log_groups", self.log_groups.value()),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Instant, NodeId, ReadLevel, WriteId};
+use headwater_raft::{Config, Instant, NodeId, ReadLevel, RoleName, WriteId};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId, TransferFate,
 };
@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
 use crate::company::{Company, Stage};
-use crate::counters::Counters;
+use crate::counters::{Counters, SLOW_APPLY_NS};
 use crate::handle::{
     Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
 };
@@ -108,6 +108,8 @@ pub struct Parts<M: StateMachine> {
     pub names: Names,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// How often a leader is to be heard of.
+    pub heartbeat_ns: u64,
     /// Who keeps a record, if anyone does.
     pub recorder: Option<Recorder>,
 }
@@ -314,9 +316,11 @@ impl<M: StateMachine> Driver<M> {
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
         let (peer, met) = (link.peer(), link.met());
         self.parts.counters.link_ups.add(1);
+        link.counters().ups.add(1);
         // The peer would not have connected anew if the old connection worked.
         if let Some(old) = self.links.remove(&peer) {
             old.close();
+            old.counters().downs.add(1);
             self.parts.counters.link_downs.add(1);
             self.step(now, Input::Link { peer, up: false });
         }
@@ -344,6 +348,7 @@ impl<M: StateMachine> Driver<M> {
         }
         let peer = link.peer();
         self.links.remove(&peer);
+        link.counters().downs.add(1);
         self.parts.counters.link_downs.add(1);
         self.step(now, Input::Link { peer, up: false });
     }
@@ -377,12 +382,24 @@ impl<M: StateMachine> Driver<M> {
             return;
         }
         let now = self.parts.clock.now();
+        let raft = self.parts.replica.raft();
+        let late_at = raft.next_deadline().after(self.parts.heartbeat_ns);
+        if now > late_at && raft.role() == RoleName::Leader {
+            self.parts.counters.late_heartbeats.add(1);
+        }
         let Parts {
             replica, company, ..
         } = &mut self.parts;
-        let mut onlooker = |machine: &M| company.after_command(machine);
+        let mut is_applying = false;
+        let mut onlooker = |machine: &M| {
+            is_applying = true;
+            company.after_command(machine);
+        };
         replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
         self.parts.counters.turns.add(1);
+        if is_applying && self.parts.clock.now() > now.after(SLOW_APPLY_NS) {
+            self.parts.counters.slow_applies.add(1);
+        }
         self.record().await;
         let now = self.parts.clock.now();
         self.carry_out();
@@ -502,12 +519,14 @@ impl<M: StateMachine> Driver<M> {
     fn send(&self, to: NodeId, frame: Bytes) {
         let Some(link) = self.links.get(&to) else {
             self.parts.counters.frames_dropped.add(1);
+            self.parts.counters.peers.of(to).failures.add(1);
             return;
         };
         if !link.send(frame) {
             let peer = self.parts.names.of(to);
             tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
+            link.counters().failures.add(1);
             link.close();
         }
     }

@@ -24,6 +24,7 @@ use crate::counters::Counters;
 use crate::driver::Event;
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
+use crate::peer_counters::PeerCounts;
 use crate::recorder::FlightRecorder;
 use crate::status::StatusCell;
 use crate::tls::TlsSource;
@@ -230,6 +231,8 @@ pub struct Status {
     pub short_of_space: bool,
     /// Counters since the start, by name, for metrics.
     pub counters: BTreeMap<&'static str, u64>,
+    /// What is counted of each node that was a peer since then.
+    pub peers: BTreeMap<NodeId, PeerCounts>,
 }
 
 /// Why a node did not start; nothing was changed that a second try would trip over.
@@ -594,6 +597,7 @@ impl<M: StateMachine> Handle<M> {
             applied: replica.applied,
             short_of_space: replica.short_of_space,
             counters,
+            peers: shared.counters.peers.now(),
         }
     }
 

@@ -26,7 +26,7 @@
 //! | [`frame`], [`handshake`] | the bytes on them |
 //! | [`card`] | who is here, for one that may not shake hands yet |
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
-//! | [`counters`], [`name`] | what is counted, and how ids are written for people |
+//! | [`counters`], [`peer_counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
 //! | `leaving` | who is no member any more, and how long it is still heard |
 //! | `leadership`, `space`, `mending` | what the log tells of elections, of a full disk, and of entries that come back |
@@ -44,6 +44,7 @@ pub mod handshake;
 pub mod link;
 pub mod lock;
 pub mod name;
+pub mod peer_counters;
 pub mod pipe;
 mod progress;
 pub mod seldom;

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::counters::Counters;
 use crate::frame::Outgoing;
+use crate::peer_counters::PeerCounters;
 use crate::pipe::Pipe;
 
 /// Bytes that may wait to be sent to one peer. The replica's window keeps far below it; a peer
@@ -66,6 +67,7 @@ pub struct Link {
     closing: Notify,
     incoming: Semaphore,
     counters: Arc<Counters>,
+    peer_counters: Arc<PeerCounters>,
 }
 
 impl Link {
@@ -78,6 +80,7 @@ impl Link {
             leftover: Notify::new(),
             closing: Notify::new(),
             incoming: Semaphore::new(INCOMING_BYTES_MAX),
+            peer_counters: counters.peers.of(peer.node),
             counters,
         }
     }
@@ -85,6 +88,11 @@ impl Link {
     /// The node at the other end.
     pub fn peer(&self) -> NodeId {
         self.peer.node
+    }
+
+    /// What is counted of it.
+    pub fn counters(&self) -> &PeerCounters {
+        &self.peer_counters
     }
 
     /// What the handshake said of it.
@@ -110,7 +118,7 @@ impl Link {
             return;
         }
         match out.write_with(|slices| self.pipe.try_write(slices)) {
-            Ok(bytes) => self.counters.peer_sent_bytes.add(bytes as u64),
+            Ok(bytes) => self.peer_counters.sent_bytes.add(bytes as u64),
             Err(_) => return self.close(),
         }
         if !out.is_empty() || !self.pipe.is_flushed() {
@@ -158,7 +166,7 @@ impl Link {
             match self.pipe.try_read(&mut buffer) {
                 Ok(0) if buffer.is_empty() => return Ok(()),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => self.counters.peer_received_bytes.add(n as u64),
+                Ok(n) => self.peer_counters.received_bytes.add(n as u64),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(e) => return Err(e),
             }
@@ -191,7 +199,7 @@ impl Link {
                 }
                 let written = self.out().write_with(|slices| self.pipe.try_write(slices));
                 match written.and_then(|bytes| self.pipe.try_flush().map(|()| bytes)) {
-                    Ok(bytes) => self.counters.peer_sent_bytes.add(bytes as u64),
+                    Ok(bytes) => self.peer_counters.sent_bytes.add(bytes as u64),
                     Err(e) => return e,
                 }
             }

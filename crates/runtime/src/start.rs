@@ -90,6 +90,7 @@ pub(crate) async fn start<M: StateMachine>(
         config: config_sender,
         names: config.names.clone(),
         counters: counters.clone(),
+        heartbeat_ns: ns(config.heartbeat),
         recorder,
     };
     let status = parts.status.clone();

@@ -171,6 +171,8 @@ impl Network {
         if peer == me {
             return;
         }
+        // It is told of from now on, with zeros until there is more.
+        self.shared.counters.peers.of(peer);
         let mut known = self.shared.known();
         known.removed.remove(&peer);
         known.peers.insert(peer);
@@ -327,6 +329,7 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
             Ok(Err(DialError::Io(error))) => error.to_string(),
             Err(_) => format!("no answer within {HANDSHAKE_TIMEOUT:?}"),
         };
+        shared.counters.peers.of(peer).failures.add(1);
         // The same news ten times a second would bury all other.
         if error != told {
             let (node, peer) = (shared.name(), shared.name_of(peer));

@@ -19,6 +19,7 @@ use headwater_kv::auth::{Asker, Auth};
 use headwater_kv::lessor::{Lessor, Renewal};
 use headwater_kv::request::Command;
 use headwater_kv::stream::{Said, StreamId, Streams, Word};
+use headwater_kv::tally::Tallied;
 use headwater_kv::watch::WatchRequest;
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::agreeing::Agreeing;
 use crate::census::Census;
 use crate::leases::{Answer, Question, Says};
+use crate::round_trips::{RoundTrips, Times};
 
 /// About how many bytes of events one word holds.
 const WORD_BYTES: usize = 64 << 10;
@@ -83,7 +85,7 @@ pub enum Wish {
 }
 
 /// The company in numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Streams of watches.
     pub streams: usize,
@@ -101,6 +103,10 @@ pub struct Counts {
     pub compared: u64,
     /// How often it turned out to have parted from it.
     pub partings: u64,
+    /// What was done to the keys.
+    pub tallied: Tallied,
+    /// How long the way to each other member and back takes.
+    pub round_trips: Vec<(NodeId, Times)>,
 }
 
 /// A question of another member, and its number.
@@ -125,6 +131,7 @@ pub struct StoreCompany {
     lessor: Lessor,
     census: Census,
     agreeing: Agreeing,
+    round_trips: RoundTrips,
     reign: Option<Term>,
     /// Who waits for an answer of another member, and the number of the last question.
     asked: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -156,6 +163,7 @@ impl StoreCompany {
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
             census,
             agreeing,
+            round_trips: RoundTrips::new(RandomState::new().hash_one(1u8)),
             reign: None,
             asked: BTreeMap::new(),
             // An answer to a question of an earlier life means nothing.
@@ -225,7 +233,9 @@ impl StoreCompany {
                     streams: self.streams.len(),
                     watchers: self.streams.watchers(),
                     watchers_behind: self.streams.watchers_behind(),
-                    ..self.counts
+                    tallied: store.tallied(),
+                    round_trips: self.round_trips.times(),
+                    ..self.counts.clone()
                 });
             }
         }
@@ -316,6 +326,7 @@ impl Company<Store> for StoreCompany {
         self.watch_over_leases(stage);
         self.census.after_turn(stage);
         self.agreeing.after_turn(stage);
+        self.round_trips.after_turn(stage);
         if self.remind_at <= stage.now() {
             self.remind_at = stage.now().after(ns(self.remind_every));
             self.streams.remind();
@@ -337,6 +348,8 @@ impl Company<Store> for StoreCompany {
             // Who should answer is gone when the server stops.
             Some(Says::Asks(question)) => drop(self.questions.send((from, number, question))),
             Some(Says::Claims(claim)) => self.agreeing.hear(from, claim),
+            Some(Says::Pings) => self.round_trips.on_question(from, number),
+            Some(Says::Pongs) => self.round_trips.on_answer(from, number),
             None => {}
         }
     }
@@ -348,7 +361,9 @@ impl Company<Store> for StoreCompany {
         let lessor = self.lessor.next_deadline_ns().map(Instant);
         let remind = (!self.streams.is_empty()).then_some(self.remind_at);
         let agreeing = self.agreeing.next_deadline(self.reign.is_some());
-        lessor.into_iter().chain(remind).chain(agreeing).min()
+        let ask = Some(self.round_trips.next_deadline());
+        let others = remind.into_iter().chain(agreeing).chain(ask);
+        lessor.into_iter().chain(others).min()
     }
 }
 

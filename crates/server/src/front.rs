@@ -33,7 +33,7 @@ use crate::generated::health::health_server::HealthServer;
 use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
-use crate::metrics::{MethodId, Metrics, status_code};
+use crate::metrics::{MethodId, Metrics, Way, status_code};
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -100,51 +100,56 @@ impl Front {
         served: Served,
         request: Request<Incoming>,
         name: &CommonName,
-    ) -> Response<Body> {
+    ) -> Response<Counted<Body>> {
         match (served, is_grpc(&request)) {
             (Served::Everything, _) | (Served::Grpc, true) | (Served::Http, false) => {
                 self.answer(request, name).await
             }
             (Served::Pages, _) => self.answer_page(request).await,
-            (Served::Grpc, false) => elsewhere("gRPC alone is served here; for HTTP"),
-            (Served::Http, true) => elsewhere("no gRPC is served here; for HTTP alone"),
+            (Served::Grpc, false) => elsewhere("gRPC alone is served here; for HTTP").map(Counted::uncounted),
+            (Served::Http, true) => elsewhere("no gRPC is served here; for HTTP alone").map(Counted::uncounted),
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, name: &CommonName) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        name: &CommonName,
+    ) -> Response<Counted<Body>> {
         if is_grpc(&request) {
             self.answer_call(request, name.0.as_deref()).await
         } else if let Some(path) = below_gateway(request.uri().path()) {
             let path = path.to_owned();
             // As in etcd, a certificate counts for gRPC alone: a browser shows it unasked.
-            let call = |request| self.answer_call(request, None);
-            self.gateway
-                .answer(&path, request, call)
-                .await
-                .map(Body::new)
+            let call = async |request| self.answer_call(request, None).await.map(Body::new);
+            let response = self.gateway.answer(&path, request, call).await;
+            response.map(|body| Counted::uncounted(Body::new(body)))
         } else {
             self.answer_page(request).await
         }
     }
 
-    async fn answer_page(&self, request: Request<Incoming>) -> Response<Body> {
-        infallible(self.pages.clone().oneshot(request).await).map(Body::new)
+    async fn answer_page(&self, request: Request<Incoming>) -> Response<Counted<Body>> {
+        let response = infallible(self.pages.clone().oneshot(request).await);
+        response.map(|body| Counted::uncounted(Body::new(body)))
     }
 
     async fn answer_call<B: Call>(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         name: Option<&str>,
-    ) -> Response<Body> {
+    ) -> Response<Counted<Body>> {
         let path = request.uri().path().to_owned();
         let (service, method) = path
             .strip_prefix('/')
             .and_then(|path| path.split_once('/'))
             .unwrap_or((path.as_str(), ""));
-        let counted = self.metrics.on_start(service, method);
-        let response = if counted.is_none() {
-            refuse(not_served(service, method))
-        } else if wants_leader(request.headers()) && !self.backend.has_leader() {
+        let Some(counted) = self.metrics.on_start(service, method) else {
+            return refuse(not_served(service, method)).map(Counted::uncounted);
+        };
+        let mut request =
+            request.map(|body| Counted::new(body, Arc::clone(&self.metrics), counted, Way::In));
+        let response = if wants_leader(request.headers()) && !self.backend.has_leader() {
             refuse(Failure::NoLeader)
         } else if is_open(method) {
             self.dispatch(service, method, request).await
@@ -161,22 +166,25 @@ impl Front {
                 Err(failure) => refuse(failure),
             }
         };
-        let response = with_grpc_limit_code(response);
-        match counted {
-            Some(method) => self.count(method, response),
-            None => response,
-        }
+        self.count(counted, with_grpc_limit_code(response))
     }
 
     /// Counts the end of a call: now, or when its stream ends.
-    fn count(&self, method: MethodId, response: Response<Body>) -> Response<Body> {
+    fn count(&self, method: MethodId, response: Response<Body>) -> Response<Counted<Body>> {
         let is_refused = response.headers().contains_key("grpc-status");
-        if is_refused || !self.metrics.is_stream(method) {
+        let has_ended = is_refused || !self.metrics.is_stream(method);
+        if has_ended {
             self.metrics.on_end(method, status_code(response.headers()));
-            return response;
         }
         let metrics = Arc::clone(&self.metrics);
-        response.map(|body| Body::new(Counted::new(body, metrics, method)))
+        response.map(|body| {
+            let counted = Counted::new(body, metrics, method, Way::Out);
+            if has_ended {
+                counted
+            } else {
+                counted.with_end()
+            }
+        })
     }
 
     async fn dispatch<B: Call>(
@@ -204,10 +212,13 @@ impl Front {
 }
 
 /// The body of a call.
-trait Call: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static {}
+trait Call:
+    hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + Unpin + 'static
+{
+}
 
 impl<B> Call for B where
-    B: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static
+    B: hyper::body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + Unpin + 'static
 {
 }
 

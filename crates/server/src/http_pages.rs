@@ -23,10 +23,11 @@ use crate::failure::Failure;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::metrics_text::Format;
+use crate::scrape;
 use crate::service::maintenance::{STORAGE_VERSION, store_status};
 
 /// The version of the API that all members of a cluster of this version share.
-const CLUSTER_VERSION: &str = "3.6.0";
+pub const CLUSTER_VERSION: &str = "3.6.0";
 
 #[derive(Clone)]
 struct Shared {
@@ -191,7 +192,7 @@ async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     let (Ok(store), Ok(company)) = (store, company) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let text = shared.metrics.text(format, backend, store, company);
+    let text = scrape::text(format, &shared.metrics, backend, store, company);
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 

@@ -94,6 +94,16 @@ pub fn encode_claim(claim: &Claim) -> Bytes {
     encode(4, 0, &claim.encode())
 }
 
+/// Whether another member is there, as a note.
+pub fn encode_ping() -> Bytes {
+    encode(5, 0, &[])
+}
+
+/// That this member is there, as a note.
+pub fn encode_pong() -> Bytes {
+    encode(20, 0, &[])
+}
+
 /// What a note says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Says {
@@ -103,6 +113,10 @@ pub enum Says {
     Asks(Question),
     /// It answers.
     Answers(Answer),
+    /// It asks whether this member is there.
+    Pings,
+    /// It answers that.
+    Pongs,
 }
 
 impl Says {
@@ -121,7 +135,9 @@ impl Says {
             2 => Self::Asks(Question::TimeLeft(number)),
             16 => Self::Answers(Answer::Seconds(number)),
             17 => Self::Answers(Answer::Gone),
+            5 => Self::Pings,
             18 => Self::Answers(Answer::NotNow),
+            20 => Self::Pongs,
             _ => return None,
         })
     }
@@ -231,6 +247,8 @@ mod tests {
         for question in [Question::Renew(-7), Question::TimeLeft(1 << 62), change] {
             assert_eq!(Says::decode(question.encode()), Some(Says::Asks(question)));
         }
+        assert_eq!(Says::decode(encode_ping()), Some(Says::Pings));
+        assert_eq!(Says::decode(encode_pong()), Some(Says::Pongs));
         let changed = Answer::Changed(Bytes::from_static(b""));
         for answer in [Answer::Seconds(60), Answer::Gone, Answer::NotNow, changed] {
             assert_eq!(Says::decode(answer.encode()), Some(Says::Answers(answer)));
@@ -243,7 +261,7 @@ mod tests {
             &b""[..],
             b"\x01",
             b"\x04\0\0\0\0\0\0\0\0",
-            b"\x05\0\0\0\0\0\0\0\0",
+            b"\x06\0\0\0\0\0\0\0\0",
             b"\x01\0\0\0\0\0\0\0\0\0",
         ] {
             assert_eq!(Says::decode(Bytes::copy_from_slice(bytes)), None);

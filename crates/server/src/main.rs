@@ -48,6 +48,8 @@ mod process;
 mod queue;
 mod recover;
 mod restore;
+mod round_trips;
+mod scrape;
 mod serve;
 mod service;
 mod spelling;

@@ -49,6 +49,36 @@ pub enum Kind {
     Histogram,
 }
 
+/// Counts by size.
+#[derive(Clone, Default, Debug)]
+pub struct Histogram {
+    /// Bounds, and how many lie at or below each.
+    pub upto: Vec<(f64, u64)>,
+    /// How many there are.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// Of counts that lie between a bound and the one before it, the last of them above all bounds,
+    /// and a sum in nanoseconds.
+    pub fn of_ns(bounds: &[f64], counts: &[u64], sum_ns: u64) -> Self {
+        let mut count = 0;
+        let mut below = counts.iter().map(|more| {
+            count += more;
+            count
+        });
+        let upto = bounds.iter().copied().zip(&mut below).collect();
+        below.for_each(drop);
+        Self {
+            upto,
+            count,
+            sum: sum_ns as f64 / 1e9,
+        }
+    }
+}
+
 /// A text that is being written.
 #[derive(Debug)]
 pub struct Page {
@@ -105,17 +135,17 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    /// A family of one histogram: for each bound how many lie at or below it, how many there are,
+    /// One histogram of the family: for each bound how many lie at or below it, how many there are,
     /// and their sum.
-    pub fn histogram(&mut self, name: &str, help: &str, upto: &[(f64, u64)], count: u64, sum: f64) {
-        self.family(name, Kind::Histogram, help);
+    pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], of: &Histogram) {
         let bucket = format!("{name}_bucket");
-        for (bound, below) in upto {
-            self.sample(&bucket, &[("le", &bound.to_string())], below);
+        for (bound, below) in &of.upto {
+            let bound = bound.to_string();
+            self.sample(&bucket, &[labels, &[("le", &bound)]].concat(), below);
         }
-        self.sample(&bucket, &[("le", "+Inf")], count);
-        self.sample(&format!("{name}_sum"), &[], sum);
-        self.sample(&format!("{name}_count"), &[], count);
+        self.sample(&bucket, &[labels, &[("le", "+Inf")]].concat(), of.count);
+        self.sample(&format!("{name}_sum"), labels, of.sum);
+        self.sample(&format!("{name}_count"), labels, of.count);
     }
 
     /// The whole text.
@@ -136,7 +166,9 @@ mod tests {
         page.counter("a_total", "All.", 7);
         page.family("b", Kind::Gauge, "Both.");
         page.sample("b", &[("x", "1"), ("y", "2")], -3);
-        page.histogram("c", "Sizes.", &[(0.5, 1)], 2, 2.25);
+        page.family("c", Kind::Histogram, "Sizes.");
+        page.histogram("c", &[], &Histogram::of_ns(&[0.5], &[1, 1], 2_250_000_000));
+        page.histogram("c", &[("x", "1")], &Histogram::of_ns(&[1.0], &[0, 0], 0));
         page.finish()
     }
 
@@ -147,7 +179,9 @@ mod tests {
             "# HELP a_total All.\n# TYPE a_total counter\na_total 7\n\
              # HELP b Both.\n# TYPE b gauge\nb{x=\"1\",y=\"2\"} -3\n\
              # HELP c Sizes.\n# TYPE c histogram\nc_bucket{le=\"0.5\"} 1\n\
-             c_bucket{le=\"+Inf\"} 2\nc_sum 2.25\nc_count 2\n"
+             c_bucket{le=\"+Inf\"} 2\nc_sum 2.25\nc_count 2\n\
+             c_bucket{x=\"1\",le=\"1\"} 0\nc_bucket{x=\"1\",le=\"+Inf\"} 0\n\
+             c_sum{x=\"1\"} 0\nc_count{x=\"1\"} 0\n"
         );
     }
 
@@ -158,7 +192,7 @@ mod tests {
             text.starts_with("# HELP a All.\n# TYPE a counter\na_total 7\n"),
             "{text}"
         );
-        assert!(text.ends_with("c_count 2\n# EOF\n"), "{text}");
+        assert!(text.ends_with("c_count{x=\"1\"} 0\n# EOF\n"), "{text}");
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub struct Usage {
     pub open_files_max: Option<u64>,
     /// Seconds of processor time.
     pub cpu_seconds: Option<f64>,
+    /// Bytes of addresses that are taken.
+    pub virtual_bytes: Option<u64>,
+    /// How many it may take; without a limit the largest number.
+    pub virtual_bytes_max: Option<u64>,
+    /// When it began, in seconds since 1970.
+    pub started_seconds: Option<f64>,
 }
 
 /// Linux shows processor time to programs in hundredths of a second, whatever its own clock is.
@@ -25,36 +31,50 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// What this process uses now.
 pub fn usage() -> Usage {
     Usage {
-        resident_bytes: resident_bytes(),
+        resident_bytes: status_bytes("VmRSS:"),
         open_files: fs::read_dir("/proc/self/fd").ok().map(|d| d.count() as u64),
-        open_files_max: open_files_max(),
+        open_files_max: limit("Max open files"),
         cpu_seconds: cpu_seconds(),
+        virtual_bytes: status_bytes("VmSize:"),
+        virtual_bytes_max: limit("Max address space"),
+        started_seconds: started_seconds(),
     }
 }
 
-fn resident_bytes() -> Option<u64> {
+fn status_bytes(name: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
 
-fn open_files_max() -> Option<u64> {
+fn limit(name: &str) -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|l| l.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let line = limits.lines().find_map(|l| l.strip_prefix(name))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
 }
 
 fn cpu_seconds() -> Option<f64> {
+    let [user, system] = [14, 15].map(stat_ticks);
+    Some((user? + system?) / TICKS_PER_SECOND)
+}
+
+fn started_seconds() -> Option<f64> {
+    let machine = fs::read_to_string("/proc/stat").ok()?;
+    let booted = machine.lines().find_map(|l| l.strip_prefix("btime "))?;
+    let booted: f64 = booted.trim().parse().ok()?;
+    Some(booted + stat_ticks(22)? / TICKS_PER_SECOND)
+}
+
+/// A time among the numbered fields of the process's own line.
+fn stat_ticks(field: usize) -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name is in parentheses and may hold anything, so count from behind it.
+    // The program's name, the second, is in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_whitespace().skip(11);
-    let user: f64 = times.next()?.parse().ok()?;
-    let system: f64 = times.next()?.parse().ok()?;
-    Some((user + system) / TICKS_PER_SECOND)
+    fields.split_whitespace().nth(field - 3)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -69,5 +89,11 @@ mod tests {
         assert!(usage.open_files.unwrap() >= 3);
         assert!(usage.open_files_max >= usage.open_files);
         assert!(usage.cpu_seconds.unwrap() >= 0.0);
+        assert!(usage.virtual_bytes > usage.resident_bytes);
+        assert!(usage.virtual_bytes_max >= usage.virtual_bytes);
+        let now = std::time::SystemTime::now();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let age = now.as_secs_f64() - usage.started_seconds.unwrap();
+        assert!((-2.0..3600.0).contains(&age), "began {age} s ago");
     }
 }
