@@ -135,6 +135,44 @@ async fn the_connection_of_a_stranger_ends_once_it_is_refused() {
     cluster.stop_all().await;
 }
 
+/// Takes its time over one command.
+struct Sluggard;
+
+impl Company<Journal> for Sluggard {
+    fn after_command(&mut self, machine: &Journal) {
+        if machine.query(()).last().is_some_and(|last| last == "slow") {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+    }
+
+    fn after_turn(&mut self, _: &Stage<'_, Journal>) {}
+}
+
+#[tokio::test]
+async fn a_slow_apply_is_counted_and_the_heartbeat_that_it_held_up() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let node = Handle::start_with(cluster.config(1), Box::new(Sluggard)).await;
+    cluster.nodes.insert(NodeId(1), node.expect("started"));
+    let node = cluster.node(1).clone();
+    let counted = || {
+        let counters = node.status().counters;
+        ["slow_applies", "late_heartbeats"].map(|name| counters[name])
+    };
+    node.propose(Bytes::from_static(b"quick"))
+        .await
+        .expect("applied");
+    let [slow, late] = counted();
+    node.propose(Bytes::from_static(b"slow"))
+        .await
+        .expect("applied");
+    until("both are counted", || {
+        let [slow_after, late_after] = counted();
+        slow_after > slow && late_after > late
+    })
+    .await;
+    cluster.stop_all().await;
+}
+
 async fn start(cluster: &mut Cluster, id: u64, due_ns: Option<u64>) -> Receiver<Seen> {
     let (tells, told) = channel();
     let guest = Guest {
