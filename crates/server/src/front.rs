@@ -106,8 +106,12 @@ impl Front {
                 self.answer(request, name).await
             }
             (Served::Pages, _) => self.answer_page(request).await,
-            (Served::Grpc, false) => elsewhere("gRPC alone is served here; for HTTP").map(Counted::uncounted),
-            (Served::Http, true) => elsewhere("no gRPC is served here; for HTTP alone").map(Counted::uncounted),
+            (Served::Grpc, false) => {
+                elsewhere("gRPC alone is served here; for HTTP").map(Counted::uncounted)
+            }
+            (Served::Http, true) => {
+                elsewhere("no gRPC is served here; for HTTP alone").map(Counted::uncounted)
+            }
         }
     }
 
