@@ -53,8 +53,9 @@ const PAUSE_REFUSED: Duration = Duration::from_secs(5);
 /// comes at once.
 const GOOD_LINK: Duration = Duration::from_secs(1);
 
-/// Connections that may be in their handshake at one time; others wait in the kernel.
-const HANDSHAKES_MAX: usize = 32;
+/// Connections that may be in their handshake at one time; others wait in the kernel. Strangers who say
+/// nothing hold a place until [`HANDSHAKE_TIMEOUT`], and must not keep members out with a handful.
+const HANDSHAKES_MAX: usize = 256;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives a connection up.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
@@ -497,7 +498,9 @@ async fn greet(
         }
         Err((refusal, text)) => {
             let peer = shared.name_of(hello.from);
-            tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
+            if shared.complaints.is_due(&format!("{} {text}", address.ip())) {
+                tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
+            }
             answer.refusal = Some(refusal);
             answer.text = text;
             pipe.write_all(&answer.encode()).await?;

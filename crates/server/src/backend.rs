@@ -22,6 +22,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb::ResponseHeader;
 use crate::outlook::Outlook;
+use crate::pressure::Answers;
 
 /// This member as its services see it.
 pub struct Backend {
@@ -29,6 +30,7 @@ pub struct Backend {
     desk: Desk,
     door: Doorkeeper,
     outlook: Outlook,
+    answers: Answers,
     cluster: Cluster,
     limits: Limits,
     ending: Ending,
@@ -50,6 +52,7 @@ impl Backend {
             desk,
             door,
             outlook: Outlook::new(),
+            answers: Answers::new(limits.request_timeout),
             cluster,
             limits,
             ending,
@@ -80,6 +83,11 @@ impl Backend {
     /// What may end a stream.
     pub fn outlook(&self) -> &Outlook {
         &self.outlook
+    }
+
+    /// The room for answers.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// How the node is.

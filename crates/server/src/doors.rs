@@ -17,7 +17,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -25,9 +25,13 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::auth::door::CommonName;
-use crate::authority::Mended;
+use crate::authority::{Mended, PREFACE};
 use crate::front::Front;
 use crate::tls::{ClientTls, common_name};
+
+/// Connections that wait to be let in, if the system allows so many: who finds no place is silently told
+/// nothing, and tries again a second later, then two.
+const BACKLOG: u32 = 4096;
 
 /// How long calls under way may go on once the server is to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -50,6 +54,20 @@ const KEEPALIVE_SECONDS_MAX: u64 = 32_767;
 
 /// Calls that a client may have given up before they were looked at; above it, it is an attack.
 const RESETS_MAX: usize = 1 << 12;
+
+/// How long a client may take to say enough to tell what it speaks.
+const GREETING_TIME: Duration = Duration::from_secs(10);
+
+/// How long to leave a client alone that has said half of what tells that.
+const GREETING_PAUSE: Duration = Duration::from_millis(10);
+
+/// Files and sockets that are not for clients but for the log, snapshots and peers; where there are few,
+/// half of them.
+const FILES_RESERVED: u64 = 256;
+
+/// What a client hears that speaks TLS where HTTP is spoken. Most take it for what it is.
+const SPEAK_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    connection: close\r\n\r\nTLS is not spoken here: use http://\n";
 
 /// What a client hears that speaks HTTP where TLS is spoken.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
@@ -99,7 +117,7 @@ pub async fn listen(doors: &[Door], bounds: Bounds) -> Result<Vec<(TcpListener, 
     let mut listeners = Vec::new();
     for door in doors {
         let Door { flag, address, .. } = door;
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let listener = bind(*address).map_err(|error| {
             let advice = match error.kind() {
                 ErrorKind::AddrInUse => {
                     "another server (etcd?) runs there; stop it or choose another port with"
@@ -140,6 +158,16 @@ pub struct Doors {
     connections: Arc<GracefulShutdown>,
 }
 
+/// How many connections clients may have, where the process may have so many files open.
+fn connections_max(open_files_max: Option<u64>) -> usize {
+    let for_clients = |files: u64| files.saturating_sub(FILES_RESERVED).max(files / 2);
+    let connections = open_files_max.map(for_clients);
+    let connections = connections.and_then(|count| usize::try_from(count).ok());
+    connections.map_or(Semaphore::MAX_PERMITS, |count| {
+        count.min(Semaphore::MAX_PERMITS)
+    })
+}
+
 /// What one port lets in, and where to.
 struct Porter {
     door: Door,
@@ -150,6 +178,7 @@ struct Porter {
     names_are_users: bool,
     server: auto::Builder<TokioExecutor>,
     handshakes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     /// Gone when the ports are closed: who has not said anything by then is not waited for.
     connections: Weak<GracefulShutdown>,
     complaints: Seldom,
@@ -163,9 +192,11 @@ impl Doors {
         tls: Option<&ClientTls>,
         names_are_users: bool,
         bounds: Bounds,
+        open_files_max: Option<u64>,
     ) -> Self {
         let connections = Arc::new(GracefulShutdown::new());
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let places = Arc::new(Semaphore::new(connections_max(open_files_max)));
         let mut accepting = JoinSet::new();
         for (listener, door) in listeners {
             let porter = Porter {
@@ -175,6 +206,7 @@ impl Doors {
                 front: front.clone(),
                 server: server(bounds),
                 handshakes: Arc::clone(&handshakes),
+                places: Arc::clone(&places),
                 connections: Arc::downgrade(&connections),
                 complaints: Seldom::default(),
             };
@@ -201,9 +233,19 @@ impl Doors {
 async fn accept(listener: TcpListener, porter: Arc<Porter>) {
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => {
-                tokio::spawn(Arc::clone(&porter).let_in(stream, from.ip()));
-            }
+            Ok((stream, from)) => match Arc::clone(&porter.places).try_acquire_owned() {
+                Ok(place) => {
+                    let porter = Arc::clone(&porter);
+                    tokio::spawn(async move {
+                        porter.let_in(stream, from.ip()).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => porter.complain(
+                    from.ip(),
+                    "there are as many connections as the bound on open files allows (ulimit -n)",
+                ),
+            },
             Err(error) => {
                 // A connection that died while waiting, or no descriptors left: neither may end
                 // the server, and the second must not make it spin.
@@ -215,30 +257,30 @@ async fn accept(listener: TcpListener, porter: Arc<Porter>) {
 }
 
 impl Porter {
-    async fn let_in(self: Arc<Self>, mut stream: TcpStream, from: IpAddr) {
+    async fn let_in(&self, stream: TcpStream, from: IpAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             warn!("a connection answers late: {error}");
         }
-        let mut first = [0];
-        let greeted = stream.peek(&mut first);
-        let speaks_tls = match &self.tls {
-            None => matches!(greeted.await, Ok(1..)) && is_tls(first[0]),
-            Some(_) => match timeout(HANDSHAKE_TIME, greeted).await {
-                Ok(Ok(1..)) => is_tls(first[0]),
-                // Somebody who only looks whether the port is open.
-                _ => return,
-            },
+        let limit = match &self.tls {
+            None => GREETING_TIME,
+            Some(_) => HANDSHAKE_TIME,
         };
-        match (&self.tls, speaks_tls) {
+        let Ok(Some(first)) = timeout(limit, first_byte(&stream)).await else {
+            // Somebody who only looks whether the port is open, or takes a place for nothing.
+            return;
+        };
+        match (&self.tls, is_tls(first)) {
             (None, false) => self.serve(stream, CommonName(None)).await,
-            (None, true) => self.complain(
-                from,
-                "it speaks TLS, and this port does not: https:// in the flag would make it so",
-            ),
+            (None, true) => {
+                self.complain(
+                    from,
+                    "it speaks TLS, and this port does not: https:// in the flag would make it so",
+                );
+                say_last(stream, SPEAK_HTTP).await;
+            }
             (Some(_), false) => {
                 self.complain(from, "it speaks no TLS: it must use https://");
-                // It may not care to hear.
-                let _ = stream.write_all(SPEAK_TLS).await;
+                say_last(stream, SPEAK_TLS).await;
             }
             (Some(tls), true) => {
                 let permit = self.handshakes.acquire().await;
@@ -292,6 +334,30 @@ impl Porter {
         // How a client's connection ends is the client's business.
         drop(connection.await);
     }
+}
+
+/// The first byte that a client says, once it has said enough to tell what it speaks; `None` if it is gone.
+async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut said = [0; PREFACE.len()];
+    loop {
+        let length = stream
+            .peek(&mut said)
+            .await
+            .ok()
+            .filter(|&length| length > 0)?;
+        if length == PREFACE.len() || said[..length] != PREFACE[..length] {
+            return Some(said[0]);
+        }
+        tokio::time::sleep(GREETING_PAUSE).await;
+    }
+}
+
+/// Says something to a client that is not listened to any more. What it has said is read first: the system
+/// would take back an answer that is followed by the end of a connection with unread bytes.
+async fn say_last(mut stream: TcpStream, text: &[u8]) {
+    let _ = stream.try_read(&mut [0; 1 << 14]);
+    // It may not care to hear.
+    let _ = stream.write_all(text).await;
 }
 
 fn server(bounds: Bounds) -> auto::Builder<TokioExecutor> {

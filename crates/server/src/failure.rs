@@ -6,6 +6,8 @@
 
 use headwater_kv::request::KvError;
 
+use crate::pressure::ANSWER_BYTES_MAX;
+
 /// Why a request was not carried out, or may not have been.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
@@ -15,6 +17,10 @@ pub enum Failure {
     TooLarge,
     /// Too much waits already.
     Busy,
+    /// The answer would be larger than any may be; so many bytes.
+    AnswerTooLarge(usize),
+    /// Nothing more came of a request, or nothing more was taken of its answer.
+    Stalled,
     /// No leader is known.
     NoLeader,
     /// The leader changed.
@@ -71,6 +77,8 @@ pub enum Code {
     Unknown = 2,
     /// The request itself is wrong.
     InvalidArgument = 3,
+    /// It took too long.
+    DeadlineExceeded = 4,
     /// There is no such thing.
     NotFound = 5,
     /// Whoever asks may not do that.
@@ -99,6 +107,7 @@ impl Code {
     pub fn of_number(number: i32) -> Option<Self> {
         let codes = [
             Self::InvalidArgument,
+            Self::DeadlineExceeded,
             Self::NotFound,
             Self::PermissionDenied,
             Self::ResourceExhausted,
@@ -123,6 +132,17 @@ impl Failure {
             Self::Unimplemented(text) => return (Code::Unimplemented, text.clone()),
             Self::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             Self::Busy => (Code::ResourceExhausted, "etcdserver: too many requests"),
+            Self::AnswerTooLarge(bytes) => {
+                let text = format!(
+                    "headwater: the answer would have {bytes} bytes and may have \
+                     {ANSWER_BYTES_MAX}: ask for less at a time, with a limit or by RangeStream"
+                );
+                return (Code::ResourceExhausted, text);
+            }
+            Self::Stalled => (
+                Code::DeadlineExceeded,
+                "headwater: the client sends or takes nothing any more",
+            ),
             Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
             Self::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             Self::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),

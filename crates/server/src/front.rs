@@ -34,6 +34,7 @@ use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
 use crate::metrics::{MethodId, Metrics, Way, status_code};
+use crate::pressure::{self, Requests};
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -66,12 +67,14 @@ pub struct Front {
     pages: Router,
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
+    requests: Requests,
 }
 
 impl Front {
     /// The services of `backend`.
     pub fn new(backend: Arc<Backend>) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let requests = Requests::new();
         let message_bytes_max = backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
         Self {
             auth: AuthServer::new(AuthService(Arc::clone(&backend))),
@@ -86,10 +89,11 @@ impl Front {
             election: ElectionServer::new(ElectionService(Arc::clone(&backend))),
             health: HealthServer::new(HealthService),
             reflection: reflection::services(),
-            gateway: Gateway::new(2 * message_bytes_max),
+            gateway: Gateway::new(2 * message_bytes_max, requests.clone()),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
             metrics,
+            requests,
         }
     }
 
@@ -151,8 +155,14 @@ impl Front {
         let Some(counted) = self.metrics.on_start(service, method) else {
             return refuse(not_served(service, method)).map(Counted::uncounted);
         };
-        let mut request =
-            request.map(|body| Counted::new(body, Arc::clone(&self.metrics), counted, Way::In));
+        let is_stream = self.metrics.is_stream(counted);
+        let mut request = request.map(|body| {
+            let body = match is_stream {
+                true => self.requests.let_pass(body),
+                false => self.requests.weigh(body),
+            };
+            Counted::new(body, Arc::clone(&self.metrics), counted, Way::In)
+        });
         let response = if wants_leader(request.headers()) && !self.backend.has_leader() {
             refuse(Failure::NoLeader)
         } else if is_open(method) {
@@ -170,7 +180,7 @@ impl Front {
                 Err(failure) => refuse(failure),
             }
         };
-        self.count(counted, with_grpc_limit_code(response))
+        self.count(counted, pressure::held(with_grpc_limit_code(response)))
     }
 
     /// Counts the end of a call: now, or when its stream ends.

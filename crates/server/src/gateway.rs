@@ -28,6 +28,7 @@ use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::generated::descriptors::FILES;
+use crate::pressure::Requests;
 use known::keep_known;
 
 /// Each path with its service and method; the older ones of leases too, which etcd still takes.
@@ -139,7 +140,11 @@ const FRAME_HEAD_BYTES: usize = 5;
 pub struct Gateway {
     methods: Arc<HashMap<&'static str, MethodDescriptor>>,
     body_bytes_max: usize,
+    requests: Requests,
 }
+
+/// The largest message that is told as JSON, which takes several times as much.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A failed call.
 struct Refusal {
@@ -149,7 +154,7 @@ struct Refusal {
 
 impl Gateway {
     /// A gateway for bodies up to this size, and streams of requests of which each is no larger.
-    pub fn new(body_bytes_max: usize) -> Self {
+    pub fn new(body_bytes_max: usize, requests: Requests) -> Self {
         let pool = DescriptorPool::decode(FILES).expect("the description is generated");
         let find = |(path, service, method): &(&'static str, &str, &str)| {
             let service = pool.get_service_by_name(service)?;
@@ -159,6 +164,7 @@ impl Gateway {
         Self {
             methods: Arc::new(PATHS.iter().filter_map(find).collect()),
             body_bytes_max,
+            requests,
         }
     }
 
@@ -221,8 +227,14 @@ impl Gateway {
 
     /// The only message of a body, as gRPC has it.
     async fn whole(&self, body: Body, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
+        let body = Body::new(self.requests.weigh_all(body));
         let json = axum::body::to_bytes(body, self.body_bytes_max).await;
-        let json = json.map_err(|_| too_large(self.body_bytes_max))?;
+        let json = json.map_err(
+            |error| match tonic::Status::try_from_error(Box::new(error)) {
+                Ok(status) => Refusal::from(status),
+                Err(_) => too_large(self.body_bytes_max),
+            },
+        )?;
         let mut messages = serde_json::Deserializer::from_slice(&json).into_iter();
         // No body is an empty message.
         let value = messages.next().unwrap_or_else(|| Ok(json!({})));
@@ -402,6 +414,9 @@ impl Answers {
     fn take(&mut self) -> Option<Result<String, Refusal>> {
         let head = self.gathered.get(..FRAME_HEAD_BYTES)?;
         let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes")) as usize;
+        if length > ANSWER_BYTES_MAX {
+            return Some(Err(too_large(ANSWER_BYTES_MAX)));
+        }
         if self.gathered.len() < FRAME_HEAD_BYTES + length {
             return None;
         }

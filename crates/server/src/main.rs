@@ -44,6 +44,7 @@ mod metrics;
 mod metrics_text;
 mod outlook;
 mod port_flags;
+mod pressure;
 mod process;
 mod queue;
 mod recover;

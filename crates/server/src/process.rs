@@ -1,10 +1,12 @@
-//! What this process uses of the machine.
+//! What this process uses of the machine, and may use.
 //! Never fails: what the system does not tell is left out.
 //!
 //! # Source
-//! proc(5).
+//! proc(5); getrlimit(2); Go's programs, etcd among them, raise that limit, too.
 
 use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +25,19 @@ pub struct Usage {
     pub virtual_bytes_max: Option<u64>,
     /// When it began, in seconds since 1970.
     pub started_seconds: Option<f64>,
+}
+
+/// Lets this process have as many files and sockets as it may, and says how many that is.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
 }
 
 /// Linux shows processor time to programs in hundredths of a second, whatever its own clock is.

@@ -26,7 +26,7 @@ use crate::desk::Desk;
 use crate::doors::{self, Doors, Served};
 use crate::front::Front;
 use crate::tls::Tls;
-use crate::{join, leases, members};
+use crate::{join, leases, members, process};
 
 /// How often a server without a leader says so.
 const LEADERLESS_REPORT: Duration = Duration::from_secs(5);
@@ -69,6 +69,7 @@ pub async fn run(mut config: Config) -> Result<()> {
         tls.clients.as_ref(),
         config.names_are_users,
         config.bounds,
+        process::raise_open_files(),
     );
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));

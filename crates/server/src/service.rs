@@ -148,6 +148,17 @@ pub fn not_yet(service: &str, method: &str) -> String {
     format!("headwater: {service}/{method} is not served by this version")
 }
 
+/// Why a message of a client's stream could not be read, by the code that etcd's clients know: one that is too
+/// large is out of range for tonic, which they take for a revision that is.
+pub fn unreadable(status: tonic::Status) -> tonic::Status {
+    match status.code() {
+        tonic::Code::OutOfRange => {
+            tonic::Status::new(tonic::Code::ResourceExhausted, status.message())
+        }
+        _ => status,
+    }
+}
+
 impl From<Failure> for tonic::Status {
     fn from(failure: Failure) -> Self {
         let (code, text) = failure.code_and_text();

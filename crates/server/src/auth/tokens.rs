@@ -106,7 +106,7 @@ impl Tokens {
     }
 
     /// The revision of users and roles that a token speaks of, whoever has made it.
-    pub fn revision(token: &str) -> Option<u64> {
+    fn revision(token: &str) -> Option<u64> {
         let mut any = validation(Algorithm::HS256);
         any.insecure_disable_signature_validation();
         any.algorithms = ALGORITHMS.to_vec();
@@ -115,8 +115,20 @@ impl Tokens {
         claims.ok().map(|decoded| decoded.claims.revision)
     }
 
+    /// Whether a token may have been made by a member that is ahead of what is known here. What it says
+    /// of that is not believed, only looked into: whoever likes can write it.
+    pub fn may_be_newer(&self, auth: &Auth, token: &str) -> bool {
+        if self.has_seen(token) {
+            return false;
+        }
+        let lacks_secret = auth.is_enabled && auth.secret.is_empty() && self.need_secret();
+        let is_ahead = Self::revision(token).is_some_and(|of| of > auth.revision || lacks_secret);
+        // The operator's keys do not change: what they did not sign then, they did not sign now.
+        is_ahead && (self.need_secret() || self.verify(auth, token, now_s()).is_some())
+    }
+
     /// Whether a token was found to be genuine before.
-    pub fn has_seen(&self, token: &str) -> bool {
+    fn has_seen(&self, token: &str) -> bool {
         self.known().contains_key(token)
     }
 

@@ -161,11 +161,9 @@ impl Kv for KvService {
     type RangeStreamStream = BoxStream<api::RangeStreamResponse>;
 
     async fn range(&self, request: Request<api::RangeRequest>) -> Answer<api::RangeResponse> {
-        Ok(
-            Self::read_range(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::read_range(&client, request.into_inner()).await?;
+        Ok(client.answers().fit_range(answer).await?)
     }
 
     async fn range_stream(
@@ -192,19 +190,15 @@ impl Kv for KvService {
         &self,
         request: Request<api::DeleteRangeRequest>,
     ) -> Answer<api::DeleteRangeResponse> {
-        Ok(
-            Self::write_delete(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::write_delete(&client, request.into_inner()).await?;
+        Ok(client.answers().fit(answer).await?)
     }
 
     async fn txn(&self, request: Request<api::TxnRequest>) -> Answer<api::TxnResponse> {
-        Ok(
-            Self::decide(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::decide(&client, request.into_inner()).await?;
+        Ok(client.answers().fit(answer).await?)
     }
 
     async fn compact(

@@ -28,6 +28,7 @@ use crate::front::wants_leader;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::lease_server::Lease;
 use crate::leases::{Answer, Question, ask};
+use crate::service::unreadable;
 
 /// How many renewals of one stream are under way at most.
 const RENEWALS_MAX: usize = 64;
@@ -168,7 +169,7 @@ async fn hear(
         let request = match inbound.message().await {
             Ok(Some(request)) => request,
             Ok(None) => return None,
-            Err(status) => return Some(status),
+            Err(status) => return Some(unreadable(status)),
         };
         let client = client.clone();
         let renewal = tokio::spawn(async move { renew(&client, request.id).await });

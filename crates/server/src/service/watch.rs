@@ -21,6 +21,7 @@ use crate::desk::Watching;
 use crate::front::wants_leader;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::watch_server::Watch;
+use crate::service::unreadable;
 
 /// The service, on a backend shared with the others.
 pub struct WatchService(pub Arc<Backend>);
@@ -58,7 +59,7 @@ async fn hear(watching: &Watching, mut inbound: Streaming<api::WatchRequest>) ->
         let request = match inbound.message().await {
             Ok(Some(request)) => request,
             Ok(None) => return std::future::pending().await,
-            Err(status) => return status,
+            Err(status) => return unreadable(status),
         };
         let Some(wish) = wish(request) else { continue };
         if let Err(failure) = watching.wish(wish).await {

@@ -1,0 +1,364 @@
+//! What requests on their way in and answers on their way out may take of memory, all together: where there
+//! is no room, a request is refused as one too many, and an answer waits for a while before that.
+//! Never looks into either. What is small passes unweighed.
+//!
+//! # Source
+//! gRPC over HTTP/2 (an answer is one message, whose length comes first); etcd's
+//! "too many requests".
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+
+use crate::failure::Failure;
+use crate::generated::etcdserverpb::RangeResponse;
+use crate::generated::mvccpb::KeyValue;
+
+/// The room for all requests that are not whole yet.
+const REQUESTS_BYTES_MAX: usize = 256 << 20;
+
+/// The room for all answers that clients have yet to take. A larger answer has it for itself.
+const ANSWERS_BYTES_MAX: usize = 256 << 20;
+
+/// The largest answer.
+pub const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// How many answers may wait for room; those that come then are refused.
+const ANSWERS_WAITING_MAX: usize = 64;
+
+/// What needs no room, being small.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// How much of a large answer is given to a connection at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What of a range is bytes at a time, at most: the largest key, and a few pieces.
+const UNDER_WAY_BYTES: usize = 4 << 20;
+
+/// The keys of a range in protobuf: field 2, of bytes.
+const KVS_TAG: u8 = 2 << 3 | 2;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// How long nothing may come of a request that has room, and nothing may be taken of such an answer.
+const STALL_TIME: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });
+
+/// Room is given by so much.
+const UNIT_BYTES: usize = 1 << 10;
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// Room for answers.
+#[derive(Clone)]
+pub struct Answers {
+    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// An answer that is not small, with the room that it has for as long as some of it is here.
+#[derive(Clone)]
+struct Large {
+    /// A range, which becomes bytes piece by piece; others do all at once.
+    range: Option<Arc<RangeResponse>>,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl Answers {
+    /// All room, for which an answer waits so long at most.
+    pub fn new(patience: Duration) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(units(ANSWERS_BYTES_MAX) as usize)),
+            places: Arc::new(Semaphore::new(ANSWERS_WAITING_MAX)),
+            patience,
+        }
+    }
+
+    /// An answer that has room, once there is.
+    ///
+    /// # Errors
+    /// There is none in time, too many wait for it, or the answer is too large for any.
+    pub async fn fit<T: Message>(&self, answer: T) -> Result<tonic::Response<T>, Failure> {
+        let bytes = answer.encoded_len();
+        let mut response = tonic::Response::new(answer);
+        if bytes > SMALL_BYTES {
+            let room = self.room_for(bytes, bytes).await?;
+            response.extensions_mut().insert(Large {
+                range: None,
+                _room: room,
+            });
+        }
+        Ok(response)
+    }
+
+    /// A range that has room, which it needs for its keys' places and for what is on its way: the values
+    /// are the store's own.
+    ///
+    /// # Errors
+    /// See [`Self::fit`].
+    pub async fn fit_range(
+        &self,
+        answer: RangeResponse,
+    ) -> Result<tonic::Response<RangeResponse>, Failure> {
+        let bytes = answer.encoded_len();
+        if bytes <= SMALL_BYTES {
+            return Ok(answer.into());
+        }
+        let places = answer.kvs.len() * size_of::<KeyValue>();
+        let room = self
+            .room_for(bytes, places + bytes.min(UNDER_WAY_BYTES))
+            .await?;
+        let range = Some(Arc::new(answer));
+        // What the client is to have comes from there.
+        let mut response = tonic::Response::new(RangeResponse::default());
+        response
+            .extensions_mut()
+            .insert(Large { range, _room: room });
+        Ok(response)
+    }
+
+    async fn room_for(
+        &self,
+        answer_bytes: usize,
+        bytes: usize,
+    ) -> Result<Arc<OwnedSemaphorePermit>, Failure> {
+        if answer_bytes > ANSWER_BYTES_MAX {
+            return Err(Failure::AnswerTooLarge(answer_bytes));
+        }
+        let (room, units) = (Arc::clone(&self.room), units(bytes.min(ANSWERS_BYTES_MAX)));
+        if let Ok(permit) = Arc::clone(&room).try_acquire_many_owned(units) {
+            return Ok(Arc::new(permit));
+        }
+        let _place = self.places.try_acquire().map_err(|_| Failure::Busy)?;
+        let waited = timeout(self.patience, room.acquire_many_owned(units)).await;
+        let permit = waited.map_err(|_| Failure::Busy)?;
+        permit.map(Arc::new).map_err(|_| Failure::Stopped)
+    }
+}
+
+/// An answer that gives its room back once its client has all of it, is gone, or takes nothing of it for
+/// too long.
+pub fn held(mut response: Response<Body>) -> Response<Body> {
+    match response.extensions_mut().remove::<Large>() {
+        None => response,
+        Some(large) => response.map(|body| {
+            let (pieces, stream) = mpsc::channel(1);
+            tokio::spawn(hand_out(large, body, pieces));
+            Body::new(StreamBody::new(ReceiverStream::new(stream)))
+        }),
+    }
+}
+
+type Piece = Result<Frame<Bytes>, Status>;
+
+/// Why a piece was not taken.
+enum NotTaken {
+    Gone,
+    Stalled,
+}
+
+async fn hand_out(large: Large, body: Body, pieces: mpsc::Sender<Piece>) {
+    let handed = match &large.range {
+        Some(range) => hand_out_range(range, &pieces).await,
+        None => hand_out_body(body, &pieces).await,
+    };
+    drop(large);
+    if let Err(NotTaken::Stalled) = handed {
+        // It is told of when it takes something again; it may be gone by then.
+        let _ = pieces.send(Err(Failure::Stalled.into())).await;
+    }
+}
+
+async fn give(frame: Frame<Bytes>, pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
+    match timeout(STALL_TIME, pieces.send(Ok(frame))).await {
+        Ok(given) => given.map_err(|_| NotTaken::Gone),
+        Err(_) => Err(NotTaken::Stalled),
+    }
+}
+
+/// A copy: a part of the whole would keep all of it for as long as it waits to be sent.
+async fn give_copy(data: &[u8], pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
+    for piece in data.chunks(PIECE_BYTES) {
+        give(Frame::data(Bytes::copy_from_slice(piece)), pieces).await?;
+    }
+    Ok(())
+}
+
+async fn hand_out_body(mut body: Body, pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
+    while let Some(frame) = body.frame().await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => give_copy(&data, pieces).await?,
+            Ok(Err(trailers)) => give(trailers, pieces).await?,
+            Err(status) => return pieces.send(Err(status)).await.map_err(|_| NotTaken::Gone),
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a range, in the order in which it is least work: all but the keys, then key after key. A
+/// reader of protobuf takes a message's fields in any.
+async fn hand_out_range(
+    range: &RangeResponse,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), NotTaken> {
+    let length = range.encoded_len();
+    let beside = RangeResponse {
+        header: range.header,
+        kvs: Vec::new(),
+        more: range.more,
+        count: range.count,
+    };
+    let mut piece = BytesMut::new();
+    piece.put_u8(0);
+    piece.put_u32(u32::try_from(length).expect("an answer is bounded"));
+    let room = "a buffer grows";
+    beside.encode(&mut piece).expect(room);
+    for kv in &range.kvs {
+        piece.put_u8(KVS_TAG);
+        kv.encode_length_delimited(&mut piece).expect(room);
+        if piece.len() >= PIECE_BYTES {
+            give_copy(&std::mem::take(&mut piece), pieces).await?;
+        }
+    }
+    give_copy(&piece, pieces).await?;
+    let ok = (GRPC_STATUS, HeaderValue::from_static("0"));
+    give(Frame::trailers(HeaderMap::from_iter([ok])), pieces).await
+}
+
+/// Room for requests that are on their way in.
+#[derive(Clone)]
+pub struct Requests {
+    room: Arc<Semaphore>,
+}
+
+impl Requests {
+    /// All room.
+    pub fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(units(REQUESTS_BYTES_MAX) as usize)),
+        }
+    }
+
+    /// A request of gRPC's, which has room for what of it is here.
+    pub fn weigh<B>(&self, body: B) -> Weighed<B> {
+        self.weigh_beyond(SMALL_BYTES, body)
+    }
+
+    /// One that is not to stall even while it is small, for it has a connection to itself.
+    pub fn weigh_all<B>(&self, body: B) -> Weighed<B> {
+        self.weigh_beyond(0, body)
+    }
+
+    /// One that goes on for as long as its client likes, message by message.
+    pub fn let_pass<B>(&self, body: B) -> Weighed<B> {
+        self.weigh_beyond(usize::MAX, body)
+    }
+
+    fn weigh_beyond<B>(&self, free_bytes: usize, body: B) -> Weighed<B> {
+        Weighed {
+            body,
+            room: Arc::clone(&self.room),
+            free_bytes,
+            bytes: 0,
+            held: None,
+            late: None,
+        }
+    }
+}
+
+/// The body of a request, which has room for what of it is here until it is dropped.
+pub struct Weighed<B> {
+    body: B,
+    room: Arc<Semaphore>,
+    free_bytes: usize,
+    bytes: usize,
+    held: Option<OwnedSemaphorePermit>,
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Weighed<B> {
+    /// Takes room for so much more; false if there is none.
+    fn take(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let held = self
+            .held
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let needed = units(self.bytes.saturating_sub(self.free_bytes)) as usize;
+        let Some(more) = needed.checked_sub(held).filter(|&more| more > 0) else {
+            return true;
+        };
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(more) else {
+            return false;
+        };
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        true
+    }
+}
+
+impl<B> HttpBody for Weighed<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let this = self.get_mut();
+        let refuse = |failure: Failure| Poll::Ready(Some(Err(Status::from(failure).into())));
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(late) = &mut this.late {
+                    late.as_mut().reset(Instant::now() + STALL_TIME);
+                }
+                match this.take(frame.data_ref().map_or(0, Bytes::len)) {
+                    true => Poll::Ready(Some(Ok(frame))),
+                    false => refuse(Failure::Busy),
+                }
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if this.bytes < this.free_bytes => Poll::Pending,
+            Poll::Pending => {
+                let late = this.late.get_or_insert_with(|| Box::pin(sleep(STALL_TIME)));
+                match late.as_mut().poll(context) {
+                    Poll::Ready(()) => refuse(Failure::Stalled),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Room that is given, waited for, refused, and given back.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_api::etcdserverpb::{RangeResponse, ResponseHeader};
+use headwater_api::mvccpb::KeyValue;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use super::*;
+
+/// How long an answer waits here.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+fn answer(value_bytes: usize) -> RangeResponse {
+    let kv = KeyValue {
+        value: Bytes::from(vec![0; value_bytes]),
+        ..KeyValue::default()
+    };
+    RangeResponse {
+        kvs: vec![kv],
+        ..RangeResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_room_and_not_for_ever() {
+    let answers = Answers::new(PATIENCE);
+    let first = answers.fit(answer(200 << 20)).await.expect("room");
+    let begin = Instant::now();
+    let second = answers.fit(answer(100 << 20)).await;
+    assert_eq!(second.expect_err("no room"), Failure::Busy);
+    assert!(begin.elapsed() >= PATIENCE);
+    // What is small needs none, and what there is room for passes.
+    assert!(answers.fit(answer(100)).await.is_ok());
+    assert!(answers.fit(answer(40 << 20)).await.is_ok());
+    let waits = tokio::spawn({
+        let answers = answers.clone();
+        async move { answers.fit(answer(100 << 20)).await.is_ok() }
+    });
+    tokio::time::sleep(PATIENCE / 4).await;
+    drop(first);
+    assert!(waits.await.expect("no panic"), "there is room again");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_gives_its_room_back() {
+    let answers = Answers::new(PATIENCE);
+    let fitted = answers.fit(answer(ANSWERS_BYTES_MAX)).await.expect("room");
+    let (_, message, extensions) = fitted.into_parts();
+    let body = StreamBody::new(ReceiverStream::new({
+        let (sender, receiver) = mpsc::channel::<Piece>(1);
+        let data = Bytes::from(message.encode_to_vec());
+        sender.try_send(Ok(Frame::data(data))).expect("a place");
+        receiver
+    }));
+    let mut response = Response::new(Body::new(body));
+    *response.extensions_mut() = extensions;
+    let mut body = held(response).into_body();
+    let first = body.frame().await.expect("a piece").expect("no error");
+    assert_eq!(first.into_data().expect("data").len(), PIECE_BYTES);
+    assert!(answers.fit(answer(1 << 20)).await.is_err());
+    tokio::time::sleep(2 * STALL_TIME).await;
+    assert!(answers.fit(answer(1 << 20)).await.is_ok());
+    // Who comes back to it hears that it is cut, and does not take what there is for all.
+    let mut last = Ok(());
+    while let Some(piece) = body.frame().await {
+        last = piece.map(drop);
+    }
+    assert_eq!(last.expect_err("cut").code(), Code::DeadlineExceeded);
+}
+
+fn request(
+    pieces: mpsc::Receiver<Result<Frame<Bytes>, Infallible>>,
+) -> StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>> {
+    StreamBody::new(ReceiverStream::new(pieces))
+}
+
+fn code(error: StdError) -> Code {
+    error.downcast::<Status>().expect("a status").code()
+}
+
+#[tokio::test]
+async fn requests_that_are_not_whole_have_so_much_room_together() {
+    let requests = Requests::new();
+    let mib = || Ok(Frame::data(Bytes::from(vec![0; 1 << 20])));
+    let mut under_way = Vec::new();
+    let refused = loop {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(mib()).await.expect("a place");
+        let mut body = requests.weigh(request(receiver));
+        match body.frame().await.expect("a frame") {
+            Ok(_) => under_way.push((sender, body)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(code(refused), Code::ResourceExhausted);
+    assert!(
+        (256..=262).contains(&under_way.len()),
+        "{}",
+        under_way.len()
+    );
+    // One that comes no further gives its room back.
+    let (_sender, mut stalled) = under_way.pop().expect("many");
+    let begin = Instant::now();
+    let error = stalled.frame().await.expect("an end").expect_err("late");
+    assert_eq!(code(error), Code::DeadlineExceeded);
+    assert!(begin.elapsed() >= STALL_TIME / 2, "{:?}", begin.elapsed());
+    drop(stalled);
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send(mib()).await.expect("a place");
+    assert!(
+        requests
+            .weigh(request(receiver))
+            .frame()
+            .await
+            .expect("a frame")
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_range_in_pieces_is_the_message_that_it_would_be_at_once() {
+    let answers = Answers::new(PATIENCE);
+    let mut range = answer(100_000);
+    let small = KeyValue {
+        key: "k".into(),
+        value: "v".into(),
+        lease: 7,
+        ..KeyValue::default()
+    };
+    range.kvs.extend(vec![small; 1000]);
+    range.header = Some(ResponseHeader {
+        revision: 9,
+        ..ResponseHeader::default()
+    });
+    (range.more, range.count) = (true, 5000);
+    let fitted = answers.fit_range(range.clone()).await.expect("room");
+    let (_, _, extensions) = fitted.into_parts();
+    let mut response = Response::new(Body::empty());
+    *response.extensions_mut() = extensions;
+    let whole = held(response)
+        .into_body()
+        .collect()
+        .await
+        .expect("no error");
+    let trailers = whole.trailers().expect("trailers");
+    assert_eq!(trailers.get("grpc-status").expect("a status"), "0");
+    let bytes = whole.to_bytes();
+    assert_eq!(
+        bytes[..5],
+        [&[0][..], &(bytes.len() as u32 - 5).to_be_bytes()].concat()
+    );
+    assert_eq!(
+        RangeResponse::decode(&bytes[5..]).expect("a message"),
+        range
+    );
+}
+
+#[tokio::test]
+async fn an_answer_beyond_any_is_refused_by_its_size() {
+    let answers = Answers::new(PATIENCE);
+    let mut range = answer(1 << 20);
+    // All of them are the same bytes.
+    range.kvs = vec![range.kvs[0].clone(); 1025];
+    let refused = answers.fit_range(range).await.expect_err("too large");
+    let (code, text) = refused.code_and_text();
+    assert_eq!(code as u8, 8);
+    assert!(text.contains("RangeStream"), "{text}");
+}
