@@ -167,3 +167,8 @@ pub fn is_transport(status: &Status) -> bool {
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
     ) && status.source().is_some()
 }
+
+/// Whether what went on may go on by another connection: this one broke, or its member has no leader.
+pub fn may_resume(status: &Status) -> bool {
+    is_transport(status) || status.code() == Code::Unavailable
+}

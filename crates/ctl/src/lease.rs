@@ -1,5 +1,5 @@
-//! `lease`: made, ended, looked at.
-//! Never keeps one alive; that is for a command that goes on.
+//! `lease`: made, ended, looked at, kept alive.
+//! Never knows how one is kept alive; `keep` does.
 //!
 //! # Source
 //! etcdctl's commands of this name; the etcd v3 API, service `Lease`.
@@ -9,9 +9,10 @@ use headwater_api::etcdserverpb as api;
 
 use crate::failure::{Failure, Result};
 use crate::json::Json;
+use crate::keep;
 use crate::quantity;
 use crate::session::{Repeat, Session, leases};
-use crate::text::{Answer, Style, Text, field, header_fields, line, quote};
+use crate::text::{Answer, Format, Style, Text, field, header_fields, line, quote, say};
 
 /// What can be done with leases.
 #[derive(Subcommand, Debug)]
@@ -24,6 +25,19 @@ pub enum LeaseCommand {
     Timetolive(TimeArgs),
     /// List all
     List,
+    /// Keep one alive until it is ended
+    KeepAlive(KeepArgs),
+}
+
+/// Flags of `lease keep-alive`.
+#[derive(Args, Debug)]
+pub struct KeepArgs {
+    /// Its id, in hexadecimal
+    #[arg(value_name = "ID")]
+    args: Vec<String>,
+    /// Only once: it has its whole time before it again
+    #[arg(long)]
+    once: bool,
 }
 
 /// Flags of `lease grant`.
@@ -77,9 +91,7 @@ pub async fn run(session: &Session, style: Style, command: LeaseCommand) -> Resu
             let revoked = session.ask(Repeat::Never, revoke).await;
             let answer = revoked.map_err(|failure| failure.within("failed to revoke lease"))?;
             match style.format {
-                crate::text::Format::Simple => {
-                    crate::text::say(format!("lease {id:016x} revoked\n").as_bytes())
-                }
+                Format::Simple => say(format!("lease {id:016x} revoked\n").as_bytes()),
                 _ => style.print(&answer),
             }
         }
@@ -95,11 +107,34 @@ pub async fn run(session: &Session, style: Style, command: LeaseCommand) -> Resu
             let ask = async |wire| leases(wire).lease_time_to_live(request).await;
             style.print(&session.ask(Repeat::Always, ask).await?)
         }
+        LeaseCommand::KeepAlive(args) => {
+            let id = one(
+                &args.args,
+                "lease keep-alive command needs lease ID as argument",
+            )?;
+            keep_alive(session, style, id, args.once).await
+        }
         LeaseCommand::List => {
             let list = async |wire| leases(wire).lease_leases(api::LeaseLeasesRequest {}).await;
             style.print(&session.ask(Repeat::Always, list).await?)
         }
     }
+}
+
+async fn keep_alive(session: &Session, style: Style, id: i64, is_once: bool) -> Result<()> {
+    if is_once {
+        let answer = keep::once(session, id).await?;
+        if answer.ttl <= 0 {
+            let missing = "etcdserver: requested lease not found";
+            return Err(Failure::error(missing));
+        }
+        return style.print(&answer);
+    }
+    keep::always(session, id, |answer| style.print(answer)).await?;
+    if style.format == Format::Simple {
+        say(format!("lease {id:016x} expired or revoked.\n").as_bytes())?;
+    }
+    Ok(())
 }
 
 fn one(args: &[String], needs: &str) -> Result<i64> {
@@ -110,7 +145,7 @@ fn one(args: &[String], needs: &str) -> Result<i64> {
 }
 
 /// The header's own fields, among which etcdctl puts those of some answers.
-fn header(header: Option<&api::ResponseHeader>) -> Json {
+pub fn header(header: Option<&api::ResponseHeader>) -> Json {
     let none = api::ResponseHeader::default();
     Json::of("etcdserverpb.ResponseHeader", header.unwrap_or(&none))
 }

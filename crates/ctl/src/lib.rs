@@ -6,7 +6,10 @@
 //! | `flags`, `place`, `tls`, `password` | whom to ask, and how |
 //! | `connect`, `session`, `failure` | asking, another member when one is gone, and reasons |
 //! | `text`, `json`, `table`, `quantity` | what answers look like |
-//! | `keys`, `txn`, `lease` | keys and leases |
+//! | `keys`, `txn`, `lease`, `keep` | keys and leases |
+//! | `watch`, `follow` | what happens to keys |
+//! | `held` | locks and elections |
+//! | `users`, `roles` | who may do what |
 //! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
 //! | `download` | a snapshot, as it comes |
 
@@ -15,7 +18,10 @@ mod download;
 mod endpoint;
 mod failure;
 mod flags;
+mod follow;
+mod held;
 mod json;
+mod keep;
 mod keys;
 mod lease;
 mod maintenance;
@@ -24,12 +30,15 @@ mod password;
 mod place;
 pub mod quantity;
 mod replace;
+mod roles;
 mod session;
 mod status;
 mod table;
 mod text;
 mod tls;
 mod txn;
+mod users;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -72,6 +81,8 @@ enum Command {
     /// Forget what was overwritten or deleted before a revision
     #[command(alias = "compact")]
     Compaction(keys::CompactionArgs),
+    /// See what happens to keys, as it happens
+    Watch(watch::WatchArgs),
     /// List members, and change who takes part
     #[command(subcommand)]
     Member(member::MemberCommand),
@@ -80,6 +91,21 @@ enum Command {
     /// Make, end and look at leases
     #[command(subcommand)]
     Lease(lease::LeaseCommand),
+    /// Hold a lock
+    Lock(held::LockArgs),
+    /// Take part in an election, or look on
+    Elect(held::ElectArgs),
+    /// Switch users on or off
+    #[command(subcommand)]
+    Auth(users::AuthCommand),
+    /// Make, change and list users
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Make, change and list roles
+    #[command(subcommand)]
+    Role(roles::RoleCommand),
+    /// Which client this is, and which API it speaks
+    Version,
     /// List and end alarms
     #[command(subcommand)]
     Alarm(maintenance::AlarmCommand),
@@ -97,7 +123,7 @@ enum Command {
 /// Carries out a command, and prints what comes of it.
 pub async fn run(arguments: Arguments) -> ExitCode {
     match carry_out(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("Error: {failure}");
             ExitCode::from(failure.code)
@@ -105,7 +131,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn carry_out(arguments: Arguments) -> Result<()> {
+/// Gives the status that the process ends with.
+async fn carry_out(arguments: Arguments) -> Result<u8> {
     let options = arguments.options;
     let style = Style {
         format: arguments.look.write_out,
@@ -113,6 +140,7 @@ async fn carry_out(arguments: Arguments) -> Result<()> {
     };
     let session = &Session::new(&options)?;
     match arguments.command {
+        Command::Lock(args) => return held::lock(session, style, args).await,
         Command::Put(args) => keys::put(session, style, args).await,
         Command::Get(args) => keys::get(session, style, args).await,
         Command::Del(args) => keys::del(session, style, args).await,
@@ -126,5 +154,15 @@ async fn carry_out(arguments: Arguments) -> Result<()> {
         Command::MoveLeader(args) => maintenance::move_leader(session, args).await,
         Command::Snapshot(command) => maintenance::snapshot(session, command).await,
         Command::Endpoint(args) => endpoint::run(session, style, args).await,
+        Command::Watch(args) => watch::run(session, style, args).await,
+        Command::Elect(args) => held::elect(session, style, args).await,
+        Command::Auth(command) => users::run_auth(session, style, command).await,
+        Command::User(command) => users::run_user(session, style, command).await,
+        Command::Role(command) => roles::run(session, style, command).await,
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            text::say(format!("headwater ctl version: {version}\nAPI version: 3.5\n").as_bytes())
+        }
     }
+    .map(|()| 0)
 }

@@ -65,3 +65,17 @@ pub fn typed(prompt: &str) -> Result<String> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// A new password for somebody: asked for twice if `asks` and a person types it, else read as it comes.
+///
+/// # Errors
+/// There is none, or it was typed differently.
+pub fn new(name: &str, asks: bool) -> Result<String> {
+    let is_person = asks && std::io::stdin().is_terminal();
+    let password = typed(&format!("Password of {name}: "))?;
+    if is_person && typed(&format!("Type password of {name} again for confirmation: "))? != password
+    {
+        return Err(Failure::arguments("given passwords are different"));
+    }
+    Ok(password)
+}

@@ -15,6 +15,9 @@ use headwater_api::etcdserverpb::cluster_client::ClusterClient;
 use headwater_api::etcdserverpb::kv_client::KvClient;
 use headwater_api::etcdserverpb::lease_client::LeaseClient;
 use headwater_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use headwater_api::etcdserverpb::watch_client::WatchClient;
+use headwater_api::v3electionpb::election_client::ElectionClient;
+use headwater_api::v3lockpb::lock_client::LockClient;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -72,6 +75,26 @@ pub fn cluster(wire: Wire) -> ClusterClient<Wire> {
 /// Care for one member.
 pub fn maintenance(wire: Wire) -> MaintenanceClient<Wire> {
     MaintenanceClient::new(wire).max_decoding_message_size(usize::MAX)
+}
+
+/// Watches.
+pub fn watches(wire: Wire) -> WatchClient<Wire> {
+    WatchClient::new(wire).max_decoding_message_size(usize::MAX)
+}
+
+/// Users and roles.
+pub fn auth(wire: Wire) -> AuthClient<Wire> {
+    AuthClient::new(wire)
+}
+
+/// Locks.
+pub fn locks(wire: Wire) -> LockClient<Wire> {
+    LockClient::new(wire)
+}
+
+/// Elections.
+pub fn elections(wire: Wire) -> ElectionClient<Wire> {
+    ElectionClient::new(wire)
 }
 
 struct At {
@@ -143,6 +166,29 @@ impl Session {
             return Ok(at.wire.clone());
         }
         self.reach(0).await
+    }
+
+    /// A connection when the present one broke: to the next member that can be reached.
+    ///
+    /// # Errors
+    /// None can be reached: why, of each.
+    pub async fn again(&self) -> Result<Wire> {
+        let number = self.at.take().map_or(0, |at| at.number + 1);
+        self.reach(number).await
+    }
+
+    /// Gives the present connection up; the next request makes another.
+    pub fn forget(&self) {
+        self.at.take();
+    }
+
+    /// Why a call that goes on did not begin, or ended.
+    pub async fn lost(&self, status: Status) -> Failure {
+        if !is_transport(&status) {
+            return status.into();
+        }
+        let number = self.at.borrow().as_ref().map_or(0, |at| at.number);
+        self.broken(&self.places[number], &status).await
     }
 
     /// Connects to the first that can be reached, beginning with this one and going round.

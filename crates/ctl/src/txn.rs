@@ -156,7 +156,7 @@ fn quoted(text: &str) -> Option<(Vec<u8>, &str)> {
 }
 
 /// The words of a line; those between quotation marks are one.
-fn words(line: &str) -> Option<Vec<String>> {
+pub fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -199,17 +199,21 @@ fn operation(line: &str) -> Result<api::RequestOp> {
 }
 
 fn flags<A: Args + FromArgMatches>(words: &[String], line: &str) -> Result<A> {
-    let command = booleans(A::augment_args(
-        clap::Command::new("txn").no_binary_name(true),
-    ));
-    let matches = command.try_get_matches_from(words);
-    matches
-        .and_then(|matches| A::from_arg_matches(&matches))
-        .map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().next().unwrap_or_default();
-            Failure::input(format!("invalid txn request: {line} ({why})"))
-        })
+    parsed(words).map_err(|why| Failure::input(format!("invalid txn request: {line} ({why})")))
+}
+
+/// What the words of a line say, without the command's name; or why they say nothing.
+///
+/// # Errors
+/// The command has no such flags.
+pub fn parsed<A: Args + FromArgMatches>(words: &[String]) -> std::result::Result<A, String> {
+    let line = clap::Command::new("line").no_binary_name(true);
+    let matches = booleans(A::augment_args(line)).try_get_matches_from(words);
+    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let why = error.to_string();
+        why.lines().next().unwrap_or_default().to_owned()
+    })
 }
 
 impl Answer for api::TxnResponse {
