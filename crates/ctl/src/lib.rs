@@ -12,7 +12,9 @@
 //! | `users`, `roles` | who may do what |
 //! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
 //! | `download` | a snapshot, as it comes |
+//! | `mirror`, `check` | another cluster that follows, and whether this one bears a load |
 
+mod check;
 mod connect;
 mod download;
 mod endpoint;
@@ -26,6 +28,7 @@ mod keys;
 mod lease;
 mod maintenance;
 mod member;
+mod mirror;
 mod password;
 mod place;
 pub mod quantity;
@@ -104,6 +107,11 @@ enum Command {
     /// Make, change and list roles
     #[command(subcommand)]
     Role(roles::RoleCommand),
+    /// Have another cluster's keys follow this one's
+    MakeMirror(mirror::MirrorArgs),
+    /// Whether the cluster bears a load
+    #[command(subcommand)]
+    Check(check::CheckCommand),
     /// Which client this is, and which API it speaks
     Version,
     /// List and end alarms
@@ -159,6 +167,8 @@ async fn carry_out(arguments: Arguments) -> Result<u8> {
         Command::Auth(command) => users::run_auth(session, style, command).await,
         Command::User(command) => users::run_user(session, style, command).await,
         Command::Role(command) => roles::run(session, style, command).await,
+        Command::MakeMirror(args) => mirror::run(session, args).await,
+        Command::Check(command) => check::run(session, command).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             text::say(format!("headwater ctl version: {version}\nAPI version: 3.5\n").as_bytes())

@@ -47,6 +47,20 @@ pub struct MoveArgs {
 pub enum SnapshotCommand {
     /// Get one from the one member that is named
     Save(SaveArgs),
+    /// Done without a cluster: `headwater snapshot status FILE`
+    #[command(hide = true)]
+    Status(ElsewhereArgs),
+    /// Done without a cluster: `headwater snapshot restore FILE`
+    #[command(hide = true)]
+    Restore(ElsewhereArgs),
+}
+
+/// What belongs to a command that is not of this client.
+#[derive(Args, Debug)]
+pub struct ElsewhereArgs {
+    /// All of it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 /// Flags of `snapshot save`.
@@ -176,12 +190,23 @@ pub async fn move_leader(session: &Session, args: MoveArgs) -> Result<()> {
     )))
 }
 
+fn elsewhere(command: &str, args: &ElsewhereArgs) -> Failure {
+    Failure::arguments(format!(
+        "this is done without a cluster: headwater snapshot {command} {}",
+        args.args.join(" ")
+    ))
+}
+
 /// Gets a snapshot, whole or not at all.
 ///
 /// # Errors
 /// It does not come to its end, or cannot be written.
 pub async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<()> {
-    let SnapshotCommand::Save(args) = command;
+    let args = match command {
+        SnapshotCommand::Save(args) => args,
+        SnapshotCommand::Status(args) => return Err(elsewhere("status", &args)),
+        SnapshotCommand::Restore(args) => return Err(elsewhere("restore", &args)),
+    };
     let [file] = &args.args[..] else {
         return Err(Failure::arguments("snapshot save expects one argument"));
     };

@@ -77,6 +77,17 @@ impl Names {
     }
 }
 
+/// Leaves out what stands below an error.
+fn without_hints(printed: &str) -> String {
+    let mut is_error = false;
+    let lines = printed.lines().filter(|line| {
+        let is_hint = is_error && line.starts_with("  ");
+        is_error = is_hint || line.starts_with("Error: ");
+        !is_hint
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Replaces what follows each `mark`, as far as `goes` says, by one letter.
 fn blank_after(line: &str, mark: &str, goes: impl Fn(char) -> bool) -> String {
     let mut parts = line.split(mark);
@@ -110,6 +121,9 @@ impl Step {
             None => (self.command.as_str(), false),
         };
         let mut printed = names.normalise(&shell_with(cluster, command, tools)?);
+        if tools.is_some() {
+            printed = without_hints(&printed);
+        }
         if sorted {
             let mut lines: Vec<&str> = printed.lines().collect();
             lines.sort_unstable();
@@ -185,7 +199,8 @@ pub async fn run(cluster: &Cluster, path: &Path) -> Result<Differences> {
     run_with(cluster, path, None).await
 }
 
-/// The same, with the programs in the folder `tools` before the machine's.
+/// The same, with the programs in the folder `tools` before the machine's. What those add to their
+/// errors on lines of its own, which begin with two spaces, is left out.
 ///
 /// # Errors
 /// As for `run`.

@@ -2,7 +2,8 @@
 //! etcdctl does not have does what it says.
 
 use headwater_etcd_tests::cluster::{Cluster, STOP_LIMIT, Server};
-use headwater_etcd_tests::golden::shell;
+use headwater_etcd_tests::golden::{self, shell};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -137,6 +138,91 @@ async fn the_same_commands_print_the_same() {
         })
         .collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What an etcd told etcdctl, told to us.
+async fn golden_file(name: &str, options: &[&str]) {
+    let server = Server::from_env().expect("a server to test");
+    let cluster = Cluster::start(&server, 3, options).await;
+    let cluster = cluster.expect("a cluster");
+    cluster.acquainted().await.expect("all know all");
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = directory.path().join("etcdctl");
+    let text = format!("#!/bin/sh\nexec '{}' ctl \"$@\"\n", program().display());
+    std::fs::write(&script, text).expect("a script");
+    let permissions = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&script, permissions).expect("it can be run");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let client = Some(directory.path());
+    let differences = golden::run_with(&cluster, &file.join(name), client).await;
+    let differences = differences.expect("a golden file and a shell");
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[tokio::test]
+async fn changes_are_watched() {
+    golden_file("watch.txt", &[]).await;
+}
+
+#[tokio::test]
+async fn leases_are_kept_alive() {
+    golden_file("lease.txt", &[]).await;
+}
+
+#[tokio::test]
+async fn locks_and_leaderships_are_held() {
+    golden_file("lock.txt", &[]).await;
+}
+
+#[tokio::test]
+async fn users_have_roles_which_have_rights() {
+    golden_file("auth.txt", &["--bcrypt-cost=4"]).await;
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_by_another_member() {
+    let mut cluster = cluster(3).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut watch = Command::new(program())
+        .args(["ctl", "watch", "k", "--endpoints"])
+        .arg(format!(
+            "{},{}",
+            cluster.members[0].client_url(),
+            cluster.members[1].client_url()
+        ))
+        .stdout(file.reopen().expect("the same file"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("a watch");
+    let end = Instant::now() + STOP_LIMIT;
+    let seen = || std::fs::read_to_string(file.path()).expect("what it printed");
+    // It has begun when something comes.
+    let mut before = 0;
+    while seen().is_empty() {
+        before += 1;
+        assert_eq!(ctl(&cluster, &format!("put k before{before}")), "OK");
+        assert!(Instant::now() < end, "nothing comes");
+        sleep(Duration::from_millis(100)).await;
+    }
+    cluster.kill(0);
+    for number in 1..=3 {
+        let put = format!("--endpoints=$EP2,$EP3 put k after{number}");
+        while ctl(&cluster, &put) != "OK" {
+            assert!(Instant::now() < end, "no leader");
+        }
+    }
+    while !seen().contains("after3") {
+        assert!(Instant::now() < end, "{}", seen());
+        sleep(Duration::from_millis(100)).await;
+    }
+    watch.kill().expect("it ends");
+    watch.wait().expect("it has ended");
+    let seen = seen();
+    let after = seen.lines().filter(|line| line.starts_with("after"));
+    let mut after: Vec<&str> = after.collect();
+    // A put whose answer was lost may have been done twice.
+    after.dedup();
+    assert_eq!(after, ["after1", "after2", "after3"], "{seen}");
 }
 
 #[tokio::test]
