@@ -30,7 +30,7 @@ const ELECTION_TTL: i64 = 60;
 pub struct LockArgs {
     /// The lock's name
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
     /// What to run while it is held; it finds ETCD_LOCK_KEY and ETCD_LOCK_REV. Without one, the lock is
     /// held until the command is ended
     #[arg(
@@ -114,7 +114,9 @@ async fn during<T>(
 /// # Errors
 /// It is not held, or was lost.
 pub async fn lock(session: &Session, style: Style, args: LockArgs) -> Result<u8> {
-    let name = Bytes::from(args.name);
+    let name = args.name.map(Bytes::from).ok_or_else(|| {
+        Failure::arguments("lock takes a lock name argument and an optional command to execute")
+    })?;
     let command = args.command;
     during(
         session,
@@ -171,17 +173,17 @@ pub async fn elect(session: &Session, style: Style, args: ElectArgs) -> Result<(
     let (name, proposal, more) = (words.next(), words.next(), words.next());
     let Some(name) = name.filter(|_| more.is_none()) else {
         return Err(Failure::arguments(
-            "elect takes one election name argument and an optional proposal argument.",
+            "elect takes one election name argument and an optional proposal argument",
         ));
     };
     if args.listen {
         return match proposal {
             None => observe(session, style, name).await,
-            Some(_) => Err(Failure::arguments("no proposal argument but -l is set")),
+            Some(_) => Err(Failure::arguments("proposal given but -l is set")),
         };
     }
     let Some(value) = proposal else {
-        return Err(Failure::arguments("proposal argument required"));
+        return Err(Failure::arguments("no proposal argument but -l not set"));
     };
     during(
         session,

@@ -95,12 +95,52 @@ pub struct GetArgs {
     /// Leave the values out
     #[arg(long)]
     keys_only: bool,
+    /// Bounds of the revisions at which the keys were written last, and made
+    #[command(flatten)]
+    bounds: Bounds,
     /// Only count (with -w fields)
     #[arg(long)]
     count_only: bool,
     /// Only the values (with -w simple)
     #[arg(long)]
     print_value_only: bool,
+}
+
+/// Bounds of revisions; 0 for none.
+#[derive(Args, Debug)]
+struct Bounds {
+    /// Only keys written at this revision or later
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    min_mod_rev: i64,
+    /// Only keys not written after this revision
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    max_mod_rev: i64,
+    /// Only keys made at this revision or later
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    min_create_rev: i64,
+    /// Only keys not made after this revision
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    max_create_rev: i64,
 }
 
 /// Flags of `del`.
@@ -272,7 +312,10 @@ impl GetArgs {
             serializable,
             keys_only: self.keys_only,
             count_only: self.count_only,
-            ..Default::default()
+            min_mod_revision: self.bounds.min_mod_rev,
+            max_mod_revision: self.bounds.max_mod_rev,
+            min_create_revision: self.bounds.min_create_rev,
+            max_create_revision: self.bounds.max_create_rev,
         })
     }
 }

@@ -126,7 +126,7 @@ async fn keep_alive(session: &Session, style: Style, id: i64, is_once: bool) -> 
         let answer = keep::once(session, id).await?;
         if answer.ttl <= 0 {
             let missing = "etcdserver: requested lease not found";
-            return Err(Failure::error(missing));
+            return Err(Failure::connection(missing));
         }
         return style.print(&answer);
     }

@@ -164,8 +164,13 @@ impl RightArgs {
                 "--from-key and --prefix flags are mutually exclusive",
             ));
         }
-        let too_many = "unexpected endkey argument with --prefix or --from-key flag";
-        let (key, range_end) = range(keys, self.prefix, self.from_key, too_many)?;
+        let flag = if self.prefix {
+            "--prefix"
+        } else {
+            "--from-key"
+        };
+        let too_many = format!("unexpected endkey argument with {flag} flag");
+        let (key, range_end) = range(keys, self.prefix, self.from_key, &too_many)?;
         Ok((role.clone(), key, range_end))
     }
 }
@@ -236,7 +241,9 @@ impl Answer for api::AuthRoleGetResponse {
     fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
         header_fields(text, self.header.as_ref());
         for permission in &self.perm {
-            field(text, "PermType", permission.perm_type().as_str_name());
+            // etcdctl's has two spaces, by mistake, on which somebody may count.
+            let kind = permission.perm_type().as_str_name();
+            field(text, "PermType", format!(" {kind}"));
             field(text, "Key", quote(&permission.key));
             field(text, "RangeEnd", quote(&permission.range_end));
         }
@@ -253,9 +260,8 @@ impl Answer for api::AuthRoleListResponse {
 
     fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
         header_fields(text, self.header.as_ref());
-        self.roles
-            .iter()
-            .for_each(|role| field(text, "Role", format!("{role:?}")));
+        let roles: Vec<_> = self.roles.iter().map(|role| format!("{role:?}")).collect();
+        field(text, "Roles", roles.join(" "));
         Ok(())
     }
 }

@@ -238,7 +238,7 @@ impl Session {
                 Ok(Token::default())
             }
             Ok(Err(status)) if is_transport(&status) => Err(self.broken(place, &status).await),
-            Ok(Err(status)) => Err(status.into()),
+            Ok(Err(status)) => Err(Failure::connection(status.message())),
         }
     }
 

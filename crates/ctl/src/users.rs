@@ -330,14 +330,6 @@ impl Answer for api::AuthUserGetResponse {
     fn simple(&self, text: &mut Text, _style: Style) {
         self.roles.iter().for_each(|role| line(text, role));
     }
-
-    fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
-        header_fields(text, self.header.as_ref());
-        self.roles
-            .iter()
-            .for_each(|role| field(text, "Role", format!("{role:?}")));
-        Ok(())
-    }
 }
 
 impl Answer for api::AuthUserListResponse {
@@ -345,13 +337,5 @@ impl Answer for api::AuthUserListResponse {
 
     fn simple(&self, text: &mut Text, _style: Style) {
         self.users.iter().for_each(|user| line(text, user));
-    }
-
-    fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
-        header_fields(text, self.header.as_ref());
-        self.users
-            .iter()
-            .for_each(|user| field(text, "User", format!("{user:?}")));
-        Ok(())
     }
 }

@@ -73,7 +73,7 @@ impl WatchArgs {
         if args.is_empty() || args.len() > 2 {
             return Err(Failure::arguments("bad number of arguments"));
         }
-        let too_many = "`range_end` cannot be set with `--prefix`";
+        let too_many = "`range_end` and `--prefix` are mutually exclusive";
         let (key, range_end) = keys::range(&args, self.prefix, false, too_many)?;
         // No key is empty: this is the first that can be.
         let key = if key.is_empty() {
@@ -281,7 +281,7 @@ impl Answer for api::WatchResponse {
     }
 
     fn json(&self, _style: Style) -> Json {
-        let header = self.header.clone().unwrap_or_default();
+        let header = self.header.unwrap_or_default();
         let events = self.events.iter();
         let events = events.map(|event| Json::of("mvccpb.Event", event));
         Json::object([
