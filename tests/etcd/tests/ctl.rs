@@ -115,6 +115,24 @@ lease timetolive 77 -w json
 lease timetolive 77 -w fields
 lease list
 lease list -w json
+lease keep-alive
+lease keep-alive xyz
+lease keep-alive 77
+lease keep-alive 77 --once
+lease keep-alive 77 -w json
+lock
+elect
+elect -l
+elect -l a b
+elect a
+elect a b c
+watch
+watch a b --prefix
+watch b a
+watch a -w table --rev=1 | head -1
+make-mirror
+make-mirror a b
+make-mirror a --prefix=x --dest-prefix=y --no-dest-prefix
 alarm list
 alarm list -w json
 alarm list -w fields
@@ -122,6 +140,80 @@ alarm disarm
 defrag
 move-leader
 move-leader xyz
+"#;
+
+/// Commands that change what is there: each client has a user and a role of its own, `USER` and `ROLE`.
+const CHANGES: &str = r#"
+user list
+user list -w fields
+role list
+role list -w json
+role list -w fields
+user add
+user add USER:word
+user add USER:word
+user add :word
+user add USER2 --no-password -w json
+user add USER3 --new-user-password=x -w fields
+user add USER4:word -w table
+user get
+user get USER
+user get USER -w json
+user get USER -w fields
+user get nobody
+role add
+role add ROLE
+role add ROLE
+role add ROLE2 -w json
+role add ROLE3 -w fields
+role grant-permission
+role grant-permission ROLE
+role grant-permission ROLE read
+role grant-permission ROLE nonsense k
+role grant-permission ROLE read k
+role grant-permission ROLE write k l
+role grant-permission ROLE readwrite p --prefix
+role grant-permission ROLE readwrite q --from-key
+role grant-permission ROLE read '' --prefix
+role grant-permission ROLE2 read '' --from-key
+role grant-permission ROLE3 read k l -w json
+role grant-permission ROLE3 read k l --prefix
+role grant-permission ROLE3 read k --prefix --from-key
+role get
+role get ROLE
+role get ROLE -w json
+role get ROLE -w fields
+role get ROLE2
+role get root
+user grant-role
+user grant-role USER
+user grant-role USER ROLE
+user grant-role USER ROLE2
+user grant-role USER nope
+user get USER --detail
+user get USER -w json
+user revoke-role
+user revoke-role USER ROLE2
+user revoke-role USER ROLE2
+role revoke-permission
+role revoke-permission ROLE
+role revoke-permission ROLE k
+role revoke-permission ROLE k l
+role revoke-permission ROLE p --prefix
+role revoke-permission ROLE q --from-key
+role revoke-permission ROLE zz
+role revoke-permission ROLE3 k l -w json
+user passwd
+user passwd nobody --interactive=false <<< new
+user passwd USER --interactive=false <<< new
+user delete
+user delete USER
+user delete USER
+user delete USER2 -w json
+role delete
+role delete ROLE
+role delete ROLE
+auth disable
 "#;
 
 /// Also with one of etcdctl 3.5.1, if `ETCDCTL` names it.
@@ -223,6 +315,117 @@ async fn a_watch_goes_on_by_another_member() {
     // A put whose answer was lost may have been done twice.
     after.dedup();
     assert_eq!(after, ["after1", "after2", "after3"], "{seen}");
+}
+
+#[tokio::test]
+async fn users_and_roles_are_changed_in_the_same_words() {
+    let cluster = cluster(1).await;
+    let ours = format!("{} ctl", program().display());
+    let ask = |client: &str, mark: &str, command: &str| {
+        let names = [
+            ("USER", format!("{mark}user")),
+            ("ROLE", format!("{mark}role")),
+        ];
+        let renamed = |text: &str, (from, to): (&str, &str)| text.replace(from, to);
+        let forth = names.iter().map(|(name, own)| (*name, own.as_str()));
+        let command = forth.fold(command.to_owned(), |text, pair| renamed(&text, pair));
+        let command = match command.split_once(" <<< ") {
+            Some((command, word)) => format!("echo {word} | {client} {command}"),
+            None => format!("{client} {command}"),
+        };
+        let printed = shell(&cluster, &command).expect("a shell");
+        let back = names.iter().map(|(name, own)| (own.as_str(), *name));
+        back.fold(printed, |text, pair| renamed(&text, pair))
+    };
+    // Those of the other client are not listed: it has deleted them.
+    let told = |client: &str, mark: &str| -> Vec<String> {
+        let commands = CHANGES.trim().lines();
+        let told = commands.map(|command| format!("$ {command}\n{}", ask(client, mark, command)));
+        let told = told.collect();
+        for rest in [
+            "user delete USER3",
+            "user delete USER4",
+            "role delete ROLE2",
+            "role delete ROLE3",
+        ] {
+            ask(client, mark, rest);
+        }
+        told
+    };
+    let (theirs, ours) = (told("etcdctl", "a"), told(&ours, "b"));
+    let differences = theirs
+        .iter()
+        .zip(&ours)
+        .filter(|(theirs, ours)| theirs != ours);
+    let differences: Vec<String> = differences
+        .map(|(theirs, ours)| format!("--- etcdctl {theirs}\n--- ctl {ours}"))
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[tokio::test]
+async fn a_user_comes_with_a_password() {
+    let server = Server::from_env().expect("a server to test");
+    let cluster = Cluster::start(&server, 1, &["--bcrypt-cost=4"]).await;
+    let cluster = cluster.expect("a cluster");
+    assert_eq!(ctl(&cluster, "user add root:secret"), "User root created");
+    // The role root, which its user needs, is made on the way.
+    assert_eq!(ctl(&cluster, "auth enable"), "Authentication Enabled");
+    let stranger = ctl(&cluster, "put a 1");
+    assert!(stranger.contains("--user NAME"), "{stranger}");
+    assert_eq!(ctl(&cluster, "--user=root:secret put a 1"), "OK");
+    assert_eq!(ctl(&cluster, "--user=root --password=secret put a 2"), "OK");
+    let typed = format!(
+        "echo secret | {} ctl --user=root put a 3",
+        program().display()
+    );
+    assert_eq!(shell(&cluster, &typed).expect("a shell").trim(), "OK");
+    let variables = format!(
+        "ETCDCTL_USER=root ETCDCTL_PASSWORD=secret {} ctl get a",
+        program().display()
+    );
+    assert_eq!(shell(&cluster, &variables).expect("a shell").trim(), "a\n3");
+    let wrong = ctl(&cluster, "--user=root --password=wrong put a 4");
+    assert!(wrong.contains("invalid user ID or password"), "{wrong}");
+    let status = ctl(&cluster, "--user=root:secret auth status");
+    assert!(status.contains("Authentication Status: true"), "{status}");
+}
+
+#[tokio::test]
+async fn a_mirror_follows_and_a_small_load_is_borne() {
+    let (original, copy) = tokio::join!(cluster(1), cluster(1));
+    for number in 0..3 {
+        assert_eq!(ctl(&original, &format!("put p/{number} old")), "OK");
+    }
+    let mut mirroring = Command::new(program())
+        .args(["ctl", "make-mirror", "--prefix=p/", "--dest-prefix=q/"])
+        .arg(format!("--endpoints={}", original.members[0].client_url()))
+        .arg(copy.members[0].client_url())
+        .spawn()
+        .expect("a mirror");
+    let end = Instant::now() + STOP_LIMIT;
+    let until = async |wanted: &str| {
+        while ctl(&copy, "get '' --prefix") != wanted {
+            assert!(Instant::now() < end, "not {wanted}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until("q/0\nold\nq/1\nold\nq/2\nold").await;
+    ctl(&original, "del p/1");
+    ctl(&original, "put other x");
+    ctl(&original, "put p/2 new");
+    until("q/0\nold\nq/2\nnew").await;
+    mirroring.kill().expect("it ends");
+    mirroring.wait().expect("it has ended");
+    let told = ctl(&copy, "check perf --duration=1s");
+    assert!(
+        told.contains("Throughput is 1") || told.contains("FAIL: "),
+        "{told}"
+    );
+    let left = ctl(&copy, "get /etcdctl-check-perf/ --prefix --keys-only");
+    assert_eq!(left, "", "it leaves nothing");
+    let foreign = ctl(&copy, "check perf --duration=1s --prefix=q/");
+    assert!(foreign.contains("has keys"), "{foreign}");
 }
 
 #[tokio::test]
