@@ -418,10 +418,9 @@ async fn a_mirror_follows_and_a_small_load_is_borne() {
     mirroring.kill().expect("it ends");
     mirroring.wait().expect("it has ended");
     let told = ctl(&copy, "check perf --duration=1s");
-    assert!(
-        told.contains("Throughput is 1") || told.contains("FAIL: "),
-        "{told}"
-    );
+    // Whether the machine is fast enough now is not for a test; that each is judged is.
+    let judged = |line: &&str| line.starts_with("PASS: ") || line.starts_with("FAIL: ");
+    assert_eq!(told.lines().filter(judged).count(), 3, "{told}");
     let left = ctl(&copy, "get /etcdctl-check-perf/ --prefix --keys-only");
     assert_eq!(left, "", "it leaves nothing");
     let foreign = ctl(&copy, "check perf --duration=1s --prefix=q/");
