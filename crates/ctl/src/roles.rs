@@ -260,8 +260,8 @@ impl Answer for api::AuthRoleListResponse {
 
     fn fields(&self, text: &mut Text, _style: Style) -> Result<()> {
         header_fields(text, self.header.as_ref());
-        let roles: Vec<_> = self.roles.iter().map(|role| format!("{role:?}")).collect();
-        field(text, "Roles", roles.join(" "));
+        let roles = self.roles.iter().map(|role| format!(" {role:?}"));
+        line(text, format!("\"Roles\" :{}", roles.collect::<String>()));
         Ok(())
     }
 }

@@ -25,10 +25,14 @@ async fn cluster(size: usize) -> Cluster {
 
 /// What a client prints on both streams, without its own log, and its exit code unless zero.
 fn printed(cluster: &Cluster, client: &str, arguments: &str) -> String {
-    // A transaction comes on the standard input.
-    let command = match arguments.strip_prefix("txn ") {
-        Some(lines) => format!("printf {lines} | {client} txn"),
-        None => format!("{client} {arguments}"),
+    // A transaction comes on the standard input, and so do passwords.
+    let command = match (
+        arguments.strip_prefix("txn "),
+        arguments.split_once(" <<< "),
+    ) {
+        (Some(lines), _) => format!("printf {lines} | {client} txn"),
+        (None, Some((arguments, word))) => format!("echo {word} | {client} {arguments}"),
+        (None, None) => format!("{client} {arguments}"),
     };
     let printed = shell(cluster, &command).expect("a shell");
     let lines = printed
@@ -251,24 +255,24 @@ async fn golden_file(name: &str, options: &[&str]) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-#[tokio::test]
-async fn changes_are_watched() {
-    golden_file("watch.txt", &[]).await;
-}
-
-#[tokio::test]
-async fn leases_are_kept_alive() {
-    golden_file("lease.txt", &[]).await;
-}
-
-#[tokio::test]
-async fn locks_and_leaderships_are_held() {
-    golden_file("lock.txt", &[]).await;
-}
-
-#[tokio::test]
-async fn users_have_roles_which_have_rights() {
-    golden_file("auth.txt", &["--bcrypt-cost=4"]).await;
+/// Most of it is waiting: they wait together.
+#[test]
+fn what_etcdctl_was_told_we_are_told() {
+    let files: [(&str, &[&str]); 4] = [
+        ("watch.txt", &[]),
+        ("lease.txt", &[]),
+        ("lock.txt", &[]),
+        ("auth.txt", &["--bcrypt-cost=4"]),
+    ];
+    std::thread::scope(|scope| {
+        for (name, options) in files {
+            scope.spawn(move || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_all().build().expect("a runtime");
+                runtime.block_on(golden_file(name, options));
+            });
+        }
+    });
 }
 
 #[tokio::test]
@@ -329,11 +333,7 @@ async fn users_and_roles_are_changed_in_the_same_words() {
         let renamed = |text: &str, (from, to): (&str, &str)| text.replace(from, to);
         let forth = names.iter().map(|(name, own)| (*name, own.as_str()));
         let command = forth.fold(command.to_owned(), |text, pair| renamed(&text, pair));
-        let command = match command.split_once(" <<< ") {
-            Some((command, word)) => format!("echo {word} | {client} {command}"),
-            None => format!("{client} {command}"),
-        };
-        let printed = shell(&cluster, &command).expect("a shell");
+        let printed = printed(&cluster, client, &command);
         let back = names.iter().map(|(name, own)| (own.as_str(), *name));
         back.fold(printed, |text, pair| renamed(&text, pair))
     };
@@ -375,11 +375,7 @@ async fn a_user_comes_with_a_password() {
     assert!(stranger.contains("--user NAME"), "{stranger}");
     assert_eq!(ctl(&cluster, "--user=root:secret put a 1"), "OK");
     assert_eq!(ctl(&cluster, "--user=root --password=secret put a 2"), "OK");
-    let typed = format!(
-        "echo secret | {} ctl --user=root put a 3",
-        program().display()
-    );
-    assert_eq!(shell(&cluster, &typed).expect("a shell").trim(), "OK");
+    assert_eq!(ctl(&cluster, "--user=root put a 3 <<< secret"), "OK");
     let variables = format!(
         "ETCDCTL_USER=root ETCDCTL_PASSWORD=secret {} ctl get a",
         program().display()
