@@ -10,7 +10,7 @@
 //! | `watch`, `follow` | what happens to keys |
 //! | `held` | locks and elections |
 //! | `users`, `roles` | who may do what |
-//! | `member`, `replace`, `endpoint`, `status`, `maintenance` | members |
+//! | `member`, `replace`, `endpoint`, `status`, `maintenance`, `snapshot` | members |
 //! | `download` | a snapshot, as it comes |
 //! | `mirror`, `check` | another cluster that follows, and whether this one bears a load |
 
@@ -35,6 +35,7 @@ pub mod quantity;
 mod replace;
 mod roles;
 mod session;
+pub mod snapshot;
 mod status;
 mod table;
 mod text;
@@ -121,16 +122,16 @@ enum Command {
     Defrag(maintenance::DefragArgs),
     /// Hand the leadership over
     MoveLeader(maintenance::MoveArgs),
-    /// Get a snapshot from a member (`headwater snapshot` looks at and restores it)
+    /// Get a snapshot from a member, and look at it (`headwater snapshot` restores it)
     #[command(subcommand)]
-    Snapshot(maintenance::SnapshotCommand),
+    Snapshot(snapshot::SnapshotCommand),
     /// Ask members, one by one, how they are
     Endpoint(endpoint::EndpointArgs),
 }
 
 /// Carries out a command, and prints what comes of it.
-pub async fn run(arguments: Arguments) -> ExitCode {
-    match carry_out(arguments).await {
+pub async fn run(arguments: Arguments, look: snapshot::Look) -> ExitCode {
+    match carry_out(arguments, look).await {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("Error: {failure}");
@@ -140,7 +141,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// Gives the status that the process ends with.
-async fn carry_out(arguments: Arguments) -> Result<u8> {
+async fn carry_out(arguments: Arguments, look: snapshot::Look) -> Result<u8> {
     let options = arguments.options;
     let style = Style {
         format: arguments.look.write_out,
@@ -160,7 +161,7 @@ async fn carry_out(arguments: Arguments) -> Result<u8> {
         Command::Alarm(command) => maintenance::alarm(session, style, command).await,
         Command::Defrag(args) => maintenance::defrag(session, args).await,
         Command::MoveLeader(args) => maintenance::move_leader(session, args).await,
-        Command::Snapshot(command) => maintenance::snapshot(session, command).await,
+        Command::Snapshot(command) => snapshot::run(session, style, command, look).await,
         Command::Endpoint(args) => endpoint::run(session, style, args).await,
         Command::Watch(args) => watch::run(session, style, args).await,
         Command::Elect(args) => held::elect(session, style, args).await,

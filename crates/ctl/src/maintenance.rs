@@ -1,11 +1,8 @@
-//! `alarm`, `defrag`, `move-leader` and `snapshot save`: care for members.
-//! Never looks into a snapshot; `headwater snapshot` does.
+//! `alarm`, `defrag` and `move-leader`: care for members.
+//! Never decides which member is asked, but for the one that leads.
 //!
 //! # Source
 //! etcdctl's commands of these names; the etcd v3 API, service `Maintenance`.
-
-use std::fs::{self, File};
-use std::io::Write;
 
 use clap::{Args, Subcommand};
 use headwater_api::etcdserverpb as api;
@@ -39,35 +36,6 @@ pub struct DefragArgs {
 pub struct MoveArgs {
     /// The member that is to lead: its id, in hexadecimal
     #[arg(value_name = "ID")]
-    args: Vec<String>,
-}
-
-/// What can be done with snapshots of a running member.
-#[derive(Subcommand, Debug)]
-pub enum SnapshotCommand {
-    /// Get one from the one member that is named
-    Save(SaveArgs),
-    /// Done without a cluster: `headwater snapshot status FILE`
-    #[command(hide = true)]
-    Status(ElsewhereArgs),
-    /// Done without a cluster: `headwater snapshot restore FILE`
-    #[command(hide = true)]
-    Restore(ElsewhereArgs),
-}
-
-/// What belongs to a command that is not of this client.
-#[derive(Args, Debug)]
-pub struct ElsewhereArgs {
-    /// All of it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
-}
-
-/// Flags of `snapshot save`.
-#[derive(Args, Debug)]
-pub struct SaveArgs {
-    /// Where it is written
-    #[arg(value_name = "FILE")]
     args: Vec<String>,
 }
 
@@ -188,45 +156,4 @@ pub async fn move_leader(session: &Session, args: MoveArgs) -> Result<()> {
         "no leader endpoint given at [{}]",
         said.join(" ")
     )))
-}
-
-fn elsewhere(command: &str, args: &ElsewhereArgs) -> Failure {
-    Failure::arguments(format!(
-        "this is done without a cluster: headwater snapshot {command} {}",
-        args.args.join(" ")
-    ))
-}
-
-/// Gets a snapshot, whole or not at all.
-///
-/// # Errors
-/// It does not come to its end, or cannot be written.
-pub async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<()> {
-    let args = match command {
-        SnapshotCommand::Save(args) => args,
-        SnapshotCommand::Status(args) => return Err(elsewhere("status", &args)),
-        SnapshotCommand::Restore(args) => return Err(elsewhere("restore", &args)),
-    };
-    let [file] = &args.args[..] else {
-        return Err(Failure::arguments("snapshot save expects one argument"));
-    };
-    if session.places().len() != 1 {
-        return Err(Failure::arguments(
-            "snapshot must be requested to one selected node, not multiple: name one with --endpoints",
-        ));
-    }
-    let mut pieces = Download::begin(session).await?;
-    let part = format!("{file}.part");
-    let mut out = File::create(&part)
-        .map_err(|error| Failure::file(format!("could not open {part} ({error})")))?;
-    loop {
-        match pieces.piece().await {
-            Ok(Some(piece)) => out.write_all(&piece)?,
-            Ok(None) => break,
-            Err(failure) => return Err(failure.hint(&format!("what came is in {part}"))),
-        }
-    }
-    out.sync_all()?;
-    fs::rename(&part, file)?;
-    say(format!("Snapshot saved at {file}\n").as_bytes())
 }

@@ -350,6 +350,24 @@ impl<'a> Database<'a> {
         .with_context(|| format!("bucket {bucket}"))
     }
 
+    /// The names of the buckets, in order.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn buckets(&self) -> Result<Vec<String>> {
+        self.looks_left
+            .set(self.bytes.len() / self.page_bytes.max(1));
+        self.bytes_left.set(self.bytes.len());
+        let mut names = Vec::new();
+        self.walk(self.root, LEVELS_MAX, &mut |flags, key, _| {
+            if flags & IS_BUCKET != 0 {
+                names.push(String::from_utf8_lossy(key).into_owned());
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
     fn walk(&self, page: u64, levels: u32, visit: &mut Visit<'_, 'a>) -> Result<()> {
         let at = usize::try_from(page)?.checked_mul(self.page_bytes);
         let bytes = at.and_then(|at| self.bytes.get(at..));

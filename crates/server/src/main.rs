@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         },
         Command::Dev(args) => runtime().and_then(|runtime| runtime.block_on(dev::run(&args))),
         Command::Ctl(arguments) => match runtime() {
-            Ok(runtime) => return runtime.block_on(headwater_ctl::run(*arguments)),
+            Ok(runtime) => return runtime.block_on(headwater_ctl::run(*arguments, restore::look)),
             Err(error) => Err(error),
         },
         Command::Sim(arguments) => {

@@ -9,9 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use headwater_ctl::snapshot::Looked;
 use headwater_kv::Store;
 use headwater_kv::auth::Auth;
 use headwater_raft::{Config, HardState, Index, LogId, Term};
+use headwater_replica::checksum::crc32c;
 use headwater_replica::recovery::Expect;
 use headwater_replica::salvage::{Salvaged, found_anew};
 use headwater_replica::wal::WalOptions;
@@ -20,6 +22,7 @@ use headwater_runtime::file::FileDisk;
 use headwater_runtime::name::hex;
 use serde_json::json;
 
+use crate::bolt::Database;
 use crate::cli::{self, FounderArgs, RestoreArgs, SnapshotCommand, StatusArgs};
 use crate::config::{self, Cluster};
 use crate::etcd_db::{self, Snapshot};
@@ -35,6 +38,42 @@ pub fn run(command: &SnapshotCommand) -> Result<()> {
         SnapshotCommand::Status(args) => status(args),
         SnapshotCommand::Restore(args) => restore(args),
     }
+}
+
+/// What etcd's tools tell of a snapshot, for `headwater ctl snapshot status`.
+///
+/// # Errors
+/// The file is not whole, or no snapshot.
+pub fn look(path: &Path) -> Result<Looked, String> {
+    looked(path).map_err(|error| format!("{error:#}"))
+}
+
+fn looked(path: &Path) -> Result<Looked> {
+    let name = path.display().to_string();
+    let mut bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+    // A copy of a database has no checksum.
+    let is_copy = bytes.len().is_multiple_of(512);
+    etcd_db::check(&mut bytes, is_copy).with_context(|| name.clone())?;
+    let revision = Snapshot::read(&bytes)
+        .with_context(|| name.clone())?
+        .revision;
+    let database = Database::open(&bytes)?;
+    let (mut total_keys, mut hashed) = (0, Vec::with_capacity(bytes.len()));
+    for bucket in database.buckets()? {
+        hashed.extend_from_slice(bucket.as_bytes());
+        database.visit(&bucket, |key, value| {
+            hashed.extend_from_slice(key);
+            hashed.extend_from_slice(value);
+            total_keys += 1;
+            Ok(())
+        })?;
+    }
+    Ok(Looked {
+        hash: crc32c(&hashed),
+        revision,
+        total_keys,
+        total_size: bytes.len() as u64,
+    })
 }
 
 /// The bytes of a database, and their checksum; those after it, which vouch for it, are checked.

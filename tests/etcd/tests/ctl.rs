@@ -46,179 +46,10 @@ fn ctl(cluster: &Cluster, arguments: &str) -> String {
 }
 
 /// Commands that print the same whoever asks first.
-const COMMANDS: &str = r#"
-put a 'one "two"'
-put '<b>' 'три'
-put c ''
-put -- -dash -value
-put '' x
-put
-put a b --lease=xyz
-put a b --lease=77
-put absent --ignore-value
-get a
-get a b
-get a --prefix --limit=2
-get '' --prefix
-get '' --from-key --keys-only
-get '' --prefix --order=DESCEND --sort-by=MODIFY
-get '' --prefix --print-value-only
-get a --hex
-get '' --prefix -w json
-get '' --prefix -w fields
-get '' --prefix -w protobuf | od -c
-get nothing -w json
-get a --rev=1
-get a --rev=1000
-get a --consistency=s
-get a --consistency=x
-get a --order=x
-get a --sort-by=x
-get a --prefix --from-key
-get
-del nothing
-del nothing -w json
-del nothing -w fields
-del ''
-del
-txn 'val("a") != "x"\n\nput a 1\nget a\ndel none\n\n\n'
-txn 'ver("a") = "0"\n\nput a 2\n\nget a --prefix --limit=1\n\n'
-txn 'size("a") = "0"\n\n\n\n'
-txn 'mod("a") = "word"\n\n\n\n'
-txn '\nput d 1\nput d 2\n\n\n'
-txn '\nput "q r" "s t"\n\n\n'
-compaction
-compaction word
-compaction 1000
-member list
-member list -w table
-member list -w json
-member list -w fields
-member add
-member add x
-member add x --peer-urls=nonsense
-member add x --peer-urls=http://127.0.0.1
-member add x --peer-urls=http://127.0.0.1:1/path
-member remove
-member remove xyz
-member remove 1234
-member update 1234 --peer-urls=http://127.0.0.1:1
-member promote 1234
-endpoint status
-endpoint status -w table
-endpoint status -w fields
-endpoint hashkv
-endpoint hashkv -w table
-endpoint hashkv -w fields
-lease grant
-lease grant 9000000001
-lease revoke 77
-lease revoke xyz
-lease timetolive 77
-lease timetolive 77 -w json
-lease timetolive 77 -w fields
-lease list
-lease list -w json
-lease keep-alive
-lease keep-alive xyz
-lease keep-alive 77
-lease keep-alive 77 --once
-lease keep-alive 77 -w json
-lock
-elect
-elect -l
-elect -l a b
-elect a
-elect a b c
-watch
-watch a b --prefix
-watch b a
-watch a -w table --rev=1 | head -1
-make-mirror
-make-mirror a b
-make-mirror a --prefix=x --dest-prefix=y --no-dest-prefix
-alarm list
-alarm list -w json
-alarm list -w fields
-alarm disarm
-defrag
-move-leader
-move-leader xyz
-"#;
+const COMMANDS: &str = include_str!("../golden/ctl/commands.txt");
 
 /// Commands that change what is there: each client has a user and a role of its own, `USER` and `ROLE`.
-const CHANGES: &str = r#"
-user list
-user list -w fields
-role list
-role list -w json
-role list -w fields
-user add
-user add USER:word
-user add USER:word
-user add :word
-user add USER2 --no-password -w json
-user add USER3 --new-user-password=x -w fields
-user add USER4:word -w table
-user get
-user get USER
-user get USER -w json
-user get USER -w fields
-user get nobody
-role add
-role add ROLE
-role add ROLE
-role add ROLE2 -w json
-role add ROLE3 -w fields
-role grant-permission
-role grant-permission ROLE
-role grant-permission ROLE read
-role grant-permission ROLE nonsense k
-role grant-permission ROLE read k
-role grant-permission ROLE write k l
-role grant-permission ROLE readwrite p --prefix
-role grant-permission ROLE readwrite q --from-key
-role grant-permission ROLE read '' --prefix
-role grant-permission ROLE2 read '' --from-key
-role grant-permission ROLE3 read k l -w json
-role grant-permission ROLE3 read k l --prefix
-role grant-permission ROLE3 read k --prefix --from-key
-role get
-role get ROLE
-role get ROLE -w json
-role get ROLE -w fields
-role get ROLE2
-role get root
-user grant-role
-user grant-role USER
-user grant-role USER ROLE
-user grant-role USER ROLE2
-user grant-role USER nope
-user get USER --detail
-user get USER -w json
-user revoke-role
-user revoke-role USER ROLE2
-user revoke-role USER ROLE2
-role revoke-permission
-role revoke-permission ROLE
-role revoke-permission ROLE k
-role revoke-permission ROLE k l
-role revoke-permission ROLE p --prefix
-role revoke-permission ROLE q --from-key
-role revoke-permission ROLE zz
-role revoke-permission ROLE3 k l -w json
-user passwd
-user passwd nobody --interactive=false <<< new
-user passwd USER --interactive=false <<< new
-user delete
-user delete USER
-user delete USER
-user delete USER2 -w json
-role delete
-role delete ROLE
-role delete ROLE
-auth disable
-"#;
+const CHANGES: &str = include_str!("../golden/ctl/changes.txt");
 
 /// Also with one of etcdctl 3.5.1, if `ETCDCTL` names it.
 #[tokio::test]
@@ -234,6 +65,15 @@ async fn the_same_commands_print_the_same() {
         })
         .collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let file = file.path().display();
+    let saved = ctl(&cluster, &format!("snapshot save {file}"));
+    assert_eq!(saved, format!("Snapshot saved at {file}"));
+    for format in ["simple", "json", "fields", "table"] {
+        let command = format!("snapshot status {file} -w {format}");
+        let theirs = printed(&cluster, &etcdctl, &command);
+        assert_eq!(ctl(&cluster, &command), theirs, "{command}");
+    }
 }
 
 /// What an etcd told etcdctl, told to us.
