@@ -225,7 +225,10 @@ async fn observe(session: &Session, style: Style, name: Bytes) -> Result<()> {
                     }
                 }
                 Ok(None) => return Ok(()),
-                Err(status) if may_resume(&status) => break session.forget(),
+                Err(status) if may_resume(&status) => {
+                    session.again().await?;
+                    break;
+                }
                 Err(status) => return Err(status.into()),
             }
         }

@@ -16,7 +16,7 @@ use crate::json::Json;
 use crate::session::{Repeat, Session, leases};
 use crate::text::{Answer, Style, Text, field, header_fields, line};
 
-/// How long nobody is asked after nobody could be reached.
+/// How long nobody is asked after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Extends the life of a lease once; what comes back has no time to live if there is no such lease.
@@ -58,7 +58,8 @@ pub async fn always(
                 if end.is_none_or(|end| Instant::now() >= end) {
                     return Err(failure);
                 }
-                session.forget();
+                // One that is silent is not asked again before the others.
+                session.again().await.ok();
                 sleep(PAUSE).await;
             }
         }

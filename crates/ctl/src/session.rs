@@ -177,11 +177,6 @@ impl Session {
         self.reach(number).await
     }
 
-    /// Gives the present connection up; the next request makes another.
-    pub fn forget(&self) {
-        self.at.take();
-    }
-
     /// Why a call that goes on did not begin, or ended.
     pub async fn lost(&self, status: Status) -> Failure {
         if !is_transport(&status) {
