@@ -7,7 +7,6 @@
 use clap::{Args, Subcommand};
 use headwater_api::etcdserverpb as api;
 
-use crate::download::Download;
 use crate::endpoint::{of_members, status_of};
 use crate::failure::{Failure, Result};
 use crate::quantity;

@@ -498,7 +498,10 @@ async fn greet(
         }
         Err((refusal, text)) => {
             let peer = shared.name_of(hello.from);
-            if shared.complaints.is_due(&format!("{} {text}", address.ip())) {
+            if shared
+                .complaints
+                .is_due(&format!("{} {text}", address.ip()))
+            {
                 tracing::warn!(node = %shared.name(), %peer, %address, text, "peer refused");
             }
             answer.refusal = Some(refusal);

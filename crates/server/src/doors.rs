@@ -138,6 +138,16 @@ pub async fn listen(doors: &[Door], bounds: Bounds) -> Result<Vec<(TcpListener, 
     Ok(listeners)
 }
 
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Has the system ask silent clients whether they are there. The connections have it from the
 /// listener; HTTP/2 asks by itself, and HTTP/1.1 cannot.
 fn keep_alive(listener: &TcpListener, (interval, timeout): (Duration, Duration)) -> io::Result<()> {
