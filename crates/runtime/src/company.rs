@@ -12,7 +12,7 @@ use headwater_raft::{Config, Index, Instant, NodeId, Raft, Term};
 use headwater_replica::StateMachine;
 use tokio::sync::oneshot;
 
-use crate::driver::Event;
+use crate::event::Event;
 use crate::handle::PeerAddress;
 use crate::inbox::Inbox;
 use crate::name::Names;

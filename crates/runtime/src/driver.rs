@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_raft::{Config, Instant, NodeId, ReadLevel, RoleName, WriteId};
+use headwater_raft::{Config, Instant, NodeId, ReadLevel, RoleName};
 use headwater_replica::interface::{
     Input, MemberChange, Output, ProposeFate, ReadFate, ReconfigureFate, RequestId, TransferFate,
 };
 use headwater_replica::replica::Replica;
-use headwater_replica::snapshot_file::{FileDone, FileOrder};
+use headwater_replica::snapshot_file::FileOrder;
 use headwater_replica::{LogOrder, StateMachine, note, telling};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
@@ -25,8 +25,9 @@ use tokio::time::{Sleep, sleep_until};
 use crate::clock::Clock;
 use crate::company::{Company, Stage};
 use crate::counters::{Counters, SLOW_APPLY_NS};
+use crate::event::Event;
 use crate::handle::{
-    Applied, PeerAddress, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
+    Applied, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
 };
 use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
@@ -51,38 +52,6 @@ pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
 
 /// How long a node that was asked to stop goes on for the sake of requests under way.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// What can come into the loop.
-pub enum Event<M: StateMachine> {
-    /// A client's command.
-    Propose(Bytes, ProposalOutcome<M::Reply>),
-    /// A client's question, and how fresh its answer must be.
-    Query(M::Query, Option<ReadLevel>, QueryOutcome<M::Answer>),
-    /// A client's change of members.
-    Reconfigure(MemberChange, ReconfigureOutcome),
-    /// Where a node listens that is or will be a peer.
-    PeerAddress(NodeId, PeerAddress),
-    /// A node that was a peer may not connect any more.
-    Refuse(NodeId),
-    /// What is told to whoever asks who is here.
-    Card(Bytes),
-    /// This node is to hand its leadership over, to this one or to the best.
-    Transfer(Option<NodeId>, TransferOutcome),
-    /// A note to the company of a peer.
-    Note(NodeId, u64, Bytes),
-    /// News of a peer.
-    Peer(PeerEvent),
-    /// The log is durable up to here.
-    LogDone(WriteId),
-    /// The log's disk has no room for the next segment, or has it again.
-    LogSpace(bool),
-    /// The snapshot worker answers.
-    FileDone(FileDone<M>),
-    /// A disk thread has given up.
-    WorkerFailed(String),
-    /// The node is to stop.
-    Shutdown,
-}
 
 /// What the loop is made of.
 pub struct Parts<M: StateMachine> {

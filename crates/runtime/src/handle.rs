@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::company::Company;
 use crate::counters::Counters;
-use crate::driver::Event;
+use crate::event::Event;
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
 use crate::peer_counters::PeerCounts;

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`handle`] | what an embedder holds |
 //! | `start` | from a configuration to a running node |
-//! | `driver` | the one loop |
+//! | `driver`, `event` | the one loop, and what comes into it |
 //! | [`company`] | what an embedder puts beside its machine, in the loop |
 //! | `inbox` | the one queue into it |
 //! | `outcome` | who waits for what became of a request |
@@ -54,6 +54,7 @@ pub mod tls;
 mod clock;
 pub mod dice;
 mod driver;
+mod event;
 mod inbox;
 mod leadership;
 mod leaving;

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod demo;
+pub mod flags;
 mod node;
 mod plan;
 mod probe;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::DevArgs;
 use cluster::{LocalCluster, leader_of};
+use flags::DevArgs;
 use plan::Plan;
 use screen::Screen;
 

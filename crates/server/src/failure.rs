@@ -132,13 +132,7 @@ impl Failure {
             Self::Unimplemented(text) => return (Code::Unimplemented, text.clone()),
             Self::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             Self::Busy => (Code::ResourceExhausted, "etcdserver: too many requests"),
-            Self::AnswerTooLarge(bytes) => {
-                let text = format!(
-                    "headwater: the answer would have {bytes} bytes and may have \
-                     {ANSWER_BYTES_MAX}: ask for less at a time, with a limit or by RangeStream"
-                );
-                return (Code::ResourceExhausted, text);
-            }
+            Self::AnswerTooLarge(bytes) => return answer_too_large(*bytes),
             Self::Stalled => (
                 Code::DeadlineExceeded,
                 "headwater: the client sends or takes nothing any more",
@@ -198,6 +192,14 @@ impl Failure {
         };
         (code, text.to_owned())
     }
+}
+
+fn answer_too_large(bytes: usize) -> (Code, String) {
+    let text = format!(
+        "headwater: the answer would have {bytes} bytes and may have {ANSWER_BYTES_MAX}: ask for \
+         less at a time, with a limit or by RangeStream"
+    );
+    (Code::ResourceExhausted, text)
 }
 
 fn kv_error(error: KvError) -> (Code, String) {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use super::flags::DevArgs;
 use super::secrets::Secrets;
-use crate::cli::DevArgs;
 
 /// What a kept data directory remembers of its cluster.
 const PLAN_FILE: &str = "cluster.txt";

@@ -50,7 +50,7 @@ async fn an_answer_waits_for_room_and_not_for_ever() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_takes_gives_its_room_back() {
-    let answers = Answers::new(PATIENCE);
+    let answers = Answers::new(STALL_TIME / 4);
     let fitted = answers.fit(answer(ANSWERS_BYTES_MAX)).await.expect("room");
     let (_, message, extensions) = fitted.into_parts();
     let body = StreamBody::new(ReceiverStream::new({
