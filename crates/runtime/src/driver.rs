@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_raft::{Config, Instant, NodeId, ReadLevel, RoleName};
@@ -25,7 +24,7 @@ use tokio::time::{Sleep, sleep_until};
 use crate::clock::Clock;
 use crate::company::{Company, Stage};
 use crate::counters::{Counters, SLOW_APPLY_NS};
-use crate::event::Event;
+use crate::event::{Event, REQUESTS_PENDING_MAX};
 use crate::handle::{
     Applied, ProposeError, ReadError, ReconfigureError, StopReason, TransferError,
 };
@@ -44,14 +43,8 @@ use crate::tcp::Network;
 use crate::worker::Worker;
 use crate::{mending, space};
 
-/// Clients' requests that may wait for the loop; more are refused as busy.
-pub const REQUESTS_QUEUED_MAX: usize = 64 << 10;
-
-/// Requests that may wait for their outcome; more are refused as busy.
-pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
-
-/// How long a node that was asked to stop goes on for the sake of requests under way.
-const GRACE: Duration = Duration::from_millis(500);
+/// How many nanoseconds a node that was asked to stop goes on for the sake of requests under way.
+const GRACE_NS: u64 = 500_000_000;
 
 /// What the loop is made of.
 pub struct Parts<M: StateMachine> {
@@ -204,7 +197,7 @@ impl<M: StateMachine> Driver<M> {
             Event::WorkerFailed(text) => self.halt(text),
             Event::Shutdown => {
                 self.parts.network.stop_accepting();
-                let stop_by = now.after(u64::try_from(GRACE.as_nanos()).expect("short"));
+                let stop_by = now.after(GRACE_NS);
                 self.stop_by.get_or_insert(stop_by);
             }
         }

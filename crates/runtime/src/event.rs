@@ -14,6 +14,12 @@ use crate::handle::PeerAddress;
 use crate::link::PeerEvent;
 use crate::outcome::{ProposalOutcome, QueryOutcome, ReconfigureOutcome, TransferOutcome};
 
+/// Clients' requests that may wait for the loop; more are refused as busy.
+pub const REQUESTS_QUEUED_MAX: usize = 64 << 10;
+
+/// Requests that may wait for their outcome; more are refused as busy.
+pub const REQUESTS_PENDING_MAX: usize = 256 << 10;
+
 /// What can come into the loop.
 pub enum Event<M: StateMachine> {
     /// A client's command.
