@@ -32,6 +32,9 @@ use crate::wire::{Reader, put_int, put_slice, put_uint};
 
 /// The version of the format this code writes, and the newest one it reads.
 const VERSION: u8 = 7;
+
+/// A chunk has room for so much at once, however large it may become.
+const CHUNK_ROOM_BYTES: usize = 1 << 20;
 /// The oldest version it reads.
 const VERSION_OLDEST: u8 = 1;
 /// From this version on there are members, and the end counts them; older code refuses the head.
@@ -159,7 +162,7 @@ impl Walk {
             return None;
         }
         let mut chunk = Chunk {
-            out: Vec::with_capacity(max_bytes),
+            out: Vec::with_capacity(max_bytes.min(CHUNK_ROOM_BYTES)),
             looked_bytes: 0,
             max_bytes,
         };

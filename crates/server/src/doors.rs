@@ -65,6 +65,10 @@ const GREETING_PAUSE: Duration = Duration::from_millis(10);
 /// half of them.
 const FILES_RESERVED: u64 = 256;
 
+/// Connections to ports for metrics and health, at most: whoever watches over this server gets in however
+/// many clients there are.
+const WATCHERS_MAX: usize = 64;
+
 /// What a client hears that speaks TLS where HTTP is spoken. Most take it for what it is.
 const SPEAK_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
     connection: close\r\n\r\nTLS is not spoken here: use http://\n";
@@ -206,17 +210,22 @@ impl Doors {
     ) -> Self {
         let connections = Arc::new(GracefulShutdown::new());
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        let places = Arc::new(Semaphore::new(connections_max(open_files_max)));
+        let for_clients = Arc::new(Semaphore::new(connections_max(open_files_max)));
+        let for_watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
         let mut accepting = JoinSet::new();
         for (listener, door) in listeners {
+            let places = match door.served {
+                Served::Pages => &for_watchers,
+                _ => &for_clients,
+            };
             let porter = Porter {
+                places: Arc::clone(places),
                 tls: tls.filter(|_| door.is_tls).cloned(),
                 names_are_users,
                 door,
                 front: front.clone(),
                 server: server(bounds),
                 handshakes: Arc::clone(&handshakes),
-                places: Arc::clone(&places),
                 connections: Arc::downgrade(&connections),
                 complaints: Seldom::default(),
             };

@@ -155,9 +155,9 @@ impl Front {
         let Some(counted) = self.metrics.on_start(service, method) else {
             return refuse(not_served(service, method)).map(Counted::uncounted);
         };
-        let is_stream = self.metrics.is_stream(counted);
+        let hears_many = self.metrics.hears_many(counted);
         let mut request = request.map(|body| {
-            let body = match is_stream {
+            let body = match hears_many {
                 true => self.requests.let_pass(body),
                 false => self.requests.weigh(body),
             };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use crate::metrics_text::{Histogram, Kind, Page};
-use crate::service::{SERVICES, UNARY};
+use crate::service::{BIDI, SERVICES, UNARY};
 
 /// gRPC's codes by number, as Go's libraries spell them in metrics.
 const CODES: [&str; 17] = [
@@ -119,6 +119,11 @@ impl Metrics {
     /// Whether a call of a method goes on after the head of its answer.
     pub fn is_stream(&self, method: MethodId) -> bool {
         self.calls[method.place].kind != UNARY
+    }
+
+    /// Whether a call of a method may have more than one message to hear.
+    pub fn hears_many(&self, method: MethodId) -> bool {
+        self.calls[method.place].kind == BIDI
     }
 
     /// Counts messages that a call has carried, and their bytes.

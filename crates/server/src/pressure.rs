@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::StdError;
@@ -55,6 +55,16 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How long nothing may come of a request that has room, and nothing may be taken of such an answer.
 const STALL_TIME: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });
+
+/// How much must come or be taken in a second of what has room, on the whole: whoever is slower holds it
+/// from others.
+const BYTES_PER_SECOND_MIN: u64 = 32 << 10;
+
+/// When the next bytes must have come or gone, once these have, before `deadline`.
+fn next_deadline(deadline: Instant, bytes: usize) -> Instant {
+    let earned = Duration::from_micros(bytes as u64 * 1_000_000 / BYTES_PER_SECOND_MIN);
+    (deadline + earned).min(Instant::now() + STALL_TIME)
+}
 
 /// Room is given by so much.
 const UNIT_BYTES: usize = 1 << 10;
@@ -132,6 +142,24 @@ impl Answers {
         Ok(response)
     }
 
+    /// A stream of answers that has room for the chunks of it that are here at one time.
+    ///
+    /// # Errors
+    /// See [`Self::fit`].
+    pub async fn fit_stream<S>(
+        &self,
+        stream: S,
+        chunks_bytes: usize,
+    ) -> Result<tonic::Response<S>, Failure> {
+        let room = self.room_for(chunks_bytes, chunks_bytes).await?;
+        let mut response = tonic::Response::new(stream);
+        response.extensions_mut().insert(Large {
+            range: None,
+            _room: room,
+        });
+        Ok(response)
+    }
+
     async fn room_for(
         &self,
         answer_bytes: usize,
@@ -173,9 +201,13 @@ enum NotTaken {
 }
 
 async fn hand_out(large: Large, body: Body, pieces: mpsc::Sender<Piece>) {
+    let mut taker = Taker {
+        pieces: &pieces,
+        deadline: Instant::now() + STALL_TIME,
+    };
     let handed = match &large.range {
-        Some(range) => hand_out_range(range, &pieces).await,
-        None => hand_out_body(body, &pieces).await,
+        Some(range) => hand_out_range(range, &mut taker).await,
+        None => hand_out_body(body, &mut taker).await,
     };
     drop(large);
     if let Err(NotTaken::Stalled) = handed {
@@ -184,38 +216,57 @@ async fn hand_out(large: Large, body: Body, pieces: mpsc::Sender<Piece>) {
     }
 }
 
-async fn give(frame: Frame<Bytes>, pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
-    match timeout(STALL_TIME, pieces.send(Ok(frame))).await {
-        Ok(given) => given.map_err(|_| NotTaken::Gone),
-        Err(_) => Err(NotTaken::Stalled),
-    }
+/// Who takes an answer, and until when it must have taken the next piece.
+struct Taker<'a> {
+    pieces: &'a mpsc::Sender<Piece>,
+    deadline: Instant,
 }
 
-/// A copy: a part of the whole would keep all of it for as long as it waits to be sent.
-async fn give_copy(data: &[u8], pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
-    for piece in data.chunks(PIECE_BYTES) {
-        give(Frame::data(Bytes::copy_from_slice(piece)), pieces).await?;
-    }
-    Ok(())
-}
-
-async fn hand_out_body(mut body: Body, pieces: &mpsc::Sender<Piece>) -> Result<(), NotTaken> {
-    while let Some(frame) = body.frame().await {
-        match frame.map(Frame::into_data) {
-            Ok(Ok(data)) => give_copy(&data, pieces).await?,
-            Ok(Err(trailers)) => give(trailers, pieces).await?,
-            Err(status) => return pieces.send(Err(status)).await.map_err(|_| NotTaken::Gone),
+impl Taker<'_> {
+    async fn give(&mut self, frame: Frame<Bytes>) -> Result<(), NotTaken> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        match timeout_at(self.deadline, self.pieces.send(Ok(frame))).await {
+            Ok(Ok(())) => {
+                self.deadline = next_deadline(self.deadline, bytes);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(NotTaken::Gone),
+            Err(_) => Err(NotTaken::Stalled),
         }
     }
-    Ok(())
+
+    /// A copy: a part of the whole would keep all of it for as long as it waits to be sent.
+    async fn give_copy(&mut self, data: &[u8]) -> Result<(), NotTaken> {
+        for piece in data.chunks(PIECE_BYTES) {
+            self.give(Frame::data(Bytes::copy_from_slice(piece)))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn hand_out_body(mut body: Body, taker: &mut Taker<'_>) -> Result<(), NotTaken> {
+    loop {
+        let waits = Instant::now();
+        let Some(frame) = body.frame().await else {
+            return Ok(());
+        };
+        // While there was nothing to take, nobody was late.
+        taker.deadline += waits.elapsed();
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => taker.give_copy(&data).await?,
+            Ok(Err(trailers)) => taker.give(trailers).await?,
+            Err(status) => {
+                let told = taker.pieces.send(Err(status)).await;
+                return told.map_err(|_| NotTaken::Gone);
+            }
+        }
+    }
 }
 
 /// The bytes of a range, in the order in which it is least work: all but the keys, then key after key. A
 /// reader of protobuf takes a message's fields in any.
-async fn hand_out_range(
-    range: &RangeResponse,
-    pieces: &mpsc::Sender<Piece>,
-) -> Result<(), NotTaken> {
+async fn hand_out_range(range: &RangeResponse, taker: &mut Taker<'_>) -> Result<(), NotTaken> {
     let length = range.encoded_len();
     let beside = RangeResponse {
         header: range.header,
@@ -232,12 +283,14 @@ async fn hand_out_range(
         piece.put_u8(KVS_TAG);
         kv.encode_length_delimited(&mut piece).expect(room);
         if piece.len() >= PIECE_BYTES {
-            give_copy(&std::mem::take(&mut piece), pieces).await?;
+            taker.give_copy(&std::mem::take(&mut piece)).await?;
         }
     }
-    give_copy(&piece, pieces).await?;
+    taker.give_copy(&piece).await?;
     let ok = (GRPC_STATUS, HeaderValue::from_static("0"));
-    give(Frame::trailers(HeaderMap::from_iter([ok])), pieces).await
+    taker
+        .give(Frame::trailers(HeaderMap::from_iter([ok])))
+        .await
 }
 
 /// Room for requests that are on their way in.
@@ -330,10 +383,12 @@ where
         let refuse = |failure: Failure| Poll::Ready(Some(Err(Status::from(failure).into())));
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
                 if let Some(late) = &mut this.late {
-                    late.as_mut().reset(Instant::now() + STALL_TIME);
+                    let deadline = next_deadline(late.deadline(), bytes);
+                    late.as_mut().reset(deadline);
                 }
-                match this.take(frame.data_ref().map_or(0, Bytes::len)) {
+                match this.take(bytes) {
                     true => Poll::Ready(Some(Ok(frame))),
                     false => refuse(Failure::Busy),
                 }

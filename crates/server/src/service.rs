@@ -29,7 +29,7 @@ pub struct Service {
 
 /// What metrics call a method of one request and one answer.
 pub const UNARY: &str = "unary";
-const BIDI: &str = "bidi_stream";
+pub const BIDI: &str = "bidi_stream";
 const SERVER: &str = "server_stream";
 
 /// All services of the API, served or not.

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -99,11 +100,21 @@ impl Source {
         let mut part = save.clone().into_os_string();
         part.push(".part");
         let write = || {
-            let mut file = File::create(&part)?;
+            // It holds all values, and what passwords are checked by.
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&part)?;
             file.write_all(database)?;
             file.write_all(sum)?;
             file.sync_all()?;
-            fs::rename(&part, save)
+            fs::rename(&part, save)?;
+            let parent = save
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
         };
         write()
             .inspect_err(|_| {

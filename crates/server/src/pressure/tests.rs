@@ -125,6 +125,51 @@ async fn requests_that_are_not_whole_have_so_much_room_together() {
 }
 
 #[tokio::test]
+async fn a_request_that_trickles_is_given_up_like_one_that_stands_still() {
+    let requests = Requests::new();
+    let (sender, receiver) = mpsc::channel(1);
+    let trickle = tokio::spawn(async move {
+        let mut data = vec![0; SMALL_BYTES];
+        while sender.send(Ok(Frame::data(data.into()))).await.is_ok() {
+            tokio::time::sleep(STALL_TIME / 10).await;
+            data = vec![0];
+        }
+    });
+    let mut body = requests.weigh(request(receiver));
+    let begin = Instant::now();
+    let error = loop {
+        if let Err(error) = body.frame().await.expect("it goes on") {
+            break error;
+        }
+    };
+    assert_eq!(code(error), Code::DeadlineExceeded);
+    assert!(begin.elapsed() < 3 * STALL_TIME, "{:?}", begin.elapsed());
+    drop(body);
+    trickle.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_stream_has_room_until_it_ends_or_its_client_takes_too_little() {
+    let answers = Answers::new(STALL_TIME / 4);
+    let fitted = answers.fit_stream((), ANSWERS_BYTES_MAX).await;
+    let (_, (), extensions) = fitted.expect("room").into_parts();
+    let (sender, receiver) = mpsc::channel::<Piece>(1);
+    let mut response = Response::new(Body::new(StreamBody::new(ReceiverStream::new(receiver))));
+    *response.extensions_mut() = extensions;
+    let mut body = held(response).into_body();
+    let chunk = || Ok(Frame::data(Bytes::from(vec![0; PIECE_BYTES])));
+    // A server that has nothing to say for a while keeps no client from being in time.
+    for _ in 0..3 {
+        tokio::time::sleep(STALL_TIME / 2).await;
+        sender.send(chunk()).await.expect("it goes on");
+        body.frame().await.expect("a piece").expect("no error");
+    }
+    assert!(answers.fit(answer(1 << 20)).await.is_err());
+    while sender.send(chunk()).await.is_ok() {}
+    assert!(answers.fit(answer(1 << 20)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_range_in_pieces_is_the_message_that_it_would_be_at_once() {
     let answers = Answers::new(PATIENCE);
     let mut range = answer(100_000);

@@ -21,7 +21,7 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::kv_server::Kv;
-use crate::service::range_stream::RangeStream;
+use crate::service::range_stream::{RangeStream, STREAM_BYTES};
 
 /// The service, on a backend shared with the others.
 pub struct KvService(pub Arc<Backend>);
@@ -171,11 +171,12 @@ impl Kv for KvService {
         request: Request<api::RangeRequest>,
     ) -> Answer<Self::RangeStreamStream> {
         let client = Client::of_stream(&self.0, &request);
-        let stream = RangeStream::open(client, request.into_inner()).await?;
         let (told, tells) = mpsc::channel(1);
-        tokio::spawn(stream.tell(told));
         let chunks: Self::RangeStreamStream = Box::pin(ReceiverStream::new(tells));
-        Ok(chunks.into())
+        let answer = client.answers().fit_stream(chunks, STREAM_BYTES).await?;
+        let stream = RangeStream::open(client, request.into_inner()).await?;
+        tokio::spawn(stream.tell(told));
+        Ok(answer)
     }
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {

@@ -28,6 +28,9 @@ const PAGE_KEYS: i64 = 256;
 /// A chunk ends with the key that makes it as large as this.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// What of a stream is here at one time, about: a chunk on its way, the next, and a page.
+pub const STREAM_BYTES: usize = 4 * CHUNK_BYTES;
+
 /// A range on its way to a client.
 pub struct RangeStream {
     client: Client,
