@@ -394,9 +394,8 @@ fn check_formattable(disk: &mut dyn Disk) -> Result<(), OpenError> {
     for (dir, name) in [("member", "wal"), ("member", "snap"), (SNAPSHOT_DIR, "db")] {
         if disk.list(dir)?.iter().any(|found| found == name) {
             return Err(OpenError::Occupied(format!(
-                "it holds etcd's data ({dir}/{name}), which Headwater cannot serve; to move a \
-                 cluster over, take a snapshot of it (etcdctl snapshot save) and restore that \
-                 (headwater snapshot restore)"
+                "it holds etcd's data ({dir}/{name}), which Headwater cannot serve; headwater \
+                 import takes them over into another directory"
             )));
         }
     }

@@ -78,15 +78,15 @@ Examples:
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
-  etcdctl snapshot save backup.db                     from any member of a running cluster, or an etcd
-  headwater snapshot status backup.db                 what it holds
+  etcdctl snapshot save backup.db          from any member of a running cluster, or an etcd
+  headwater snapshot status backup.db      what it holds
   headwater snapshot restore backup.db --name n1 --data-dir /var/lib/headwater \\
       --initial-advertise-peer-urls http://10.0.0.1:2380 \\
       --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
 
-A new cluster begins with the snapshot's keys, their history and leases: restore the same file on each
-of its members, each with its own --name and peer URLs, and start them with the same flags. An etcd
-restores our snapshots likewise, with its own tools.";
+A new cluster begins with the snapshot's keys, their history and leases: restore the same file on
+each of its members, each with its own --name and peer URLs, and start them with the same flags. An
+etcd restores our snapshots likewise, with its own tools.";
 
 const VERIFY_HELP: &str = "\
 Exit status:
@@ -96,27 +96,28 @@ Exit status:
   4  damaged, and nothing is missing: it was written again since, or a snapshot covers it";
 
 const RECOVER_HELP: &str = "\
-For a cluster that has lost a quorum of its members for good, or whose directories are damaged so that
-no server starts with them. Stop what still runs of it and bring the directories that are left to one
-machine. Without --into this only compares them; with it, what they hold begins a new cluster of one
-member, once you have typed the old cluster's id (and before that another word, if a quorum of it could
-go on). The old directories are only read.
+For a cluster that has lost a quorum of its members for good, or whose directories are damaged so
+that no server starts with them. Stop what still runs of it and bring the directories that are left
+to one machine. Without --into this only compares them; with it, what they hold begins a new cluster
+of one member, once you have typed the old cluster's id (and before that another word, if a quorum
+of it could go on). The old directories are only read.
 
-What one of them cannot give back is taken from another: give all that are left, the damaged ones too.
-Where an entry is whole in none of them, all up to the entry before it is kept. What is lost is said
-before: the entries, their terms, how far they were committed for certain, what of them could be read,
-and the revision and the number of keys that are kept.
+What one of them cannot give back is taken from another: give all that are left, the damaged ones
+too. Where an entry is whole in none of them, all up to the entry before it is kept. What is lost is
+said before: the entries, their terms, how far they were committed for certain, what of them could
+be read, and the revision and the number of keys that are kept.
 
   damaged                what is kept
   entries                all before them; all, if others have them
   identity, both copies  everything: a segment's head or a snapshot says whose it is
-  segment's head, both   the segment's entries, by the names that its frames and the next head bear
+  segment's head, both   the segment's entries, by the names that its frames and the next head have
   newest snapshot        the older one and the log behind it; another member's; if the log begins
                          behind the older one and there is no other, the older one alone
 
 Example:
   headwater disk recover /from/n1 /from/n3 --into /var/lib/headwater \\
-      --name n1 --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster-token after-the-flood
+      --name n1 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+      --initial-cluster-token after-the-flood
 
 Exit status: 0 if they could be read (and the new cluster's directory is made), 1 otherwise.";
 

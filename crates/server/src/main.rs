@@ -59,6 +59,7 @@ mod tls;
 mod tls_flags;
 mod url;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -132,7 +133,8 @@ fn on_parse_error(error: &clap::Error) -> ExitCode {
 
 /// All complaints of this program begin alike.
 fn complain(text: &str, code: u8) -> ExitCode {
-    eprint!("headwater: {text}");
+    // Nobody may be listening any more.
+    let _ = write!(std::io::stderr(), "headwater: {text}");
     ExitCode::from(code)
 }
 

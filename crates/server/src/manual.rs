@@ -5,7 +5,7 @@
 //! The definition of the command line, in `cli`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -35,9 +35,11 @@ pub struct ManArgs {
 pub fn completion(mut command: Command, args: &CompletionArgs) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "headwater", &mut text);
-    std::io::stdout()
-        .write_all(&text)
-        .context("writing the completions")
+    match std::io::stdout().write_all(&text) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing the completions"),
+    }
 }
 
 /// Writes a page for each command.

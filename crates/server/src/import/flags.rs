@@ -18,16 +18,17 @@ Examples:
       --data-dir /var/lib/headwater
 
   The first of three from a running etcd, and the others from the file that it kept:
-    headwater import --endpoints 10.0.0.9:2379 --save etcd.db --name n1 --data-dir /var/lib/headwater \\
+    headwater import --endpoints 10.0.0.9:2379 --save etcd.db \\
+      --name n1 --data-dir /var/lib/headwater \\
       --initial-advertise-peer-urls http://10.0.0.1:2380 \\
       --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
     headwater import etcd.db --name n2 --data-dir /var/lib/headwater \\
       --initial-advertise-peer-urls http://10.0.0.2:2380 --initial-cluster ...
 
-The etcd goes on as it is. A directory is made, and read back: each key at each of its revisions, leases
-and their keys, users and roles must be those of the etcd. Then start the server with the same flags.
-Stop who writes to the etcd first: what is written after the snapshot is not in it, and it is said if
-there is any. docs/migration.md has the whole way, and the way back.
+The etcd goes on as it is. A directory is made, and read back: each key at each of its revisions,
+leases and their keys, users and roles must be those of the etcd. Then start the server with the
+same flags. Stop who writes to the etcd first: what is written after the snapshot is not in it, and
+it is said if there is any. docs/migration.md has the whole way, and the way back.
 
 Exit status:
   0  all is there
