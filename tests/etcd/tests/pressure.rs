@@ -10,6 +10,7 @@ use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::shell;
 use headwater_etcd_tests::health::{Health, serves};
 use headwater_etcd_tests::http;
+use headwater_etcd_tests::port::Port;
 use headwater_etcd_tests::raw::{Line, PREFACE, framed, say, send};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
@@ -51,9 +52,9 @@ async fn one(server: &Server) -> (Cluster, u16) {
 }
 
 /// One server whose shell has said this before.
-async fn limited(server: &Server, before: &str) -> (Cluster, u16) {
+async fn limited(server: &Server, before: &str, options: &[&str]) -> (Cluster, u16) {
     let temp = std::env::temp_dir();
-    let mut cluster = Cluster::new(server, 1, &temp, &[]).expect("a cluster");
+    let mut cluster = Cluster::new(server, 1, &temp, options).expect("a cluster");
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{before}; exec \"$@\""), "sh"]);
     command.arg(&server.program).args(cluster.flags(0));
@@ -284,7 +285,7 @@ async fn five_thousand_connections_come_and_go() -> Result<()> {
         mine > 6000,
         "this machine lets a process have {mine} open files"
     );
-    let (cluster, port) = limited(&server, "ulimit -Sn 1024").await;
+    let (cluster, port) = limited(&server, "ulimit -Sn 1024", &[]).await;
     let health = Health::of(&cluster, 0)?;
     let idle = connections(port, 5000);
     for mut stream in &idle {
@@ -318,7 +319,9 @@ async fn where_files_are_few_the_log_has_them_and_clients_are_turned_away() -> R
         return Ok(());
     };
     raise_own_files();
-    let (cluster, port) = limited(&server, "ulimit -n 300").await;
+    let watched = Port::reserve()?;
+    let option = format!("--listen-metrics-urls=http://127.0.0.1:{}", watched.number);
+    let (cluster, port) = limited(&server, "ulimit -n 300", &[&option]).await;
     let health = Health::of(&cluster, 0)?;
     let mut known = cluster.client(0, Duration::from_secs(2)).await?;
     known.put("a", "b", None).await?;
@@ -330,6 +333,8 @@ async fn where_files_are_few_the_log_has_them_and_clients_are_turned_away() -> R
     )
     .await?;
     ensure!(ended, "one too many is not turned away");
+    let page = http::get(watched.number, "/health")?;
+    ensure!(page.status == 200, "nobody can see how it is: {page:?}");
     // Two segments of the log, and a snapshot would fit as well.
     for _ in 0..40 {
         known.put("a", vec![b'v'; 1 << 20], None).await?;
