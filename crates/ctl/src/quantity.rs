@@ -167,7 +167,7 @@ fn why(text: &str, radix: u32) -> &'static str {
     }
 }
 
-/// The word before its number, if it is one: `1 minute ago`, `30s`.
+/// Seconds: a number of them, or a length of time in whole ones.
 ///
 /// # Errors
 /// It is neither a number of seconds nor a length of time.

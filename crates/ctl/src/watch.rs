@@ -14,7 +14,7 @@ use headwater_api::mvccpb::Event;
 use headwater_api::mvccpb::event::EventType;
 use tokio::process::Command;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::LocalSet;
 
 use crate::failure::{Failure, Result};
@@ -231,12 +231,12 @@ async fn interactive(session: &Session, style: Style) -> Result<()> {
 }
 
 /// The lines of the standard input. They are read by a thread, which a process that ends leaves behind.
-fn input() -> UnboundedReceiver<String> {
-    let (sender, lines) = unbounded_channel();
+fn input() -> Receiver<String> {
+    let (sender, lines) = channel(1);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };
-            if sender.send(line).is_err() {
+            if sender.blocking_send(line).is_err() {
                 return;
             }
         }

@@ -287,7 +287,7 @@ impl Default for Options {
             log_keep_bytes: 8 * MIB,
             chunk_bytes: 256 << 10,
             snapshot_write_bytes_per_second: 32 * MIB,
-            snapshot_send_bytes_per_second: 24 * MIB,
+            snapshot_send_bytes_per_second: 32 * MIB,
             reserve_bytes: 0,
         }
     }

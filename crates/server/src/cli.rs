@@ -461,7 +461,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value = "24MiB",
+        default_value = "32MiB",
         value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]

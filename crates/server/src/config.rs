@@ -118,7 +118,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// The shortest life of a lease, in seconds: a leader must be able to fail and another to follow.
     pub lease_ttl_min: i64,
-    /// What is said to be the largest store; not enforced.
+    /// The largest store, in bytes: beyond it the alarm NOSPACE is raised.
     pub quota_bytes: i64,
     /// How much history is kept.
     pub retention: Retention,

@@ -1,5 +1,5 @@
 //! The ports for clients, and all connections through them: with TLS where the URL says so.
-//! Never answers: that is for `front`.
+//! Never answers, unless to say which protocol is spoken: that is for `front`.
 //!
 //! # Source
 //! RFC 9112, RFC 9113 and RFC 8446; etcd's ports for clients and for metrics.

@@ -1,4 +1,5 @@
-//! The front door: one port for gRPC, HTTP/2 and HTTP/1.1; each request to whom it is for.
+//! The front door of every port for clients: each request, of gRPC or HTTP, to whom it is for, where that is
+//! served.
 //! Never looks into a request's body.
 //!
 //! # Source

@@ -1,6 +1,7 @@
 //! What requests on their way in and answers on their way out may take of memory, all together: where there
 //! is no room, a request is refused as one too many, and an answer waits for a while before that.
-//! Never looks into either. What is small passes unweighed.
+//! Whoever does not get on, or is too slow on the whole, gives its room back. Never looks into either. What is
+//! small passes unweighed, unless it has a connection to itself.
 //!
 //! # Source
 //! gRPC over HTTP/2 (an answer is one message, whose length comes first); etcd's
