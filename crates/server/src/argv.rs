@@ -21,7 +21,7 @@ use crate::spelling::nearest;
 pub type Environment = BTreeMap<String, String>;
 
 /// What such variables begin with; the last counts most.
-const PREFIXES: [&str; 2] = ["ETCD_", "HEADWATER_"];
+pub const PREFIXES: [&str; 2] = ["ETCD_", "HEADWATER_"];
 
 /// The flag that names the file of all others.
 const CONFIG_FILE: &str = "config-file";

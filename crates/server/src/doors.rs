@@ -384,7 +384,7 @@ fn server(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10));
+        .header_read_timeout(GREETING_TIME);
     let interval = bounds.keepalive.map(|(interval, _)| interval);
     let timeout = bounds.keepalive.map(|(_, timeout)| timeout);
     server

@@ -125,6 +125,9 @@ impl Code {
 }
 
 impl Failure {
+    /// An error of ours.
+    pub const MISMATCH: Self = Self::Internal("the store's answer is not of the request's kind");
+
     /// The code and the text, as etcd has them.
     pub fn code_and_text(&self) -> (Code, String) {
         let (code, text) = match self {

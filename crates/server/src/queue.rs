@@ -21,9 +21,6 @@ use crate::company::Wish;
 use crate::desk::Watching;
 use crate::failure::Failure;
 
-/// That the store answered another question than the one asked: our own fault.
-const MISMATCH: Failure = Failure::Internal("the store's answer is not of the request's kind");
-
 /// A queue, by the beginning of its keys.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -100,7 +97,7 @@ impl Queue {
         let before = match responses.pop() {
             Some(ResponseOp::Range(range)) => range.kvs.into_iter().next(),
             Some(ResponseOp::Put(_)) => None,
-            _ => return Err(MISMATCH),
+            _ => return Err(Failure::MISMATCH),
         };
         let revision = before.as_ref().map_or(at, |kv| kv.create_revision);
         let place = Place {
@@ -309,7 +306,7 @@ async fn first(client: &Client, range: RangeRequest) -> Result<(i64, Option<KeyV
         .await?;
     match outcome.result.map_err(Failure::Kv)? {
         Response::Range(range) => Ok((outcome.revision, range.kvs.into_iter().next())),
-        _ => Err(MISMATCH),
+        _ => Err(Failure::MISMATCH),
     }
 }
 
@@ -323,6 +320,6 @@ async fn decide(
     let outcome = client.propose(&command).await?;
     match outcome.result.map_err(Failure::Kv)? {
         Response::Txn(txn) => Ok((txn.succeeded, (outcome.revision, txn.responses))),
-        _ => Err(MISMATCH),
+        _ => Err(Failure::MISMATCH),
     }
 }

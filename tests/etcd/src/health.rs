@@ -4,7 +4,7 @@
 //! # Source
 //! proc(5).
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Server};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -37,6 +37,18 @@ impl Health {
         health.files = health.open_files()?;
         health.resident_bytes = health.resident_bytes()?;
         Ok(health)
+    }
+
+    /// Of a fresh server alone, the one under test; with it, and its port for clients.
+    ///
+    /// # Panics
+    /// If there is none, or it does not come up.
+    pub async fn of_one() -> (Cluster, Health, u16) {
+        let server = Server::from_env().expect("a server to test");
+        let cluster = Cluster::start(&server, 1, &[]).await.expect("a cluster");
+        let health = Health::of(&cluster, 0).expect("it runs");
+        let port = cluster.members[0].client_port.number;
+        (cluster, health, port)
     }
 
     /// How many files and sockets it has open.

@@ -18,6 +18,7 @@ pub mod judge;
 pub mod linearizable;
 pub mod loop_disk;
 pub mod port;
+pub mod program;
 pub mod random;
 pub mod raw;
 pub mod revision;

@@ -14,20 +14,12 @@ const RANGE: &str = "etcdserverpb.KV/Range";
 
 /// The same where an etcd leaves clients without an answer.
 async fn one_but_no_etcd() -> Option<(Cluster, Health, u16)> {
-    let (cluster, health, port) = one().await;
+    let (cluster, health, port) = Health::of_one().await;
     if cluster.server.is_etcd {
         println!("left out: an etcd lets such clients wait, or says nothing");
         return None;
     }
     Some((cluster, health, port))
-}
-
-async fn one() -> (Cluster, Health, u16) {
-    let server = Server::from_env().expect("a server to test");
-    let cluster = Cluster::start(&server, 1, &[]).await.expect("a cluster");
-    let health = Health::of(&cluster, 0).expect("it runs");
-    let port = cluster.members[0].client_port.number;
-    (cluster, health, port)
 }
 
 /// A head of a call, in fields that name themselves; the last is as long as it is said.

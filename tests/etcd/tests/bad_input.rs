@@ -7,7 +7,6 @@ use headwater_api::etcdserverpb::request_op::Request as Op;
 use headwater_api::etcdserverpb::{
     AuthUserAddRequest, CompactionRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
-use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::health::{Health, serves};
 use headwater_etcd_tests::raw::{ANSWER_LIMIT, Line, framed, framed_as, say};
 
@@ -27,14 +26,6 @@ const INTERNAL: i32 = 13;
 
 /// Whatever the code is.
 const ANY: i32 = -1;
-
-async fn one() -> (Cluster, Health, u16) {
-    let server = Server::from_env().expect("a server to test");
-    let cluster = Cluster::start(&server, 1, &[]).await.expect("a cluster");
-    let health = Health::of(&cluster, 0).expect("it runs");
-    let port = cluster.members[0].client_port.number;
-    (cluster, health, port)
-}
 
 fn put(key: &str, value_bytes: usize) -> PutRequest {
     PutRequest {
@@ -204,7 +195,7 @@ fn not_for_anybody(is_etcd: bool) -> Vec<Case> {
 
 #[tokio::test]
 async fn messages_that_are_none_or_too_much_are_refused_by_a_status() {
-    let (cluster, health, port) = one().await;
+    let (cluster, health, port) = Health::of_one().await;
     let is_etcd = cluster.server.is_etcd;
     let line = Line::open(port, 1 << 20).await.expect("a connection");
     let cases = none_or_too_much(is_etcd)
@@ -327,7 +318,7 @@ fn answered() -> Vec<(&'static str, &'static str, Bytes)> {
 
 #[tokio::test]
 async fn requests_beyond_what_may_be_asked_are_refused_in_etcds_words() {
-    let (cluster, health, port) = one().await;
+    let (cluster, health, port) = Health::of_one().await;
     let line = Line::open(port, 1 << 20).await.expect("a connection");
     for key in ["a", "b", "c"] {
         line.call(PUT, put(key, 1)).await.expect("a put");
@@ -359,7 +350,7 @@ async fn requests_beyond_what_may_be_asked_are_refused_in_etcds_words() {
 
 #[tokio::test]
 async fn the_json_gateway_refuses_what_it_cannot_take_by_a_status_with_a_body() {
-    let (cluster, health, port) = one().await;
+    let (cluster, health, port) = Health::of_one().await;
     let large = format!(r#"{{"key":"aw==","value":"{}"}}"#, "A".repeat(2_200_000));
     let huge = format!(r#"{{"key":"aw==","value":"{}"}}"#, "A".repeat(6 << 20));
     let deep = format!(r#"{{"key":{}"#, "[".repeat(100_000));

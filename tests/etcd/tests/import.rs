@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, ConnectOptions, GetOptions, LeaseTimeToLiveOptions, PutOptions};
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::shell;
+use headwater_etcd_tests::program::{run, said};
 use headwater_etcd_tests::rival::rival;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -32,17 +33,6 @@ fn both() -> Option<(Server, Server)> {
 
 fn laid_out(server: &Server, size: usize, options: &[&str]) -> Cluster {
     Cluster::new(server, size, &std::env::temp_dir(), options).expect("ports and a folder")
-}
-
-fn said(output: &Output) -> String {
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    said(&output)
 }
 
 /// A client of a member that serves `user`, sooner or later.

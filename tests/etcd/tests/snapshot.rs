@@ -3,28 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, WatchOptions};
 use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::program::{run, said};
 use headwater_etcd_tests::rival::rival;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn server() -> Server {
     Server::from_env().expect("a server to test")
-}
-
-fn said(output: &Output) -> String {
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    said(&output)
 }
 
 fn laid_out(server: &Server, size: usize) -> Cluster {

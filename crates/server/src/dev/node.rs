@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
 
 use super::plan::{Plan, Planned};
+use crate::argv::PREFIXES;
 
 /// How long a server may take to stop before it is killed.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -94,7 +95,7 @@ impl LocalNode {
         // The user's settings for their own servers are not for these.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("ETCD_") || text.starts_with("HEADWATER_") {
+            if PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
                 command.env_remove(&name);
             }
         }

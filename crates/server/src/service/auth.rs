@@ -25,15 +25,12 @@ use crate::generated::etcdserverpb::auth_server::Auth;
 /// The service, on a backend shared with the others.
 pub struct AuthService(pub Arc<Backend>);
 
-/// That the store answered another question than the one asked: our own fault.
-const MISMATCH: Failure = Failure::Internal("the store's answer is not of the request's kind");
-
 type Answer<T> = Result<Response<T>, Status>;
 
 fn state(outcome: Outcome) -> Result<(i64, Arc<State>), Failure> {
     match outcome.result.map_err(Failure::Kv)? {
         KvResponse::Auth(state) => Ok((outcome.revision, state)),
-        _ => Err(MISMATCH),
+        _ => Err(Failure::MISMATCH),
     }
 }
 

@@ -26,9 +26,6 @@ use crate::service::range_stream::{RangeStream, STREAM_BYTES};
 /// The service, on a backend shared with the others.
 pub struct KvService(pub Arc<Backend>);
 
-/// That the store answered another question than the one asked: our own fault.
-const MISMATCH: Failure = Failure::Internal("the store's answer is not of the request's kind");
-
 impl KvService {
     /// Reads a range, from the whole cluster's point of view unless less is asked for.
     ///
@@ -47,7 +44,7 @@ impl KvService {
                 let header = client.header(revision);
                 Ok(convert::range_response(Some(header), response))
             }
-            _ => Err(MISMATCH),
+            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -65,7 +62,7 @@ impl KvService {
                 let header = client.header(revision);
                 Ok(convert::put_response(Some(header), response))
             }
-            _ => Err(MISMATCH),
+            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -83,7 +80,7 @@ impl KvService {
                 let header = client.header(revision);
                 Ok(convert::delete_range_response(Some(header), response))
             }
-            _ => Err(MISMATCH),
+            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -107,7 +104,7 @@ impl KvService {
             (revision, Response::Txn(response)) => {
                 Ok(convert::txn_response(client.header(revision), response))
             }
-            _ => Err(MISMATCH),
+            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -124,7 +121,7 @@ impl KvService {
             (revision, Response::Compact) => Ok(api::CompactionResponse {
                 header: Some(client.header(revision)),
             }),
-            _ => Err(MISMATCH),
+            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -139,7 +136,8 @@ fn answer(outcome: Outcome) -> Result<(i64, Response), Failure> {
     Ok((outcome.revision, response))
 }
 
-fn read_level(is_serializable: bool) -> ReadLevel {
+/// Where a read is answered.
+pub(super) fn read_level(is_serializable: bool) -> ReadLevel {
     if is_serializable {
         ReadLevel::Local
     } else {

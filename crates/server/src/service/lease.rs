@@ -33,9 +33,6 @@ use crate::service::unreadable;
 /// How many renewals of one stream are under way at most.
 const RENEWALS_MAX: usize = 64;
 
-/// That the store answered another question than the one asked: our own fault.
-const MISMATCH: Failure = Failure::Internal("the store's answer is not of the request's kind");
-
 /// The service, on a backend shared with the others.
 pub struct LeaseService(pub Arc<Backend>);
 
@@ -64,7 +61,7 @@ pub async fn grant(
                 ttl: granted.ttl,
                 error: String::new(),
             }),
-            Ok(_) => Err(MISMATCH),
+            Ok(_) => Err(Failure::MISMATCH),
             Err(KvError::LeaseExists) if request.id == 0 => continue,
             Err(error) => Err(Failure::Kv(error)),
         };
@@ -103,7 +100,7 @@ impl LeaseService {
         };
         let lease = match outcome.result {
             Ok(KvResponse::LeaseTimeToLive(lease)) => lease,
-            Ok(_) => return Err(MISMATCH),
+            Ok(_) => return Err(Failure::MISMATCH),
             Err(KvError::LeaseNotFound) => return Ok(gone),
             Err(error) => return Err(Failure::Kv(error)),
         };
@@ -125,7 +122,7 @@ impl LeaseService {
             .await?;
         let ids = match outcome.result {
             Ok(KvResponse::LeaseLeases(ids)) => ids,
-            Ok(_) => return Err(MISMATCH),
+            Ok(_) => return Err(Failure::MISMATCH),
             Err(error) => return Err(Failure::Kv(error)),
         };
         let by_end = client.desk().call(Call::InOrderOfEnd).await?;

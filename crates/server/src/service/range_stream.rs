@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
+use crate::service::kv::read_level;
 
 /// How many keys are read in one turn of the node.
 const PAGE_KEYS: i64 = 256;
@@ -51,11 +52,7 @@ impl RangeStream {
     /// # Errors
     /// The range is refused, as `Range` would, or must be sorted.
     pub async fn open(client: Client, request: api::RangeRequest) -> Result<Self, Failure> {
-        let level = if request.serializable {
-            ReadLevel::Local
-        } else {
-            ReadLevel::Linearizable
-        };
+        let level = read_level(request.serializable);
         let request = convert::range(request);
         let query = Query::Range(request.clone());
         check_query(&query, client.limits().txn_ops_max).map_err(Failure::Kv)?;
