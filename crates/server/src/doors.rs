@@ -185,7 +185,7 @@ fn connections_max(open_files_max: Option<u64>) -> usize {
 /// What one port lets in, and where to.
 struct Porter {
     door: Door,
-    front: Front,
+    front: Arc<Front>,
     /// There where TLS is spoken.
     tls: Option<ClientTls>,
     /// Whether a client's certificate says which user it is.
@@ -202,7 +202,7 @@ impl Doors {
     /// Lets clients in.
     pub fn open(
         listeners: Vec<(TcpListener, Door)>,
-        front: &Front,
+        front: &Arc<Front>,
         tls: Option<&ClientTls>,
         names_are_users: bool,
         bounds: Bounds,
@@ -223,7 +223,7 @@ impl Doors {
                 tls: tls.filter(|_| door.is_tls).cloned(),
                 names_are_users,
                 door,
-                front: front.clone(),
+                front: Arc::clone(front),
                 server: server(bounds),
                 handshakes: Arc::clone(&handshakes),
                 connections: Arc::downgrade(&connections),
@@ -335,13 +335,10 @@ impl Porter {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (front, served) = (self.front.clone(), self.door.served);
+        let (front, served) = (Arc::clone(&self.front), self.door.served);
         let answer = hyper::service::service_fn(move |request| {
-            let (front, name) = (front.clone(), name.clone());
-            async move {
-                let answer = front.answer_at(served, request, &name).await;
-                Ok::<_, std::convert::Infallible>(answer)
-            }
+            let answer = front.answer_at(served, request, &name);
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let io = TokioIo::new(Mended::new(stream));
         let connection = self.server.serve_connection(io, answer).into_owned();

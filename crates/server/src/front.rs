@@ -6,6 +6,8 @@
 //! gRPC over HTTP/2; etcd's client port.
 
 use std::convert::Infallible;
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -51,8 +53,7 @@ use crate::service::watch::WatchService;
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
 const MESSAGE_SLACK_BYTES: usize = 512 << 10;
 
-/// All services behind one door. Cheap to clone.
-#[derive(Clone)]
+/// All services behind one door.
 pub struct Front {
     auth: AuthServer<AuthService>,
     kv: KvServer<KvService>,
@@ -100,42 +101,44 @@ impl Front {
 
     /// Answers one request at a port where this is served, over a connection whose client has this
     /// name.
-    pub async fn answer_at(
-        &self,
+    ///
+    /// A future in a box: the connection and the task of each request move it about, and it is not small.
+    pub fn answer_at(
+        self: &Arc<Self>,
         served: Served,
         request: Request<Incoming>,
         name: &CommonName,
-    ) -> Response<Counted<Body>> {
+    ) -> Coming<Response<Counted<Body>>> {
+        let front = Arc::clone(self);
         match (served, is_grpc(&request)) {
-            (Served::Everything, _) | (Served::Grpc, true) | (Served::Http, false) => {
-                self.answer(request, name).await
+            (Served::Everything | Served::Grpc, true) => {
+                let name = name.clone();
+                Box::pin(async move { front.answer_call(request, name.0.as_deref()).await })
             }
-            (Served::Pages, _) => self.answer_page(request).await,
+            (Served::Everything | Served::Http, false) => {
+                Box::pin(async move { front.answer_http(request).await })
+            }
+            (Served::Pages, _) => Box::pin(async move { front.answer_page(request).await }),
             (Served::Grpc, false) => {
-                elsewhere("gRPC alone is served here; for HTTP").map(Counted::uncounted)
+                let response = elsewhere("gRPC alone is served here; for HTTP");
+                Box::pin(ready(response.map(Counted::uncounted)))
             }
             (Served::Http, true) => {
-                elsewhere("no gRPC is served here; for HTTP alone").map(Counted::uncounted)
+                let response = elsewhere("no gRPC is served here; for HTTP alone");
+                Box::pin(ready(response.map(Counted::uncounted)))
             }
         }
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        name: &CommonName,
-    ) -> Response<Counted<Body>> {
-        if is_grpc(&request) {
-            self.answer_call(request, name.0.as_deref()).await
-        } else if let Some(path) = below_gateway(request.uri().path()) {
-            let path = path.to_owned();
-            // As in etcd, a certificate counts for gRPC alone: a browser shows it unasked.
-            let call = async |request| self.answer_call(request, None).await.map(Body::new);
-            let response = self.gateway.answer(&path, request, call).await;
-            response.map(|body| Counted::uncounted(Body::new(body)))
-        } else {
-            self.answer_page(request).await
-        }
+    async fn answer_http(&self, request: Request<Incoming>) -> Response<Counted<Body>> {
+        let Some(path) = below_gateway(request.uri().path()) else {
+            return self.answer_page(request).await;
+        };
+        let path = path.to_owned();
+        // As in etcd, a certificate counts for gRPC alone: a browser shows it unasked.
+        let call = async |request| self.answer_call(request, None).await.map(Body::new);
+        let response = self.gateway.answer(&path, request, call).await;
+        response.map(|body| Counted::uncounted(Body::new(body)))
     }
 
     async fn answer_page(&self, request: Request<Incoming>) -> Response<Counted<Body>> {
@@ -167,7 +170,7 @@ impl Front {
         let response = if wants_leader(request.headers()) && !self.backend.has_leader() {
             refuse(Failure::NoLeader)
         } else if is_open(method) {
-            self.dispatch(service, method, request).await
+            infallible(self.dispatch(service, method, request).await)
         } else {
             let backend = &self.backend;
             match backend.door().who(backend, request.headers(), name).await {
@@ -176,7 +179,7 @@ impl Front {
                     if let Some(asker) = asker {
                         request.extensions_mut().insert(Caller(asker));
                     }
-                    self.dispatch(service, method, request).await
+                    infallible(self.dispatch(service, method, request).await)
                 }
                 Err(failure) => refuse(failure),
             }
@@ -202,29 +205,32 @@ impl Front {
         })
     }
 
-    async fn dispatch<B: Call>(
+    fn dispatch<B: Call>(
         &self,
         service: &str,
         method: &str,
         request: Request<B>,
-    ) -> Response<Body> {
+    ) -> Coming<Result<Response<Body>, Infallible>> {
         match service {
-            "etcdserverpb.Auth" => infallible(self.auth.clone().call(request).await),
-            "etcdserverpb.KV" => infallible(self.kv.clone().call(request).await),
-            "etcdserverpb.Cluster" => infallible(self.cluster.clone().call(request).await),
-            "etcdserverpb.Maintenance" => infallible(self.maintenance.clone().call(request).await),
-            "etcdserverpb.Watch" => infallible(self.watch.clone().call(request).await),
-            "etcdserverpb.Lease" => infallible(self.lease.clone().call(request).await),
-            "v3lockpb.Lock" => infallible(self.lock.clone().call(request).await),
-            "v3electionpb.Election" => infallible(self.election.clone().call(request).await),
-            "grpc.health.v1.Health" => infallible(self.health.clone().call(request).await),
+            "etcdserverpb.Auth" => self.auth.clone().call(request),
+            "etcdserverpb.KV" => self.kv.clone().call(request),
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request),
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
+            "etcdserverpb.Watch" => self.watch.clone().call(request),
+            "etcdserverpb.Lease" => self.lease.clone().call(request),
+            "v3lockpb.Lock" => self.lock.clone().call(request),
+            "v3electionpb.Election" => self.election.clone().call(request),
+            "grpc.health.v1.Health" => self.health.clone().call(request),
             "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
-                infallible(self.reflection.clone().call(request).await)
+                Box::pin(self.reflection.clone().call(request))
             }
-            _ => refuse(not_served(service, method)),
+            _ => Box::pin(ready(Ok(refuse(not_served(service, method))))),
         }
     }
 }
+
+/// An answer to come.
+type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The body of a call.
 trait Call:

@@ -62,7 +62,7 @@ pub async fn run(mut config: Config) -> Result<()> {
     tls.save()?;
     let outlook = tokio::spawn(look_for_leader(Arc::clone(&backend), config.node.election));
 
-    let front = Front::new(Arc::clone(&backend));
+    let front = Arc::new(Front::new(Arc::clone(&backend)));
     let doors = Doors::open(
         listeners,
         &front,

@@ -63,7 +63,8 @@ impl Doorkeeper {
         };
         let mut auth = Arc::clone(&self.known.borrow());
         if self.tokens.may_be_newer(&auth, token) && backend.has_leader() {
-            auth = caught_up(backend).await.unwrap_or(auth);
+            // Boxed: it is rare, and would make every call's future larger.
+            auth = Box::pin(caught_up(backend)).await.unwrap_or(auth);
         }
         if !auth.is_enabled {
             return Ok(None);
