@@ -52,11 +52,14 @@ impl StateMachine for Store {
 
     fn apply(&mut self, at: LogId, command: &Bytes) -> Outcome {
         let result = Command::decode(command).and_then(|command| self.execute(at, &command));
-        purge_some(&mut self.mvcc, &self.hold);
         Outcome {
             revision: self.mvcc.revision(),
             result,
         }
+    }
+
+    fn tidy(&mut self) -> bool {
+        purge_some(&mut self.mvcc, &self.hold)
     }
 
     fn query(&self, query: Query) -> Outcome {
@@ -177,7 +180,7 @@ impl Store {
             Command::DeleteRange(request) => Ok(Response::DeleteRange(delete_range(mvcc, request))),
             Command::Txn(request) => txn::apply(mvcc, leases, request).map(Response::Txn),
             Command::Compact(request) => {
-                compact(mvcc, &self.hold, request).map(|()| Response::Compact)
+                compact(mvcc, request).map(|()| Response::Compact)
             }
             Command::Publish(attributes) => {
                 self.members.publish(attributes).map(|()| Response::Publish)

@@ -1,7 +1,7 @@
 //! Forgetting history: when old versions may no longer be read, and when their memory goes.
 //! Never removes what a snapshot under way still has to show.
 //!
-//! Readers and the store's size feel a compaction at once. The memory goes bit by bit with the
+//! Readers and the store's size feel a compaction at once. The memory goes bit by bit between the
 //! commands that follow, so that forgetting a million versions stops nobody for long.
 //!
 //! # Source
@@ -12,11 +12,8 @@ use alloc::sync::{Arc, Weak};
 use crate::mvcc::Mvcc;
 use crate::request::{CompactionRequest, KvError};
 
-/// How many changes a compaction looks at before it answers, unless asked to finish.
-const PURGE_AT_ONCE_CHANGES: usize = 8192;
-
-/// How many changes each later command looks at. More than a put adds, or it would never catch up.
-const PURGE_PER_COMMAND_CHANGES: usize = 4;
+/// How many changes a bit of the work looks at: some tenths of a millisecond.
+const BIT_CHANGES: usize = 2048;
 
 /// Which versions must outlive a compaction because a snapshot walk shows them.
 #[derive(Debug, Default)]
@@ -50,11 +47,7 @@ impl Hold {
 }
 
 /// Carries out a compaction.
-pub(crate) fn compact(
-    mvcc: &mut Mvcc,
-    hold: &Hold,
-    request: &CompactionRequest,
-) -> Result<(), KvError> {
+pub(crate) fn compact(mvcc: &mut Mvcc, request: &CompactionRequest) -> Result<(), KvError> {
     if request.revision <= mvcc.compact_revision() {
         // Mark: a compaction comes to what is compacted already.
         return Err(KvError::Compacted);
@@ -64,16 +57,10 @@ pub(crate) fn compact(
         return Err(KvError::FutureRevision);
     }
     mvcc.compact(request.revision);
-    let changes_max = if request.physical {
-        usize::MAX
-    } else {
-        PURGE_AT_ONCE_CHANGES
-    };
-    mvcc.purge(hold.floor(mvcc), changes_max);
     Ok(())
 }
 
-/// Frees a little of what earlier compactions left in memory.
-pub(crate) fn purge_some(mvcc: &mut Mvcc, hold: &Hold) {
-    mvcc.purge(hold.floor(mvcc), PURGE_PER_COMMAND_CHANGES);
+/// Frees a bit of what compactions left in memory; whether more of it can go now.
+pub(crate) fn purge_some(mvcc: &mut Mvcc, hold: &Hold) -> bool {
+    mvcc.purge(hold.floor(mvcc), BIT_CHANGES)
 }

@@ -299,19 +299,17 @@ impl Mvcc {
         self.compact_revision = revision;
     }
 
-    /// Frees memory of what a compaction to `floor` dropped, looking at up to `changes_max` changes.
+    /// Frees memory of what a compaction to `floor` dropped, looking at up to `changes_max` changes;
+    /// whether there are more.
     ///
     /// Changes of `floor` itself stay in the log, for watchers from there on; their garbage goes
     /// with the next compaction.
-    pub(crate) fn purge(&mut self, floor: i64, changes_max: usize) {
+    pub(crate) fn purge(&mut self, floor: i64, changes_max: usize) -> bool {
         assert!(floor <= self.compact_revision, "purged what can be read");
+        let is_past = |change: &Change| change.record.main() < floor;
         for _ in 0..changes_max {
-            if self
-                .changes
-                .front()
-                .is_none_or(|change| change.record.main() >= floor)
-            {
-                return;
+            if !self.changes.front().is_some_and(is_past) {
+                return false;
             }
             let change = self.changes.pop_front().expect("it was just seen");
             // A creation makes no garbage: what was deleted before it went with its deletion.
@@ -319,6 +317,7 @@ impl Mvcc {
                 self.index.compact(change.record.key(), floor);
             }
         }
+        self.changes.front().is_some_and(is_past)
     }
 
     /// Puts a new version into the log and the accounts.

@@ -27,6 +27,13 @@ pub trait StateMachine: Default + Send + 'static {
     /// `at`: the entry's identity; indices grow, with gaps where Raft put entries of its own.
     fn apply(&mut self, at: LogId, command: &Bytes) -> Self::Reply;
 
+    /// Does a bit of what is left to do and cannot be told from outside, such as giving memory back;
+    /// says whether there is more. Called between commands, again and again with pauses while there is.
+    /// A bit takes well under a millisecond. Unless said otherwise, there is nothing.
+    fn tidy(&mut self) -> bool {
+        false
+    }
+
     /// Answers a query from the state as it stands.
     fn query(&self, query: Self::Query) -> Self::Answer;
 

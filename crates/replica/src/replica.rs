@@ -31,6 +31,9 @@ use crate::request::Requests;
 use crate::snapshots::Snapshots;
 use crate::space::Space;
 
+/// The pause between two bits of a machine's tidying: clients have most of the time.
+const TIDY_PAUSE_NS: u64 = 1_000_000;
+
 /// One node without an operating system.
 pub struct Replica<M: StateMachine> {
     pub(crate) options: Options,
@@ -38,6 +41,9 @@ pub struct Replica<M: StateMachine> {
     pub(crate) raft: Core,
     pub(crate) machine: M,
     pub(crate) applied: LogId,
+    /// When the machine may do the next bit of tidying, and whether it has one to do.
+    tidy_at: Instant,
+    is_untidy: bool,
     pub(crate) bodies: Bodies,
     pub(crate) snapshots: Snapshots<M::Walk>,
     pub(crate) space: Space,
@@ -94,6 +100,8 @@ impl<M: StateMachine> Replica<M> {
             raft: Core::new(raft),
             machine: disk.machine,
             applied: disk.base,
+            tidy_at: now,
+            is_untidy: false,
             bodies,
             snapshots,
             space: Space::default(),
@@ -169,6 +177,7 @@ impl<M: StateMachine> Replica<M> {
         self.carry_out(out);
         self.apply_committed(out, onlooker);
         self.walk_snapshot(out);
+        self.tidy();
         self.keep_reserve(out);
         self.requests.expire(self.now, out);
         self.expire_changes(out);
@@ -182,6 +191,7 @@ impl<M: StateMachine> Replica<M> {
             self.change_deadline(),
             self.space_deadline(),
             self.snapshot_deadline(),
+            self.is_untidy.then_some(self.tidy_at),
         ];
         others.into_iter().flatten().fold(core, Instant::min)
     }
@@ -518,6 +528,14 @@ impl<M: StateMachine> Replica<M> {
                 request: asking.request,
                 result: Ok(answer),
             });
+        }
+    }
+
+    /// Has the machine do a bit of tidying, if it has paused since the last one.
+    fn tidy(&mut self) {
+        if self.now >= self.tidy_at {
+            self.is_untidy = self.machine.tidy();
+            self.tidy_at = self.now.after(TIDY_PAUSE_NS);
         }
     }
 

@@ -69,6 +69,10 @@ impl<M: StateMachine> StateMachine for Witness<M> {
         self.machine.apply(at, command)
     }
 
+    fn tidy(&mut self) -> bool {
+        self.machine.tidy()
+    }
+
     fn query(&self, query: M::Query) -> Seen<M::Answer> {
         Seen {
             digest: self.digest,

@@ -74,6 +74,7 @@ fn run(commands: &[Command]) -> Store {
     for command in commands {
         let outcome = store.apply(LogId::default(), &command.encode());
         assert!(outcome.result.is_ok(), "{command:?}: {outcome:?}");
+        while matches!(command, Command::Compact(request) if request.physical) && store.tidy() {}
     }
     store
 }
@@ -135,16 +136,33 @@ fn a_compaction_gives_memory_back_once_no_walk_needs_it() {
     let mut walk = store.begin_snapshot();
     store.next_chunk(&mut walk, 1);
     store.apply(LogId::default(), &compact(101, true).encode());
+    assert!(!store.tidy());
     assert_eq!(versions(&store), 100, "held for the walk");
     drop(walk);
-    for _ in 0..50 {
-        store.apply(LogId::default(), &Command::Put(put(2)).encode());
+    assert!(!store.tidy());
+    assert_eq!(versions(&store), 1, "freed once the walk was dropped");
+}
+
+#[test]
+fn a_compaction_of_much_is_tidied_up_bit_by_bit() {
+    let versions = |store: &Store| store.mvcc.changes_since(0, 0).count();
+    let mut store = run(&(0..10_000)
+        .map(|_| Command::Put(put(1)))
+        .collect::<Vec<_>>());
+    let compacted = store.apply(LogId::default(), &compact(10_001, true).encode());
+    assert!(compacted.result.is_ok());
+    let mut left = versions(&store);
+    assert_eq!(left, 10_000, "nobody waits for memory");
+    loop {
+        let has_more = store.tidy();
+        let now = versions(&store);
+        assert!(left - now <= 3_000, "{} at once", left - now);
+        left = now;
+        if !has_more {
+            break;
+        }
     }
-    assert_eq!(
-        versions(&store),
-        1 + 50,
-        "freed by the commands after the walk was dropped"
-    );
+    assert_eq!(left, 1);
 }
 
 #[test]

@@ -80,8 +80,11 @@ pub fn range_of(key: &str, range_end: &str) -> RangeRequest {
     }
 }
 
+/// Applies a command; after a compaction that is to be physical, the store tidies up to the end.
 pub fn apply(store: &mut Store, command: &Command) -> Outcome {
-    store.apply(LogId::default(), &command.encode())
+    let outcome = store.apply(LogId::default(), &command.encode());
+    while matches!(command, Command::Compact(request) if request.physical) && store.tidy() {}
+    outcome
 }
 
 /// A command in an entry of a leader.
