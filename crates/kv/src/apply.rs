@@ -179,9 +179,7 @@ impl Store {
             Command::Put(request) => put(mvcc, leases, request).map(Response::Put),
             Command::DeleteRange(request) => Ok(Response::DeleteRange(delete_range(mvcc, request))),
             Command::Txn(request) => txn::apply(mvcc, leases, request).map(Response::Txn),
-            Command::Compact(request) => {
-                compact(mvcc, request).map(|()| Response::Compact)
-            }
+            Command::Compact(request) => compact(mvcc, request).map(|()| Response::Compact),
             Command::Publish(attributes) => {
                 self.members.publish(attributes).map(|()| Response::Publish)
             }
