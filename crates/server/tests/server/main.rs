@@ -5,6 +5,7 @@ mod certs;
 mod dev;
 mod disk;
 mod members;
+mod peer_port;
 mod range_stream;
 mod reflection;
 mod settings;
