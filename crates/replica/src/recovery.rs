@@ -333,10 +333,17 @@ fn identify(
     match identity_of(disk)? {
         Some((found, first_config)) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
-                return Err(OpenError::Foreign(format!(
-                    "the directory belongs to cluster {:x} node {:x}, this is cluster {:x} node {:x}",
-                    found.cluster, found.node.0, wanted.cluster, wanted.node.0
-                )));
+                let (theirs, ours) = (found.node.0, wanted.node.0);
+                return Err(OpenError::Foreign(match found.cluster == wanted.cluster {
+                    true => format!(
+                        "the directory belongs to another node of the cluster, {theirs:x}; this is {ours:x}"
+                    ),
+                    false => format!(
+                        "the directory belongs to cluster {:x}, and there to node {theirs:x}; this is \
+                         node {ours:x} of cluster {:x}",
+                        found.cluster, wanted.cluster
+                    ),
+                }));
             }
             Ok((found, first_config))
         }
