@@ -4,6 +4,7 @@ mod api;
 mod certs;
 mod dev;
 mod disk;
+mod import;
 mod members;
 mod peer_port;
 mod range_stream;
