@@ -333,17 +333,11 @@ fn identify(
     match identity_of(disk)? {
         Some((found, first_config)) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
-                let (theirs, ours) = (found.node.0, wanted.node.0);
-                return Err(OpenError::Foreign(match found.cluster == wanted.cluster {
-                    true => format!(
-                        "the directory belongs to another node of the cluster, {theirs:x}; this is {ours:x}"
-                    ),
-                    false => format!(
-                        "the directory belongs to cluster {:x}, and there to node {theirs:x}; this is \
-                         node {ours:x} of cluster {:x}",
-                        found.cluster, wanted.cluster
-                    ),
-                }));
+                return Err(OpenError::Foreign(format!(
+                    "the directory belongs to node {:x} of cluster {:x}, this is node {:x} of \
+                     cluster {:x}",
+                    found.node.0, found.cluster, wanted.node.0, wanted.cluster
+                )));
             }
             Ok((found, first_config))
         }

@@ -126,7 +126,7 @@ fn data_of_another_cluster_are_refused() {
     assert!(last.contains(": not this node's data: "), "{text}");
     for part in [
         "Check --name, --initial-cluster and --initial-cluster-token",
-        "the directory belongs to cluster",
+        "the directory belongs to node ",
         "this is node default (",
     ] {
         assert!(last.contains(part), "{text}");
