@@ -1,5 +1,5 @@
-//! A call's messages on their way in and out, counted as they pass, and an answer's end if it is a
-//! stream: with the status in its trailers, or as cancelled if its client went away before.
+//! A call's messages on their way in and out, counted as they pass, and its end: with the status in its
+//! answer's head or trailers, or as cancelled if its client went away before.
 //! Never changes what passes.
 //!
 //! # Source
@@ -12,9 +12,60 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::metrics::{MethodId, Metrics, Way, status_code};
+use crate::pressure::Open;
+
+/// A call that has begun, until its answer is gone: it ends once, as cancelled if its client goes away
+/// before it has ended otherwise.
+pub struct Begun {
+    metrics: Arc<Metrics>,
+    method: MethodId,
+    /// How it ends; none once that is counted.
+    code: Option<usize>,
+    /// Its place among the open calls, if it has one.
+    open: Option<Open>,
+}
+
+impl Begun {
+    /// A call of a method, which has begun.
+    pub fn new(metrics: Arc<Metrics>, method: MethodId) -> Self {
+        Self {
+            metrics,
+            method,
+            code: Some(tonic::Code::Cancelled as usize),
+            open: None,
+        }
+    }
+
+    /// Has its place among the open calls until its answer is gone.
+    pub fn hold(&mut self, open: Open) {
+        self.open = Some(open);
+    }
+
+    /// Counts the end, with gRPC's status `code`.
+    pub fn end(&mut self, code: usize) {
+        if self.code.take().is_some() {
+            self.metrics.on_end(self.method, code);
+        }
+    }
+
+    fn on_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = &mut self.code {
+            *code = status_code(trailers);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(code) = self.code {
+            self.end(code);
+        }
+    }
+}
 
 /// Where one direction of a call is counted.
 struct Counter {
@@ -29,8 +80,8 @@ pub struct Counted<B> {
     body: B,
     /// None for what is no call.
     counter: Option<Counter>,
-    /// Of a stream's answer how it ended; until it has, as if its client went away.
-    code: Option<usize>,
+    /// Of an answer the call that it is of.
+    call: Option<Begun>,
 }
 
 impl<B> Counted<B> {
@@ -39,7 +90,7 @@ impl<B> Counted<B> {
         Self {
             body,
             counter: None,
-            code: None,
+            call: None,
         }
     }
 
@@ -53,14 +104,17 @@ impl<B> Counted<B> {
                 way,
                 messages: Messages::default(),
             }),
-            code: None,
+            call: None,
         }
     }
 
-    /// Counts also the end of the call, which is that of this body.
-    pub fn with_end(mut self) -> Self {
-        self.code = Some(tonic::Code::Cancelled as usize);
-        self
+    /// Counts the messages of an answer, and the end of its call, unless that is counted.
+    pub fn answer(body: B, call: Begun) -> Self {
+        let (metrics, method) = (Arc::clone(&call.metrics), call.method);
+        Self {
+            call: Some(call),
+            ..Self::new(body, metrics, method, Way::Out)
+        }
     }
 }
 
@@ -80,8 +134,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
                     .metrics
                     .on_messages(counter.method, counter.way, messages, bytes);
             }
-            if let (Some(code), Some(trailers)) = (&mut self.code, frame.trailers_ref()) {
-                *code = status_code(trailers);
+            if let (Some(call), Some(trailers)) = (&mut self.call, frame.trailers_ref()) {
+                call.on_trailers(trailers);
             }
         }
         Poll::Ready(frame)
@@ -96,20 +150,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     }
 }
 
-impl<B> Drop for Counted<B> {
-    fn drop(&mut self) {
-        if let (Some(counter), Some(code)) = (&self.counter, self.code) {
-            counter.metrics.on_end(counter.method, code);
-        }
-    }
-}
-
 /// Where a body is in its messages.
 #[derive(Default)]
-struct Messages {
+pub struct Messages {
     /// Bytes of the next message's head that have passed.
     head: u8,
-    /// The length in that head, as far as it has passed.
+    /// The length in that head, as far as it has passed; then that of the present message.
     length: u32,
     /// Bytes of the present message that have not.
     left: usize,
@@ -119,8 +165,16 @@ struct Messages {
 const HEAD_BYTES: u8 = 5;
 
 impl Messages {
+    /// How many bytes have passed of the message that is not whole.
+    pub fn here(&self) -> usize {
+        match self.left {
+            0 => usize::from(self.head),
+            left => usize::from(HEAD_BYTES) + self.length as usize - left,
+        }
+    }
+
     /// Some bytes pass: how many messages they end, and how many of the bytes are of messages.
-    fn pass(&mut self, mut bytes: &[u8]) -> (u64, u64) {
+    pub fn pass(&mut self, mut bytes: &[u8]) -> (u64, u64) {
         let (mut ended, mut inside) = (0, 0);
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -129,7 +183,7 @@ impl Messages {
                 self.left -= now.len();
                 bytes = later;
             } else {
-                // The flag has left the four bytes when the length is in them.
+                // The flag and what was there before have left the four bytes when the length is in them.
                 self.length = self.length << 8 | u32::from(bytes[0]);
                 self.head += 1;
                 bytes = &bytes[1..];
@@ -137,7 +191,7 @@ impl Messages {
                     continue;
                 }
                 self.head = 0;
-                self.left = std::mem::take(&mut self.length) as usize;
+                self.left = self.length as usize;
             }
             ended += u64::from(self.left == 0);
         }
@@ -148,6 +202,7 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics_text::{Format, Page};
 
     #[test]
     fn messages_are_told_apart_wherever_the_bytes_are_cut() {
@@ -161,7 +216,46 @@ mod tests {
                     sum = (sum.0 + ended, sum.1 + inside);
                 }
                 assert_eq!(sum, (3, 5), "cut at {first} and {second}");
+                assert_eq!(messages.here(), 0);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_here_of_a_message_is_known_until_it_is_whole() {
+        let mut messages = Messages::default();
+        let here: Vec<usize> = b"\0\0\0\x01\x03"
+            .iter()
+            .map(|&byte| {
+                messages.pass(&[byte]);
+                messages.here()
+            })
+            .collect();
+        assert_eq!(here, [1, 2, 3, 4, 5]);
+        messages.pass(&[7; 200]);
+        assert_eq!(messages.here(), 205);
+        assert_eq!(messages.pass(&[7; 60]), (1, 59));
+        assert_eq!(messages.here(), 1);
+    }
+
+    #[test]
+    fn a_call_ends_once_and_is_cancelled_if_nothing_else_ended_it() {
+        let metrics = Arc::new(Metrics::new());
+        let begin = || {
+            let put = metrics
+                .on_start("etcdserverpb.KV", "Put")
+                .expect("a method");
+            Begun::new(Arc::clone(&metrics), put)
+        };
+        begin().end(0);
+        drop(begin());
+        let mut page = Page::new(Format::Prometheus);
+        metrics.put(&mut page);
+        let text = page.finish();
+        let of_put = "grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1";
+        for code in ["OK", "Canceled"] {
+            let line = format!("grpc_server_handled_total{{grpc_code=\"{code}\",{of_put}");
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }
     }
 }

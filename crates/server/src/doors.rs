@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustix::net::sockopt;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use crate::auth::door::CommonName;
@@ -39,8 +42,11 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long to leave off accepting when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a TLS handshake may take, and how long a client may take to begin one.
+/// How long a client may take to begin a TLS handshake, to say hello, and for the rest of it.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// How long a TLS handshake may keep its place.
+const PLACE_TIME: Duration = Duration::from_millis(500);
 
 /// TLS handshakes under way at one time; others wait. Their arithmetic is the loop's, which has a
 /// cluster to keep together while a thousand clients come back at once.
@@ -302,24 +308,42 @@ impl Porter {
                 say_last(stream, SPEAK_TLS).await;
             }
             (Some(tls), true) => {
-                let permit = self.handshakes.acquire().await;
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-                let shaken = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await;
-                drop(permit);
-                match shaken {
-                    Ok(Ok(stream)) => {
+                match self.shake_hands(stream, tls).await {
+                    Ok(stream) => {
                         let chain = stream.get_ref().1.peer_certificates();
                         let name = chain.and_then(|chain| common_name(chain.first()?));
                         let name = name.filter(|name| self.names_are_users && !name.is_empty());
                         self.serve(stream, CommonName(name.map(Into::into))).await;
                     }
                     // Clients that are done before they have begun, and those who only look.
-                    Ok(Err(error)) if has_hung_up(&error) => {}
-                    Ok(Err(error)) => self.complain(from, &explain(&error)),
-                    Err(_) => self.complain(from, "its TLS handshake takes too long"),
+                    Err(error) if has_hung_up(&error) => {}
+                    Err(error) if error.kind() == ErrorKind::TimedOut => {
+                        self.complain(from, "its TLS handshake takes too long");
+                    }
+                    Err(error) => self.complain(from, &explain(&error)),
                 }
             }
         }
+    }
+
+    /// A connection with TLS. One that has not said hello takes no place from those that have, and one that
+    /// then falls silent not for long: a place is for arithmetic.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        tls: &ClientTls,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let too_long = |_| io::Error::from(ErrorKind::TimedOut);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let hello = timeout(HANDSHAKE_TIME, hello).await.map_err(too_long)??;
+        let place = self.handshakes.acquire().await;
+        let config = Arc::clone(&tls.borrow());
+        let mut shaking = pin!(hello.into_stream(config));
+        if let Ok(shaken) = timeout(PLACE_TIME, &mut shaking).await {
+            return shaken;
+        }
+        drop(place);
+        timeout(HANDSHAKE_TIME, shaking).await.map_err(too_long)?
     }
 
     fn complain(&self, from: IpAddr, what: &str) {

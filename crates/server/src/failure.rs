@@ -21,6 +21,10 @@ pub enum Failure {
     AnswerTooLarge(usize),
     /// Nothing more came of a request, or nothing more was taken of its answer.
     Stalled,
+    /// The time is up that the client has given; what it asked for may happen yet.
+    DeadlineExceeded,
+    /// The client gives a time that is none.
+    BadTimeout,
     /// No leader is known.
     NoLeader,
     /// The leader changed.
@@ -140,6 +144,8 @@ impl Failure {
                 Code::DeadlineExceeded,
                 "headwater: the client sends or takes nothing any more",
             ),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, "context deadline exceeded"),
+            Self::BadTimeout => (Code::InvalidArgument, BAD_TIMEOUT),
             Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
             Self::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             Self::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
@@ -197,10 +203,14 @@ impl Failure {
     }
 }
 
+/// What a client has to say instead.
+const BAD_TIMEOUT: &str =
+    "headwater: grpc-timeout is up to eight digits and one of H, M, S, m, u, n";
+
 fn answer_too_large(bytes: usize) -> (Code, String) {
     let text = format!(
         "headwater: the answer would have {bytes} bytes and may have {ANSWER_BYTES_MAX}: ask for \
-         less at a time, with a limit or by RangeStream"
+         less at a time, of a range with a limit or by RangeStream"
     );
     (Code::ResourceExhausted, text)
 }

@@ -14,6 +14,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::codegen::StdError;
 use tonic::service::Routes;
@@ -22,7 +23,8 @@ use tower::{Service, ServiceExt};
 use crate::auth::door::CommonName;
 use crate::backend::Backend;
 use crate::client::Caller;
-use crate::counted::Counted;
+use crate::counted::{Begun, Counted};
+use crate::deadline;
 use crate::doors::Served;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
@@ -37,7 +39,7 @@ use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
 use crate::metrics::{MethodId, Metrics, Way, status_code};
-use crate::pressure::{self, Requests};
+use crate::pressure::{self, Requests, Weighed};
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -52,6 +54,9 @@ use crate::service::watch::WatchService;
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
 const MESSAGE_SLACK_BYTES: usize = 512 << 10;
+
+/// The largest message of a service that has no keys and values.
+const SMALL_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// All services behind one door.
 pub struct Front {
@@ -76,22 +81,33 @@ impl Front {
     /// The services of `backend`.
     pub fn new(backend: Arc<Backend>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let requests = Requests::new();
+        let requests = Requests::new(backend.answers().crowd().clone());
         let message_bytes_max = backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
         Self {
-            auth: AuthServer::new(AuthService(Arc::clone(&backend))),
+            auth: AuthServer::new(AuthService(Arc::clone(&backend)))
+                .max_decoding_message_size(message_bytes_max),
             kv: KvServer::new(KvService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
-            cluster: ClusterServer::new(ClusterService(Arc::clone(&backend))),
-            maintenance: MaintenanceServer::new(MaintenanceService::new(Arc::clone(&backend))),
+            cluster: ClusterServer::new(ClusterService(Arc::clone(&backend)))
+                .max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
+            maintenance: MaintenanceServer::new(MaintenanceService::new(Arc::clone(&backend)))
+                .max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
             watch: WatchServer::new(WatchService(Arc::clone(&backend)))
                 .max_decoding_message_size(message_bytes_max),
-            lease: LeaseServer::new(LeaseService(Arc::clone(&backend))),
-            lock: LockServer::new(LockService(Arc::clone(&backend))),
-            election: ElectionServer::new(ElectionService(Arc::clone(&backend))),
-            health: HealthServer::new(HealthService),
-            reflection: reflection::services(),
-            gateway: Gateway::new(2 * message_bytes_max, requests.clone()),
+            lease: LeaseServer::new(LeaseService(Arc::clone(&backend)))
+                .max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
+            lock: LockServer::new(LockService(Arc::clone(&backend)))
+                .max_decoding_message_size(message_bytes_max),
+            election: ElectionServer::new(ElectionService(Arc::clone(&backend)))
+                .max_decoding_message_size(message_bytes_max),
+            health: HealthServer::new(HealthService)
+                .max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX),
+            reflection: reflection::services(SMALL_MESSAGE_BYTES_MAX),
+            gateway: Gateway::new(
+                2 * message_bytes_max,
+                requests.clone(),
+                pressure::Answers::new(backend.limits().request_timeout),
+            ),
             pages: http_pages::router(Arc::clone(&backend), Arc::clone(&metrics)),
             backend,
             metrics,
@@ -159,50 +175,81 @@ impl Front {
         let Some(counted) = self.metrics.on_start(service, method) else {
             return refuse(not_served(service, method)).map(Counted::uncounted);
         };
-        let hears_many = self.metrics.hears_many(counted);
-        let mut request = request.map(|body| {
-            let body = match hears_many {
-                true => self.requests.let_pass(body),
-                false => self.requests.weigh(body),
-            };
-            Counted::new(body, Arc::clone(&self.metrics), counted, Way::In)
-        });
-        let response = if wants_leader(request.headers()) && !self.backend.has_leader() {
-            refuse(Failure::NoLeader)
-        } else if is_open(method) {
-            infallible(self.dispatch(service, method, request).await)
-        } else {
-            let backend = &self.backend;
-            match backend.door().who(backend, request.headers(), name).await {
-                Ok(asker) => {
-                    // Where there are no users no request has one, and none need carry that.
-                    if let Some(asker) = asker {
-                        request.extensions_mut().insert(Caller(asker));
-                    }
-                    infallible(self.dispatch(service, method, request).await)
+        let is_stream = self.metrics.is_stream(counted);
+        let mut call = Begun::new(Arc::clone(&self.metrics), counted);
+        let response = match self.enter(&mut call, is_stream, request.headers()) {
+            Err(failure) => refuse(failure),
+            Ok(deadline) => {
+                let mut request = self.weighed(request, counted);
+                match within(deadline, self.admit(method, &mut request, name)).await {
+                    Ok(Ok(())) => within(deadline, self.dispatch(service, method, request))
+                        .await
+                        .map_or_else(refuse, infallible),
+                    Ok(Err(failure)) | Err(failure) => refuse(failure),
                 }
-                Err(failure) => refuse(failure),
             }
         };
-        self.count(counted, pressure::held(with_grpc_limit_code(response)))
+        let must_get_on = !is_stream && self.backend.answers().crowd().is_dense();
+        let response = pressure::held(with_grpc_limit_code(response), must_get_on);
+        let is_refused = response.headers().contains_key("grpc-status");
+        if is_refused || !is_stream {
+            call.end(status_code(response.headers()));
+        }
+        response.map(|body| Counted::answer(body, call))
     }
 
-    /// Counts the end of a call: now, or when its stream ends.
-    fn count(&self, method: MethodId, response: Response<Body>) -> Response<Counted<Body>> {
-        let is_refused = response.headers().contains_key("grpc-status");
-        let has_ended = is_refused || !self.metrics.is_stream(method);
-        if has_ended {
-            self.metrics.on_end(method, status_code(response.headers()));
+    /// When a call that begins now must have ended, if its client has said so; one that may be long has its
+    /// own ways to end.
+    fn enter(
+        &self,
+        call: &mut Begun,
+        is_stream: bool,
+        headers: &HeaderMap,
+    ) -> Result<Option<Instant>, Failure> {
+        if is_stream {
+            return Ok(None);
         }
+        call.hold(self.backend.answers().crowd().enter()?);
+        let time = deadline::of(headers)?;
+        Ok(time.map(|time| Instant::now() + time))
+    }
+
+    fn weighed<B: Call>(
+        &self,
+        request: Request<B>,
+        method: MethodId,
+    ) -> Request<Counted<Weighed<B>>> {
         let metrics = Arc::clone(&self.metrics);
-        response.map(|body| {
-            let counted = Counted::new(body, metrics, method, Way::Out);
-            if has_ended {
-                counted
-            } else {
-                counted.with_end()
-            }
+        let hears_many = self.metrics.hears_many(method);
+        request.map(|body| {
+            let body = match hears_many {
+                true => self.requests.weigh_each(body),
+                false => self.requests.weigh(body),
+            };
+            Counted::new(body, metrics, method, Way::In)
         })
+    }
+
+    /// Finds out who asks, and refuses whoever may not.
+    async fn admit<B: Call>(
+        &self,
+        method: &str,
+        request: &mut Request<B>,
+        name: Option<&str>,
+    ) -> Result<(), Failure> {
+        if wants_leader(request.headers()) && !self.backend.has_leader() {
+            return Err(Failure::NoLeader);
+        }
+        if is_open(method) {
+            return Ok(());
+        }
+        let backend = &self.backend;
+        let asker = backend.door().who(backend, request.headers(), name);
+        // Where there are no users no request has one, and none need carry that.
+        if let Some(asker) = asker.await? {
+            request.extensions_mut().insert(Caller(asker));
+        }
+        Ok(())
     }
 
     fn dispatch<B: Call>(
@@ -227,6 +274,18 @@ impl Front {
             _ => Box::pin(ready(Ok(refuse(not_served(service, method))))),
         }
     }
+}
+
+/// Waits for an answer until then.
+async fn within<T>(
+    deadline: Option<Instant>,
+    answer: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else {
+        return Ok(answer.await);
+    };
+    let answered = timeout_at(deadline, answer).await;
+    answered.map_err(|_| Failure::DeadlineExceeded)
 }
 
 /// An answer to come.

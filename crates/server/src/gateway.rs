@@ -9,26 +9,26 @@
 //! The paths of the etcd v3 API's gateway; JSON as proto3 defines it, with names as in the `.proto` files.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use prost::Message;
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
-};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
+use crate::deadline;
 use crate::generated::descriptors::FILES;
-use crate::pressure::Requests;
+use crate::pressure::{self, Requests, Weighed};
+use answers::{Answers, json_body};
+use clerks::Clerks;
 use known::keep_known;
 
 /// Each path with its service and method; the older ones of leases too, which etcd still takes.
@@ -141,10 +141,9 @@ pub struct Gateway {
     methods: Arc<HashMap<&'static str, MethodDescriptor>>,
     body_bytes_max: usize,
     requests: Requests,
+    room: pressure::Answers,
+    clerks: Clerks,
 }
-
-/// The largest message that is told as JSON, which takes several times as much.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A failed call.
 struct Refusal {
@@ -153,8 +152,9 @@ struct Refusal {
 }
 
 impl Gateway {
-    /// A gateway for bodies up to this size, and streams of requests of which each is no larger.
-    pub fn new(body_bytes_max: usize, requests: Requests) -> Self {
+    /// A gateway for bodies up to this size, and streams of requests of which each is no larger; `room` is
+    /// for the texts of answers.
+    pub fn new(body_bytes_max: usize, requests: Requests, room: pressure::Answers) -> Self {
         let pool = DescriptorPool::decode(FILES).expect("the description is generated");
         let find = |(path, service, method): &(&'static str, &str, &str)| {
             let service = pool.get_service_by_name(service)?;
@@ -165,6 +165,8 @@ impl Gateway {
             methods: Arc::new(PATHS.iter().filter_map(find).collect()),
             body_bytes_max,
             requests,
+            room,
+            clerks: Clerks::new(),
         }
     }
 
@@ -207,8 +209,10 @@ impl Gateway {
             .header("te", "trailers")
             .body(messages)
             .expect("a path of letters");
-        if let Some(token) = head.headers.get(AUTHORIZATION) {
-            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        for name in [AUTHORIZATION, HeaderName::from_static(deadline::HEADER)] {
+            if let Some(value) = head.headers.get(&name) {
+                request.headers_mut().insert(name, value.clone());
+            }
         }
         let response = call(request).await;
         if let Some(refusal) = Refusal::of(response.headers()) {
@@ -217,36 +221,41 @@ impl Gateway {
                 false => refusal.into_response(),
             };
         }
-        let answers = Answers::new(response.into_body(), method.output());
+        let clerks = self.clerks.clone();
+        let answers = Answers::new(response.into_body(), method.output(), clerks);
         if method.is_server_streaming() {
             answers.into_lines().await
         } else {
-            answers.into_one().await
+            answers.into_one(&self.room).await
         }
     }
 
     /// The only message of a body, as gRPC has it.
     async fn whole(&self, body: Body, kind: MessageDescriptor) -> Result<Bytes, Refusal> {
-        let body = Body::new(self.requests.weigh_all(body));
-        let json = axum::body::to_bytes(body, self.body_bytes_max).await;
-        let json = json.map_err(
-            |error| match tonic::Status::try_from_error(Box::new(error)) {
-                Ok(status) => Refusal::from(status),
-                Err(_) => too_large(self.body_bytes_max),
-            },
-        )?;
-        let mut messages = serde_json::Deserializer::from_slice(&json).into_iter();
-        // No body is an empty message.
-        let value = messages.next().unwrap_or_else(|| Ok(json!({})));
-        to_frame(value.map_err(malformed)?, kind)
+        // Its room is kept until it is the message.
+        let mut body = self.requests.weigh_all(body);
+        let json = Limited::new(&mut body, self.body_bytes_max).collect().await;
+        let json = json.map_err(|error| match tonic::Status::try_from_error(error) {
+            Ok(status) => Refusal::from(status),
+            Err(_) => too_large(self.body_bytes_max),
+        })?;
+        let json = json.to_bytes();
+        let convert = self.clerks.work(json.len(), move || {
+            let mut messages = serde_json::Deserializer::from_slice(&json).into_iter();
+            // No body is an empty message.
+            let value = messages.next().unwrap_or_else(|| Ok(json!({})));
+            to_frame(value.map_err(malformed)?, kind)
+        });
+        convert.await?
     }
 
     /// The messages of a body as they come, as gRPC has them. A broken one ends the stream.
     fn stream_of(&self, body: Body, kind: MessageDescriptor) -> Body {
         let (frames, stream) = mpsc::channel(1);
-        let bytes_max = self.body_bytes_max;
+        let (bytes_max, clerks) = (self.body_bytes_max, self.clerks.clone());
+        let body = self.requests.weigh_left(body);
         tokio::spawn(async move {
-            if let Err(refusal) = pass_on(body, kind, bytes_max, &frames).await {
+            if let Err(refusal) = pass_on(body, kind, bytes_max, &clerks, &frames).await {
                 let status = tonic::Status::new(refusal.code, refusal.text);
                 // Whoever is gone need not hear it.
                 let _ = frames.send(Err(status)).await;
@@ -258,25 +267,34 @@ impl Gateway {
 
 /// Passes each object of a body on as soon as it is whole.
 async fn pass_on(
-    mut body: Body,
+    mut body: Weighed<Body>,
     kind: MessageDescriptor,
     bytes_max: usize,
+    clerks: &Clerks,
     frames: &mpsc::Sender<Result<Bytes, tonic::Status>>,
 ) -> Result<(), Refusal> {
     let mut objects = Objects::default();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| malformed(error.to_string()))?;
+        let frame = frame.map_err(|error| match tonic::Status::try_from_error(error) {
+            Ok(status) => Refusal::from(status),
+            Err(error) => malformed(error),
+        })?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         objects.gathered.extend_from_slice(&data);
         while let Some(object) = objects.next()? {
-            let value = serde_json::from_slice(&object);
-            let frame = to_frame(value.map_err(malformed)?, kind.clone())?;
-            if frames.send(Ok(frame)).await.is_err() {
+            let kind = kind.clone();
+            let convert = clerks.work(object.len(), move || {
+                let value = serde_json::from_slice(&object);
+                to_frame(value.map_err(malformed)?, kind)
+            });
+            if frames.send(Ok(convert.await??)).await.is_err() {
                 return Ok(());
             }
+            body.leave(0);
         }
+        body.leave(objects.left());
         if objects.gathered.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
@@ -301,6 +319,16 @@ struct Objects {
 }
 
 impl Objects {
+    /// How many bytes are here of one that is not whole.
+    fn left(&mut self) -> usize {
+        if self.depth == 0 {
+            // Nothing but the space between two.
+            self.gathered.clear();
+            self.looked = 0;
+        }
+        self.gathered.len()
+    }
+
     /// The next one that is whole.
     fn next(&mut self) -> Result<Option<BytesMut>, Refusal> {
         while let Some(&byte) = self.gathered.get(self.looked) {
@@ -374,111 +402,6 @@ fn broken(error: impl std::fmt::Display) -> Refusal {
     }
 }
 
-/// The messages of a gRPC body.
-struct Answers {
-    body: tonic::body::Body,
-    kind: MessageDescriptor,
-    gathered: BytesMut,
-}
-
-impl Answers {
-    fn new(body: tonic::body::Body, kind: MessageDescriptor) -> Self {
-        Self {
-            body,
-            kind,
-            gathered: BytesMut::new(),
-        }
-    }
-
-    /// The next message; `None` after the last.
-    async fn next(&mut self) -> Result<Option<String>, Refusal> {
-        loop {
-            if let Some(message) = self.take() {
-                return message.map(Some);
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(status)) => return Err(Refusal::from(status)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.gathered.extend_from_slice(&data),
-                    Err(frame) => {
-                        let refusal = frame.trailers_ref().and_then(Refusal::of);
-                        return refusal.map_or(Ok(None), Err);
-                    }
-                },
-            }
-        }
-    }
-
-    /// The next message, if all of it is there.
-    fn take(&mut self) -> Option<Result<String, Refusal>> {
-        let head = self.gathered.get(..FRAME_HEAD_BYTES)?;
-        let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes")) as usize;
-        if length > ANSWER_BYTES_MAX {
-            return Some(Err(too_large(ANSWER_BYTES_MAX)));
-        }
-        if self.gathered.len() < FRAME_HEAD_BYTES + length {
-            return None;
-        }
-        self.gathered.advance(FRAME_HEAD_BYTES);
-        let bytes = self.gathered.split_to(length).freeze();
-        let message = DynamicMessage::decode(self.kind.clone(), bytes);
-        Some(message.map_err(broken).and_then(|message| {
-            let options = SerializeOptions::new().use_proto_field_name(true);
-            let mut json = Vec::new();
-            let mut writer = serde_json::Serializer::new(&mut json);
-            let written = message.serialize_with_options(&mut writer, &options);
-            written.map_err(broken)?;
-            String::from_utf8(json).map_err(broken)
-        }))
-    }
-
-    async fn into_one(mut self) -> Response<Body> {
-        match self.next().await {
-            Ok(Some(value)) => match self.next().await {
-                Ok(_) => json_response(StatusCode::OK, value),
-                Err(refusal) => refusal.into_response(),
-            },
-            Ok(None) => broken("the call has no answer").into_response(),
-            Err(refusal) => refusal.into_response(),
-        }
-    }
-
-    async fn into_lines(mut self) -> Response<Body> {
-        let line = |message| format!("{{\"result\":{message}}}\n");
-        // A call that fails before it says anything is told of by the status.
-        let mut next = match self.next().await {
-            Err(refusal) => return json_response(refusal.http_code(), refusal.in_a_stream()),
-            Ok(first) => first.map(line),
-        };
-        let (lines, stream) = mpsc::channel::<Result<String, Infallible>>(1);
-        tokio::spawn(async move {
-            while let Some(line_now) = next {
-                if lines.send(Ok(line_now)).await.is_err() {
-                    return;
-                }
-                let message = tokio::select! {
-                    message = self.next() => message,
-                    () = lines.closed() => return,
-                };
-                next = match message {
-                    Ok(message) => message.map(line),
-                    Err(refusal) => {
-                        // Whoever is gone need not hear it.
-                        let _ = lines.send(Ok(refusal.in_a_stream())).await;
-                        return;
-                    }
-                };
-            }
-        });
-        let body = Body::from_stream(ReceiverStream::new(stream));
-        let mut response = Response::new(body);
-        let kind = http::HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
-    }
-}
-
 impl From<tonic::Status> for Refusal {
     fn from(status: tonic::Status) -> Self {
         Self {
@@ -533,11 +456,7 @@ impl Refusal {
 }
 
 fn json_response(code: StatusCode, json: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(json));
-    *response.status_mut() = code;
-    let kind = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    json_body(code, Body::from(json))
 }
 
 fn plain(code: StatusCode, text: &'static str) -> Response<Body> {
@@ -546,6 +465,9 @@ fn plain(code: StatusCode, text: &'static str) -> Response<Body> {
     response
 }
 
+mod answers;
+mod clerks;
 mod known;
+mod spelled;
 #[cfg(test)]
 mod tests;

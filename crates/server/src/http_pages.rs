@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::metrics_text::Format;
+use crate::process::Usages;
 use crate::scrape;
 use crate::service::maintenance::{STORAGE_VERSION, store_status};
 
@@ -33,6 +34,7 @@ pub const CLUSTER_VERSION: &str = "3.6.0";
 struct Shared {
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
+    usages: Usages,
 }
 
 /// All pages.
@@ -48,7 +50,11 @@ pub fn router(backend: Arc<Backend>, metrics: Arc<Metrics>) -> Router {
         .route("/readyz/linearizable_read", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/v2/{*rest}", any(version_2))
-        .with_state(Shared { backend, metrics })
+        .with_state(Shared {
+            backend,
+            metrics,
+            usages: Usages::default(),
+        })
 }
 
 async fn front_page(State(shared): State<Shared>) -> String {
@@ -192,7 +198,8 @@ async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     let (Ok(store), Ok(company)) = (store, company) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let text = scrape::text(format, &shared.metrics, backend, store, company);
+    let usage = shared.usages.now().await;
+    let text = scrape::text(format, &shared.metrics, backend, (store, company, usage));
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 

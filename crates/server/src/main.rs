@@ -23,6 +23,7 @@ mod config;
 mod config_file;
 mod convert;
 mod counted;
+mod deadline;
 mod desk;
 mod dev;
 mod disk;

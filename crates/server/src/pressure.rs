@@ -1,35 +1,29 @@
 //! What requests on their way in and answers on their way out may take of memory, all together: where there
 //! is no room, a request is refused as one too many, and an answer waits for a while before that.
 //! Whoever does not get on, or is too slow on the whole, gives its room back. Never looks into either. What is
-//! small passes unweighed, unless it has a connection to itself.
+//! small passes unweighed, as long as it does not stand still and there is no crowd.
 //!
 //! # Source
 //! gRPC over HTTP/2 (an answer is one message, whose length comes first); etcd's
 //! "too many requests".
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::StdError;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::failure::Failure;
 use crate::generated::etcdserverpb::RangeResponse;
 use crate::generated::mvccpb::KeyValue;
-
-/// The room for all requests that are not whole yet.
-const REQUESTS_BYTES_MAX: usize = 256 << 20;
 
 /// The room for all answers that clients have yet to take. A larger answer has it for itself.
 const ANSWERS_BYTES_MAX: usize = 256 << 20;
@@ -42,6 +36,9 @@ const ANSWERS_WAITING_MAX: usize = 64;
 
 /// What needs no room, being small.
 const SMALL_BYTES: usize = 16 << 10;
+
+/// The same of an answer in a crowd.
+const SMALL_IN_A_CROWD_BYTES: usize = 1 << 10;
 
 /// How much of a large answer is given to a connection at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -80,14 +77,26 @@ pub struct Answers {
     room: Arc<Semaphore>,
     places: Arc<Semaphore>,
     patience: Duration,
+    crowd: Crowd,
 }
 
-/// An answer that is not small, with the room that it has for as long as some of it is here.
-#[derive(Clone)]
+/// An answer that is handed out in pieces, with the room that it has for as long as some of it is here.
+#[derive(Clone, Default)]
 struct Large {
     /// A range, which becomes bytes piece by piece; others do all at once.
     range: Option<Arc<RangeResponse>>,
-    _room: Arc<OwnedSemaphorePermit>,
+    _room: Option<Arc<Room>>,
+}
+
+/// Room that is given back when this is dropped.
+pub struct Room(OwnedSemaphorePermit);
+
+impl Room {
+    /// Gives back all but that of so many bytes.
+    pub fn keep(&mut self, bytes: usize) {
+        let more = self.0.num_permits().saturating_sub(units(bytes) as usize);
+        drop(self.0.split(more));
+    }
 }
 
 impl Answers {
@@ -97,6 +106,20 @@ impl Answers {
             room: Arc::new(Semaphore::new(units(ANSWERS_BYTES_MAX) as usize)),
             places: Arc::new(Semaphore::new(ANSWERS_WAITING_MAX)),
             patience,
+            crowd: Crowd::default(),
+        }
+    }
+
+    /// The calls that are open.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
+    }
+
+    /// What an answer may have without room.
+    fn free_bytes(&self) -> usize {
+        match self.crowd.is_dense() {
+            true => SMALL_IN_A_CROWD_BYTES,
+            false => SMALL_BYTES,
         }
     }
 
@@ -107,12 +130,9 @@ impl Answers {
     pub async fn fit<T: Message>(&self, answer: T) -> Result<tonic::Response<T>, Failure> {
         let bytes = answer.encoded_len();
         let mut response = tonic::Response::new(answer);
-        if bytes > SMALL_BYTES {
+        if bytes > self.free_bytes() {
             let room = self.room_for(bytes, bytes).await?;
-            response.extensions_mut().insert(Large {
-                range: None,
-                _room: room,
-            });
+            response.extensions_mut().insert(Large::new(room));
         }
         Ok(response)
     }
@@ -127,19 +147,20 @@ impl Answers {
         answer: RangeResponse,
     ) -> Result<tonic::Response<RangeResponse>, Failure> {
         let bytes = answer.encoded_len();
-        if bytes <= SMALL_BYTES {
+        if bytes <= self.free_bytes() {
             return Ok(answer.into());
         }
         let places = answer.kvs.len() * size_of::<KeyValue>();
         let room = self
             .room_for(bytes, places + bytes.min(UNDER_WAY_BYTES))
             .await?;
-        let range = Some(Arc::new(answer));
+        let large = Large {
+            range: Some(Arc::new(answer)),
+            ..Large::new(room)
+        };
         // What the client is to have comes from there.
         let mut response = tonic::Response::new(RangeResponse::default());
-        response
-            .extensions_mut()
-            .insert(Large { range, _room: room });
+        response.extensions_mut().insert(large);
         Ok(response)
     }
 
@@ -154,43 +175,61 @@ impl Answers {
     ) -> Result<tonic::Response<S>, Failure> {
         let room = self.room_for(chunks_bytes, chunks_bytes).await?;
         let mut response = tonic::Response::new(stream);
-        response.extensions_mut().insert(Large {
-            range: None,
-            _room: room,
-        });
+        response.extensions_mut().insert(Large::new(room));
         Ok(response)
     }
 
-    async fn room_for(
-        &self,
-        answer_bytes: usize,
-        bytes: usize,
-    ) -> Result<Arc<OwnedSemaphorePermit>, Failure> {
+    /// Room for so many bytes that are made of an answer; for all of them if it is so much.
+    ///
+    /// # Errors
+    /// See [`Self::fit`].
+    pub async fn room(&self, bytes: usize) -> Result<Room, Failure> {
+        self.room_for(0, bytes).await
+    }
+
+    async fn room_for(&self, answer_bytes: usize, bytes: usize) -> Result<Room, Failure> {
         if answer_bytes > ANSWER_BYTES_MAX {
             return Err(Failure::AnswerTooLarge(answer_bytes));
         }
         let (room, units) = (Arc::clone(&self.room), units(bytes.min(ANSWERS_BYTES_MAX)));
         if let Ok(permit) = Arc::clone(&room).try_acquire_many_owned(units) {
-            return Ok(Arc::new(permit));
+            return Ok(Room(permit));
         }
         let _place = self.places.try_acquire().map_err(|_| Failure::Busy)?;
         let waited = timeout(self.patience, room.acquire_many_owned(units)).await;
         let permit = waited.map_err(|_| Failure::Busy)?;
-        permit.map(Arc::new).map_err(|_| Failure::Stopped)
+        permit.map(Room).map_err(|_| Failure::Stopped)
+    }
+}
+
+impl Large {
+    fn new(room: Room) -> Self {
+        Self {
+            range: None,
+            _room: Some(Arc::new(room)),
+        }
     }
 }
 
 /// An answer that gives its room back once its client has all of it, is gone, or takes nothing of it for
-/// too long.
-pub fn held(mut response: Response<Body>) -> Response<Body> {
-    match response.extensions_mut().remove::<Large>() {
+/// too long. One that has none is left as it is, unless it `must_get_on`, too.
+pub fn held(mut response: Response<Body>, must_get_on: bool) -> Response<Body> {
+    let large = response.extensions_mut().remove::<Large>();
+    match large.or_else(|| must_get_on.then(Large::default)) {
         None => response,
-        Some(large) => response.map(|body| {
-            let (pieces, stream) = mpsc::channel(1);
-            tokio::spawn(hand_out(large, body, pieces));
-            Body::new(StreamBody::new(ReceiverStream::new(stream)))
-        }),
+        Some(large) => response.map(|body| paced(large, body)),
     }
+}
+
+/// Bytes that keep their room for as long.
+pub fn held_bytes(bytes: Bytes, room: Room) -> Body {
+    paced(Large::new(room), Body::new(Full::new(bytes)))
+}
+
+fn paced(large: Large, body: Body) -> Body {
+    let (pieces, stream) = mpsc::channel(1);
+    tokio::spawn(hand_out(large, body, pieces));
+    Body::new(StreamBody::new(ReceiverStream::new(stream)))
 }
 
 type Piece = Result<Frame<Bytes>, Status>;
@@ -294,127 +333,10 @@ async fn hand_out_range(range: &RangeResponse, taker: &mut Taker<'_>) -> Result<
         .await
 }
 
-/// Room for requests that are on their way in.
-#[derive(Clone)]
-pub struct Requests {
-    room: Arc<Semaphore>,
-}
-
-impl Requests {
-    /// All room.
-    pub fn new() -> Self {
-        Self {
-            room: Arc::new(Semaphore::new(units(REQUESTS_BYTES_MAX) as usize)),
-        }
-    }
-
-    /// A request of gRPC's, which has room for what of it is here.
-    pub fn weigh<B>(&self, body: B) -> Weighed<B> {
-        self.weigh_beyond(SMALL_BYTES, body)
-    }
-
-    /// One that is not to stall even while it is small, for it has a connection to itself.
-    pub fn weigh_all<B>(&self, body: B) -> Weighed<B> {
-        self.weigh_beyond(0, body)
-    }
-
-    /// One that goes on for as long as its client likes, message by message.
-    pub fn let_pass<B>(&self, body: B) -> Weighed<B> {
-        self.weigh_beyond(usize::MAX, body)
-    }
-
-    fn weigh_beyond<B>(&self, free_bytes: usize, body: B) -> Weighed<B> {
-        Weighed {
-            body,
-            room: Arc::clone(&self.room),
-            free_bytes,
-            bytes: 0,
-            held: None,
-            late: None,
-        }
-    }
-}
-
-/// The body of a request, which has room for what of it is here until it is dropped.
-pub struct Weighed<B> {
-    body: B,
-    room: Arc<Semaphore>,
-    free_bytes: usize,
-    bytes: usize,
-    held: Option<OwnedSemaphorePermit>,
-    late: Option<Pin<Box<Sleep>>>,
-}
-
-impl<B> Weighed<B> {
-    /// Takes room for so much more; false if there is none.
-    fn take(&mut self, bytes: usize) -> bool {
-        self.bytes = self.bytes.saturating_add(bytes);
-        let held = self
-            .held
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let needed = units(self.bytes.saturating_sub(self.free_bytes)) as usize;
-        let Some(more) = needed.checked_sub(held).filter(|&more| more > 0) else {
-            return true;
-        };
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(more) else {
-            return false;
-        };
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
-        true
-    }
-}
-
-impl<B> HttpBody for Weighed<B>
-where
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Unpin,
-{
-    type Data = Bytes;
-    type Error = StdError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        let this = self.get_mut();
-        let refuse = |failure: Failure| Poll::Ready(Some(Err(Status::from(failure).into())));
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                if let Some(late) = &mut this.late {
-                    let deadline = next_deadline(late.deadline(), bytes);
-                    late.as_mut().reset(deadline);
-                }
-                match this.take(bytes) {
-                    true => Poll::Ready(Some(Ok(frame))),
-                    false => refuse(Failure::Busy),
-                }
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending if this.bytes < this.free_bytes => Poll::Pending,
-            Poll::Pending => {
-                let late = this.late.get_or_insert_with(|| Box::pin(sleep(STALL_TIME)));
-                match late.as_mut().poll(context) {
-                    Poll::Ready(()) => refuse(Failure::Stalled),
-                    Poll::Pending => Poll::Pending,
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
+mod crowd;
+mod requests;
 #[cfg(test)]
 mod tests;
+
+pub use self::crowd::{Crowd, Open};
+pub use self::requests::{Requests, Weighed};

@@ -5,8 +5,12 @@
 //! proc(5); getrlimit(2); Go's programs, etcd among them, raise that limit, too.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +31,35 @@ pub struct Usage {
     pub started_seconds: Option<f64>,
 }
 
+/// How often what is used is looked up, at most: with thousands of open files that takes a while.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What this process uses, as it was within the last second. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Usages {
+    last: Arc<Mutex<Option<(Instant, Usage)>>>,
+}
+
+impl Usages {
+    /// What is used now, or was a moment ago; a thread of its own looks it up.
+    pub async fn now(&self) -> Usage {
+        self.now_by(usage).await
+    }
+
+    async fn now_by(&self, look: impl FnOnce() -> Usage + Send + 'static) -> Usage {
+        // Whoever asks meanwhile waits for the same look.
+        let mut last = self.last.lock().await;
+        if let Some((at, usage)) = *last
+            && at.elapsed() < LOOK_EVERY
+        {
+            return usage;
+        }
+        let usage = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        *last = Some((Instant::now(), usage));
+        usage
+    }
+}
+
 /// Lets this process have as many files and sockets as it may, and says how many that is.
 pub fn raise_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -44,7 +77,7 @@ pub fn raise_open_files() -> Option<u64> {
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What this process uses now.
-pub fn usage() -> Usage {
+fn usage() -> Usage {
     Usage {
         resident_bytes: status_bytes("VmRSS:"),
         open_files: fs::read_dir("/proc/self/fd").ok().map(|d| d.count() as u64),
@@ -94,7 +127,35 @@ fn stat_ticks(field: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
     use super::*;
+
+    #[tokio::test]
+    async fn however_many_ask_there_is_one_look_in_a_while_and_not_here() {
+        let usages = Usages::default();
+        let here = thread::current().id();
+        let looks = Arc::new(AtomicU64::new(0));
+        let ask = || {
+            let (usages, looks) = (usages.clone(), Arc::clone(&looks));
+            async move {
+                let look = move || {
+                    assert_ne!(thread::current().id(), here);
+                    Usage {
+                        open_files: Some(looks.fetch_add(1, Ordering::Relaxed)),
+                        ..Usage::default()
+                    }
+                };
+                usages.now_by(look).await.open_files
+            }
+        };
+        let (first, second) = tokio::join!(ask(), ask());
+        assert_eq!((first, second), (Some(0), Some(0)));
+        assert_eq!(ask().await, Some(0));
+        *usages.last.lock().await = None;
+        assert_eq!(ask().await, Some(1));
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -16,7 +16,7 @@ use crate::company::Counts;
 use crate::http_pages::CLUSTER_VERSION;
 use crate::metrics::Metrics;
 use crate::metrics_text::{Format, Histogram, Kind, Page};
-use crate::process;
+use crate::process::Usage;
 
 /// What the node counts and etcd has no name for: the node's name for it, and what
 /// it is. All of it only grows.
@@ -50,13 +50,12 @@ const OWN: [(&str, &str); 15] = [
     ("turns", "Turns of the node's loop."),
 ];
 
-/// Everything there is to tell now.
+/// Everything there is to tell, by what was looked up now.
 pub fn text(
     format: Format,
     metrics: &Metrics,
     backend: &Backend,
-    store: StoreStatus,
-    company: Counts,
+    (store, company, usage): (StoreStatus, Counts, Usage),
 ) -> String {
     let scrape = Scrape {
         store,
@@ -68,7 +67,7 @@ pub fn text(
     };
     let mut page = Page::new(format);
     scrape.put(&mut page);
-    put_process(&mut page);
+    put_process(&mut page, usage);
     metrics.put(&mut page);
     page.finish()
 }
@@ -388,8 +387,7 @@ impl Scrape {
     }
 }
 
-fn put_process(page: &mut Page) {
-    let usage = process::usage();
+fn put_process(page: &mut Page, usage: Usage) {
     if let Some(bytes) = usage.resident_bytes {
         page.gauge("process_resident_memory_bytes", "Memory in use.", bytes);
     }

@@ -7,8 +7,11 @@ use headwater_api::etcdserverpb::request_op::Request as Op;
 use headwater_api::etcdserverpb::{
     AuthUserAddRequest, CompactionRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
+use headwater_api::v3electionpb::{CampaignRequest, CampaignResponse};
+use headwater_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
 use headwater_etcd_tests::health::{Health, serves};
 use headwater_etcd_tests::raw::{ANSWER_LIMIT, Line, framed, framed_as, say};
+use prost::Message;
 
 /// What a server may take of memory for all of a test here, buffers of its allocator included.
 const GROWN_BYTES_MAX: u64 = 64 << 20;
@@ -126,6 +129,16 @@ fn none_or_too_much(is_etcd: bool) -> Vec<Case> {
             too_large(larger),
         ),
         (
+            "a renewal of more than any is",
+            "etcdserverpb.Lease/LeaseKeepAlive",
+            framed_as(0, 1 << 20, b"xyz"),
+            if is_etcd {
+                (ANY, "")
+            } else {
+                too_large(larger)
+            },
+        ),
+        (
             "compressed, it is said",
             PUT,
             framed_as(1, 3, b"xyz"),
@@ -214,6 +227,44 @@ async fn messages_that_are_none_or_too_much_are_refused_by_a_status() {
 
 fn name_bytes(message: AuthUserAddRequest) -> Vec<u8> {
     prost::Message::encode_to_vec(&message)
+}
+
+/// A name of a lock or of an election is bytes, like a key, and may be no text.
+#[tokio::test]
+async fn names_of_locks_and_elections_need_be_no_text() {
+    let (cluster, health, port) = Health::of_one().await;
+    let line = Line::open(port, 1 << 20).await.expect("a connection");
+    let name = Bytes::from_static(b"\xff\0\xfe");
+    let lock = LockRequest {
+        name: name.clone(),
+        lease: 0,
+    };
+    let campaign = CampaignRequest {
+        name: name.slice(1..),
+        lease: 0,
+        value: Bytes::from_static(b"\xc3"),
+    };
+    let locked = line.call("v3lockpb.Lock/Lock", lock).await;
+    let locked = locked.expect("an answer");
+    assert_eq!(locked.code, 0, "{locked:?}");
+    let locked = LockResponse::decode(&locked.body[5..]).expect("a message");
+    assert!(locked.key.starts_with(b"\xff\0\xfe/"), "{locked:?}");
+    let elected = line.call("v3electionpb.Election/Campaign", campaign).await;
+    let elected = elected.expect("an answer");
+    assert_eq!(elected.code, 0, "{elected:?}");
+    let elected = CampaignResponse::decode(&elected.body[5..]).expect("a message");
+    let leader = elected.leader.expect("a leader");
+    assert_eq!(leader.name, name.slice(1..));
+    assert!(leader.key.starts_with(b"\0\xfe/"), "{leader:?}");
+    let unlock = UnlockRequest { key: locked.key };
+    let unlocked = line.call("v3lockpb.Lock/Unlock", unlock).await;
+    assert_eq!(unlocked.expect("an answer").code, 0);
+    serves(&cluster, 0).await.expect("it serves");
+    line.close();
+    health
+        .lets_go(GROWN_BYTES_MAX)
+        .await
+        .expect("nothing stays");
 }
 
 fn ops(count: usize) -> TxnRequest {

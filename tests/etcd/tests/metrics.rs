@@ -1,9 +1,12 @@
 //! What `/metrics` serves, beside what an etcd serves and what dashboards and alerts read.
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
+use headwater_api::v3lockpb::LockRequest;
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::http::get;
+use headwater_etcd_tests::raw::{Line, framed};
 use headwater_etcd_tests::rival::rival;
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -212,6 +215,39 @@ async fn members_are_told_apart_and_one_that_is_gone_shows() {
 }
 
 /// What in a text looks like the name of a series of ours.
+#[tokio::test]
+async fn a_call_that_its_client_gives_up_has_ended_all_the_same() {
+    let server = Server::from_env().expect("a server to test");
+    let cluster = Cluster::start(&server, 1, &[]).await.expect("a cluster");
+    let port = cluster.members[0].client_port.number;
+    let line = Line::open(port, 1 << 20).await.expect("a connection");
+    let lock = || LockRequest {
+        name: "gate".into(),
+        lease: 0,
+    };
+    let path = "v3lockpb.Lock/Lock";
+    let held = line.call(path, lock()).await.expect("an answer");
+    assert_eq!(held.code, 0, "{held:?}");
+    let body = framed(&lock().encode_to_vec());
+    let waits = line.begin(path, &[], body, true).await.expect("a call");
+    let of_lock = "grpc_method=\"Lock\",grpc_service=\"v3lockpb.Lock\",grpc_type=\"unary\"}";
+    let until = async |series: String, expected: f64| {
+        let begin = Instant::now();
+        while scrape(&cluster, 0).value(&series) < expected {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{series} stays below {expected}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until(format!("grpc_server_started_total{{{of_lock}"), 2.0).await;
+    drop(waits);
+    let ended = "grpc_server_handled_total{grpc_code=\"Canceled\",";
+    until(format!("{ended}{of_lock}"), 1.0).await;
+    line.close();
+}
+
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let is_one = |word: &&str| {

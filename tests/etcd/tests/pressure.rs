@@ -4,14 +4,16 @@
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use etcd_client::PutOptions;
 use headwater_api::etcdserverpb::{AuthenticateRequest, watch_request::RequestUnion};
-use headwater_api::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest, WatchRequest};
+use headwater_api::etcdserverpb::{LeaseTimeToLiveRequest, PutRequest, RangeRequest};
+use headwater_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::shell;
 use headwater_etcd_tests::health::{Health, serves};
 use headwater_etcd_tests::http;
 use headwater_etcd_tests::port::Port;
-use headwater_etcd_tests::raw::{Line, PREFACE, framed, say, send};
+use headwater_etcd_tests::raw::{Line, PREFACE, framed, framed_as, say, send};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
 use std::net::TcpStream;
@@ -111,11 +113,28 @@ async fn whoever_does_not_get_on_is_given_up() -> Result<()> {
         return Ok(());
     };
     tokio::try_join!(
-        large_answers_that_nobody_takes_have_so_much_memory_together(&server),
-        requests_that_do_not_end_are_given_up(&server),
-        half_requests_that_never_end_are_shown_out(&server),
+        named(
+            "large answers",
+            large_answers_that_nobody_takes_have_so_much_memory_together(&server)
+        ),
+        named(
+            "half requests",
+            requests_that_do_not_end_are_given_up(&server)
+        ),
+        named(
+            "half messages",
+            messages_of_streams_that_do_not_end_are_given_up(&server)
+        ),
+        named(
+            "half talks",
+            half_requests_that_never_end_are_shown_out(&server)
+        ),
     )?;
     Ok(())
+}
+
+async fn named(name: &'static str, test: impl Future<Output = Result<()>>) -> Result<()> {
+    test.await.context(name)
 }
 
 async fn large_answers_that_nobody_takes_have_so_much_memory_together(
@@ -183,6 +202,41 @@ async fn large_answers_that_nobody_takes_have_so_much_memory_together(
     health.lets_go(300 * MIB).await
 }
 
+/// Turning megabytes into JSON takes seconds in a build like this one, and whoever else is served does not
+/// wait for it.
+#[tokio::test]
+async fn large_answers_in_json_keep_nobody_waiting() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let (cluster, port) = one(&server).await;
+    fill(port, 8).await;
+    let health = Health::of(&cluster, 0)?;
+    let range = r#"{"key":"bGFyZ2Uv","range_end":"bGFyZ2Uw"}"#;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let ask = move || http::request("POST", port, "/v3/kv/range", range);
+        answers.push(tokio::task::spawn_blocking(ask));
+    }
+    let mut slowest = Duration::ZERO;
+    while answers.iter().any(|answer| !answer.is_finished()) {
+        slowest = slowest.max(serves(&cluster, 0).await?);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for answer in answers {
+        let answer = answer.await??;
+        ensure!(answer.status == 200, "{}", answer.status);
+        // Three bytes are four letters.
+        let bytes = answer.body.len() as u64;
+        ensure!(bytes > 8 * MIB * 4 / 3, "{bytes} bytes");
+        ensure!(answer.body.ends_with(r#""count":"8"}"#), "it breaks off");
+        let length = format!("content-length: {bytes}");
+        ensure!(answer.headers.contains(&length), "{}", answer.headers);
+    }
+    println!("measured: beside 4 answers of 8 MiB in JSON others are served in {slowest:?}");
+    health.lets_go(300 * MIB).await
+}
+
 #[tokio::test]
 async fn watchers_that_do_not_read_cost_a_word_each() -> Result<()> {
     let Some(server) = headwater() else {
@@ -218,6 +272,98 @@ async fn watchers_that_do_not_read_cost_a_word_each() -> Result<()> {
     health.lets_go(250 * MIB).await
 }
 
+/// The keys of a lease, and a value that a put replaces.
+#[tokio::test]
+async fn answers_beside_ranges_that_nobody_takes_have_room_too() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let (cluster, port) = one(&server).await;
+    let mut client = cluster.client(0, Duration::from_secs(5)).await?;
+    let lease = client.lease_grant(600, None).await?.id();
+    for number in 0..12_u8 {
+        let attached = PutOptions::new().with_lease(lease);
+        let key = vec![b'a' + number; 1 << 20];
+        client.put(key, "", Some(attached)).await?;
+    }
+    client.put("old", vec![b'v'; 1 << 20], None).await?;
+    let health = Health::of(&cluster, 0)?;
+    let keys = LeaseTimeToLiveRequest {
+        id: lease,
+        keys: true,
+    };
+    let keys = framed(&prost::Message::encode_to_vec(&keys));
+    let line = Line::open(port, 0).await?;
+    let mut answers = Vec::new();
+    for _ in 0..50 {
+        let path = "etcdserverpb.Lease/LeaseTimeToLive";
+        answers.push(line.begin(path, &[], keys.clone(), true).await?.0);
+    }
+    // Who has heard the head of an answer takes no more of it, and does not say so.
+    let (mut refused, mut heads) = (0, Vec::new());
+    for answer in answers {
+        let head = tokio::time::timeout(Duration::from_secs(15), answer).await??;
+        let status = head.headers().get("grpc-status");
+        refused += usize::from(status.is_some_and(|status| status == "8"));
+        heads.push(head);
+    }
+    let grown = health.grown_bytes()?;
+    println!(
+        "measured: 50 unread answers with the keys of a lease, 12 MiB: {refused} refused, {} MiB more",
+        grown / MIB
+    );
+    ensure!(refused >= 20, "{refused} were refused");
+    // What a put replaces is an answer like any other, and waits for room like any other.
+    let put = PutRequest {
+        key: "old".into(),
+        value: vec![b'w'; 1 << 20].into(),
+        prev_kv: true,
+        ..Default::default()
+    };
+    drop(heads);
+    let reader = Line::open(port, 4 << 20).await?;
+    let answer = reader.call(PUT, put).await?;
+    ensure!(
+        answer.body.len() as u64 > MIB,
+        "{} bytes",
+        answer.body.len()
+    );
+    line.close();
+    reader.close();
+    health.lets_go(500 * MIB).await
+}
+
+/// Half a message of a stream, and then nothing.
+async fn messages_of_streams_that_do_not_end_are_given_up(server: &Server) -> Result<()> {
+    let (cluster, port) = one(server).await;
+    let health = Health::of(&cluster, 0)?;
+    let half = framed_as(0, 3 << 19, &vec![7; 1 << 19]);
+    let line = Line::open(port, 1 << 20).await?;
+    let mut calls = Vec::new();
+    for half in [half, framed_as(0, 20, b"\x0a")] {
+        for _ in 0..10 {
+            let (answer, mut request) = line.begin(WATCH, &[], Bytes::new(), false).await?;
+            send(&mut request, half.clone()).await?;
+            calls.push((answer, request));
+        }
+    }
+    serves(&cluster, 0).await?;
+    // Between two messages a stream may be silent for as long as it likes.
+    let (silent, _request) = line.begin(WATCH, &[], Bytes::new(), false).await?;
+    let mut silent = silent.await?.into_body();
+    for (answer, _request) in calls {
+        let mut body = answer.await?.into_body();
+        let trailers = tokio::time::timeout(Duration::from_secs(15), body.trailers()).await;
+        let trailers = trailers.context("it waits for ever")??;
+        let trailers = trailers.context("no trailers")?;
+        ensure!(trailers["grpc-status"] == "4", "{trailers:?}");
+    }
+    let more = tokio::time::timeout(Duration::from_millis(100), silent.data()).await;
+    ensure!(more.is_err(), "a silent stream ended: {more:?}");
+    line.close();
+    health.lets_go(150 * MIB).await
+}
+
 async fn requests_that_do_not_end_are_given_up(server: &Server) -> Result<()> {
     let (cluster, port) = one(server).await;
     let health = Health::of(&cluster, 0)?;
@@ -230,9 +376,10 @@ async fn requests_that_do_not_end_are_given_up(server: &Server) -> Result<()> {
     let half = whole.slice(..whole.len() / 2);
     let line = Line::open(port, 1 << 20).await?;
     let mut calls = Vec::new();
-    for _ in 0..40 {
+    // However little it is.
+    for half in [vec![half; 40], vec![whole.slice(..9); 40]].concat() {
         let (answer, mut request) = line.begin(PUT, &[], Bytes::new(), false).await?;
-        send(&mut request, half.clone()).await?;
+        send(&mut request, half).await?;
         calls.push((answer, request));
     }
     serves(&cluster, 0).await?;

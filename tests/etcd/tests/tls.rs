@@ -3,6 +3,8 @@
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::golden::shell;
 use headwater_etcd_tests::port::Port;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -619,4 +621,33 @@ async fn a_cluster_goes_from_plain_to_tls_member_by_member() {
         "members dial each other by their new URLs:{}",
         said(&cluster)
     );
+}
+
+/// Such a client holds a connection, but no place among those that are let in one after the other.
+#[tokio::test]
+async fn clients_that_never_finish_their_hello_keep_no_other_out() {
+    let Some(server) = headwater() else { return };
+    let authority = Authority::new(&server);
+    let mut cluster = laid_out(&server, 1, &authority.flags());
+    start(&mut cluster);
+    let put = format!("{}etcdctl put a b", authority.client());
+    until(&cluster, &put, "OK");
+    let port = cluster.members[0].client_port.number;
+    let beginning = [0x16, 3, 1, 2, 0, 1];
+    let mute: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            stream.write_all(&beginning).expect("it listens");
+            stream
+        })
+        .collect();
+    let begin = Instant::now();
+    let printed = shell(&cluster, &put).expect("a shell");
+    let took = begin.elapsed();
+    println!(
+        "measured: among 400 clients that do not finish their hello one is let in in {took:?}"
+    );
+    assert!(printed.contains("OK"), "{printed}{}", said(&cluster));
+    assert!(took < Duration::from_secs(3), "it takes {took:?}");
+    drop(mute);
 }

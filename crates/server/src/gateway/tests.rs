@@ -1,9 +1,15 @@
 //! What is found in bodies, and who may not ask.
 use super::*;
+use std::time::Duration;
+
+fn gateway() -> Gateway {
+    let room = pressure::Answers::new(Duration::from_secs(1));
+    Gateway::new(1, Requests::new(room.crowd().clone()), room)
+}
 
 #[test]
 fn every_path_has_a_method() {
-    let gateway = Gateway::new(1, Requests::new());
+    let gateway = gateway();
     for (path, service, method) in PATHS {
         let found = gateway.methods.get(path);
         assert!(
@@ -57,7 +63,7 @@ fn pages_of_another_origin_are_known() {
 
 #[test]
 fn what_is_no_message_is_refused() {
-    let gateway = Gateway::new(1, Requests::new());
+    let gateway = gateway();
     let kind = gateway.methods["kv/put"].input();
     for bad in [
         json!(7),
@@ -74,7 +80,7 @@ fn what_is_no_message_is_refused() {
 
 #[test]
 fn a_name_that_an_enumeration_has_not_is_refused_and_no_zero() {
-    let gateway = Gateway::new(1, Requests::new());
+    let gateway = gateway();
     let refused = |path: &str, body: serde_json::Value| {
         let refusal = to_frame(body, gateway.methods[path].input()).err();
         refusal.map(|refusal| refusal.text).unwrap_or_default()

@@ -168,7 +168,8 @@ impl Auth for AuthService {
         let (header, state) = self.ask(&request, AuthQuery::User(name.clone())).await?;
         let user = state.user(name).map_err(Failure::Kv)?;
         let roles = user.roles.iter().cloned().collect();
-        Ok(api::AuthUserGetResponse { header, roles }.into())
+        let answer = api::AuthUserGetResponse { header, roles };
+        Ok(self.0.answers().fit(answer).await?)
     }
 
     async fn user_list(
@@ -177,7 +178,8 @@ impl Auth for AuthService {
     ) -> Answer<api::AuthUserListResponse> {
         let (header, state) = self.ask(&request, AuthQuery::All).await?;
         let users = names(&state.users);
-        Ok(api::AuthUserListResponse { header, users }.into())
+        let answer = api::AuthUserListResponse { header, users };
+        Ok(self.0.answers().fit(answer).await?)
     }
 
     async fn user_delete(
@@ -237,7 +239,8 @@ impl Auth for AuthService {
         let (header, state) = self.ask(&request, AuthQuery::Role(name.clone())).await?;
         let role = state.role(name).map_err(Failure::Kv)?;
         let perm = convert::permissions(role);
-        Ok(api::AuthRoleGetResponse { header, perm }.into())
+        let answer = api::AuthRoleGetResponse { header, perm };
+        Ok(self.0.answers().fit(answer).await?)
     }
 
     async fn role_list(
@@ -246,7 +249,8 @@ impl Auth for AuthService {
     ) -> Answer<api::AuthRoleListResponse> {
         let (header, state) = self.ask(&request, AuthQuery::All).await?;
         let roles = names(&state.roles);
-        Ok(api::AuthRoleListResponse { header, roles }.into())
+        let answer = api::AuthRoleListResponse { header, roles };
+        Ok(self.0.answers().fit(answer).await?)
     }
 
     async fn role_delete(

@@ -81,10 +81,11 @@ impl Cluster for ClusterService {
         let client = Client::of(&self.0, &request);
         client.demand(Right::User, ReadLevel::Local).await?;
         let members = members::list(&self.0, level).await?;
-        Ok(Response::new(api::MemberListResponse {
+        let answer = api::MemberListResponse {
             header: self.header(),
             members: members.into_iter().map(to_api).collect(),
-        }))
+        };
+        Ok(self.0.answers().fit(answer).await?)
     }
 
     async fn member_add(

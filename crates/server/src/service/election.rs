@@ -179,11 +179,9 @@ impl Election for ElectionService {
         &self,
         request: Request<api::LeaderRequest>,
     ) -> Result<Response<api::LeaderResponse>, Status> {
-        Ok(
-            Self::head(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::head(&client, request.into_inner()).await?;
+        Ok(client.answers().fit(answer).await?)
     }
 
     async fn observe(

@@ -178,11 +178,12 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {
-        Ok(
-            Self::write_put(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::write_put(&client, request.into_inner()).await?;
+        match answer.prev_kv {
+            Some(_) => Ok(client.answers().fit(answer).await?),
+            None => Ok(answer.into()),
+        }
     }
 
     async fn delete_range(

@@ -261,17 +261,17 @@ impl Lease for LeaseService {
         &self,
         request: Request<api::LeaseTimeToLiveRequest>,
     ) -> Result<Response<api::LeaseTimeToLiveResponse>, Status> {
-        Ok(
-            Self::time_to_live(&Client::of(&self.0, &request), request.into_inner())
-                .await?
-                .into(),
-        )
+        let client = Client::of(&self.0, &request);
+        let answer = Self::time_to_live(&client, request.into_inner()).await?;
+        Ok(client.answers().fit(answer).await?)
     }
 
     async fn lease_leases(
         &self,
         request: Request<api::LeaseLeasesRequest>,
     ) -> Result<Response<api::LeaseLeasesResponse>, Status> {
-        Ok(Self::leases(&Client::of(&self.0, &request)).await?.into())
+        let client = Client::of(&self.0, &request);
+        let answer = Self::leases(&client).await?;
+        Ok(client.answers().fit(answer).await?)
     }
 }

@@ -1,0 +1,110 @@
+//! A client that says how long it waits (`grpc-timeout`) is waited for no longer, here neither: not by a call
+//! that finds no leader, not by one that stands in a queue.
+
+use anyhow::{Context, Result, ensure};
+use headwater_api::etcdserverpb::{PutRequest, RangeRequest};
+use headwater_api::v3lockpb::LockRequest;
+use headwater_etcd_tests::cluster::{Cluster, Server};
+use headwater_etcd_tests::raw::{Answer, Line, framed};
+use std::time::{Duration, Instant};
+
+const PUT: &str = "etcdserverpb.KV/Put";
+const RANGE: &str = "etcdserverpb.KV/Range";
+const LOCK: &str = "v3lockpb.Lock/Lock";
+
+/// gRPC's codes.
+const INVALID_ARGUMENT: i32 = 3;
+const DEADLINE_EXCEEDED: i32 = 4;
+
+/// What a call may take that is given less than half a second: far less than a request's own time.
+const SOON: Duration = Duration::from_secs(3);
+
+fn headwater() -> Option<Server> {
+    let server = Server::from_env().expect("a server to test");
+    if server.is_etcd {
+        println!("left out: an etcd has other words for some of it");
+        return None;
+    }
+    Some(server)
+}
+
+async fn within(line: &Line, time: &str, path: &str, body: &impl prost::Message) -> Result<Answer> {
+    let body = framed(&body.encode_to_vec());
+    let begin = Instant::now();
+    let answer = line
+        .call_with(path, &[("grpc-timeout", time)], body)
+        .await?;
+    let took = begin.elapsed();
+    ensure!(
+        took < SOON,
+        "{path}, given {time}, took {took:?}: {answer:?}"
+    );
+    Ok(answer)
+}
+
+fn put() -> PutRequest {
+    PutRequest {
+        key: "k".into(),
+        value: "v".into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_leader_ends_when_its_client_says() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let mut cluster = Cluster::start(&server, 2, &[]).await?;
+    cluster.kill(1);
+    let line = Line::open(cluster.members[0].client_port.number, 1 << 20).await?;
+    let range = RangeRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
+    let answer = within(&line, "400m", PUT, &put()).await?;
+    ensure!(answer.code == DEADLINE_EXCEEDED, "{answer:?}");
+    let answer = within(&line, "400000u", RANGE, &range).await?;
+    ensure!(answer.code == DEADLINE_EXCEEDED, "{answer:?}");
+    line.close();
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_stands_in_a_queue_leaves_it_when_his_time_is_up() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let cluster = Cluster::start(&server, 1, &[]).await?;
+    let line = Line::open(cluster.members[0].client_port.number, 1 << 20).await?;
+    let lock = LockRequest {
+        name: "gate".into(),
+        lease: 0,
+    };
+    let held = within(&line, "20S", LOCK, &lock).await?;
+    ensure!(held.code == 0, "{held:?}");
+    let waits = within(&line, "400m", LOCK, &lock).await?;
+    ensure!(waits.code == DEADLINE_EXCEEDED, "{waits:?}");
+    let mut client = cluster.client(0, Duration::from_secs(5)).await?;
+    let begin = Instant::now();
+    loop {
+        let prefix = etcd_client::GetOptions::new().with_prefix();
+        let places = client.get("gate/", Some(prefix)).await?.count();
+        if places == 1 {
+            break;
+        }
+        ensure!(begin.elapsed() < SOON, "{places} stand there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (time, code) in [
+        ("1H", 0),
+        ("4999m", 0),
+        ("soon", INVALID_ARGUMENT),
+        ("", INVALID_ARGUMENT),
+    ] {
+        let answer = within(&line, time, PUT, &put()).await.context(time)?;
+        ensure!(answer.code == code, "given {time:?}: {answer:?}");
+    }
+    line.close();
+    Ok(())
+}
