@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::failure::Failure;
 use crate::flags::Options;
 use crate::place::Place;
 
@@ -28,6 +29,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// That the other side left without a word.
 const CLOSED: &str = "it closed the connection";
+
+/// How a server's words begin at its port for peers.
+const PEER_PORT: &str = "this port is for the members";
+
+/// The same, for people.
+const NOT_FOR_CLIENTS: &str =
+    "this port is for the members among themselves: clients use that of --listen-client-urls";
+
+/// Whether a failure is that nobody serves clients there.
+pub fn is_peer_port(failure: &Failure) -> bool {
+    failure.to_string().contains(PEER_PORT)
+}
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -147,7 +160,10 @@ pub fn explain(error: &(dyn Error + 'static)) -> String {
         }
         next = error.source();
     }
-    bottom.to_string()
+    match bottom.to_string() {
+        said if said.contains(PEER_PORT) => NOT_FOR_CLIENTS.to_owned(),
+        said => said,
+    }
 }
 
 fn explain_tls(error: &rustls::Error) -> String {

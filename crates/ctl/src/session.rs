@@ -26,7 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::connect::{connect, explain, speaks_tls};
+use crate::connect::{connect, explain, is_peer_port, speaks_tls};
 use crate::failure::{Failure, Result, is_transport};
 use crate::flags::Options;
 use crate::place::Place;
@@ -280,6 +280,7 @@ impl Session {
                     let failure = self.broken(place, &status).await;
                     match repeat {
                         Repeat::Always => failure,
+                        Repeat::Never if is_peer_port(&failure) => failure,
                         Repeat::Never => {
                             failure.hint("the request may have been carried out, or not")
                         }

@@ -334,8 +334,9 @@ fn identify(
         Some((found, first_config)) => {
             if (found.cluster, found.node) != (wanted.cluster, wanted.node) {
                 return Err(OpenError::Foreign(format!(
-                    "the directory belongs to cluster {:x} node {:x}, this is cluster {:x} node {:x}",
-                    found.cluster, found.node.0, wanted.cluster, wanted.node.0
+                    "the directory belongs to node {:x} of cluster {:x}, this is node {:x} of \
+                     cluster {:x}",
+                    found.node.0, found.cluster, wanted.node.0, wanted.cluster
                 )));
             }
             Ok((found, first_config))

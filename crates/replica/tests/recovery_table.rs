@@ -156,11 +156,10 @@ fn d5_the_directory_of_another_cluster_or_node_is_foreign() {
         assert_names(
             &text,
             &[
-                "cluster 123456789abcdef node 7",
-                &format!("cluster {cluster:x} "),
+                "node 7 of cluster 123456789abcdef,",
+                &format!("node {:x} of cluster {cluster:x}", node.0),
             ],
         );
-        assert_names(&text, &[&format!("node {:x}", node.0)]);
     }
 }
 

@@ -25,6 +25,7 @@
 //! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
 //! | [`frame`], [`handshake`] | the bytes on them |
 //! | [`card`] | who is here, for one that may not shake hands yet |
+//! | `stranger` | what a client hears that has come to the port for peers |
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`peer_counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
@@ -48,6 +49,7 @@ pub mod peer_counters;
 pub mod pipe;
 mod progress;
 pub mod seldom;
+mod stranger;
 pub mod tcp;
 pub mod tls;
 

@@ -35,6 +35,7 @@ use crate::link::{Link, Peer, PeerEvent, Sink};
 use crate::name::{Names, hex};
 use crate::pipe::Pipe;
 use crate::seldom::Seldom;
+use crate::stranger;
 use crate::tls::{self, TlsSource};
 
 /// How long a connection may take to stand, handshake included.
@@ -471,6 +472,7 @@ async fn greet(
         pipe.write_all(&encode_card(&card)).await?;
         return Ok(None);
     }
+    stranger::turn_away(&pipe, &bytes[..QUESTION.len()]).await?;
     pipe.read_exact(&mut bytes[QUESTION.len()..]).await?;
     let hello = Hello::decode(&bytes).map_err(io::Error::other)?;
     let stopping = shared.stopping.load(Ordering::Relaxed);

@@ -102,6 +102,9 @@ pub fn explain(error: &io::Error) -> String {
         Some(Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => "the other side's certificate is of a CA that is not trusted here",
+        Some(Error::InvalidCertificate(CertificateError::Revoked)) => {
+            "the other side's certificate has been revoked"
+        }
         Some(Error::InvalidCertificate(CertificateError::Other(why))) => return why.to_string(),
         Some(Error::AlertReceived(alert)) => match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
@@ -110,6 +113,9 @@ pub fn explain(error: &io::Error) -> String {
             AlertDescription::CertificateRequired => "the other side asks for a certificate",
             AlertDescription::CertificateExpired => {
                 "the certificate shown to the other side has expired"
+            }
+            AlertDescription::CertificateRevoked => {
+                "the certificate shown to the other side has been revoked"
             }
             AlertDescription::BadCertificate
             | AlertDescription::AccessDenied

@@ -20,8 +20,11 @@ use crate::spelling::nearest;
 /// The variables that may be settings, by name.
 pub type Environment = BTreeMap<String, String>;
 
+/// How the variables begin that nobody else reads.
+const OWN: &str = "HEADWATER_";
+
 /// What such variables begin with; the last counts most.
-pub const PREFIXES: [&str; 2] = ["ETCD_", "HEADWATER_"];
+pub const PREFIXES: [&str; 2] = ["ETCD_", OWN];
 
 /// The flag that names the file of all others.
 const CONFIG_FILE: &str = "config-file";
@@ -57,10 +60,25 @@ impl Origins {
             let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             &word[..word.find(|c| !is_part(c)).unwrap_or(word.len())]
         });
-        let place = flags.filter_map(|flag| self.0.get(flag)).next();
-        place.map_or(complaint.to_owned(), |place| {
-            format!("{place}: {complaint}")
-        })
+        let mut origins = flags.filter_map(|flag| Some((flag, self.0.get(flag)?)));
+        let Some((flag, place)) = origins.next() else {
+            return complaint.trim_end().to_owned();
+        };
+        // The help tells of flags, and none was written.
+        let complaint = complaint.split("\n\nFor more information").next();
+        let complaint = complaint.unwrap_or_default().trim_end();
+        let own = format!("--{flag}");
+        if let Some(rest) = complaint.strip_prefix(&own) {
+            return format!("{place}{rest}");
+        }
+        let quoted = format!(" for '{own}");
+        match complaint.split_once(&quoted) {
+            Some((before, rest)) => {
+                let after = rest.split_once('\'').map_or("", |(_, after)| after);
+                format!("{place}: {before}{after}")
+            }
+            None => format!("{place}: {complaint}"),
+        }
     }
 }
 
@@ -154,7 +172,7 @@ impl<'a> Serving<'a> {
     ) -> Result<Request, Error> {
         let asks_help = rest.iter().any(|word| is_help(word));
         let mut flags = self.without_etcds(rest)?;
-        let mut variables = self.variables(environment);
+        let mut variables = self.variables(environment, asks_help)?;
         let file = take_config_file(&mut flags);
         let from_variable = variables.remove(CONFIG_FILE).map(|(_, file)| file);
         let settings = match file.or(from_variable).filter(|file| !file.is_empty()) {
@@ -240,7 +258,14 @@ impl<'a> Serving<'a> {
 
     /// What the environment sets: by flag, the variable and its value. A note on each variable that
     /// looks like a setting and is none.
-    fn variables(&mut self, environment: &Environment) -> BTreeMap<String, (String, String)> {
+    ///
+    /// # Errors
+    /// One of ours is misspelt, most likely, and `asks_help` is not said.
+    fn variables(
+        &mut self,
+        environment: &Environment,
+        asks_help: bool,
+    ) -> Result<BTreeMap<String, (String, String)>, Error> {
         let mut found = BTreeMap::new();
         for prefix in PREFIXES {
             for (variable, value) in environment {
@@ -259,11 +284,22 @@ impl<'a> Serving<'a> {
                     Some(flag) => {
                         found.insert(flag, (variable.clone(), value.clone()));
                     }
-                    None => self.note_unknown(prefix, name),
+                    None => {
+                        let guess = self.guess(&name.to_lowercase().replace('_', "-"));
+                        let is_slip = guess.is_some() && prefix == OWN && !is_service_link(name);
+                        let guess = guess.map(|guess| guess.to_uppercase().replace('-', "_"));
+                        let guess = did_you_mean(guess.map(|guess| prefix.to_owned() + &guess));
+                        if is_slip && !asks_help {
+                            let text = format!("{variable} is no setting{guess}\n");
+                            return Err(Error::raw(ErrorKind::UnknownArgument, text));
+                        }
+                        let note = format!("{variable} is no setting and is ignored{guess}");
+                        self.notes.push(note);
+                    }
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     fn of_variables(
@@ -303,8 +339,7 @@ impl<'a> Serving<'a> {
                     self.origins.insert(flag, place);
                 }
                 _ => {
-                    let guess = self.guess(&entry.flag);
-                    let guess = guess.map_or(String::new(), |g| format!("; did you mean {g}?"));
+                    let guess = did_you_mean(self.guess(&entry.flag));
                     return Err(refuse(format!("{place} is no setting{guess}")));
                 }
             }
@@ -330,14 +365,6 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn note_unknown(&mut self, prefix: &str, name: &str) {
-        let guess = self.guess(&name.to_lowercase().replace('_', "-"));
-        let guess = guess.map(|guess| guess.to_uppercase().replace('-', "_"));
-        let guess = guess.map_or(String::new(), |g| format!("; did you mean {prefix}{g}?"));
-        let note = format!("{prefix}{name} is no setting and is ignored{guess}");
-        self.notes.push(note);
-    }
-
     /// The name that may have been meant.
     fn guess(&self, name: &str) -> Option<String> {
         let ours = self.serve.get_arguments().filter(|arg| !arg.is_hide_set());
@@ -345,6 +372,16 @@ impl<'a> Serving<'a> {
         let known = ours.chain(etcd_flags::all().map(|flag| flag.name));
         nearest(name, known).map(str::to_owned)
     }
+}
+
+fn did_you_mean(guess: Option<String>) -> String {
+    guess.map_or(String::new(), |guess| format!("; did you mean {guess}?"))
+}
+
+/// Whether Kubernetes sets a variable of this name, for a service that is called as we are.
+fn is_service_link(name: &str) -> bool {
+    let mut words = name.split('_');
+    words.any(|word| matches!(word, "SERVICE" | "PORT"))
 }
 
 /// A time without a unit is in nanoseconds in etcd's files, and in them alone.
@@ -409,99 +446,4 @@ fn two_dashes(command: &Command, argument: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn run(line: &str, set: &[(&str, &str)]) -> Result<(String, Vec<String>), String> {
-        let arguments = line.split(' ').map(str::to_owned).collect();
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let environment = set.iter().map(pair).collect();
-        normalise(&crate::cli::Cli::command(), arguments, &environment)
-            .map(|request| (request.argv.join(" "), request.notes))
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn to_serve_is_what_is_meant_when_nothing_else_is_said() {
-        assert_eq!(run("headwater", &[]).unwrap().0, "headwater serve");
-        assert_eq!(
-            run("headwater --name a", &[]).unwrap().0,
-            "headwater serve --name a"
-        );
-        assert_eq!(run("headwater dev", &[]).unwrap().0, "headwater dev");
-        assert_eq!(run("headwater --help", &[]).unwrap().0, "headwater --help");
-        assert_eq!(
-            run("headwater -version", &[]).unwrap().0,
-            "headwater version"
-        );
-    }
-
-    #[test]
-    fn a_command_that_there_is_not_is_refused_with_those_that_there_are() {
-        let error = run("headwater bogus", &[]).unwrap_err();
-        for part in [
-            "\"bogus\"",
-            "serve (meant if nothing is said), dev, ctl, sim, certs, disk, import, snapshot, completion, man, version",
-        ] {
-            assert!(error.contains(part), "{error}");
-        }
-        assert!(!error.contains("did you mean"), "{error}");
-        let error = run("headwater grpc-proxy start", &[]).unwrap_err();
-        assert!(error.contains("a TCP proxy"), "{error}");
-        let error = run("headwater server --name a", &[]).unwrap_err();
-        assert!(error.contains("did you mean \"serve\"?"), "{error}");
-    }
-
-    #[test]
-    fn a_variable_that_is_no_setting_is_told_of_once() {
-        let set = [
-            ("ETCD_DATADIR", "/d"),
-            ("ETCD_NAME", "n"),
-            ("ETCD_LOGGER", "zap"),
-            ("HEADWATER_COLOUR", "blue"),
-        ];
-        let (_, notes) = run("headwater", &set).unwrap();
-        assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(
-            notes[0].contains("did you mean ETCD_DATA_DIR?"),
-            "{notes:?}"
-        );
-        assert_eq!(notes[1], "HEADWATER_COLOUR is no setting and is ignored");
-        assert!(notes[2].contains("ETCD_LOGGER"), "{notes:?}");
-        assert_eq!(run("headwater dev", &set).unwrap().1, [""; 0]);
-    }
-
-    #[test]
-    fn gos_single_dash_is_understood() {
-        assert_eq!(
-            run("headwater -name a -data-dir=/d -h", &[]).unwrap().0,
-            "headwater serve --name a --data-dir=/d -h"
-        );
-    }
-
-    #[test]
-    fn a_harmless_flag_of_etcds_is_left_out_with_a_note() {
-        let (argv, notes) = run("headwater --logger zap --name a --pre-vote", &[]).unwrap();
-        assert_eq!(argv, "headwater serve --name a");
-        assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[0].contains("--logger"));
-    }
-
-    #[test]
-    fn a_flag_that_asks_for_safety_we_lack_is_refused() {
-        let error = run("headwater --client-crl-file=x.pem", &[]).unwrap_err();
-        assert!(
-            error.contains("--client-crl-file") && error.contains("revoked"),
-            "{error}"
-        );
-        assert!(error.contains("leave the flag out"), "{error}");
-        for variable in ["ETCD_CLIENT_CRL_FILE", "HEADWATER_CLIENT_CRL_FILE"] {
-            let error = run("headwater", &[(variable, "x.pem")]).unwrap_err();
-            assert!(error.contains(&format!("unset {variable}")), "{error}");
-            assert!(!error.contains("flag"), "{error}");
-        }
-        run("headwater --cors=false", &[("ETCD_CLIENT_CRL_FILE", "")]).unwrap();
-    }
-}
+mod tests;

@@ -149,14 +149,14 @@ impl Card {
         members.find(|member| member.peer_urls.iter().collect::<BTreeSet<_>>() == wanted)
     }
 
-    /// Why a data directory has no place in this cluster any more; `None` if it may have one.
-    /// `disk`: its incarnation; none if it is empty.
-    pub fn refuses(&self, id: u64, disk: Option<u128>) -> Option<String> {
+    /// Why the data directory of the member with this name and id has no place in this cluster any
+    /// more; `None` if it may have one. `disk`: its incarnation; none if it is empty.
+    pub fn refuses(&self, (name, id): (&str, u64), disk: Option<u128>) -> Option<String> {
         if self.removed.contains(&id) {
             return Some(format!(
-                "member {id:x} has been removed from the cluster for good; to let this machine take \
-                 part again, empty the data directory, say `etcdctl member add NAME --peer-urls=URL` \
-                 and start with --initial-cluster-state existing"
+                "this member, \"{name}\" ({id:x}), has been removed from the cluster for good. To let \
+                 this machine take part again, empty the data directory, say `etcdctl member add \
+                 {name} --peer-urls=URL` and start with --initial-cluster-state existing"
             ));
         }
         let known = self.member(id).map(|member| &member.disk[..])?;
@@ -166,10 +166,11 @@ impl Card {
         };
         (!known.is_empty() && is_other).then(|| {
             format!(
-                "member {id:x} of the cluster has another data directory than this one: if that was \
-                 lost, so is what the member promised to the others, and it cannot go on. Replace \
-                 it: `etcdctl member remove {id:x}`, then `etcdctl member add NAME --peer-urls=URL`, \
-                 and start with an empty data directory and --initial-cluster-state existing"
+                "this member, \"{name}\" ({id:x}), has another data directory in the cluster than this \
+                 one: if that was lost, so is what the member promised to the others, and it cannot \
+                 go on. Replace it: `etcdctl member remove {id:x}`, then `etcdctl member add {name} \
+                 --peer-urls=URL`, and start with an empty data directory and \
+                 --initial-cluster-state existing"
             )
         })
     }
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_place_is_for_the_disk_that_the_members_know() {
-        let refuses = |id, disk| card().refuses(id, disk);
+        let refuses = |id, disk| card().refuses(("n", id), disk);
         assert_eq!(refuses(1, Some(5)), None, "its own");
         assert!(
             refuses(1, Some(6))
@@ -261,6 +262,8 @@ mod tests {
         assert_eq!(refuses(2, None), None, "it was never met");
         assert_eq!(refuses(2, Some(6)), None);
         assert_eq!(refuses(9, Some(6)), None, "the card may be old");
-        assert!(refuses(3, Some(5)).unwrap().contains("has been removed"));
+        let text = refuses(3, Some(5)).unwrap();
+        assert!(text.contains("\"n\" (3), has been removed"), "{text}");
+        assert!(text.contains("member add n --peer-urls"), "{text}");
     }
 }

@@ -81,7 +81,9 @@ impl Census {
         stage.set_card(card.encode());
         let me = self.cluster.me;
         let is_gone = roster.has_removed(me.0) && !config.is_member(me) && self.is_settled;
-        self.farewell = card.refuses(me.0, None).filter(|_| is_gone);
+        self.farewell = card
+            .refuses((&self.cluster.name, me.0), None)
+            .filter(|_| is_gone);
     }
 
     fn tell_addresses(&mut self, stage: &Stage<'_, Store>) {

@@ -15,12 +15,15 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
 use rustls::RootCertStore;
+use x509_parser::parse_x509_certificate;
 
 use crate::tls::files;
+use crate::tls::revoked::{self, Revoked};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -34,13 +37,17 @@ Examples:
   One more client, whose common name is alice:
     headwater certs --dir certs --client alice
 
+  Alice's key is lost: servers with --client-crl-file certs/ca.crl refuse it from now on:
+    headwater certs --dir certs --revoke alice
+
 It prints the flags that use them. Whoever has DIR/ca.key can make more: for more than tests, keep it
 off the servers, or use a CA that you have.";
 
 /// Flags of `headwater certs`.
 #[derive(Args, Clone, Debug)]
 pub struct CertsArgs {
-    /// Where the files are; the CA in it is used if there is one, else made: ca.crt and ca.key
+    /// Where the files are; the CA in it is used if there is one, else made: ca.crt, ca.key, and ca.crl,
+    /// its list of revoked certificates
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
 
@@ -56,7 +63,11 @@ pub struct CertsArgs {
     #[arg(long, value_name = "NAME")]
     pub client: Option<String>,
 
-    /// For how many days they are good; the CA for ten times as long
+    /// A server or client whose certificate, NAME.crt, is added to ca.crl: nobody is to believe it any more
+    #[arg(long, value_name = "NAME")]
+    pub revoke: Option<String>,
+
+    /// For how many days they are good; the CA and its list for ten times as long
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
 
@@ -86,6 +97,9 @@ pub fn make(args: &CertsArgs) -> Result<String> {
         roots: Arc::new(RootCertStore::empty()),
     };
     let issuer = maker.authority()?;
+    if let Some(name) = &args.revoke {
+        maker.revoke(&issuer, name)?;
+    }
     if let Some(name) = &args.name {
         maker.certificate(&issuer, name, &args.host, args.renew)?;
     }
@@ -118,7 +132,8 @@ impl Maker<'_> {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = named("Headwater test CA");
         (params.not_before, params.not_after) = validity(10 * self.args.days);
-        if !cert.exists() && !key.exists() {
+        let is_new = !cert.exists() && !key.exists();
+        if is_new {
             let pair = KeyPair::generate()?;
             let made = params.self_signed(&pair)?;
             write_secret(&key, pair.serialize_pem().as_bytes())
@@ -130,7 +145,67 @@ impl Maker<'_> {
         self.roots = files::roots(&read(&cert)?).context(cert.display().to_string())?;
         let pair = KeyPair::from_pem(&String::from_utf8_lossy(&read(&key)?));
         let pair = pair.with_context(|| key.display().to_string())?;
-        Ok(Issuer::new(params, pair))
+        let issuer = Issuer::new(params, pair);
+        if is_new {
+            self.list(&issuer, Vec::new())?;
+        }
+        Ok(issuer)
+    }
+
+    /// Takes back the certificate of that name.
+    fn revoke(&mut self, issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<()> {
+        let (list, cert) = (self.path("ca", "crl"), self.path(name, "crt"));
+        let said = |path: &Path| path.display().to_string();
+        let certificates = fs::read(&cert).context(said(&cert))?;
+        let certificates = files::certificates(&certificates).context(said(&cert))?;
+        let (_, parsed) = parse_x509_certificate(&certificates[0]).context(said(&cert))?;
+        ensure!(
+            name != "ca",
+            "a CA cannot take itself back: make another one"
+        );
+        let mut all = match fs::read(&list) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => revoked_so_far(&read.context(said(&list))?).context(said(&list))?,
+        };
+        all.retain(|one| one.serial_number.as_ref() != parsed.raw_serial());
+        all.push(RevokedCertParams {
+            serial_number: SerialNumber::from_slice(parsed.raw_serial()),
+            revocation_time: SystemTime::now().into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        self.list(issuer, all)?;
+        let _ = writeln!(
+            self.made,
+            "revoked {}: it is in {}, which servers look at that have --client-crl-file or \
+             --peer-crl-file; connections that stand go on",
+            cert.display(),
+            list.display()
+        );
+        Ok(())
+    }
+
+    /// Writes the list of what the CA has revoked.
+    fn list(
+        &self,
+        issuer: &Issuer<'_, KeyPair>,
+        revoked_certs: Vec<RevokedCertParams>,
+    ) -> Result<()> {
+        let path = self.path("ca", "crl");
+        let (this_update, next_update) = validity(10 * self.args.days);
+        let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: SerialNumber::from(number.as_secs()),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = list.signed_by(issuer)?.pem()?;
+        let ca = files::certificates(&fs::read(self.path("ca", "crt"))?)?;
+        Revoked::from_file(pem.as_bytes(), &ca)?;
+        fs::write(&path, pem).with_context(|| path.display().to_string())
     }
 
     fn certificate(
@@ -185,6 +260,24 @@ impl Maker<'_> {
         );
         Ok(())
     }
+}
+
+/// What a list has revoked.
+fn revoked_so_far(bytes: &[u8]) -> Result<Vec<RevokedCertParams>> {
+    let mut all = Vec::new();
+    for der in revoked::lists(bytes)? {
+        let list = revoked::parse(&der)?;
+        all.extend(
+            list.iter_revoked_certificates()
+                .map(|one| RevokedCertParams {
+                    serial_number: SerialNumber::from_slice(one.raw_serial()),
+                    revocation_time: one.revocation_date.to_datetime(),
+                    reason_code: None,
+                    invalidity_date: None,
+                }),
+        );
+    }
+    Ok(all)
 }
 
 fn advice(args: &CertsArgs) -> String {

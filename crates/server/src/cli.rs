@@ -636,7 +636,7 @@ pub fn understand(
         Err(error) => {
             let text = error.render().to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let text = request.origins.explain(text);
+            let text = request.origins.explain(text) + "\n";
             Err(clap::Error::raw(error.kind(), text))
         }
     }

@@ -160,6 +160,7 @@ fn flag(path: &[&str]) -> Result<String, String> {
             );
         }
         [CLIENTS, "allowed-hostname"] => "client-cert-allowed-hostname".to_owned(),
+        [CLIENTS, "crl-file"] => "client-crl-file".to_owned(),
         [CLIENTS, key] => (*key).to_owned(),
         [PEERS, key @ ("allowed-cn" | "allowed-hostname")] => format!("peer-cert-{key}"),
         [PEERS, key] => format!("peer-{key}"),
@@ -196,8 +197,8 @@ mod tests {
     #[test]
     fn sections_become_the_flags_of_their_part() {
         let text = "client-transport-security:\n  cert-file: a\n  client-cert-auth: true\n  \
-                    allowed-hostname: [x, y]\npeer-transport-security:\n  cert-file: b\n  \
-                    client-cert-auth: true\n  allowed-cn: z\n  auto-tls: false\nsocket-options:\n  \
+                    crl-file: r\n  allowed-hostname: [x, y]\npeer-transport-security:\n  cert-file: b\n  \
+                    client-cert-auth: true\n  allowed-cn: z\n  crl-file: s\n  auto-tls: false\nsocket-options:\n  \
                     reuse-port: true\ndiscovery-config:\n  client:\n    endpoints: [e]\n  token: t\n";
         let flags: Vec<String> = settings(text)
             .unwrap()
@@ -207,10 +208,12 @@ mod tests {
         let expected = [
             "cert-file",
             "client-cert-auth",
+            "client-crl-file",
             "client-cert-allowed-hostname",
             "peer-cert-file",
             "peer-client-cert-auth",
             "peer-cert-allowed-cn",
+            "peer-crl-file",
             "peer-auto-tls",
             "socket-reuse-port",
             "discovery-endpoints",

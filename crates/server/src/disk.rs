@@ -4,6 +4,7 @@
 //! # Source
 //! docs/format.md, "Recovery".
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,8 +12,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use headwater_kv::Store;
+use headwater_kv::request::{Query, Response, StoreStatus};
 use headwater_raft::{Config, LogId, NodeId};
+use headwater_replica::StateMachine;
 use headwater_replica::inspect::{LogReport, Report, SegmentReport, SnapshotReport, inspect};
+use headwater_replica::remains::Remains;
+use headwater_replica::salvage::Found;
 use headwater_runtime::file::{FileDisk, Use};
 use headwater_runtime::lock;
 use headwater_runtime::name::hex;
@@ -43,9 +48,13 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
     };
     let report = look(&args.directory)?;
     let text = match (args.json, verifies) {
-        (true, _) => format!("{:#}\n", to_json(&report)),
+        (true, true) => format!("{:#}\n", to_json(&report, None)),
+        (true, false) => format!(
+            "{:#}\n",
+            to_json(&report, contents(&args.directory)?.as_ref())
+        ),
         (false, true) => verdict(&report),
-        (false, false) => tell(&report)?,
+        (false, false) => tell(&report, contents(&args.directory)?.as_ref())?,
     };
     print!("{text}");
     Ok(match &report.log {
@@ -86,6 +95,44 @@ fn look(directory: &Path) -> Result<Report> {
     }
 }
 
+/// What the store holds with all entries of the log that can be kept.
+struct Contents {
+    /// The last of them.
+    upto: LogId,
+    status: StoreStatus,
+    /// What members are called.
+    names: BTreeMap<u64, String>,
+}
+
+/// `None` if nothing can be put together of what the directory holds.
+fn contents(directory: &Path) -> Result<Option<Contents>> {
+    let mut disk = stopped(directory)?;
+    let Ok(Some(remains)) = Remains::of::<Store>(&mut disk) else {
+        return Ok(None);
+    };
+    let found = Found::in_all([&remains]);
+    let state = found.and_then(|found| found.salvage::<Store>(&mut disk, remains.cluster).ok());
+    Ok(state.map(|state| {
+        let members = state.machine.roster().members();
+        let named = members.filter(|member| !member.name.is_empty());
+        Contents {
+            upto: state.last,
+            status: status_of(&state.machine),
+            names: named
+                .map(|member| (member.id, member.name.clone()))
+                .collect(),
+        }
+    }))
+}
+
+/// Revision and number of keys, among others.
+pub fn status_of(store: &Store) -> StoreStatus {
+    match store.query(Query::Status).result {
+        Ok(Response::Status(status)) => status,
+        _ => StoreStatus::default(),
+    }
+}
+
 /// What is damaged, though a server would start without it: what it would mend, and snapshots older
 /// than the one that it would begin with.
 fn damaged<'a>(report: &'a Report, log: &'a LogReport) -> impl Iterator<Item = String> + 'a {
@@ -123,14 +170,25 @@ fn verdict(report: &Report) -> String {
     text
 }
 
-fn tell(report: &Report) -> Result<String> {
+fn tell(report: &Report, contents: Option<&Contents>) -> Result<String> {
     let mut text = String::new();
     let identity = &report.identity;
     writeln!(text, "cluster   {}", hex(identity.cluster))?;
-    writeln!(text, "member    {}", hex(identity.node.0))?;
+    let called = |id: NodeId| match contents.and_then(|all| all.names.get(&id.0)) {
+        Some(name) => format!("{name} ({})", name_of(id)),
+        None => name_of(id),
+    };
+    writeln!(text, "member    {}", called(identity.node))?;
     writeln!(text, "disk      {}", hex(identity.incarnation))?;
     if let Ok(log) = &report.log {
-        tell_log(&mut text, log)?;
+        tell_log(&mut text, log, called)?;
+    }
+    if let Some(Contents { upto, status, .. }) = contents {
+        let (revision, keys) = (status.revision, status.keys);
+        writeln!(
+            text,
+            "holds     revision {revision}, {keys} keys, with all entries up to {upto}"
+        )?;
     }
     writeln!(text, "\n{:>12}  {:44}  HOLDS", "BYTES", "FILE")?;
     for SegmentReport {
@@ -157,10 +215,10 @@ fn tell(report: &Report) -> Result<String> {
     Ok(text)
 }
 
-fn tell_log(text: &mut String, log: &LogReport) -> Result<()> {
-    let vote = log.hard.voted_for.map_or("nobody".into(), name_of);
+fn tell_log(text: &mut String, log: &LogReport, called: impl Fn(NodeId) -> String) -> Result<()> {
+    let vote = log.hard.voted_for.map_or("nobody".into(), &called);
     writeln!(text, "term      {}, voted for {vote}", log.hard.term)?;
-    writeln!(text, "members   {}", members(&log.config))?;
+    writeln!(text, "members   {}", members(&log.config, called))?;
     if log.base == LogId::default() {
         writeln!(text, "snapshot  none")?;
     } else {
@@ -195,7 +253,7 @@ pub fn name_of(id: NodeId) -> String {
     hex(id.0).to_string()
 }
 
-fn members(config: &Config) -> String {
+fn members(config: &Config, called: impl Fn(NodeId) -> String) -> String {
     let all = config.members();
     let all = all.iter().map(|&id| {
         let kind = if config.is_voter(id) {
@@ -203,12 +261,12 @@ fn members(config: &Config) -> String {
         } else {
             " (learner)"
         };
-        name_of(id) + kind
+        called(id) + kind
     });
     all.collect::<Vec<_>>().join(", ")
 }
 
-fn to_json(report: &Report) -> Value {
+fn to_json(report: &Report, contents: Option<&Contents>) -> Value {
     let identity = &report.identity;
     let segments = report.segments.iter().map(|segment| {
         let mut value = json!({ "name": segment.name, "bytes": segment.bytes });
@@ -237,6 +295,13 @@ fn to_json(report: &Report) -> Value {
         "snapshots": snapshots.collect::<Vec<_>>(),
         "log": report.log.as_ref().ok().map(log_json),
         "refused": report.log.as_ref().err().map(ToString::to_string),
+        "holds": contents.map(|all| json!({
+            "upto": id_json(all.upto),
+            "revision": all.status.revision,
+            "keys": all.status.keys,
+            "names": all.names.iter().map(|(id, name)| (name_of(NodeId(*id)), name.as_str().into()))
+                .collect::<serde_json::Map<_, Value>>(),
+        })),
     })
 }
 

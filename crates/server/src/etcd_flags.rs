@@ -93,10 +93,6 @@ const LEASES: &str = "leases outlast a change of leaders without it";
 const NO_DEFRAG: &str = "there is nothing to defragment, so nothing stops for it";
 const LOCAL_ADDRESS: &str = "members are not told apart by the addresses they dial from";
 
-const REVOKED: Answer = Answer::Refuse(
-    "lists of revoked certificates are not read yet: take trust away by replacing the CA's file, \
-     which needs no restart",
-);
 const ROTATION: Answer = Answer::Refuse(
     "the log is not rotated here: let logrotate do it to a file of --log-outputs, with copytruncate",
 );
@@ -136,8 +132,6 @@ const fn switch(name: &'static str, answer: Answer) -> EtcdFlag {
 }
 
 const FLAGS: &[EtcdFlag] = &[
-    value("client-crl-file", REVOKED),
-    value("peer-crl-file", REVOKED),
     value(
         "self-signed-cert-validity",
         Answer::Ignore("self-made certificates are good for ten years"),

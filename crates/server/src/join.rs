@@ -52,7 +52,7 @@ fn identity_in(directory: &Path) -> Result<Option<(Identity, Configuration)>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        Err(error) => Err(anyhow!("see --data-dir: {}: {error}", directory.display())),
+        Err(error) => Err(anyhow!("--data-dir {}: {error}", directory.display())),
     }
 }
 
@@ -103,10 +103,10 @@ async fn join(mut config: Config) -> Result<Config> {
             }
         }
         let newest =
-            Card::newest(&cards).map_err(|why| anyhow!("check --initial-cluster: {why}"))?;
+            Card::newest(&cards).map_err(|why| anyhow!("{why}. Check --initial-cluster"))?;
         if let Some((at, card)) = newest {
             if let Some(place) = card.member_at(&urls) {
-                if let Some(why) = card.refuses(place.id, None) {
+                if let Some(why) = card.refuses((&config.name, place.id), None) {
                     bail!("{why}");
                 }
                 info!(member_id = %format_args!("{:x}", place.id), at, "joining");
@@ -159,7 +159,7 @@ async fn found(config: Config) -> Result<Config> {
             warn!(at, "a server of another cluster listens there");
             continue;
         }
-        if let Some(why) = card.refuses(config.cluster.me.0, None) {
+        if let Some(why) = card.refuses((&config.name, config.cluster.me.0), None) {
             bail!("{why}");
         }
     }

@@ -131,8 +131,8 @@ async fn publish_once(backend: &Backend, own: &Attributes) -> Result<(), Failure
         && known.name != own.name
     {
         backend.end(format!(
-            "check --name and --data-dir: {:x} is the member \"{}\", not \"{}\"",
-            own.member, known.name, own.name
+            "the data are those of the member \"{}\" ({:x}), not of \"{}\". Check --name and --data-dir",
+            known.name, own.member, own.name
         ));
         return Err(Failure::Stopped);
     }

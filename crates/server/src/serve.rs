@@ -21,7 +21,7 @@ use crate::auto_compaction;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
 use crate::company::StoreCompany;
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 use crate::desk::Desk;
 use crate::doors::{self, Doors, Served};
 use crate::front::Front;
@@ -107,7 +107,7 @@ async fn start_node(config: &Config, ending: Ending) -> Result<Arc<Backend>> {
         }
         started => started,
     };
-    started.map_err(|error| explain(&error))
+    started.map_err(|error| explain(&error, &config.cluster))
 }
 
 /// Starts the node with the store's company beside it.
@@ -163,7 +163,7 @@ async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
         for (_, answer) in join::ask_all(urls, config.node.tls.as_ref(), every).await {
             let Ok(card) = answer else { continue };
             if card.cluster == config.cluster.id
-                && let Some(why) = card.refuses(me, Some(backend.disk()))
+                && let Some(why) = card.refuses((&config.name, me), Some(backend.disk()))
             {
                 backend.end(why);
                 return;
@@ -172,23 +172,28 @@ async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
     }
 }
 
-/// What to do comes first: the rest is long, and read only if that does not help.
-fn explain(error: &StartError) -> anyhow::Error {
+/// What is wrong, with the members' names where the flags tell them, and then what to do.
+fn explain(error: &StartError, cluster: &Cluster) -> anyhow::Error {
     let advice = match error {
-        StartError::Locked(_) => "stop what uses it, or choose another --data-dir",
+        StartError::Locked(_) => "Stop what uses it, or choose another --data-dir",
         StartError::ForeignData(_) => {
-            "check --name, --initial-cluster and --initial-cluster-token, or choose another \
+            "Check --name, --initial-cluster and --initial-cluster-token, or choose another \
              --data-dir (a member that has moved by `etcdctl member update` starts with \
              --initial-cluster-state existing)"
         }
-        StartError::Occupied(_) => "choose another --data-dir",
-        StartError::Listen(..) => "stop what runs there, or see --listen-peer-urls",
-        StartError::Disk(_) => "see --data-dir",
-        StartError::Record(..) => "see --flight-recorder",
-        StartError::Damaged(_) => "keep a copy of the directory before anything else is tried",
+        StartError::Occupied(_) => "Choose another --data-dir",
+        StartError::Listen(..) => "Stop what runs there, or see --listen-peer-urls",
+        StartError::Disk(_) => "See --data-dir",
+        StartError::Record(..) => "See --flight-recorder",
+        StartError::Damaged(_) => "Keep a copy of the directory before anything else is tried",
         _ => return anyhow!("{error}"),
     };
-    anyhow!("{advice}: {error}")
+    let mut text = error.to_string();
+    for member in &cluster.founders {
+        let id = format!("{:x}", member.id.0);
+        text = text.replace(&id, &format!("{} ({id})", member.name));
+    }
+    anyhow!("{text}. {advice}")
 }
 
 /// Says once that clients are served, then tells the cluster where; that delays nobody.

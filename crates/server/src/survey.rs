@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use headwater_kv::Store;
-use headwater_kv::request::{Query, Response, StoreStatus};
+use headwater_kv::request::StoreStatus;
 use headwater_raft::quorum::quorum_reaches;
 use headwater_raft::{Config, Index, LogId, NodeId};
-use headwater_replica::StateMachine;
 use headwater_replica::inspect::inspect;
 use headwater_replica::remains::Remains;
 use headwater_replica::salvage::{Found, Salvaged};
@@ -21,7 +20,7 @@ use headwater_runtime::file::FileDisk;
 use headwater_runtime::name::hex;
 use serde_json::{Value, json};
 
-use crate::disk::{name_of, stopped};
+use crate::disk::{name_of, status_of, stopped};
 
 /// Of what is damaged in one directory, so much is said.
 const DAMAGE_TOLD_MAX: usize = 8;
@@ -200,10 +199,7 @@ impl<'a> Survey<'a> {
     }
 
     fn status(&self) -> StoreStatus {
-        match self.state.machine.query(Query::Status).result {
-            Ok(Response::Status(status)) => status,
-            _ => StoreStatus::default(),
-        }
+        status_of(&self.state.machine)
     }
 
     /// All of it, for an operator.

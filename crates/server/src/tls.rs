@@ -10,6 +10,7 @@
 mod allowed;
 pub mod files;
 mod fresh;
+pub mod revoked;
 mod self_made;
 pub mod spoken;
 
@@ -24,9 +25,11 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
+use self::allowed::Demands;
 pub use self::allowed::{Allowed, common_name};
 pub use self::files::Files;
 use self::files::{Content, Material};
+use self::revoked::Revoked;
 use self::self_made::SelfMade;
 use self::spoken::Spoken;
 
@@ -120,7 +123,11 @@ fn for_peers(files: &Files, content: &Content, spoken: &Spoken) -> Result<PeerTl
     let roots = material.roots.clone().context("there is no CA")?;
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build()?;
     Ok(PeerTls {
-        client: dialling(&material, files.allowed.of_servers(verifier), spoken)?,
+        client: dialling(
+            &material,
+            demands(&material, &files.allowed).of_servers(verifier),
+            spoken,
+        )?,
         server: accepting(material, &files.allowed, false, spoken)?,
     })
 }
@@ -133,6 +140,13 @@ fn for_anyone(material: Material, spoken: &Spoken) -> Result<PeerTls> {
     })
 }
 
+fn demands(material: &Material, allowed: &Allowed) -> Demands {
+    Demands {
+        allowed: allowed.clone(),
+        revoked: Arc::clone(&material.revoked),
+    }
+}
+
 fn accepting(
     material: Material,
     allowed: &Allowed,
@@ -141,11 +155,12 @@ fn accepting(
 ) -> Result<Arc<ServerConfig>> {
     let builder = ServerConfig::builder_with_provider(spoken.provider());
     let builder = builder.with_protocol_versions(&spoken.versions)?;
+    let demands = demands(&material, allowed);
     let builder = match material.roots {
         None => builder.with_no_client_auth(),
         Some(roots) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            builder.with_client_cert_verifier(allowed.of_clients(verifier.build()?))
+            builder.with_client_cert_verifier(demands.of_clients(verifier.build()?))
         }
     };
     let mut config = builder.with_single_cert(material.chain, material.key)?;

@@ -29,6 +29,10 @@ pub struct ClientTlsArgs {
     #[arg(long, value_name = "FILE")]
     pub trusted_ca_file: Option<String>,
 
+    /// Lists of certificates that are refused although they are good otherwise, in PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub client_crl_file: Option<String>,
+
     /// A client is the user whom the common name of its certificate names; needs --trusted-ca-file
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = false, default_missing_value = "true", hide_default_value = true)]
@@ -60,6 +64,10 @@ pub struct PeerTlsArgs {
     #[arg(long, value_name = "FILE")]
     pub peer_trusted_ca_file: Option<String>,
 
+    /// Lists of servers' certificates that are refused although they are good otherwise
+    #[arg(long, value_name = "FILE")]
+    pub peer_crl_file: Option<String>,
+
     /// Taken for etcd's sake: with certificates from files, servers always ask each other for one
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean,
           default_value_t = true, default_missing_value = "true", hide_default_value = true)]
@@ -86,6 +94,7 @@ struct Flags<'a> {
     cert: &'a Option<String>,
     key: &'a Option<String>,
     ca: &'a Option<String>,
+    crl: &'a Option<String>,
     auto: bool,
 }
 
@@ -104,6 +113,7 @@ impl ClientTlsArgs {
             cert: &self.cert_file,
             key: &self.key_file,
             ca: &self.trusted_ca_file,
+            crl: &self.client_crl_file,
             auto: self.auto_tls,
         };
         let has_ca = given(&self.trusted_ca_file).is_some();
@@ -115,6 +125,10 @@ impl ClientTlsArgs {
         ensure!(
             hosts.is_empty() || has_ca,
             "--client-cert-allowed-hostname needs --trusted-ca-file"
+        );
+        ensure!(
+            given(&self.client_crl_file).is_none() || has_ca,
+            "--client-crl-file needs --trusted-ca-file: without it nobody shows a certificate"
         );
         flags.source(urls, Allowed::from_lists(Vec::new(), hosts), warnings)
     }
@@ -135,6 +149,7 @@ impl PeerTlsArgs {
             cert: &self.peer_cert_file,
             key: &self.peer_key_file,
             ca: &self.peer_trusted_ca_file,
+            crl: &self.peer_crl_file,
             auto: self.peer_auto_tls,
         };
         let names = list(&self.peer_cert_allowed_cn);
@@ -151,6 +166,10 @@ impl PeerTlsArgs {
         ensure!(
             is_checked || names.is_empty() && hosts.is_empty(),
             "--peer-cert-allowed-cn and --peer-cert-allowed-hostname need --peer-trusted-ca-file"
+        );
+        ensure!(
+            given(&self.peer_crl_file).is_none() || is_checked,
+            "--peer-crl-file needs --peer-trusted-ca-file: without it no certificate is looked at"
         );
         flags.source(urls, Allowed::from_lists(names, hosts), warnings)
     }
@@ -171,6 +190,7 @@ impl Flags<'_> {
                 cert,
                 key,
                 ca: given(self.ca),
+                crl: given(self.crl),
                 allowed,
             }),
             (Some(_), None) => bail!("--{prefix}cert-file needs --{prefix}key-file, its key"),

@@ -273,6 +273,76 @@ async fn an_etcd_that_is_written_meanwhile_is_told_of() {
     assert!(into.exists(), "{told}");
 }
 
+#[test]
+fn an_etcd_with_tls_gives_its_keys_to_who_may_have_them() {
+    let Some((server, etcd)) = both() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let certs = |folder: &str, flags: &str| {
+        let dir = made.path().join(folder);
+        run(Command::new(&server.program)
+            .args(["certs", "--dir"])
+            .arg(&dir)
+            .args(flags.split(' ')));
+        move |name: &str| dir.join(name).display().to_string()
+    };
+    let file = certs("ca", "--name server --host 127.0.0.1");
+    let stranger = certs("another", "--client client");
+    let flags = [
+        format!("--cert-file={}", file("server.crt")),
+        format!("--key-file={}", file("server.key")),
+        format!("--trusted-ca-file={}", file("ca.crt")),
+        "--client-cert-auth".to_owned(),
+    ];
+    let mut theirs = laid_out(&etcd, 1, &flags.each_ref().map(String::as_str));
+    theirs.members[0].client_scheme = "https";
+    theirs.spawn(0).expect("a process");
+    let ca = format!("--cacert={}", file("ca.crt"));
+    let pair = |file: &dyn Fn(&str) -> String| {
+        ["cert", "key"].map(|flag| {
+            let ending = if flag == "cert" { "crt" } else { flag };
+            format!("--{flag}={}", file(&format!("client.{ending}")))
+        })
+    };
+    let [cert, key] = pair(&file);
+    let put = format!("etcdctl {ca} {cert} {key} put k v");
+    let begin = Instant::now();
+    while !shell(&theirs, &put).expect("a shell").contains("OK") {
+        assert!(
+            begin.elapsed() < 3 * LIMIT,
+            "{}",
+            theirs.members[0].printed()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    let into = theirs.folder.join("imported");
+    let flags = ["--data-dir".into(), into.display().to_string()];
+    let from = format!("--endpoints={}", theirs.members[0].client_url());
+    let [strange_cert, strange_key] = pair(&stranger);
+    for (tls, words) in [
+        (vec![], "is of a CA that is not trusted here"),
+        (vec![ca.as_str()], "a certificate of a CA that it trusts"),
+        (
+            vec![&ca, &strange_cert, &strange_key],
+            "a certificate of a CA that it trusts",
+        ),
+    ] {
+        let (code, told) = import(&server, &[&[from.as_str()], &tls[..]].concat(), &flags);
+        assert!(code == 1 && told.contains(words), "{code} {told}");
+        assert!(!into.exists(), "{told}");
+    }
+    let plain = from.replace("https:", "http:");
+    let (code, told) = import(&server, &[&plain], &flags);
+    assert!(code == 1 && told.contains("speaks TLS"), "{code} {told}");
+    let (code, told) = import(&server, &[&from, &ca, &cert, &key], &flags);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("nothing is missing"), "{told}");
+    let held = run(Command::new(&server.program)
+        .args(["disk", "inspect"])
+        .arg(&into));
+    assert!(held.contains("1 keys"), "{held}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_imported_leaves_nothing() {
     let Some((server, etcd)) = both() else { return };

@@ -160,7 +160,7 @@ async fn a_record_that_cannot_be_written_is_named() {
     let data_dir = cluster.members[0].data_dir.clone();
     let nowhere = cluster.folder.join("none/record");
     for (record, what) in [
-        (nowhere, "see --flight-recorder"),
+        (nowhere, "See --flight-recorder"),
         (data_dir.join("record"), "lies in the data directory"),
     ] {
         spawn(&mut cluster, 0, &record);

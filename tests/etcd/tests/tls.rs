@@ -332,6 +332,51 @@ fn certificates_and_cas_are_replaced_without_a_restart() {
     }
 }
 
+#[test]
+fn a_client_whose_certificate_is_revoked_is_turned_away_from_then_on() {
+    let Some(server) = headwater() else { return };
+    let authority = Authority::new(&server);
+    authority.make("--client alice");
+    let mut flags = authority.flags();
+    let list = authority.file("ca.crl");
+    flags.extend(["client", "peer"].map(|side| format!("--{side}-crl-file={list}")));
+    let mut cluster = laid_out(&server, 2, &flags);
+    start(&mut cluster);
+    let client = authority.client();
+    let alice = client.replace("/client.", "/alice.");
+    until(&cluster, &format!("{client}etcdctl put a b"), "OK");
+    let get = "etcdctl --dial-timeout 1s --command-timeout 2s get a --print-value-only";
+    until(&cluster, &format!("{alice}{get}"), "b");
+
+    let said = authority.make("--revoke alice");
+    assert!(said.contains("revoked"), "{said}");
+    for number in 0..2 {
+        until_said(
+            &cluster,
+            number,
+            "new connections use what the files hold now",
+        );
+    }
+    let refused = |cluster: &Cluster| {
+        let printed = shell(cluster, &format!("{alice}{get}")).expect("a shell");
+        assert!(printed.contains("[exit "), "{printed}");
+    };
+    refused(&cluster);
+    until_said(&cluster, 0, "the other side's certificate has been revoked");
+    until(&cluster, &format!("{client}{get}"), "b");
+
+    // A list that is no good takes nothing back of what the old one said.
+    std::fs::write(&list, "no list").expect("written");
+    until_said(&cluster, 0, "the old ones go on: --client-crl-file");
+    refused(&cluster);
+    // Members go on, also with new connections.
+    cluster.kill(1);
+    std::fs::remove_file(&list).expect("removed");
+    authority.make("--revoke alice");
+    cluster.spawn(1).expect("it starts");
+    until(&cluster, &format!("{client}{get}"), "b");
+}
+
 #[tokio::test]
 async fn certificates_of_ones_own_are_kept_with_the_data() {
     let Some(server) = headwater() else { return };
@@ -435,6 +480,7 @@ fn what_cannot_work_is_said_at_the_start() {
         });
         flags.collect::<Vec<_>>()
     };
+    let no_list = format!("--client-crl-file={}", authority.file("ca.crt"));
     let cases = [
         (Vec::new(), "asks for TLS, which needs --cert-file"),
         (
@@ -452,6 +498,10 @@ fn what_cannot_work_is_said_at_the_start() {
         (
             with("--peer-trusted-ca-file", &authority.file("ca.key")),
             "holds no certificate",
+        ),
+        (
+            [authority.flags(), vec![no_list]].concat(),
+            "holds no list of revoked certificates",
         ),
     ];
     for (flags, part) in cases {

@@ -82,7 +82,7 @@ impl Plan {
         };
         ensure!(
             path.is_dir() || !path.exists(),
-            "choose another --data-dir: {} is a file, not a directory",
+            "{} is a file, not a directory: choose another --data-dir",
             path.display()
         );
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;

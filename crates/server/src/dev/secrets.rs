@@ -47,6 +47,7 @@ impl Secrets {
             host: name.map_or(Vec::new(), |_| HOSTS.map(str::to_owned).to_vec()),
             name: name.map(str::to_owned),
             client: client.map(str::to_owned),
+            revoke: None,
             days: DAYS,
             renew: true,
         };
@@ -59,6 +60,7 @@ impl Secrets {
             cert: dir.join("client.crt"),
             key: dir.join("client.key"),
             ca: Some(dir.join("ca.crt")),
+            crl: None,
             allowed: Allowed::Anyone,
         })?;
         Ok(Self { dir, client })

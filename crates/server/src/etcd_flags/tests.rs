@@ -279,7 +279,7 @@ fn what_is_wrong_in_a_file_has_its_line() {
         (
             "name: n1
 heartbeat-interval: often",
-            "c.yaml:2: heartbeat-interval: invalid value 'often'",
+            "c.yaml:2: heartbeat-interval: invalid value 'often': \"often\" is no length of time",
         ),
         (
             "datadir: /d",
@@ -298,7 +298,7 @@ initial-cluster: n2=http://x:1",
         (
             "client-transport-security:
   cert-file: a",
-            "c.yaml:2: client-transport-security.cert-file: --cert-file needs --key-file",
+            "c.yaml:2: client-transport-security.cert-file needs --key-file",
         ),
     ] {
         let error = of_file(text).unwrap_err();

@@ -1,5 +1,5 @@
 //! Whose certificates are enough, beside that a CA has signed them.
-//! Never looks at signatures: that is for the library.
+//! Never looks at signatures: that is for the libraries.
 //!
 //! # Source
 //! etcd's `--peer-cert-allowed-cn`, `--peer-cert-allowed-hostname`, `--client-cert-allowed-hostname`
@@ -14,12 +14,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
+use x509_parser::parse_x509_certificate;
 
-/// The number of the common name among the parts of a subject, 2.5.4.3, in DER.
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+use super::Revoked;
 
 /// A judge of the certificates of those that accept.
 pub type OfServers = Arc<dyn ServerCertVerifier>;
@@ -45,22 +44,6 @@ impl Allowed {
             (true, true) => Self::Anyone,
             (false, _) => Self::Names(names),
             (true, false) => Self::Hosts(hosts),
-        }
-    }
-
-    /// Adds this to what `inner` demands of those that dial.
-    pub fn of_clients(&self, inner: OfClients) -> OfClients {
-        match self {
-            Self::Anyone => inner,
-            _ => Arc::new(Clients(inner, self.clone())),
-        }
-    }
-
-    /// Adds this to what `inner` demands of those that are dialled.
-    pub fn of_servers(&self, inner: OfServers) -> OfServers {
-        match self {
-            Self::Anyone => inner,
-            _ => Arc::new(Servers(inner, self.clone())),
         }
     }
 
@@ -96,42 +79,39 @@ impl Allowed {
     }
 }
 
-/// The common name in a certificate's subject, which the library hands out as it stands there.
-pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone().into_owned()).ok()?;
-    let mut sets = roots.roots.first()?.subject.as_ref();
-    while let Some((mut pairs, others)) = element(sets) {
-        sets = others;
-        while let Some((pair, others)) = element(pairs) {
-            pairs = others;
-            let (name, value) = element(pair)?;
-            if name == COMMON_NAME {
-                let (text, _) = element(value)?;
-                return String::from_utf8(text.to_vec()).ok();
-            }
-        }
-    }
-    None
+/// What is demanded of others' certificates, beside that a CA has signed them.
+#[derive(Clone, Debug)]
+pub struct Demands {
+    /// Whose they are.
+    pub allowed: Allowed,
+    /// Those that have been taken back.
+    pub revoked: Arc<Revoked>,
 }
 
-/// What the first element in these bytes of DER holds, and what follows it.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (_, rest) = der.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        0x81 => {
-            let (&length, rest) = rest.split_first()?;
-            (usize::from(length), rest)
-        }
-        0x82 => {
-            let (&length, rest) = rest.split_first_chunk()?;
-            (usize::from(u16::from_be_bytes(length)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
+impl Demands {
+    /// Adds this to what `inner` demands of those that dial.
+    pub fn of_clients(self, inner: OfClients) -> OfClients {
+        Arc::new(Clients(inner, self))
+    }
+
+    /// Adds this to what `inner` demands of those that are dialled.
+    pub fn of_servers(self, inner: OfServers) -> OfServers {
+        Arc::new(Servers(inner, self))
+    }
+
+    /// Whether a certificate is enough that is known to be genuine, and comes with these others.
+    fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
+        self.revoked.check(leaf)?;
+        others.iter().try_for_each(|one| self.revoked.check(one))?;
+        self.allowed.check(leaf)
+    }
+}
+
+/// The common name in a certificate's subject.
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?;
+    String::from_utf8(name.as_slice().to_vec()).ok()
 }
 
 fn refused(why: String) -> Error {
@@ -145,7 +125,7 @@ pub fn anyone(provider: Arc<CryptoProvider>) -> OfServers {
 }
 
 #[derive(Debug)]
-struct Clients(OfClients, Allowed);
+struct Clients(OfClients, Demands);
 
 impl ClientCertVerifier for Clients {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -159,7 +139,7 @@ impl ClientCertVerifier for Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        self.1.check(end_entity)?;
+        self.1.check(end_entity, intermediates)?;
         Ok(verified)
     }
 
@@ -187,7 +167,7 @@ impl ClientCertVerifier for Clients {
 }
 
 #[derive(Debug)]
-struct Servers(OfServers, Allowed);
+struct Servers(OfServers, Demands);
 
 impl ServerCertVerifier for Servers {
     fn verify_server_cert(
@@ -201,7 +181,7 @@ impl ServerCertVerifier for Servers {
         let inner = &self.0;
         let verified =
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        self.1.check(end_entity)?;
+        self.1.check(end_entity, intermediates)?;
         Ok(verified)
     }
 
@@ -293,20 +273,5 @@ mod tests {
         assert_eq!(of(&parts).as_deref(), Some("n1"));
         assert_eq!(of(&[(DnType::CommonName, &long)]), Some(long));
         assert_eq!(of(&[(DnType::OrganizationName, "n1")]), None);
-    }
-
-    #[test]
-    fn der_that_ends_too_early_holds_nothing() {
-        for der in [
-            &[][..],
-            &[4],
-            &[4, 1],
-            &[4, 0x82, 1],
-            &[4, 0x83, 0, 0, 0],
-            &[4, 0x80],
-        ] {
-            assert_eq!(element(der), None, "{der:?}");
-        }
-        assert_eq!(element(&[4, 1, 7, 9]), Some((&[7][..], &[9][..])));
     }
 }

@@ -18,6 +18,7 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
+use super::revoked::{self, Revoked};
 use super::{Allowed, provider};
 
 const BROKEN: &str = "it holds a broken certificate";
@@ -33,6 +34,8 @@ pub struct Files {
     pub key: PathBuf,
     /// The CAs that others' certificates must come from, if they must have one.
     pub ca: Option<PathBuf>,
+    /// Lists of those that are not believed any more.
+    pub crl: Option<PathBuf>,
     /// Who may connect.
     pub allowed: Allowed,
 }
@@ -43,6 +46,7 @@ pub struct Content {
     pub cert: Vec<u8>,
     pub key: Vec<u8>,
     pub ca: Option<Vec<u8>>,
+    pub crl: Option<Vec<u8>>,
 }
 
 /// What the files mean.
@@ -51,6 +55,7 @@ pub struct Material {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
     pub roots: Option<Arc<RootCertStore>>,
+    pub revoked: Arc<Revoked>,
 }
 
 impl Files {
@@ -60,11 +65,12 @@ impl Files {
     /// One cannot be read: which, and by what flag.
     pub fn read(&self) -> Result<Content> {
         let read = |flag, path: &Path| fs::read(path).with_context(|| self.called(flag, path));
-        let ca = self.ca.as_deref();
+        let (ca, crl) = (self.ca.as_deref(), self.crl.as_deref());
         Ok(Content {
             cert: read("cert-file", &self.cert)?,
             key: read("key-file", &self.key)?,
             ca: ca.map(|path| read("trusted-ca-file", path)).transpose()?,
+            crl: crl.map(|path| read(self.crl_flag(), path)).transpose()?,
         })
     }
 
@@ -86,7 +92,34 @@ impl Files {
             }
             _ => None,
         };
-        Ok(Material { chain, key, roots })
+        let revoked = match (&self.crl, &content.crl) {
+            (Some(path), Some(bytes)) => {
+                let cas = content.ca.as_deref().map(certificates).transpose()?;
+                let revoked = Revoked::from_file(bytes, &cas.unwrap_or_default());
+                revoked.with_context(|| self.called(self.crl_flag(), path))?
+            }
+            _ => Revoked::default(),
+        };
+        Ok(Material {
+            chain,
+            key,
+            roots,
+            revoked: Arc::new(revoked),
+        })
+    }
+
+    /// The flag of the lists of revoked certificates, without the prefix.
+    fn crl_flag(&self) -> &'static str {
+        match self.prefix {
+            "" => "client-crl-file",
+            _ => "crl-file",
+        }
+    }
+
+    /// Which of the lists, if there are any, should have been replaced by now.
+    pub fn late_lists(&self, content: &Content) -> Option<String> {
+        let (path, bytes) = (self.crl.as_ref()?, content.crl.as_ref()?);
+        revoked::is_late(bytes).then(|| self.called(self.crl_flag(), path))
     }
 
     /// Whether the certificate may also be shown by one that dials, as members do to each other.
@@ -125,7 +158,10 @@ impl Files {
 }
 
 /// The certificates in a file of PEM; at least one.
-fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+///
+/// # Errors
+/// There is none.
+pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     let found = found.map_err(|error| anyhow!("it is no PEM: {error}"))?;
     ensure!(
@@ -197,7 +233,7 @@ pub fn verify_as_client(
 }
 
 /// A time in words.
-fn period(seconds: u64) -> String {
+pub fn period(seconds: u64) -> String {
     match seconds / 3600 {
         0 => format!("{} min", seconds / 60),
         hours @ 1..48 => format!("{hours} h"),

@@ -51,6 +51,14 @@ async fn look_again<T: Send + Sync>(
         if look % DAY == 0 && files.ends_within(&used, ENDING) {
             warn!("{cert}: the certificate expires soon, or has: replace the file");
         }
+        if look % DAY == 0
+            && let Some(list) = files.late_lists(&used)
+        {
+            warn!(
+                "{list}: a list should have been replaced by now, and may lack what its CA has \
+                   revoked since: take the CA's newest"
+            );
+        }
         tokio::time::sleep(EVERY).await;
         if sender.is_closed() {
             return;

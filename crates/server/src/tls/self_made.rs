@@ -41,6 +41,7 @@ impl SelfMade {
             cert: path("crt"),
             key: path("key"),
             ca: None,
+            crl: None,
             allowed: Allowed::Anyone,
         };
         if let Ok(content) = files.read()
@@ -103,5 +104,6 @@ fn make(hosts: &[String]) -> Result<Content> {
         cert: cert.pem().into_bytes(),
         key: key.serialize_pem().into_bytes(),
         ca: None,
+        crl: None,
     })
 }

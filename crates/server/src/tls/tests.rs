@@ -3,6 +3,7 @@ use std::sync::Arc;
 use headwater_runtime::tls::PeerTls;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    SerialNumber,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection};
@@ -20,15 +21,28 @@ fn member_speaking(
     allowed: Allowed,
     spoken: &Spoken,
 ) -> PeerTls {
+    member_refusing(issuer, name, allowed, spoken, None)
+}
+
+/// The serial number of its certificate is its name.
+fn member_refusing(
+    issuer: &(Issuer<'static, KeyPair>, Vec<u8>),
+    name: &str,
+    allowed: Allowed,
+    spoken: &Spoken,
+    crl: Option<Vec<u8>>,
+) -> PeerTls {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from_slice(name.as_bytes()));
     let key = KeyPair::generate().unwrap();
     let files = Files {
         prefix: "peer-",
         cert: "c".into(),
         key: "k".into(),
         ca: Some("a".into()),
+        crl: crl.as_ref().map(|_| "r".into()),
         allowed,
     };
     let content = Content {
@@ -39,6 +53,7 @@ fn member_speaking(
             .into_bytes(),
         key: key.serialize_pem().into_bytes(),
         ca: Some(issuer.1.clone()),
+        crl,
     };
     for_peers(&files, &content, spoken).unwrap()
 }
@@ -116,6 +131,33 @@ fn only_those_with_an_allowed_name_are_believed_on_either_side() {
             accepts.starts_with("accepts: ") && accepts.contains("x, b"),
             "{accepts}"
         );
+    }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_on_either_side() {
+    let ca = authority();
+    let list = revoked::tests::pem(&ca.0, &[b"b"]);
+    for allowed in [
+        Allowed::Anyone,
+        Allowed::Names(vec!["b".to_owned(), "c".to_owned()]),
+    ] {
+        let a = member_refusing(&ca, "a", allowed, &Spoken::default(), Some(list.clone()));
+        let (b, c) = (
+            member(&ca, "b", Allowed::Anyone),
+            member(&ca, "c", Allowed::Anyone),
+        );
+        assert_eq!(shake(&a, &c, "c"), Ok(()));
+        assert_eq!(shake(&c, &a, "a"), Ok(()));
+        assert_eq!(shake(&c, &b, "b"), Ok(()), "who has no list believes it");
+        let text = "the other side's certificate has been revoked";
+        for (side, shaken) in [
+            ("dials", shake(&a, &b, "b")),
+            ("accepts", shake(&b, &a, "a")),
+        ] {
+            let said = shaken.unwrap_err();
+            assert!(said.starts_with(&format!("{side}: {text}")), "{said}");
+        }
     }
 }
 

@@ -85,6 +85,14 @@ fn flags_that_contradict_each_other_are_refused_with_what_to_do() {
             "give one of them",
         ),
         (
+            format!("{CLIENTS} --cert-file c --key-file k --client-crl-file r"),
+            "--client-crl-file needs --trusted-ca-file",
+        ),
+        (
+            format!("{PEERS} --peer-auto-tls --peer-crl-file r"),
+            "--peer-crl-file needs --peer-trusted-ca-file",
+        ),
+        (
             format!("{PEERS} --peer-auto-tls --peer-cert-allowed-cn x"),
             "need --peer-trusted-ca-file",
         ),

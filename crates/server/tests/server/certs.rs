@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use x509_parser::parse_x509_crl;
+use x509_parser::pem::parse_x509_pem;
+
 use crate::support::run;
 
 fn certs(dir: &Path, flags: &str) -> (Option<i32>, String) {
@@ -48,7 +51,10 @@ fn a_ca_is_made_once_and_used_from_then_on() {
         assert_eq!(key.permissions().mode() & 0o777, 0o600, "{name}");
         [format!("{name}.crt"), format!("{name}.key")]
     });
-    assert_eq!(names(dir), pairs.concat());
+    let mut expected = pairs.concat();
+    expected.insert(3, "ca.crl".to_owned());
+    expected.sort();
+    assert_eq!(names(dir), expected);
 }
 
 #[test]
@@ -68,6 +74,33 @@ fn what_is_there_is_replaced_only_if_that_is_wanted() {
 }
 
 #[test]
+fn the_list_of_what_is_revoked_grows() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path();
+    let list = || {
+        let file = fs::read(dir.join("ca.crl")).expect("it is there");
+        let (_, pem) = parse_x509_pem(&file).expect("PEM");
+        let (_, list) = parse_x509_crl(&pem.contents).expect("a list");
+        list.iter_revoked_certificates().count()
+    };
+    assert_eq!(certs(dir, "--client alice").0, Some(0));
+    assert_eq!(list(), 0);
+    let (code, said) = certs(dir, "--revoke alice");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("alice.crt: it is in"), "{said}");
+    assert_eq!(list(), 1);
+    // Who gets a new certificate for the old one is let in again.
+    let renewed = "--revoke client --client client --renew";
+    assert_eq!(certs(dir, renewed).0, Some(0));
+    assert_eq!(list(), 2);
+    assert_eq!(certs(dir, "--revoke alice").0, Some(0));
+    assert_eq!(list(), 2, "it is in the list already");
+    let (code, said) = certs(dir, "--revoke nobody");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nobody.crt: No such file"), "{said}");
+}
+
+#[test]
 fn a_ca_whose_key_is_not_there_signs_nothing() {
     let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
     let (one, two) = (one.expect("a directory"), two.expect("a directory"));
@@ -79,4 +112,7 @@ fn a_ca_whose_key_is_not_there_signs_nothing() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ca.key is not its key"), "{said}");
     assert!(!two.path().join("bob.crt").exists());
+    let (code, said) = certs(two.path(), "--revoke client");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("not signed by the CA"), "{said}");
 }

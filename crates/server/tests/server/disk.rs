@@ -43,7 +43,10 @@ fn a_whole_directory_is_told_and_left_alone() {
     assert_eq!(code, 0);
     for part in [
         "cluster ",
-        "voted for ",
+        "member    default (",
+        "voted for default (",
+        "members   default (",
+        "holds     revision 1, 0 keys, with all entries up to ",
         "wal/0000000000000001.wal",
         "\nwhole\n",
     ] {
@@ -55,6 +58,11 @@ fn a_whole_directory_is_told_and_left_alone() {
     assert!(told["log"]["entries"].as_u64() > Some(1), "{text}");
     assert_eq!(told["log"]["voters"][0], told["member"]);
     assert_eq!(told["refused"], serde_json::Value::Null);
+    let member = told["member"].as_str().expect("an id");
+    assert_eq!(told["holds"]["names"][member], "default");
+    assert_eq!(told["holds"]["revision"], 1);
+    assert_eq!(told["holds"]["keys"], 0);
+    assert_eq!(told["holds"]["upto"], told["log"]["last"]);
     let (code, text, _) = disk("verify", dir.path(), &[]);
     assert_eq!((code, text.as_str()), (0, "whole\n"));
     assert_eq!(before, contents(dir.path()));

@@ -86,7 +86,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     let (status, text) = refused(&file, &[]);
     assert_eq!(status.code(), Some(1));
     assert!(
-        text.contains("choose another --data-dir") && text.contains("a-file is a file"),
+        text.contains("Choose another --data-dir") && text.contains("a-file is a file"),
         "{text}"
     );
 }
@@ -107,10 +107,7 @@ fn a_directory_with_data_of_etcd_or_anyone_is_refused_and_left_as_it_is() {
         let (status, text) = refused(dir.path(), &[]);
         assert_eq!(status.code(), Some(1));
         let last = text.lines().last().expect("it says why");
-        assert!(
-            last.starts_with("headwater: choose another --data-dir: "),
-            "{text}"
-        );
+        assert!(last.ends_with(". Choose another --data-dir"), "{text}");
         assert!(last.contains(named), "{text}");
         assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1);
         assert_eq!(std::fs::read(&file).expect("read"), b"precious");
@@ -126,10 +123,11 @@ fn data_of_another_cluster_are_refused() {
     let (status, text) = refused(dir.path(), &["--initial-cluster-token=another"]);
     assert_eq!(status.code(), Some(1));
     let last = text.lines().last().expect("it says why");
-    assert!(last.starts_with("headwater: check --name, "), "{text}");
+    assert!(last.contains(": not this node's data: "), "{text}");
     for part in [
-        "--initial-cluster-token",
-        "the directory belongs to cluster",
+        "Check --name, --initial-cluster and --initial-cluster-token",
+        "the directory belongs to node ",
+        "this is node default (",
     ] {
         assert!(last.contains(part), "{text}");
     }
@@ -163,10 +161,10 @@ fn the_environment_is_heard_after_the_command_line_and_ours_before_etcds() {
 
 #[test]
 fn a_flag_of_etcds_that_would_be_missed_is_refused() {
-    let (status, _, text) = run(&["--client-crl-file", "revoked.pem"]);
+    let (status, _, text) = run(&["--host-whitelist", "a.example"]);
     assert_eq!(status.code(), Some(2));
     assert!(
-        text.contains("--client-crl-file: lists of revoked"),
+        text.contains("--host-whitelist: host whitelists are not built in"),
         "{text}"
     );
 }

@@ -60,6 +60,8 @@ pub fn listen_flags([client, peer]: &[Port; 2]) -> [String; 2] {
 pub struct Server {
     /// Its port for clients.
     pub port: u16,
+    /// Its port for peers.
+    pub peer_port: u16,
     /// What it logged until it was ready.
     pub said: Vec<String>,
     child: Child,
@@ -106,6 +108,7 @@ impl Server {
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             port: ports[0].number,
+            peer_port: ports[1].number,
             said,
             child,
             _ports: ports,

@@ -10,6 +10,7 @@ fn files() -> Files {
         cert: "c.pem".into(),
         key: "k.pem".into(),
         ca: None,
+        crl: None,
         allowed: Allowed::Anyone,
     }
 }
@@ -23,6 +24,7 @@ fn pair(change: impl FnOnce(&mut CertificateParams)) -> Content {
         cert: params.self_signed(&key).unwrap().pem().into_bytes(),
         key: key.serialize_pem().into_bytes(),
         ca: None,
+        crl: None,
     }
 }
 
@@ -43,6 +45,7 @@ fn a_certificate_and_its_key_are_taken() {
         cert: both.clone(),
         key: both,
         ca: None,
+        crl: None,
     };
     files().check(&one_file).unwrap();
 }
