@@ -12,7 +12,6 @@ use headwater_replica::inspect::{Report, inspect};
 use headwater_replica::interface::Input;
 use headwater_replica::scrub::{Damage, at_rest, check};
 use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::{DiskError, DiskErrorKind};
 
 use crate::application::Application;
 use crate::check::Violation;
@@ -21,7 +20,7 @@ use crate::disk::SimDisk;
 use crate::fault::Rot;
 use crate::rot::damage;
 use crate::schedule::Event;
-use crate::storage::CLUSTER;
+use crate::storage::{CLUSTER, gone};
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -87,11 +86,7 @@ impl<A: Application> World<A> {
             self.stats.scrubs += 1;
         }
         if disk.is_down() {
-            let error = DiskError {
-                what: "the power went while files were read again".into(),
-                kind: DiskErrorKind::Failed,
-            };
-            return self.on_disk_error(at, &error);
+            return self.on_disk_error(at, &gone("files were read again"));
         }
         let knobs = &self.plan.knobs;
         let mut after = knobs.disk_ns + knobs.disk_spread_ns;
