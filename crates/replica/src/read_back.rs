@@ -3,7 +3,7 @@
 //! whatever was cut or written again around it (Log Matching), and its body by its checksum.
 //!
 //! What is wanted is durable and in the log. So it was appended after the last segment was begun whose
-//! head says that the log ended before it; from there frames are read in the order in which they were
+//! head says that the log ended before it, if there is one; from there frames are read in the order in which they were
 //! written. An entry stands in no frame before that of its predecessor: so one pass finds them in order,
 //! and the next read goes on where this one ended.
 //!
@@ -68,7 +68,10 @@ impl ReadBack {
             // Mark: where a reading ended is released.
         }
         match Place::before(disk, wanted.first()) {
-            Ok(at) => self.read_from(disk, peer, wanted, at),
+            Ok((at, is_sure)) => {
+                let (found, damage) = self.read_from(disk, peer, wanted, at);
+                (found, damage.filter(|_| is_sure))
+            }
             Err((seq, why)) => (Vec::new(), damage(disk, seq, why)),
         }
     }
@@ -117,23 +120,31 @@ fn damage(disk: &mut dyn Disk, seq: u64, why: Unloadable) -> Option<Damage> {
 }
 
 impl Place {
-    /// The beginning of the last segment that was begun when the log ended before `first`; or the segment
-    /// that cannot be read, and why.
-    fn before(disk: &mut dyn Disk, first: Index) -> Result<Self, (u64, Unloadable)> {
+    /// The beginning of the last segment that was begun when the log ended before `first`, or else of the
+    /// first one of all: `first` is surely behind the former, and behind the latter if that was cut before
+    /// its beginning. Or the segment that cannot be read, and why.
+    fn before(disk: &mut dyn Disk, first: Index) -> Result<(Self, bool), (u64, Unloadable)> {
         let names = disk.list(WAL_DIR).map_err(|error| (0, error.into()))?;
         let seqs = names.iter().filter_map(|name| segment_seq(name));
+        let mut oldest = None;
         for seq in seqs.rev() {
             let segment = Segment::read(disk, seq).map_err(|why| (seq, why))?;
+            let place = Self {
+                next: first,
+                seq,
+                offset: SEGMENT_HEAD_BYTES as u64,
+                chain: segment.crc,
+            };
             if segment.head.prev.index < first {
-                return Ok(Self {
-                    next: first,
-                    seq,
-                    offset: SEGMENT_HEAD_BYTES as u64,
-                    chain: segment.crc,
-                });
+                return Ok((place, true));
             }
+            oldest = Some(place);
         }
-        Err((0, Unloadable::Damaged(0, "the log begins behind it".into())))
+        // Mark: what is read back stands before the first segment's beginning.
+        let none = || Unloadable::Damaged(0, "there is no log".into());
+        oldest
+            .map(|place| (place, false))
+            .ok_or_else(|| (0, none()))
     }
 }
 

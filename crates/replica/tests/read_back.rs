@@ -222,3 +222,20 @@ fn an_entry_that_was_written_again_is_found_where_it_is_whole() {
         next += entries.len() as u64;
     }
 }
+
+#[test]
+fn what_was_cut_before_the_beginning_of_the_first_segment_is_found_in_it() {
+    let mut log = Log::new();
+    let mut at = 0;
+    while log.disk.list("wal").unwrap().len() < 2 {
+        log.write(1, at, 2, 300);
+        at += 2;
+    }
+    // The second segment holds one frame; what it says was before it is cut.
+    log.write(2, at - 6, 3, 300);
+    log.release(at - 1);
+    assert!(log.disk.size(&segment_name(1)).unwrap().is_none());
+    log.assert_reads(1, at - 5, at - 3);
+    // What was released is not there, and nobody is to blame.
+    assert_eq!(log.read(1, at - 6, at - 5), (Vec::new(), None));
+}
