@@ -56,8 +56,8 @@ impl<M: StateMachine> Replica<M> {
         self.bodies.settle(settled, self.options.log_memory_bytes);
     }
 
-    /// The last of the entries `first..=last` that a message to `peer` takes. `None` while the first is
-    /// not in memory: it will be.
+    /// The last of the entries `first..=last` that a message to `peer` takes, or the one before them if it
+    /// takes none. `None` while the first is not in memory: it will be.
     pub(crate) fn at_hand(
         &mut self,
         peer: NodeId,
@@ -71,6 +71,11 @@ impl<M: StateMachine> Replica<M> {
         if first > self.bodies.on_disk() {
             let limit = self.options.message_bytes_max as u64;
             return Some(self.bodies.fit(first, last, limit));
+        }
+        if self.raft.flowing_after(peer).is_none() {
+            // Mark: a probe goes without entries that have left memory.
+            // They may not be what the peer lacks, and it may not even be there.
+            return Some(first.prev());
         }
         if let Some(read) = self.recall.of(peer, first) {
             return read.last().map(|entry| entry.id.index);

@@ -497,8 +497,9 @@ impl<M: StateMachine> Replica<M> {
             return frame.clone();
         }
         let frame = match self.recall.of(peer, first) {
-            Some(read) if upto >= first => encode_message(&message, read),
-            _ => encode_message(&message, self.bodies.range(first, upto)),
+            _ if upto < first => encode_message(&message, &[]),
+            Some(read) => encode_message(&message, read),
+            None => encode_message(&message, self.bodies.range(first, upto)),
         };
         self.last_append = Some((message, frame.clone()));
         frame

@@ -6,7 +6,6 @@ mod wal_common;
 
 use headwater_raft::{Config, Index, Instant, NodeId};
 use headwater_replica::interface::{Input, Options, Output, RequestId};
-use headwater_replica::port::Disk;
 use headwater_replica::recovery::{Expect, open};
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
@@ -236,9 +235,13 @@ fn a_follower_far_behind_what_is_in_memory_catches_up_by_entries() {
     cluster.rejoin();
     cluster.assert_agree();
     let leader = &cluster.nodes[0];
-    assert!(leader.read_back >= 380, "{} read back", leader.read_back);
-    // Nothing is read twice but what a probe asked for.
-    assert!(leader.read_back <= 420, "{} read back", leader.read_back);
+    // Nothing is read twice, nor before it is known what is lacking.
+    let left_memory = 385..=400;
+    assert!(
+        left_memory.contains(&leader.read_back),
+        "{} read back",
+        leader.read_back
+    );
     assert_eq!((leader.begun, leader.pieces, leader.damaged), (0, 0, 0));
 }
 
