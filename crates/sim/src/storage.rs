@@ -20,6 +20,7 @@ use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
+use crate::scrubber::gone;
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -242,18 +243,7 @@ impl<A: Application> World<A> {
             Some(FileDone::NoRoom | FileDone::Reserved(false)) => self.stats.full += 1,
             Some(FileDone::LogRead {
                 entries, damage, ..
-            }) => {
-                self.stats.read_back += entries.len() as u64;
-                // A call that fails, as was asked for, is no end here.
-                let failed = damage.as_ref().filter(|_| node.sync_armed.is_some());
-                let is_read = failed.is_some_and(|damage| damage.what.starts_with("read "));
-                self.stats.failed_reads += u64::from(is_read);
-                let has_failed = failed.is_some();
-                let is_whole = !node.is_rotten && !has_failed && !self.has_spoilt();
-                ensure(damage.is_none() || !is_whole, "read back", || {
-                    format!("n{} finds {damage:?} in a log that is whole", at + 1)
-                })?;
-            }
+            }) => self.check_read_back(at, entries, damage.as_ref())?,
             Some(FileDone::Refused { .. }) if self.has_spoilt() => {
                 self.stats.snapshots_spoilt += 1;
                 self.nodes[at].count_spoilt();
@@ -516,14 +506,6 @@ impl<A: Application> World<A> {
                 Err(Violation::new("recovery", what))
             }
         }
-    }
-}
-
-/// A disk gave out in the midst of what does not stop at errors.
-pub(crate) fn gone(during: &str) -> DiskError {
-    DiskError {
-        what: format!("the power went while {during}"),
-        kind: DiskErrorKind::Failed,
     }
 }
 
