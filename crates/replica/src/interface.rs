@@ -288,7 +288,7 @@ impl Default for Options {
             window_bytes_max: 8 * MIB,
             snapshot_log_bytes: 64 * MIB,
             log_keep_bytes: 8 * MIB,
-            log_memory_bytes: 32 * MIB,
+            log_memory_bytes: 16 * MIB,
             chunk_bytes: 256 << 10,
             snapshot_write_bytes_per_second: 32 * MIB,
             snapshot_send_bytes_per_second: 32 * MIB,
