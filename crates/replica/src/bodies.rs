@@ -66,14 +66,16 @@ impl Bodies {
     /// The entries up to `settled` leave memory, but for what lies in the last `keep_bytes` of the log.
     /// What is settled is on the disk, durable, and never changes.
     pub(crate) fn settle(&mut self, settled: Index, keep_bytes: u64) {
-        let limit = self.weight(self.last()).saturating_sub(keep_bytes);
-        let mut next = self.on_disk().next();
-        let before = self.entries.len();
-        while next <= settled && self.weight(next) <= limit && self.entries.pop_front().is_some() {
-            next = next.next();
+        let Some(&last) = self.weights.back() else {
+            return;
+        };
+        let before = self.gone();
+        let old = |&weight: &u64| weight.saturating_add(keep_bytes) <= last;
+        while self.on_disk() < settled && self.weights.get(self.gone()).is_some_and(old) {
+            self.entries.pop_front();
         }
         let (count, room) = (self.entries.len(), self.entries.capacity());
-        if count < before && room / 4 > count.max(ROOM_MIN) {
+        if before < self.gone() && room / 4 > count.max(ROOM_MIN) {
             self.entries.shrink_to(2 * count);
         }
     }
