@@ -80,6 +80,7 @@ impl Node {
             command_bytes_max: 1 << 10,
             message_bytes_max: 1 << 10,
             chunk_bytes: 64,
+            log_memory_bytes: 0,
             ..Options::default()
         };
         if draw.coin() {

@@ -259,6 +259,9 @@ pub struct Options {
     pub snapshot_log_bytes: u64,
     /// Bytes of log kept behind a snapshot, so that a follower a little behind needs no snapshot.
     pub log_keep_bytes: u64,
+    /// Bytes at the log's end that stay in memory, about; what is older, applied and durable is read back
+    /// from the disk for a peer that needs it.
+    pub log_memory_bytes: u64,
     /// Bytes of one snapshot chunk.
     pub chunk_bytes: usize,
     /// Bytes of its own snapshots that a node writes in a second, about; zero for no bound. Where the
@@ -285,6 +288,7 @@ impl Default for Options {
             window_bytes_max: 8 * MIB,
             snapshot_log_bytes: 64 * MIB,
             log_keep_bytes: 8 * MIB,
+            log_memory_bytes: 16 * MIB,
             chunk_bytes: 256 << 10,
             snapshot_write_bytes_per_second: 32 * MIB,
             snapshot_send_bytes_per_second: 32 * MIB,

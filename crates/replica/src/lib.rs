@@ -14,7 +14,7 @@
 //! | [`replica`] | the driver: turns, and what the core's effects become |
 //! | `intake`, `request` | clients' requests on their way, and until their one outcome |
 //! | `reconfigure` | the same for changes of members |
-//! | `bodies` | the log's entries in memory |
+//! | `bodies`, `recall` | the log's entries in memory; those that have left it, for peers that need them |
 //! | `snapshots`, `pace` | when to take, send and install one; how fast |
 //! | `space` | what is still taken when the disk is full, and how room comes back |
 //! | `codec`, `brief` | frames between nodes |
@@ -29,6 +29,7 @@
 //! | [`scrub`] | whether files at rest are still what was written |
 //! | [`remains`], [`salvage`] | what can be read of a damaged directory; what several of a lost cluster hold together, as the first directory of a new one |
 //! | [`recovery`], `segments`, `replay`, `window` | from a directory to a node; the log's files; reading them back |
+//! | `read_back` | some entries of the log, read while it is written to |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -52,6 +53,8 @@ pub mod interface;
 pub mod machine;
 mod pace;
 pub mod port;
+mod read_back;
+mod recall;
 mod reconfigure;
 pub mod record;
 pub mod recovery;

@@ -25,6 +25,7 @@ use crate::config_record::{config_entry, identities};
 use crate::entry::{Entry, EntryKind, LogOrder, LogWrite};
 use crate::interface::{Input, Options, Output, ProposeFate, RequestId, Status};
 use crate::machine::StateMachine;
+use crate::recall::Recall;
 use crate::reconfigure::Changing;
 use crate::recovery::Recovered;
 use crate::request::Requests;
@@ -33,6 +34,10 @@ use crate::space::Space;
 
 /// The pause between two bits of a machine's tidying: clients have most of the time.
 const TIDY_PAUSE_NS: u64 = 1_000_000;
+
+/// How many entries a turn may apply before what is old leaves memory: in a node's first turn they are
+/// most of its log.
+const LET_GO_EVERY: u64 = 1024;
 
 /// One node without an operating system.
 pub struct Replica<M: StateMachine> {
@@ -45,6 +50,7 @@ pub struct Replica<M: StateMachine> {
     tidy_at: Instant,
     is_untidy: bool,
     pub(crate) bodies: Bodies,
+    pub(crate) recall: Recall,
     pub(crate) snapshots: Snapshots<M::Walk>,
     pub(crate) space: Space,
     pub(crate) links: BTreeSet<NodeId>,
@@ -103,6 +109,7 @@ impl<M: StateMachine> Replica<M> {
             tidy_at: now,
             is_untidy: false,
             bodies,
+            recall: Recall::default(),
             snapshots,
             space: Space::default(),
             links: BTreeSet::new(),
@@ -256,10 +263,7 @@ impl<M: StateMachine> Replica<M> {
         let mut effects = core::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send { to, message } => {
-                    let frame = self.encode(message);
-                    out.push(Output::Frame { to, frame });
-                }
+                Effect::Send { to, message } => self.send(to, message, out),
                 Effect::Persist(write) => self.on_persist(write, out),
                 // Applied at the end of the turn, up to the core's commit index.
                 Effect::Commit { .. } => {}
@@ -285,21 +289,26 @@ impl<M: StateMachine> Replica<M> {
         self.effects = effects;
     }
 
-    /// A message that is to be sent at once; of entries that another cannot read, what fits.
-    fn encode(&mut self, message: Message) -> Bytes {
-        match message {
+    /// Sends a message at once; of entries that another cannot read, what fits, unless they are to be read
+    /// back first.
+    fn send(&mut self, to: NodeId, message: Message, out: &mut Vec<Output<M>>) {
+        let frame = match message {
             Message::RepairTell {
                 term,
                 holding: Holding::Has(entries),
             } => {
                 let (first, limit) = (entries.first(), self.options.message_bytes_max as u64);
+                if first <= self.bodies.on_disk() {
+                    return self.read_back((to, Some(term)), first, entries.last, out);
+                }
                 let upto = self.bodies.fit(first, entries.last, limit);
                 let holding = Holding::Has(entries.upto(upto));
                 let message = Message::RepairTell { term, holding };
                 encode_message(&message, self.bodies.range(first, upto))
             }
             message => self.brief.encode(&message),
-        }
+        };
+        out.push(Output::Frame { to, frame });
     }
 
     fn on_role(&mut self, leader: Option<NodeId>) {
@@ -452,10 +461,10 @@ impl<M: StateMachine> Replica<M> {
         self.core(CoreInput::Link { peer, up }, out);
     }
 
-    /// Sends each follower what its link and window have room for.
+    /// Sends each follower what its link and window have room for, once it is in memory.
     fn send_appends(&mut self, out: &mut Vec<Output<M>>) {
         if self.raft.role() != RoleName::Leader {
-            return;
+            return self.recall.end_turn();
         }
         let links = core::mem::take(&mut self.links);
         for &peer in &links {
@@ -467,28 +476,35 @@ impl<M: StateMachine> Replica<M> {
                 if waiting > self.options.window_bytes_max {
                     break;
                 }
-                let limit = self.options.message_bytes_max as u64;
-                let upto = if last < first {
-                    last
-                } else {
-                    self.bodies.fit(first, last, limit)
+                let Some(upto) = self.at_hand(peer, first, last, out) else {
+                    break;
                 };
                 let message = self.raft.sent(self.now, peer, upto);
-                let frame = self.encode_append(message, first, upto);
+                let frame = self.encode_append(message, peer, (first, upto));
                 out.push(Output::Frame { to: peer, frame });
             }
         }
         self.links = links;
         self.last_append = None;
+        self.recall.end_turn();
     }
 
-    fn encode_append(&mut self, message: Message, first: Index, upto: Index) -> Bytes {
+    fn encode_append(
+        &mut self,
+        message: Message,
+        peer: NodeId,
+        (first, upto): (Index, Index),
+    ) -> Bytes {
         if let Some((last, frame)) = &self.last_append
             && *last == message
         {
             return frame.clone();
         }
-        let frame = encode_message(&message, self.bodies.range(first, upto));
+        let frame = match self.recall.of(peer, first) {
+            _ if upto < first => encode_message(&message, &[]),
+            Some(read) => encode_message(&message, read),
+            None => encode_message(&message, self.bodies.range(first, upto)),
+        };
         self.last_append = Some((message, frame.clone()));
         frame
     }
@@ -521,7 +537,11 @@ impl<M: StateMachine> Replica<M> {
                 (None, ..) => {}
             }
             self.on_applied(id, kind, out);
+            if id.index.0.is_multiple_of(LET_GO_EVERY) {
+                self.let_go();
+            }
         }
+        self.let_go();
         for asking in self.requests.take_answerable(self.applied.index) {
             let answer = self.machine.query(asking.query);
             out.push(Output::Answered {

@@ -1,4 +1,5 @@
-//! Snapshot files: orders to write, receive, serve and load them, and the worker that obeys.
+//! Snapshot files: orders to write, receive, serve and load them, and the worker that obeys; it also
+//! reads the log for peers that need old entries of it.
 //! Never decides when: the replica does. Never holds more of a file than one chunk.
 //!
 //! # Source
@@ -9,13 +10,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use headwater_raft::{Config, Index, LogId, NodeId, Term};
+use headwater_raft::{Config, Entries, Index, LogId, NodeId, Term};
 
 use crate::arrival::Receiving;
-use crate::entry::SnapshotMeta;
+use crate::entry::{Entry, SnapshotMeta};
 use crate::inspect::SnapshotReport;
 use crate::machine::StateMachine;
 use crate::port::{Disk, DiskError, DiskErrorKind};
+use crate::read_back::ReadBack;
 use crate::recovery::OpenError;
 use crate::scrub::Damage;
 use crate::snapshot_record::{SnapshotWriter, Unloadable, Unsynced, load};
@@ -65,6 +67,13 @@ pub enum FileOrder {
     },
     /// Drop all snapshots but the newest. No answer.
     KeepNewest,
+    /// Read entries of the log, which have left memory. Answer: [`FileDone::LogRead`].
+    ReadLog {
+        /// For whom.
+        to: NodeId,
+        /// Which.
+        wanted: Entries,
+    },
 }
 
 /// What the snapshot worker did.
@@ -110,6 +119,16 @@ pub enum FileDone<M> {
     },
     /// A file at rest was found damaged. What it held is in memory.
     Damaged(Damage),
+    /// Entries of the log were read.
+    LogRead {
+        /// For whom.
+        to: NodeId,
+        /// The first of those that were wanted, or all; none if there is damage, or if they are in the log
+        /// no more.
+        entries: Vec<Entry>,
+        /// What is in the way, if it is damage.
+        damage: Option<Damage>,
+    },
     /// Whether the reserve is there; if not, the disk is full.
     Reserved(bool),
     /// The disk was full, so what was being written or received is gone, and so is the reserve:
@@ -146,6 +165,7 @@ pub struct SnapshotStore {
     dir_durable: bool,
     kept: usize,
     sync_bytes: u64,
+    log: ReadBack,
 }
 
 impl SnapshotStore {
@@ -236,6 +256,14 @@ impl SnapshotStore {
             } => self.piece(disk, to, (base, offset), len),
             FileOrder::Reserve { bytes } => self.reserve(disk, bytes),
             FileOrder::KeepNewest => self.keep_newest(disk).map(|()| None),
+            FileOrder::ReadLog { to, wanted } => {
+                let (entries, damage) = self.log.read(disk, to, &wanted);
+                Ok(Some(FileDone::LogRead {
+                    to,
+                    entries,
+                    damage,
+                }))
+            }
         }
     }
 
@@ -486,6 +514,7 @@ impl<M: StateMachine> Found<M> {
             dir_durable: false,
             kept: SNAPSHOTS_KEPT,
             sync_bytes: SYNC_BYTES,
+            log: ReadBack::default(),
         };
         Ok((self.meta, self.machine, store))
     }

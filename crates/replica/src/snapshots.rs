@@ -113,6 +113,16 @@ impl<W> Snapshots<W> {
         self.walk.is_some()
     }
 
+    /// What is damaged is to be replaced by a snapshot.
+    pub(crate) fn heal(&mut self) {
+        self.heals = true;
+    }
+
+    /// Whether a snapshot is due that takes the place of damage.
+    pub(crate) fn heals(&self) -> bool {
+        self.heals
+    }
+
     /// The own snapshot in the making is lost.
     pub(crate) fn drop_walk(&mut self) {
         self.walk = None;
@@ -146,7 +156,8 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::Refused { from, why });
                 }
             }
-            FileDone::Damaged(_) => self.snapshots.heals = true,
+            FileDone::Damaged(_) => self.snapshots.heal(),
+            FileDone::LogRead { to, entries, .. } => self.on_log_read(to, entries, out),
             FileDone::Reserved(is_there) => self.on_reserved(is_there, out),
             FileDone::NoRoom => self.on_no_room(out),
             FileDone::Piece {

@@ -12,7 +12,7 @@
 mod wal_common;
 
 use bytes::Bytes;
-use headwater_raft::{HardState, Index, LogId, WriteId};
+use headwater_raft::{HardState, Index, LogId, NodeId, WriteId};
 use headwater_replica::port::Disk;
 use headwater_replica::recovery::{Expect, OpenError, Recovered, open};
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
@@ -20,7 +20,7 @@ use headwater_replica::wal::Wal;
 use headwater_replica::{DiskError, Entry, EntryKind, LogOrder, LogWrite, SnapshotMeta};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
-use wal_common::{CLUSTER, Ledger, NODE, first_config, meta, options, take_snapshot};
+use wal_common::{CLUSTER, Ledger, NODE, first_config, meta, options, take_snapshot, wanted};
 
 const SEEDS: u64 = 1000;
 const STEPS: u64 = 40;
@@ -113,6 +113,10 @@ struct Life {
     crashes: u64,
     /// Segments begun in the files of released ones.
     recycled: u64,
+    /// What is behind this index may be read back.
+    released: u64,
+    /// Entries read back while the log was written to.
+    read_back: u64,
 }
 
 impl Life {
@@ -131,6 +135,8 @@ impl Life {
             snapshots: vec![LogId::default()],
             crashes: 0,
             recycled: 0,
+            released: 0,
+            read_back: 0,
         }
     }
 
@@ -164,15 +170,48 @@ impl Life {
                 first_config: first_config(),
             };
             match open::<Ledger>(&mut self.disk, &options(self.segment_bytes), expect) {
-                Ok((found, wal, store)) => {
+                Ok((found, wal, mut store)) => {
                     self.disk.restart();
                     assert!(found.mended.is_empty(), "{:?}", found.mended);
                     self.check(&found);
+                    self.released = found.log_base.index.0;
+                    self.read_back(&mut store);
                     return (wal, store);
                 }
                 Err(OpenError::Disk(error)) => self.crash(&error),
                 Err(error) => panic!("seed {}: {error}", self.seed),
             }
+        }
+    }
+
+    /// All of the log that is not released can be read back, in pieces, and is what was written.
+    fn read_back(&mut self, store: &mut SnapshotStore) {
+        let (now, mut disk) = (self.given().clone(), self.disk.clone());
+        disk.restart();
+        let behind = |entry: &&Entry| entry.id.index.0 > self.released;
+        let held: Vec<&Entry> = now.entries.iter().filter(behind).collect();
+        let mut from = self.dice.below(held.len() as u64 + 1) as usize;
+        while from < held.len() {
+            let upto = (from + self.dice.below(6) as usize).min(held.len() - 1);
+            let asked = &held[from..=upto];
+            let prev = now.id_at(asked[0].id.index.0 - 1).unwrap();
+            let wanted = wanted(prev, asked.iter().map(|entry| entry.id));
+            let to = NodeId(self.dice.below(2));
+            let order = FileOrder::ReadLog { to, wanted };
+            match store.run::<Ledger>(&mut disk, order) {
+                Ok(Some(FileDone::LogRead {
+                    entries,
+                    damage: None,
+                    ..
+                })) => assert!(
+                    entries.iter().eq(asked.iter().copied()),
+                    "seed {}: {entries:?} instead of {asked:?}",
+                    self.seed
+                ),
+                other => panic!("seed {}: {other:?} instead of {asked:?}", self.seed),
+            }
+            self.read_back += asked.len() as u64;
+            from = upto + 1;
         }
     }
 
@@ -255,6 +294,8 @@ impl Life {
         }
         let mut term = now.hard.term.0.max(1);
         let mut truncate_from = None;
+        // What a reset voided may have had these places: no two entries have one name.
+        term += u64::from(now.entries.is_empty());
         if self.dice.chance(1, 5) && last > floor {
             truncate_from = Some(floor + 1 + self.dice.below(last - floor));
             term += 1;
@@ -301,6 +342,13 @@ impl Life {
         match done {
             Ok(upto) => {
                 assert_eq!(upto, ids.max());
+                for order in orders {
+                    match order {
+                        LogOrder::Release { upto } => self.released = self.released.max(upto.0),
+                        LogOrder::Reset { base, .. } => self.released = base.index.0,
+                        _ => {}
+                    }
+                }
                 self.states.drain(..self.states.len() - 1);
                 Ok(())
             }
@@ -418,6 +466,9 @@ impl Life {
     fn run(&mut self) {
         let (mut wal, mut store) = self.open();
         for _ in 0..STEPS {
+            if self.dice.chance(1, 8) {
+                self.read_back(&mut store);
+            }
             if let Err(error) = self.step(&mut wal, &mut store) {
                 self.recycled += wal.recycled();
                 self.crash(&error);
@@ -486,7 +537,7 @@ fn what_is_acknowledged_survives_and_nothing_else_comes_back() {
         return;
     }
     let seeds = number("SEEDS").unwrap_or(SEEDS);
-    let (mut crashes, mut recycled) = (0, 0);
+    let (mut crashes, mut recycled, mut read_back) = (0, 0, 0);
     for seed in 0..seeds {
         let mut life = Life::new(seed, false);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.run()));
@@ -496,8 +547,12 @@ fn what_is_acknowledged_survives_and_nothing_else_comes_back() {
         }
         crashes += life.crashes;
         recycled += life.recycled;
+        read_back += life.read_back;
     }
-    println!("{seeds} seeds, {crashes} crashes, {recycled} segments used again");
+    println!(
+        "{seeds} seeds, {crashes} crashes, {recycled} segments used again, {read_back} entries read back"
+    );
+    assert!(read_back > 20 * seeds, "hardly an entry is read back");
     assert!(crashes > seeds, "the dice hardly crash");
     assert!(recycled > seeds / 4, "hardly a segment is used again");
 }

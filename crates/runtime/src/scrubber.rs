@@ -99,7 +99,9 @@ impl Round {
                 return;
             }
             if let Some(damage) = damage {
-                self.tell(&damage);
+                if !self.known.contains(&damage) {
+                    tell(&self.slow.counters, &damage);
+                }
                 met.insert(damage.clone());
                 found(damage);
             }
@@ -121,19 +123,18 @@ impl Round {
             })
         })
     }
+}
 
-    fn tell(&self, damage: &Damage) {
-        if !self.known.contains(damage) {
-            self.slow.counters.scrub_damage.add(1);
-            let Damage { file, offset, what } = damage;
-            tracing::error!(
-                file,
-                offset,
-                what,
-                "damage at rest: a snapshot of what is in memory replaces it; look at the disk"
-            );
-        }
-    }
+/// Tells the operator of damage.
+pub(crate) fn tell(counters: &Counters, damage: &Damage) {
+    counters.scrub_damage.add(1);
+    let Damage { file, offset, what } = damage;
+    tracing::error!(
+        file,
+        offset,
+        what,
+        "damage at rest: a snapshot of what is in memory replaces it; look at the disk"
+    );
 }
 
 /// A disk that is read at a bounded rate, until it is told to stop.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use headwater_replica::StateMachine;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 
-use crate::file::FileDisk;
+use crate::file::{FileDisk, Use};
 use crate::lock::DirectoryLock;
-use crate::scrubber::Scrubber;
+use crate::scrubber::{Scrubber, tell};
 use crate::worker::Worker;
 
 /// Starts the snapshots' thread.
@@ -32,6 +32,7 @@ pub fn start<M: StateMachine>(
     let done = Arc::new(done);
     let found = done.clone();
     let (cluster, rate) = scrub;
+    let counters = disk.counters();
     let scrubber = (rate > 0)
         .then(|| {
             let found = move |damage| found(FileDone::Damaged(damage));
@@ -43,9 +44,17 @@ pub fn start<M: StateMachine>(
         let _ = &scrubber;
         // Nothing is to do when nothing is ordered for a while.
         for order in orders {
-            if let Some(answer) = store.run::<M>(&mut disk, order)? {
-                done(answer);
+            let answer = match order {
+                // No segment stays open: one that is released would keep its space.
+                FileOrder::ReadLog { .. } => {
+                    store.run::<M>(&mut disk.another(Use::Reading), order)?
+                }
+                _ => store.run(&mut disk, order)?,
+            };
+            if let Some(FileDone::LogRead { damage, .. }) = &answer {
+                damage.iter().for_each(|damage| tell(&counters, damage));
             }
+            answer.into_iter().for_each(&*done);
         }
         Ok(false)
     })

@@ -84,6 +84,8 @@ knobs! {
     snapshot_log_bytes: u64 = 3000;
     /// Log kept behind a snapshot.
     log_keep_bytes: u64 = 200;
+    /// Log that stays in memory once it is applied and durable.
+    log_memory_bytes: u64 = 1 << 20;
     /// Bytes of one snapshot chunk.
     chunk_bytes: u64 = 1000;
     /// Bytes a second of a node's own snapshots; zero: as many as the disk takes.

@@ -1,5 +1,5 @@
-//! Damage to files at rest while their node runs, and the reading again that finds it: production's
-//! checks, one file after the other, as the runtime's thread makes them.
+//! Damage to files at rest while their node runs, and who finds it: the reading again by production's checks,
+//! one file after the other, as the runtime's thread makes them, and the reading back for a peer.
 //! Never damages a disk whose loss the cluster would not survive, nor what is being written to.
 //!
 //! # Source
@@ -12,10 +12,10 @@ use headwater_replica::inspect::{Report, inspect};
 use headwater_replica::interface::Input;
 use headwater_replica::scrub::{Damage, at_rest, check};
 use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::{DiskError, DiskErrorKind};
+use headwater_replica::{DiskError, DiskErrorKind, Entry};
 
 use crate::application::Application;
-use crate::check::Violation;
+use crate::check::{Violation, ensure};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::fault::Rot;
@@ -87,11 +87,7 @@ impl<A: Application> World<A> {
             self.stats.scrubs += 1;
         }
         if disk.is_down() {
-            let error = DiskError {
-                what: "the power went while files were read again".into(),
-                kind: DiskErrorKind::Failed,
-            };
-            return self.on_disk_error(at, &error);
+            return self.on_disk_error(at, &gone("files were read again"));
         }
         let knobs = &self.plan.knobs;
         let mut after = knobs.disk_ns + knobs.disk_spread_ns;
@@ -108,6 +104,25 @@ impl<A: Application> World<A> {
         }
         self.scrub_later(at, after);
         Ok(())
+    }
+
+    /// Entries of the log were read for a peer, or damage was met: there must be a reason for that.
+    pub(crate) fn check_read_back(
+        &mut self,
+        at: usize,
+        entries: &[Entry],
+        damage: Option<&Damage>,
+    ) -> Result<(), Violation> {
+        self.stats.read_back += entries.len() as u64;
+        let node = &self.nodes[at];
+        // A call that fails, as was asked for, is no end here.
+        let failed = damage.filter(|_| node.sync_armed.is_some());
+        let is_read = failed.is_some_and(|damage| damage.what.starts_with("read "));
+        self.stats.failed_reads += u64::from(is_read);
+        let is_whole = !node.is_rotten && failed.is_none() && !self.has_spoilt();
+        ensure(damage.is_none() || !is_whole, "read back", || {
+            format!("n{} finds {damage:?} in a log that is whole", at + 1)
+        })
     }
 
     /// What is still damaged on the disk of a node whose files at rest are read again: in the words of
@@ -138,6 +153,14 @@ impl<A: Application> World<A> {
         let mended = log.mended.iter().find(is_at_rest).cloned();
         let mut snapshots = snapshots.into_iter();
         mended.or_else(|| snapshots.find_map(|one| Some(format!("{}: {}", one.name, one.damage?))))
+    }
+}
+
+/// A disk gave out in the midst of what does not stop at errors.
+pub(crate) fn gone(during: &str) -> DiskError {
+    DiskError {
+        what: format!("the power went while {during}"),
+        kind: DiskErrorKind::Failed,
     }
 }
 

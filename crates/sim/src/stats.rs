@@ -144,6 +144,8 @@ stats! {
     repaired,
     /// Of these: what was damaged was of no use any more.
     rot_harmless,
+    /// Entries that had left memory, read back for peers.
+    read_back,
     /// Damage to the last sync, which nothing can tell from a crash, and which was not done.
     rot_last_sync,
     /// Places damaged in files at rest of running nodes.

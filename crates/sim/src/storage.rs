@@ -12,7 +12,7 @@ use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 use headwater_replica::telling::calls::{self, Start};
 use headwater_replica::wal::{Wal, WalOptions};
-use headwater_replica::{Disk, DiskErrorKind, LogOrder};
+use headwater_replica::{Disk, DiskError, DiskErrorKind, LogOrder};
 
 use crate::application::Application;
 use crate::check::{Violation, ensure};
@@ -20,6 +20,7 @@ use crate::dice::Dice;
 use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
+use crate::scrubber::gone;
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -218,6 +219,9 @@ impl<A: Application> World<A> {
             Ok(answer) => answer,
             Err(error) => return self.on_disk_error(at, &error),
         };
+        if node.disk.is_down() {
+            return self.on_disk_error(at, &gone("the log was read back"));
+        }
         let mut mark = None;
         match &answer {
             Some(FileDone::Taken(meta)) => {
@@ -237,6 +241,9 @@ impl<A: Application> World<A> {
                 self.stats.resumed += u64::from(first.is_some_and(|bytes| *upto > bytes));
             }
             Some(FileDone::NoRoom | FileDone::Reserved(false)) => self.stats.full += 1,
+            Some(FileDone::LogRead {
+                entries, damage, ..
+            }) => self.check_read_back(at, entries, damage.as_ref())?,
             Some(FileDone::Refused { .. }) if self.has_spoilt() => {
                 self.stats.snapshots_spoilt += 1;
                 self.nodes[at].count_spoilt();
@@ -261,11 +268,7 @@ impl<A: Application> World<A> {
         }
     }
 
-    pub(crate) fn on_disk_error(
-        &mut self,
-        at: usize,
-        error: &headwater_replica::DiskError,
-    ) -> Result<(), Violation> {
+    pub(crate) fn on_disk_error(&mut self, at: usize, error: &DiskError) -> Result<(), Violation> {
         let node = &mut self.nodes[at];
         let sync_armed = node.sync_armed.take();
         if !node.disk.is_down()
@@ -531,6 +534,7 @@ fn replica_options(knobs: &crate::plan::Knobs, life: u64, seed: u64) -> Options 
         window_bytes_max: knobs.window_bytes_max,
         snapshot_log_bytes: knobs.snapshot_log_bytes,
         log_keep_bytes: knobs.log_keep_bytes,
+        log_memory_bytes: knobs.log_memory_bytes,
         chunk_bytes: knobs.chunk_bytes as usize,
         snapshot_write_bytes_per_second: knobs.snapshot_write_pace,
         snapshot_send_bytes_per_second: knobs.snapshot_send_pace,

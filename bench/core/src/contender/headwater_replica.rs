@@ -279,6 +279,8 @@ impl Node {
                 election_ns: setup.election_ms * 1_000_000,
                 ..headwater_raft::Options::default()
             },
+            // There is no disk to read it back from.
+            log_memory_bytes: u64::MAX,
             ..Options::default()
         };
         // Logs are as long as those of the other contenders.

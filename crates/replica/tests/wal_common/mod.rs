@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
-use headwater_raft::{Config, HardState, Index, LogId, NodeId, Term, WriteId};
+use headwater_raft::{Config, Entries, HardState, Index, LogId, NodeId, Term, WriteId};
 use headwater_replica::port::{Disk, DiskError};
 use headwater_replica::recovery::{Expect, OpenError, Recovered, open};
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
@@ -202,6 +202,18 @@ pub fn take_snapshot(
         assert!(matches!(wrote, Some(FileDone::Wrote)));
     }
     store.run(disk, FileOrder::Finish)
+}
+
+/// The header of entries of these identities, which follow `prev`.
+pub fn wanted(prev: LogId, ids: impl IntoIterator<Item = LogId>) -> Entries {
+    let mut entries = Entries::none(prev);
+    for id in ids {
+        if entries.runs.last().is_none_or(|&(_, term)| term != id.term) {
+            entries.runs.push((id.index, id.term));
+        }
+        entries.last = id.index;
+    }
+    entries
 }
 
 pub fn meta(term: u64, index: u64) -> SnapshotMeta {
