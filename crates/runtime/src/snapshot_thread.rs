@@ -5,10 +5,12 @@
 //! Raft paper §7; dissertation §5.1.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use headwater_replica::StateMachine;
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
 
+use crate::counters::Counters;
 use crate::file::FileDisk;
 use crate::lock::DirectoryLock;
 use crate::scrubber::Scrubber;
@@ -38,15 +40,47 @@ pub fn start<M: StateMachine>(
             Scrubber::start(&disk, cluster, rate, found)
         })
         .transpose()?;
+    let (mut watch, counters) = (Watch::default(), disk.counters());
     Worker::start("snapshot", lock, failed, move |orders: Vec<FileOrder>| {
         // It ends with this thread.
         let _ = &scrubber;
         // Nothing is to do when nothing is ordered for a while.
         for order in orders {
+            watch.begin(&order);
             if let Some(answer) = store.run::<M>(&mut disk, order)? {
+                watch.end(&answer, &counters);
+                counters.deliveries.on_done(&counters.peers, &answer);
                 done(answer);
             }
         }
         Ok(false)
     })
+}
+
+/// When what is in the making was begun.
+#[derive(Default)]
+struct Watch {
+    own: Option<Instant>,
+    received: Option<Instant>,
+}
+
+impl Watch {
+    fn begin(&mut self, order: &FileOrder) {
+        match order {
+            FileOrder::Begin(_) => self.own = Some(Instant::now()),
+            FileOrder::Receive { offset: 0, .. } => self.received = Some(Instant::now()),
+            _ => {}
+        }
+    }
+
+    fn end<M>(&mut self, answer: &FileDone<M>, counters: &Counters) {
+        let (begun, times) = match answer {
+            FileDone::Taken(_) => (self.own.take(), &counters.snapshots_taken),
+            FileDone::Loaded { .. } => (self.received.take(), &counters.snapshots_received),
+            _ => return,
+        };
+        if let Some(begun) = begun {
+            times.add(begun.elapsed());
+        }
+    }
 }

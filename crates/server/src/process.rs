@@ -8,6 +8,8 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::metrics_text::Page;
+
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -44,7 +46,7 @@ pub fn raise_open_files() -> Option<u64> {
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What this process uses now.
-pub fn usage() -> Usage {
+fn usage() -> Usage {
     Usage {
         resident_bytes: status_bytes("VmRSS:"),
         open_files: fs::read_dir("/proc/self/fd").ok().map(|d| d.count() as u64),
@@ -53,6 +55,37 @@ pub fn usage() -> Usage {
         virtual_bytes: status_bytes("VmSize:"),
         virtual_bytes_max: limit("Max address space"),
         started_seconds: started_seconds(),
+    }
+}
+
+/// Writes it under the names that Prometheus's clients have for it, and etcd.
+pub fn put(page: &mut Page) {
+    let usage = usage();
+    if let Some(bytes) = usage.resident_bytes {
+        page.gauge("process_resident_memory_bytes", "Memory in use.", bytes);
+    }
+    if let Some(count) = usage.open_files {
+        page.gauge("process_open_fds", "Open files and sockets.", count);
+        page.gauge("os_fd_used", "The same.", count);
+    }
+    if let Some(count) = usage.open_files_max {
+        page.gauge("process_max_fds", "How many may be open.", count);
+        page.gauge("os_fd_limit", "The same.", count);
+    }
+    if let Some(bytes) = usage.virtual_bytes {
+        page.gauge("process_virtual_memory_bytes", "Addresses taken.", bytes);
+    }
+    if let Some(bytes) = usage.virtual_bytes_max {
+        let help = "How many may be taken.";
+        page.gauge("process_virtual_memory_max_bytes", help, bytes);
+    }
+    if let Some(seconds) = usage.started_seconds {
+        let help = "When this process began, in seconds since 1970.";
+        page.gauge("process_start_time_seconds", help, seconds);
+    }
+    if let Some(seconds) = usage.cpu_seconds {
+        let help = "Processor time used, in seconds.";
+        page.counter("process_cpu_seconds_total", help, seconds);
     }
 }
 
