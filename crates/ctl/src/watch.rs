@@ -227,9 +227,13 @@ async fn interactive(session: &Session, style: Style) -> Result<()> {
     Err(Failure::input("Error reading watch request line: EOF"))
 }
 
+/// Lines that are read ahead, at most: those that came together are understood before the watches that they
+/// ask for have anything to tell.
+const LINES_MAX: usize = 64;
+
 /// The lines of the standard input. They are read by a thread, which a process that ends leaves behind.
 fn input() -> Receiver<String> {
-    let (sender, lines) = channel(1);
+    let (sender, lines) = channel(LINES_MAX);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };

@@ -49,3 +49,48 @@ pub fn parcel_of(frame: &Bytes) -> Option<Parcel> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use headwater_raft::Term;
+
+    use super::*;
+
+    fn piece(offset: u64, bytes: &'static [u8]) -> Frame {
+        Frame::Piece {
+            term: Term(3),
+            base: LogId::new(Term(2), Index(9)),
+            total_bytes: 6,
+            offset,
+            bytes: Bytes::from_static(bytes),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_seen_to_begin_to_end_and_to_be_held() {
+        let seen = |frame: Frame| parcel_of(&frame.encode());
+        let base = LogId::new(Term(2), Index(9));
+        let told = |is_first, is_last| {
+            Some(Parcel::Piece {
+                base,
+                is_first,
+                is_last,
+            })
+        };
+        assert_eq!(seen(piece(0, b"abc")), told(true, false));
+        assert_eq!(seen(piece(3, b"def")), told(false, true));
+        assert_eq!(seen(piece(0, b"abcdef")), told(true, true));
+        let reply = |result| {
+            let term = Term(3);
+            Frame::Raft(Message::AppendReply { term, result }, Vec::new())
+        };
+        let held = seen(reply(AppendResult::Durable(Index(9))));
+        assert_eq!(held, Some(Parcel::Held(Index(9))));
+        let (prev, hint) = (Index(9), base);
+        assert_eq!(seen(reply(AppendResult::Conflict { prev, hint })), None);
+        assert_eq!(seen(Frame::PieceReply { base, upto: 3 }), None);
+        assert_eq!(parcel_of(&Bytes::new()), None);
+    }
+}
