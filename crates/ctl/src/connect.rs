@@ -24,7 +24,7 @@ use crate::flags::Options;
 use crate::place::Place;
 
 /// What a connection carries bytes by.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// That the other side left without a word.
@@ -89,7 +89,11 @@ pub async fn connect(
     }
 }
 
-async fn open(place: &Place, tls: Option<Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Cause> {
+/// Opens what carries bytes to a place: a socket, or TLS on one.
+///
+/// # Errors
+/// It cannot be reached, or TLS cannot be spoken with it.
+pub async fn open(place: &Place, tls: Option<Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Cause> {
     let socket = TcpStream::connect((place.host.as_str(), place.port)).await?;
     socket.set_nodelay(true)?;
     let Some(tls) = tls.filter(|_| place.is_tls) else {

@@ -5,18 +5,20 @@
 //! |---|---|
 //! | `flags`, `place`, `tls`, `password` | whom to ask, and how |
 //! | `connect`, `session`, `failure` | asking, another member when one is gone, and reasons |
-//! | `text`, `json`, `table`, `quantity` | what answers look like |
+//! | `text`, `json`, `table`, `quantity`, `progress` | what answers look like, and how far a long step is |
 //! | `keys`, `txn`, `lease`, `keep` | keys and leases |
 //! | `watch`, `follow` | what happens to keys |
 //! | `held` | locks and elections |
 //! | `users`, `roles` | who may do what |
 //! | `member`, `replace`, `endpoint`, `status`, `maintenance`, `snapshot` | members |
-//! | `download` | a snapshot, as it comes |
-//! | `mirror`, `check` | another cluster that follows, and whether this one bears a load |
+//! | `download`, `kept` | a snapshot, as it comes and as it is kept |
+//! | `elsewhere` | what etcd's tools can and this client cannot, and what does it here |
+//! | `mirror`, `check`, `page` | another cluster that follows, and whether this one bears a load; what a member tells over plain HTTP |
 
 mod check;
 mod connect;
 mod download;
+mod elsewhere;
 mod endpoint;
 mod failure;
 mod flags;
@@ -24,13 +26,16 @@ mod follow;
 mod held;
 mod json;
 mod keep;
+mod kept;
 mod keys;
 mod lease;
 mod maintenance;
 mod member;
 mod mirror;
+mod page;
 mod password;
 mod place;
+pub mod progress;
 pub mod quantity;
 mod replace;
 mod roles;
@@ -51,7 +56,9 @@ use clap::{Args, Subcommand};
 pub use crate::download::{Download, revision};
 pub use crate::failure::Failure;
 pub use crate::flags::{Options, with_environment};
+pub use crate::kept::KeptSnapshot;
 pub use crate::session::Session;
+pub use crate::tls::Files;
 
 use crate::failure::Result;
 use crate::flags::Look;
@@ -127,6 +134,18 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Ask members, one by one, how they are
     Endpoint(endpoint::EndpointArgs),
+    /// Of the whole program: `headwater completion SHELL`
+    #[command(hide = true)]
+    Completion(elsewhere::ElsewhereArgs),
+    /// By `snapshot save`
+    #[command(hide = true)]
+    Backup(elsewhere::ElsewhereArgs),
+    /// By `etcdctl` of etcd 3.4, before `headwater import`
+    #[command(hide = true)]
+    Migrate(elsewhere::ElsewhereArgs),
+    /// To nothing: there is no older version
+    #[command(hide = true)]
+    Downgrade(elsewhere::ElsewhereArgs),
 }
 
 /// Carries out a command, and prints what comes of it.
@@ -149,6 +168,10 @@ async fn carry_out(arguments: Arguments, look: snapshot::Look) -> Result<u8> {
     };
     let session = &Session::new(&options)?;
     match arguments.command {
+        Command::Completion(args) => return Err(elsewhere::completion(&args)),
+        Command::Backup(_) => return Err(elsewhere::backup()),
+        Command::Migrate(_) => return Err(elsewhere::migrate()),
+        Command::Downgrade(_) => return Err(elsewhere::downgrade()),
         Command::Lock(args) => return held::lock(session, style, args).await,
         Command::Put(args) => keys::put(session, style, args).await,
         Command::Get(args) => keys::get(session, style, args).await,

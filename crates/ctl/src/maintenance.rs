@@ -7,6 +7,7 @@
 use clap::{Args, Subcommand};
 use headwater_api::etcdserverpb as api;
 
+use crate::elsewhere;
 use crate::endpoint::{of_members, status_of};
 use crate::failure::{Failure, Result};
 use crate::quantity;
@@ -28,6 +29,9 @@ pub struct DefragArgs {
     /// All members, those not named as well
     #[arg(long)]
     cluster: bool,
+    /// Refused: there is nothing to do
+    #[arg(long, value_name = "DIR", hide = true)]
+    data_dir: Option<String>,
 }
 
 /// Flags of `move-leader`.
@@ -89,12 +93,15 @@ impl Answer for api::AlarmResponse {
 /// # Errors
 /// One of them did not.
 pub async fn defrag(session: &Session, args: DefragArgs) -> Result<()> {
+    if args.data_dir.is_some() {
+        return Err(Failure::arguments(elsewhere::DEFRAG));
+    }
     let places = if args.cluster {
         of_members(session).await?
     } else {
         session.places().to_vec()
     };
-    let mut failed = 0;
+    let mut failed = 0_usize;
     for place in places {
         let only = session.only(vec![place.clone()])?;
         let defrag = async |wire| {
@@ -116,9 +123,8 @@ pub async fn defrag(session: &Session, args: DefragArgs) -> Result<()> {
         }
     }
     if failed > 0 {
-        return Err(Failure::error(format!(
-            "{failed} members were not defragmented"
-        )));
+        let members = quantity::count(failed, "member was", "members were");
+        return Err(Failure::error(format!("{members} not defragmented")));
     }
     Ok(())
 }
@@ -131,7 +137,11 @@ pub async fn move_leader(session: &Session, args: MoveArgs) -> Result<()> {
     let [target] = &args.args[..] else {
         return Err(Failure::arguments("move-leader command needs 1 argument"));
     };
-    let target_id = quantity::hexadecimal(target).map_err(Failure::arguments)?;
+    let target_id = quantity::hexadecimal(target).map_err(|why| {
+        Failure::arguments(format!(
+            "{why}, and members' ids are: `headwater ctl status` shows them"
+        ))
+    })?;
     for place in session.places() {
         let status = status_of(session, place).await?;
         let id = status.header.map_or(0, |header| header.member_id);

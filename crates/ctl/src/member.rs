@@ -147,10 +147,10 @@ pub fn check_urls(urls: &[String]) -> Result<()> {
     for url in urls {
         let Some((_, rest)) = url
             .split_once("://")
-            .filter(|(scheme, _)| ["http", "https", "unix", "unixs"].contains(scheme))
+            .filter(|(scheme, _)| ["http", "https"].contains(scheme))
         else {
             return Err(Failure::error(format!(
-                "URL scheme must be http, https, unix, or unixs: {url}"
+                "a peer URL begins with http:// or https://: {url}"
             )));
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

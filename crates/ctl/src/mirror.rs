@@ -19,6 +19,7 @@ use crate::failure::{Failure, Result};
 use crate::flags::Options;
 use crate::follow::Watch;
 use crate::keys::prefix_end;
+use crate::quantity;
 use crate::session::{Repeat, Session, kv};
 use crate::text::say;
 
@@ -72,7 +73,7 @@ pub struct MirrorArgs {
     #[arg(long, value_name = "FILE")]
     dest_key: Option<String>,
     /// Speak TLS to it, if it is named without a scheme, if =false [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     dest_insecure_transport: bool,
     /// Who asks there, NAME or NAME:PASSWORD
     #[arg(

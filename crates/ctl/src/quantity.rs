@@ -2,7 +2,8 @@
 //! Never guesses a unit.
 //!
 //! # Source
-//! Go's `time.ParseDuration` and `strconv`, which etcd's flags and etcdctl use; SI prefixes as it prints them;
+//! Go's `time.ParseDuration` and `strconv`, which etcd's flags and etcdctl use, but not their words; SI
+//! prefixes as it prints them;
 //! the units of `dd`.
 
 use std::time::Duration;
@@ -126,23 +127,28 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A decimal number, or why it is none in Go's words.
-///
-/// # Errors
-/// It is none.
-pub fn decimal(text: &str) -> std::result::Result<i64, String> {
-    text.parse()
-        .map_err(|_| format!("strconv.ParseInt: parsing {text:?}: {}", why(text, 10)))
+/// So many of something: `1 member`, `3 members`.
+pub fn count(number: usize, one: &str, more: &str) -> String {
+    let name = if number == 1 { one } else { more };
+    format!("{number} {name}")
 }
 
-/// A hexadecimal id, or why it is none in Go's words.
+/// A decimal number.
 ///
 /// # Errors
-/// It is none.
+/// It is none, or too large.
+pub fn decimal(text: &str) -> std::result::Result<i64, String> {
+    text.parse().map_err(|_| why(text, 10))
+}
+
+/// A hexadecimal id.
+///
+/// # Errors
+/// It is none, or too large.
 pub fn hexadecimal(text: &str) -> std::result::Result<u64, String> {
     let is_plain = !text.starts_with('+');
     let parsed = u64::from_str_radix(text, 16).ok().filter(|_| is_plain);
-    parsed.ok_or_else(|| format!("strconv.ParseUint: parsing {text:?}: {}", why(text, 16)))
+    parsed.ok_or_else(|| why(text, 16))
 }
 
 /// The id of a lease; `what` is what it is called when it is none.
@@ -151,20 +157,18 @@ pub fn hexadecimal(text: &str) -> std::result::Result<u64, String> {
 /// It is none.
 pub fn lease(what: &str, text: &str) -> Result<i64> {
     i64::from_str_radix(text, 16).map_err(|_| {
-        Failure::arguments(format!(
-            "bad {what} (strconv.ParseInt: parsing {text:?}: {}), expecting ID in Hex",
-            why(text, 16)
-        ))
+        let why = why(text, 16);
+        Failure::arguments(format!("bad {what} ({why}), expecting ID in Hex"))
     })
 }
 
-fn why(text: &str, radix: u32) -> &'static str {
+fn why(text: &str, radix: u32) -> String {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)) {
-        "value out of range"
-    } else {
-        "invalid syntax"
+        return format!("{text:?} is out of range");
     }
+    let kind = if radix == 16 { "hexadecimal " } else { "" };
+    format!("{text:?} is no {kind}number")
 }
 
 /// Seconds: a number of them, or a length of time in whole ones.
@@ -244,6 +248,16 @@ mod tests {
         for (bytes, text) in pairs {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_named() {
+        assert_eq!(hexadecimal("8e9e05c52164694d"), Ok(0x8e9e_05c5_2164_694d));
+        let zz = hexadecimal("zz").unwrap_err();
+        assert_eq!(zz, "\"zz\" is no hexadecimal number");
+        assert_eq!(decimal("word").unwrap_err(), "\"word\" is no number");
+        let large = decimal("99999999999999999999").unwrap_err();
+        assert_eq!(large, "\"99999999999999999999\" is out of range");
     }
 
     #[test]

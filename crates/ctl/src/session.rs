@@ -138,7 +138,20 @@ impl Session {
     /// # Errors
     /// The files of TLS cannot be used.
     pub fn only(&self, places: Vec<Place>) -> Result<Self> {
-        Self::with(places, &self.options, &Files::of(&self.options))
+        if places.iter().any(|place| place.is_tls) && self.tls.is_none() {
+            return Self::with(places, &self.options, &Files::of(&self.options));
+        }
+        Ok(Self {
+            places,
+            options: self.options.clone(),
+            tls: self.tls.clone(),
+            at: RefCell::new(None),
+        })
+    }
+
+    /// How TLS is spoken, if it is with one of them.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
     }
 
     /// The members that are asked.

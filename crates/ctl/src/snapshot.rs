@@ -4,15 +4,15 @@
 //! # Source
 //! etcdctl's command of this name; the etcd v3 API, `Snapshot`.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 
 use crate::download::Download;
+use crate::elsewhere;
 use crate::failure::{Failure, Result};
 use crate::json::Json;
+use crate::kept::KeptSnapshot;
 use crate::quantity;
 use crate::session::Session;
 use crate::table::Table;
@@ -23,11 +23,12 @@ use crate::text::{Format, Style, Text, field, line, say, unsupported};
 pub enum SnapshotCommand {
     /// Get one from the one member that is named
     Save(SaveArgs),
-    /// What one holds, as etcd's tools tell it: hash, revision, keys, size (`headwater snapshot` tells more)
+    /// What one holds, as etcd's tools tell it: hash, revision, size, and as "total keys" the items of all
+    /// buckets (`headwater snapshot status` tells the keys' versions, leases and users)
     Status(StatusArgs),
     /// Done without a cluster: `headwater snapshot restore FILE`
     #[command(hide = true)]
-    Restore(ElsewhereArgs),
+    Restore(elsewhere::ElsewhereArgs),
 }
 
 /// Flags of `snapshot status`.
@@ -35,14 +36,6 @@ pub enum SnapshotCommand {
 pub struct StatusArgs {
     /// The snapshot
     #[arg(value_name = "FILE")]
-    args: Vec<String>,
-}
-
-/// What belongs to a command that is not of this client.
-#[derive(Args, Debug)]
-pub struct ElsewhereArgs {
-    /// All of it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
@@ -109,13 +102,6 @@ fn status(style: Style, args: &StatusArgs, look: Look) -> Result<()> {
     say(&text)
 }
 
-fn restore(args: &ElsewhereArgs) -> Failure {
-    Failure::arguments(format!(
-        "this is done without a cluster: headwater snapshot restore {}",
-        args.args.join(" ")
-    ))
-}
-
 /// Gets a snapshot, whole or not at all, or looks at one.
 ///
 /// # Errors
@@ -129,7 +115,7 @@ pub async fn run(
     let args = match command {
         SnapshotCommand::Save(args) => args,
         SnapshotCommand::Status(args) => return status(style, &args, look),
-        SnapshotCommand::Restore(args) => return Err(restore(&args)),
+        SnapshotCommand::Restore(args) => return Err(elsewhere::restore(&args)),
     };
     let [file] = &args.args[..] else {
         return Err(Failure::arguments("snapshot save expects one argument"));
@@ -140,17 +126,17 @@ pub async fn run(
         ));
     }
     let mut pieces = Download::begin(session).await?;
-    let part = format!("{file}.part");
-    let mut out = File::create(&part)
-        .map_err(|error| Failure::file(format!("could not open {part} ({error})")))?;
+    let mut kept = KeptSnapshot::begin(Path::new(file))
+        .map_err(|error| Failure::file(format!("could not open {file}.part ({error})")))?;
     loop {
         match pieces.piece().await {
-            Ok(Some(piece)) => out.write_all(&piece)?,
+            Ok(Some(piece)) => kept.write(&piece)?,
             Ok(None) => break,
-            Err(failure) => return Err(failure.hint(&format!("what came is in {part}"))),
+            Err(failure) => {
+                return Err(failure.hint(&format!("what came is in {}", kept.part.display())));
+            }
         }
     }
-    out.sync_all()?;
-    fs::rename(&part, file)?;
+    kept.end()?;
     say(format!("Snapshot saved at {file}\n").as_bytes())
 }

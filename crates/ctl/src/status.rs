@@ -8,6 +8,7 @@ use headwater_api::etcdserverpb as api;
 
 use crate::endpoint::status_of;
 use crate::failure::{Failure, Result};
+use crate::page;
 use crate::place::Place;
 use crate::quantity::size;
 use crate::session::{Repeat, Session, cluster};
@@ -19,6 +20,8 @@ struct Seen {
     member: api::Member,
     /// Its answer, or why there is none.
     answer: std::result::Result<api::StatusResponse, String>,
+    /// Which program it is, if it says more than the release of etcd that it is like.
+    program: Option<String>,
 }
 
 /// Asks all members, and tells how the cluster is.
@@ -34,8 +37,15 @@ pub async fn run(session: &Session) -> Result<()> {
     let members = session.ask(Repeat::Always, list).await?.members;
     let mut seen = Vec::new();
     for member in members {
-        let answer = ask(session, &member).await;
-        seen.push(Seen { member, answer });
+        let (answer, program) = match ask(session, &member).await {
+            Ok((answer, program)) => (Ok(answer), program),
+            Err(reason) => (Err(reason), None),
+        };
+        seen.push(Seen {
+            member,
+            answer,
+            program,
+        });
     }
     let leader = leader(&seen);
     say(draw(&seen, leader).as_bytes())?;
@@ -49,10 +59,11 @@ pub async fn run(session: &Session) -> Result<()> {
     Err(Failure::error("the cluster needs attention"))
 }
 
+/// How a member is, and which program.
 async fn ask(
     session: &Session,
     member: &api::Member,
-) -> std::result::Result<api::StatusResponse, String> {
+) -> std::result::Result<(api::StatusResponse, Option<String>), String> {
     if member.name.is_empty() {
         return Err("it has never been started".to_owned());
     }
@@ -60,12 +71,23 @@ async fn ask(
     for url in &member.client_ur_ls {
         let place = Place::parse(url, session.options()).map_err(|failure| failure.to_string())?;
         match status_of(session, &place).await {
-            Ok(status) => return Ok(status),
+            Ok(status) => {
+                // Where pages have a port of their own, or it is an etcd, nothing is missing.
+                let page = page::of(session, &place, "/version").await;
+                return Ok((status, page.ok().as_deref().and_then(program)));
+            }
             Err(failure) => reason = failure.to_string(),
         }
     }
     // The first line says why; what follows leads back to this command.
     Err(reason.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Headwater's own version, from its page of versions.
+fn program(page: &str) -> Option<String> {
+    let (_, rest) = page.split_once("\"headwater\":")?;
+    let version = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+    Some(format!("headwater {version}"))
 }
 
 /// Who leads, by the answer of the highest term.
@@ -87,7 +109,12 @@ fn draw(seen: &[Seen], leader: Option<u64>) -> String {
     let mut table = Table::new(&[
         "Name", "ID", "Role", "Term", "Index", "Lag", "DB Size", "Version", "Endpoint",
     ]);
-    for Seen { member, answer } in seen {
+    for Seen {
+        member,
+        answer,
+        program,
+    } in seen
+    {
         let role = match (answer, member.is_learner) {
             _ if Some(member.id) == leader => "leader",
             (Err(_), _) => "no answer",
@@ -108,7 +135,10 @@ fn draw(seen: &[Seen], leader: Option<u64>) -> String {
                     status.raft_index.to_string(),
                     lag.map_or(String::new(), |lag| lag.to_string()),
                     size(status.db_size.unsigned_abs()),
-                    status.version.clone(),
+                    match program {
+                        Some(program) => format!("{program} (etcd {})", status.version),
+                        None => status.version.clone(),
+                    },
                 ]
             }
         });
@@ -136,7 +166,7 @@ fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
             "{up} of {all} voters answer and none leads: can they reach each other's peer URLs?"
         ));
     }
-    for Seen { member, answer } in seen {
+    for Seen { member, answer, .. } in seen {
         let name = if member.name.is_empty() {
             "(unnamed)"
         } else {
@@ -178,6 +208,7 @@ mod tests {
         Seen {
             member,
             answer: answer.ok_or_else(|| "connection refused".to_owned()),
+            program: None,
         }
     }
 
@@ -191,6 +222,16 @@ mod tests {
             "{words:?}"
         );
         assert!(words[1].contains("member replace n2"), "{words:?}");
+    }
+
+    #[test]
+    fn a_program_that_is_no_etcd_says_which_it_is() {
+        let page = r#"{"etcdcluster":"3.6.0","etcdserver":"3.6.6","headwater":"0.1.0"}"#;
+        assert_eq!(program(page).as_deref(), Some("headwater 0.1.0"));
+        assert_eq!(program(r#"{"etcdserver":"3.5.1"}"#), None);
+        let mut all = [seen(1, Some(1))];
+        all[0].program = program(page);
+        assert!(draw(&all, Some(1)).contains("headwater 0.1.0 (etcd"));
     }
 
     #[test]

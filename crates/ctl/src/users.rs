@@ -10,6 +10,7 @@ use headwater_api::etcdserverpb as api;
 
 use crate::failure::{Failure, Result};
 use crate::password;
+use crate::quantity;
 use crate::roles::role_get;
 use crate::session::{Repeat, Session, auth};
 use crate::text::{Answer, Format, Style, Text, field, header_fields, line, say};
@@ -51,7 +52,7 @@ pub struct AddArgs {
     #[arg(value_name = "NAME")]
     args: Vec<String>,
     /// Read the password from the standard input without asking if =false
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     interactive: bool,
     /// The password
     #[arg(
@@ -92,7 +93,7 @@ pub struct PasswdArgs {
     #[arg(value_name = "NAME")]
     args: Vec<String>,
     /// Read the password from the standard input without asking if =false
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = quantity::boolean, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     interactive: bool,
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::LocalSet;
 
 use crate::failure::{Failure, Result};
+use crate::flags::variable;
 use crate::follow::Watch;
 use crate::json::Json;
 use crate::keys;
@@ -61,14 +62,10 @@ pub struct WatchArgs {
 
 impl WatchArgs {
     fn request(&self) -> Result<api::WatchCreateRequest> {
-        let variable = |name: &str| {
-            let names = ["HEADWATERCTL", "ETCDCTL"].map(|p| format!("{p}_WATCH_{name}"));
-            names.iter().find_map(|name| std::env::var(name).ok())
-        };
         let mut args = self.args.clone();
         if args.is_empty() {
-            args.extend(variable("KEY"));
-            args.extend(variable("RANGE_END").filter(|_| !args.is_empty()));
+            args.extend(variable("WATCH_KEY"));
+            args.extend(variable("WATCH_RANGE_END").filter(|_| !args.is_empty()));
         }
         if args.is_empty() || args.len() > 2 {
             return Err(Failure::arguments("bad number of arguments"));
@@ -230,9 +227,13 @@ async fn interactive(session: &Session, style: Style) -> Result<()> {
     Err(Failure::input("Error reading watch request line: EOF"))
 }
 
+/// Lines that are read ahead, at most: those that came together are understood before the watches that they
+/// ask for have anything to tell.
+const LINES_MAX: usize = 64;
+
 /// The lines of the standard input. They are read by a thread, which a process that ends leaves behind.
 fn input() -> Receiver<String> {
-    let (sender, lines) = channel(1);
+    let (sender, lines) = channel(LINES_MAX);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };

@@ -545,5 +545,6 @@ fn rest(reader: &mut Reader<'_>, bytes: &Bytes) -> Bytes {
 }
 
 mod holding;
+pub mod parcel;
 #[cfg(test)]
 mod tests;

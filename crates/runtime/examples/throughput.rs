@@ -91,7 +91,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let id = nodes[0].status().leader.expect("waited for it");
     let leader = &nodes[id.0 as usize - 1];
-    let before = leader.status().counters;
+    let before = leader.status();
     let begin = Instant::now();
     let until = begin + Duration::from_secs(seconds);
     let tasks: Vec<_> = (0..clients)
@@ -116,12 +116,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         at(0.5),
         at(0.99)
     );
-    let after = leader.status().counters;
-    let more = |name: &str| (after[name] - before[name]) as f64;
+    let after = leader.status();
+    let more = |name: &str| (after.counters[name] - before.counters[name]) as f64;
+    let (now, then) = (&after.times["syncs"], &before.times["syncs"]);
+    let syncs = (now.count - then.count) as f64;
     println!(
         "leader: {:.1} proposals a sync, sync {:.0} us, {:.2} turns a proposal, {:.0} log bytes",
-        more("proposals") / more("fsyncs"),
-        more("fsync_ns") / more("fsyncs") / 1e3,
+        more("proposals") / syncs,
+        (now.sum_ns - then.sum_ns) as f64 / syncs / 1e3,
         more("turns") / more("proposals"),
         more("log_bytes") / more("proposals"),
     );

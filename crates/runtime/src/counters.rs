@@ -7,27 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::deliveries::Deliveries;
 use crate::peer_counters::Peers;
-
-/// Upper bounds of the sync times' buckets, powers of two of a microsecond, with their names.
-const SYNC_BUCKETS: [(u64, &str); 16] = [
-    (32, "fsync_us_le_32"),
-    (64, "fsync_us_le_64"),
-    (128, "fsync_us_le_128"),
-    (256, "fsync_us_le_256"),
-    (512, "fsync_us_le_512"),
-    (1 << 10, "fsync_us_le_1024"),
-    (1 << 11, "fsync_us_le_2048"),
-    (1 << 12, "fsync_us_le_4096"),
-    (1 << 13, "fsync_us_le_8192"),
-    (1 << 14, "fsync_us_le_16384"),
-    (1 << 15, "fsync_us_le_32768"),
-    (1 << 16, "fsync_us_le_65536"),
-    (1 << 17, "fsync_us_le_131072"),
-    (1 << 18, "fsync_us_le_262144"),
-    (1 << 19, "fsync_us_le_524288"),
-    (1 << 20, "fsync_us_le_1048576"),
-];
 
 /// Nanoseconds from which on an apply counts as slow; etcd's bound.
 pub const SLOW_APPLY_NS: u64 = 100_000_000;
@@ -49,92 +30,138 @@ impl Counter {
     }
 }
 
-/// The runtime's counters since its start, shared by the loop, the links and the disk threads.
+/// Upper bounds of buckets of times, in microseconds: powers of two from 32 µs to two minutes.
+const BOUNDS_US: [u64; 23] = {
+    let mut bounds = [32; 23];
+    let mut place = 1;
+    while place < bounds.len() {
+        bounds[place] = bounds[place - 1] * 2;
+        place += 1;
+    }
+    bounds
+};
+
+/// How long something took, each time.
 #[derive(Default, Debug)]
-pub struct Counters {
-    /// Syncs of the log.
-    pub syncs: Counter,
-    /// Nanoseconds spent in them.
-    pub sync_ns: Counter,
-    sync_buckets: [Counter; SYNC_BUCKETS.len()],
-    /// Bytes written to the log.
-    pub log_bytes: Counter,
-    /// Bytes that recovery has read.
-    pub recovered_bytes: Counter,
-    /// Bytes written to snapshot files.
-    pub snapshot_bytes: Counter,
-    /// What is counted of each peer for itself.
-    pub peers: Peers,
-    /// Frames queued for peers.
-    pub frames_sent: Counter,
-    /// Frames that came in from peers.
-    pub frames_received: Counter,
-    /// Frames for which there was no link, or no room in it.
-    pub frames_dropped: Counter,
-    /// Connections to peers that came up.
-    pub link_ups: Counter,
-    /// Connections to peers that went down.
-    pub link_downs: Counter,
-    /// Turns of the loop that applied commands and took longer than [`SLOW_APPLY_NS`].
-    pub slow_applies: Counter,
-    /// Heartbeats of a leader that were due for longer than another interval.
-    pub late_heartbeats: Counter,
-    /// Turns of the loop.
-    pub turns: Counter,
-    /// Inputs taken in by them.
-    pub inputs: Counter,
-    /// Groups of log orders that shared a sync.
-    pub log_groups: Counter,
-    /// Bytes of files at rest that were read again.
-    pub scrub_bytes: Counter,
-    /// Rounds over all files at rest.
-    pub scrub_rounds: Counter,
-    /// Places found damaged by them.
-    pub scrub_damage: Counter,
+pub struct Times {
+    /// By the first bound that is not below it; the last is above all bounds.
+    buckets: [Counter; BOUNDS_US.len() + 1],
+    ns: Counter,
 }
 
-impl Counters {
-    /// Counts one sync of the log that took `time`.
-    pub fn on_sync(&self, time: Duration) {
-        self.syncs.add(1);
-        self.sync_ns
-            .add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        let us = time.as_micros();
-        if let Some(place) = SYNC_BUCKETS.iter().position(|&(le, _)| us <= le.into()) {
-            self.sync_buckets[place].add(1);
-        }
+/// The same at one moment.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TimeCounts {
+    /// Bounds in microseconds, and how many times lie at or below each.
+    pub upto_us: Vec<(u64, u64)>,
+    /// How many there are.
+    pub count: u64,
+    /// Their sum in nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Times {
+    /// Counts one more.
+    pub fn add(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BOUNDS_US.partition_point(|&bound| bound < us)].add(1);
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.ns.add(ns);
     }
 
-    /// All counters by name. `fsync_us_le_N` counts the syncs of at most N microseconds, each
-    /// bucket including those below it.
-    pub fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        let mut names = BTreeMap::from([
-            ("fsyncs", self.syncs.value()),
-            ("fsync_ns", self.sync_ns.value()),
-            ("log_bytes", self.log_bytes.value()),
-            ("recovered_bytes", self.recovered_bytes.value()),
-            ("snapshot_bytes", self.snapshot_bytes.value()),
-            ("frames_sent", self.frames_sent.value()),
-            ("frames_received", self.frames_received.value()),
-            ("frames_dropped", self.frames_dropped.value()),
-            ("link_ups", self.link_ups.value()),
-            ("link_downs", self.link_downs.value()),
-            ("slow_applies", self.slow_applies.value()),
-            ("late_heartbeats", self.late_heartbeats.value()),
-            ("turns", self.turns.value()),
-            ("inputs", self.inputs.value()),
-            ("log_groups", self.log_groups.value()),
-            ("scrub_bytes", self.scrub_bytes.value()),
-            ("scrub_rounds", self.scrub_rounds.value()),
-            ("scrub_damage", self.scrub_damage.value()),
-        ]);
-        let mut below = 0;
-        for ((_, name), bucket) in SYNC_BUCKETS.iter().zip(&self.sync_buckets) {
-            below += bucket.value();
-            names.insert(name, below);
+    /// All of them now.
+    pub fn now(&self) -> TimeCounts {
+        let mut count = 0;
+        let mut upto = |bucket: &Counter| {
+            count += bucket.value();
+            count
+        };
+        let below = self.buckets.iter().map(&mut upto).collect::<Vec<_>>();
+        TimeCounts {
+            upto_us: BOUNDS_US.into_iter().zip(below).collect(),
+            count,
+            sum_ns: self.ns.value(),
         }
-        names
     }
+}
+
+/// Declares times and numbers, each once: its name, and what it counts.
+macro_rules! counters {
+    (
+        times: $($(#[doc = $times_help:literal])+ $times:ident,)+
+        numbers: $($(#[doc = $help:literal])+ $name:ident,)+
+    ) => {
+        /// The runtime's counters since its start, shared by the loop, the links and the disk threads.
+        #[derive(Default, Debug)]
+        pub struct Counters {
+            /// What is counted of each peer for itself.
+            pub peers: Peers,
+            /// Snapshots on their way between them.
+            pub deliveries: Deliveries,
+            $($(#[doc = $times_help])+ pub $times: Times,)+
+            $($(#[doc = $help])+ pub $name: Counter,)+
+        }
+
+        /// All numbers: their names, and what they count.
+        pub const NUMBERS: &[(&str, &str)] = &[$((stringify!($name), concat!($($help),+)),)+];
+
+        impl Counters {
+            /// All numbers by name.
+            pub fn by_name(&self) -> BTreeMap<&'static str, u64> {
+                BTreeMap::from([$((stringify!($name), self.$name.value()),)+])
+            }
+
+            /// All times by name.
+            pub fn times(&self) -> BTreeMap<&'static str, TimeCounts> {
+                BTreeMap::from([$((stringify!($times), self.$times.now()),)+])
+            }
+        }
+    };
+}
+
+counters! {
+    times:
+    /// Syncs of the log.
+    syncs,
+    /// Syncs of snapshot files.
+    snapshot_syncs,
+    /// Own snapshots, from the first chunk until they are durable.
+    snapshots_taken,
+    /// Snapshots of a leader, from the first piece until they are durable and loaded.
+    snapshots_received,
+    numbers:
+    /// Bytes written to the log.
+    log_bytes,
+    /// Groups of log writes that shared a sync.
+    log_groups,
+    /// Bytes of log and snapshots that this start has read.
+    recovered_bytes,
+    /// Bytes written to snapshot files.
+    snapshot_bytes,
+    /// Frames queued for peers.
+    frames_sent,
+    /// Frames that came in from peers.
+    frames_received,
+    /// Frames for peers that had no connection or no room in it.
+    frames_dropped,
+    /// Connections to peers that came up.
+    link_ups,
+    /// Connections to peers that went down.
+    link_downs,
+    /// Turns that applied commands and took longer than a tenth of a second.
+    slow_applies,
+    /// Heartbeats of this member as a leader that were late by another interval.
+    late_heartbeats,
+    /// Turns of the node's loop.
+    turns,
+    /// Events taken in by the node's loop.
+    inputs,
+    /// Bytes of log and snapshots at rest that were read again.
+    scrub_bytes,
+    /// Rounds over all log and snapshots at rest.
+    scrub_rounds,
+    /// Places in log and snapshots that were found damaged at rest.
+    scrub_damage,
 }
 
 #[cfg(test)]
@@ -143,16 +170,26 @@ mod tests {
 
     #[test]
     fn a_bucket_includes_those_below_it() {
-        let counters = Counters::default();
-        for us in [1, 64, 65, 5_000_000] {
-            counters.on_sync(Duration::from_micros(us));
+        let times = Times::default();
+        for us in [1, 64, 65, 200_000_000] {
+            times.add(Duration::from_micros(us));
         }
-        let names = counters.by_name();
-        assert_eq!(names["fsyncs"], 4);
-        assert_eq!(names["fsync_ns"], 5_000_130_000);
-        assert_eq!(names["fsync_us_le_32"], 1);
-        assert_eq!(names["fsync_us_le_64"], 2);
-        assert_eq!(names["fsync_us_le_128"], 3);
-        assert_eq!(names["fsync_us_le_1048576"], 3);
+        let now = times.now();
+        assert_eq!((now.count, now.sum_ns), (4, 200_000_130_000));
+        let upto = BTreeMap::from_iter(now.upto_us);
+        assert_eq!((upto[&32], upto[&64], upto[&128]), (1, 2, 3));
+        assert_eq!(upto.last_key_value(), Some((&(32 << 22), &3)));
+    }
+
+    #[test]
+    fn every_number_has_its_name_and_says_what_it_is() {
+        let counters = Counters::default();
+        counters.log_bytes.add(7);
+        let by_name = counters.by_name();
+        assert_eq!(by_name["log_bytes"], 7);
+        assert_eq!(by_name.len(), NUMBERS.len());
+        for (name, help) in NUMBERS {
+            assert!(by_name.contains_key(name) && help.len() > 9, "{name}");
+        }
     }
 }

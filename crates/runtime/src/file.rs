@@ -251,9 +251,12 @@ impl Disk for FileDisk {
         let file = self.file("sync", name, false)?;
         file.sync_data()
             .map_err(|e| self.failed("sync", name, &e))?;
-        if self.used_for == Use::Log {
-            self.counters.on_sync(before.elapsed());
-        }
+        let times = match self.used_for {
+            Use::Log => &self.counters.syncs,
+            Use::Snapshots => &self.counters.snapshot_syncs,
+            Use::Spare | Use::Reading | Use::Scrubbing => return Ok(()),
+        };
+        times.add(before.elapsed());
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use headwater_replica::interface::MemberChange;
 use tokio::sync::{oneshot, watch};
 
 use crate::company::Company;
-use crate::counters::Counters;
+use crate::counters::{Counters, TimeCounts};
 use crate::event::Event;
 use crate::inbox::{Inbox, Refused};
 use crate::name::Names;
@@ -231,6 +231,8 @@ pub struct Status {
     pub short_of_space: bool,
     /// Counters since the start, by name, for metrics.
     pub counters: BTreeMap<&'static str, u64>,
+    /// How long things took since then, by name.
+    pub times: BTreeMap<&'static str, TimeCounts>,
     /// What is counted of each node that was a peer since then.
     pub peers: BTreeMap<NodeId, PeerCounts>,
 }
@@ -597,6 +599,7 @@ impl<M: StateMachine> Handle<M> {
             applied: replica.applied,
             short_of_space: replica.short_of_space,
             counters,
+            times: shared.counters.times(),
             peers: shared.counters.peers.now(),
         }
     }

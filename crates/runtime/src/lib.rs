@@ -29,6 +29,7 @@
 //! | `clock`, [`dice`] | time and chance, which the inside is told |
 //! | [`counters`], [`peer_counters`], [`name`] | what is counted, and how ids are written for people |
 //! | `status` | how the node was after its last turn |
+//! | [`deliveries`] | snapshots between nodes, counted |
 //! | `leaving` | who is no member any more, and how long it is still heard |
 //! | `leadership`, `space`, `mending` | what the log tells of elections, of a full disk, and of entries that come back |
 //! | `scrubber` | files at rest, read again |
@@ -38,6 +39,7 @@
 pub mod card;
 pub mod company;
 pub mod counters;
+pub mod deliveries;
 pub mod file;
 pub mod frame;
 pub mod handle;

@@ -106,6 +106,7 @@ impl Link {
         if out.bytes() + frame.len() > OUTGOING_BYTES_MAX {
             return false;
         }
+        self.counters.deliveries.on_sent(self.peer.node, &frame);
         out.push(frame);
         self.counters.frames_sent.add(1);
         true
@@ -182,6 +183,10 @@ impl Link {
 
     async fn deliver(self: &Arc<Self>, frames: Vec<Bytes>, sink: &Sink) {
         self.counters.frames_received.add(frames.len() as u64);
+        for frame in &frames {
+            let (deliveries, peers) = (&self.counters.deliveries, &self.counters.peers);
+            deliveries.on_frame(peers, self.peer.node, frame);
+        }
         self.incoming
             .acquire_many(weight(&frames))
             .await

@@ -23,6 +23,12 @@ pub struct PeerCounters {
     pub ups: Counter,
     /// Connections to it that went down.
     pub downs: Counter,
+    /// Snapshots that went to it whole, and that it says it holds.
+    pub snapshots_sent: Counter,
+    /// Snapshots of it that were loaded.
+    pub snapshots_received: Counter,
+    /// Snapshots of it that were not what they should be.
+    pub snapshots_refused: Counter,
 }
 
 /// The same at one moment.
@@ -38,6 +44,12 @@ pub struct PeerCounts {
     pub downs: u64,
     /// Whether there is a connection.
     pub is_linked: bool,
+    /// Snapshots that went to it whole, and that it says it holds.
+    pub snapshots_sent: u64,
+    /// Snapshots of it that were loaded.
+    pub snapshots_received: u64,
+    /// Snapshots of it that were not what they should be.
+    pub snapshots_refused: u64,
 }
 
 impl PeerCounters {
@@ -50,6 +62,9 @@ impl PeerCounters {
             failures: self.failures.value(),
             downs,
             is_linked: self.ups.value() > downs,
+            snapshots_sent: self.snapshots_sent.value(),
+            snapshots_received: self.snapshots_received.value(),
+            snapshots_refused: self.snapshots_refused.value(),
         }
     }
 }

@@ -102,10 +102,10 @@ async fn proposals_through_all_nodes_at_once_are_applied_each_once_in_one_order(
     journal.dedup();
     assert_eq!(journal.len(), 900);
     let leader = cluster.node(cluster.leader().await).status();
-    let counters = &leader.counters;
-    assert!(counters["fsyncs"] > 0 && counters["frames_sent"] > 0);
+    let (counters, syncs) = (&leader.counters, leader.times["syncs"].count);
+    assert!(syncs > 0 && counters["frames_sent"] > 0);
     assert!(
-        counters["fsyncs"] < 900,
+        syncs < 900,
         "thirty clients at once, and no two commands shared a sync: {counters:?}"
     );
 }
@@ -178,8 +178,12 @@ async fn a_follower_far_behind_is_brought_up_by_a_snapshot() {
     .await;
     cluster.start(behind).await;
     assert_eq!(cluster.settled().await.len(), 400);
-    let received = cluster.node(behind).status().peers;
-    let received: u64 = received.values().map(|peer| peer.received_bytes).sum();
+    let (there, here) = (cluster.node(leader).status(), cluster.node(behind).status());
+    assert!(there.times["snapshots_taken"].count > 0);
+    assert_eq!(there.peers[&NodeId(behind)].snapshots_sent, 1);
+    assert_eq!(here.peers[&NodeId(leader)].snapshots_received, 1);
+    assert_eq!(here.times["snapshots_received"].count, 1);
+    let received: u64 = here.peers.values().map(|peer| peer.received_bytes).sum();
     assert!(
         received < 20 << 20,
         "{received} bytes came: the log rather than a snapshot"

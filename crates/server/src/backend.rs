@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::generated::etcdserverpb::ResponseHeader;
 use crate::outlook::Outlook;
 use crate::pressure::Answers;
+use crate::tally::Tally;
 
 /// This member as its services see it.
 pub struct Backend {
@@ -30,6 +31,7 @@ pub struct Backend {
     desk: Desk,
     door: Doorkeeper,
     outlook: Outlook,
+    tally: Tally,
     answers: Answers,
     cluster: Cluster,
     limits: Limits,
@@ -52,6 +54,7 @@ impl Backend {
             desk,
             door,
             outlook: Outlook::new(),
+            tally: Tally::default(),
             answers: Answers::new(limits.request_timeout),
             cluster,
             limits,
@@ -83,6 +86,11 @@ impl Backend {
     /// What may end a stream.
     pub fn outlook(&self) -> &Outlook {
         &self.outlook
+    }
+
+    /// What this server counts of itself.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The room for answers.
@@ -184,16 +192,18 @@ impl Backend {
             Some(asker) => Query::By(asker, Box::new(query)),
             None => query,
         };
-        self.node
-            .query(query, level)
-            .await
-            .map_err(|error| match error {
-                ReadError::NoLeader => Failure::NoLeader,
-                ReadError::LeaderChanged => Failure::LeaderChanged,
-                ReadError::Busy => Failure::Busy,
-                ReadError::Stopped => Failure::Stopped,
-                _ => Failure::TimedOut,
-            })
+        let asked = (level == ReadLevel::Linearizable).then(Instant::now);
+        let answer = self.node.query(query, level).await;
+        if let Some(asked) = asked {
+            self.tally.on_read(asked.elapsed(), answer.is_ok());
+        }
+        answer.map_err(|error| match error {
+            ReadError::NoLeader => Failure::NoLeader,
+            ReadError::LeaderChanged => Failure::LeaderChanged,
+            ReadError::Busy => Failure::Busy,
+            ReadError::Stopped => Failure::Stopped,
+            _ => Failure::TimedOut,
+        })
     }
 
     /// The configuration in force here.

@@ -103,6 +103,8 @@ pub struct Counts {
     pub compared: u64,
     /// How often it turned out to have parted from it.
     pub partings: u64,
+    /// The revision of users and roles.
+    pub auth_revision: u64,
     /// What was done to the keys.
     pub tallied: Tallied,
     /// How long the way to each other member and back takes.
@@ -233,6 +235,7 @@ impl StoreCompany {
                     streams: self.streams.len(),
                     watchers: self.streams.watchers(),
                     watchers_behind: self.streams.watchers_behind(),
+                    auth_revision: store.auth().revision,
                     tallied: store.tallied(),
                     round_trips: self.round_trips.times(),
                     ..self.counts.clone()

@@ -181,17 +181,16 @@ impl Gateway {
         F: Future<Output = Response<tonic::body::Body>>,
     {
         let Some(method) = self.methods.get(path) else {
-            return plain(StatusCode::NOT_FOUND, "Not Found");
+            return refused(StatusCode::NOT_FOUND, Code::NotFound);
         };
         if is_foreign(request.headers()) {
             // A browser sends it for whatever page is open; no page may do that unasked.
-            return plain(
-                StatusCode::FORBIDDEN,
-                "Forbidden to pages of another origin",
-            );
+            let text = "Forbidden to pages of another origin".to_owned();
+            let code = Code::PermissionDenied;
+            return Refusal { code, text }.into_response();
         }
         if request.method() != Method::POST {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+            return refused(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented);
         }
         let (head, body) = request.into_parts();
         let body = Body::new(body);
@@ -419,9 +418,12 @@ impl Refusal {
     }
 
     fn into_response(self) -> Response<Body> {
+        json_response(self.http_code(), self.into_json())
+    }
+
+    fn into_json(self) -> String {
         let (text, code) = (json!(self.text), self.code as i32);
-        let body = format!("{{\"error\":{text},\"code\":{code},\"message\":{text}}}");
-        json_response(self.http_code(), body)
+        format!("{{\"error\":{text},\"code\":{code},\"message\":{text}}}")
     }
 
     fn in_a_stream(&self) -> String {
@@ -459,10 +461,10 @@ fn json_response(code: StatusCode, json: String) -> Response<Body> {
     json_body(code, Body::from(json))
 }
 
-fn plain(code: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!("{text}\n")));
-    *response.status_mut() = code;
-    response
+/// The answer to what is no call.
+fn refused(status: StatusCode, code: Code) -> Response<Body> {
+    let text = status.canonical_reason().unwrap_or_default().to_owned();
+    json_response(status, Refusal { code, text }.into_json())
 }
 
 mod answers;

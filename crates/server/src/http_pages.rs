@@ -96,14 +96,21 @@ async fn health(
     State(shared): State<Shared>,
     Parameters(parameters): Parameters<Vec<(String, String)>>,
 ) -> Response {
-    let is_serializable = has(&parameters, "serializable", "true");
+    let answer = health_of(&shared, &parameters).await;
+    let tally = shared.backend.tally();
+    tally.on_health(answer.status() == StatusCode::OK);
+    answer
+}
+
+async fn health_of(shared: &Shared, parameters: &[(String, String)]) -> Response {
+    let is_serializable = has(parameters, "serializable", "true");
     let level = ReadLevel::Local;
     let alarms = alarms::raised(&shared.backend, None, level).await;
     let names = alarms
         .iter()
         .flatten()
         .map(|alarm| alarms::name(alarm.kind));
-    let mut names = names.filter(|name| !has(&parameters, "exclude", name));
+    let mut names = names.filter(|name| !has(parameters, "exclude", name));
     if let Some(name) = names.next() {
         let unhealthy = serde_json::json!({ "health": "false", "reason": format!("ALARM {name}") });
         return json(StatusCode::SERVICE_UNAVAILABLE, &unhealthy);
@@ -195,6 +202,8 @@ async fn metrics_page(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     let backend = &shared.backend;
     let store = store_status(backend, ReadLevel::Local).await;
     let company = backend.desk().call(Call::Count).await;
+    let is_told = store.is_ok() && company.is_ok();
+    backend.tally().on_scrape(is_told);
     let (Ok(store), Ok(company)) = (store, company) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

@@ -6,7 +6,6 @@
 
 mod check;
 pub mod flags;
-mod progress;
 mod source;
 mod told_disk;
 
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use headwater_ctl::progress::{Progress, Unit};
 use headwater_kv::Store;
 use headwater_replica::recovery::{Expect, open};
 use headwater_replica::salvage::found_anew;
@@ -22,7 +22,6 @@ use headwater_runtime::file::FileDisk;
 
 use crate::etcd_db::{self, Snapshot};
 use crate::import::flags::ImportArgs;
-use crate::import::progress::{Progress, Unit};
 use crate::import::source::Source;
 use crate::import::told_disk::ToldDisk;
 use crate::recover::vacant;
@@ -87,7 +86,7 @@ pub async fn run(args: &ImportArgs) -> Result<ExitCode> {
 
 /// What the snapshot holds, which is not nothing.
 fn understand(bytes: &[u8]) -> Result<Snapshot> {
-    let mut reading = Progress::begin("reading keys", Unit::Versions);
+    let mut reading = Progress::begin("reading keys", Unit::Of("versions of keys"));
     let snapshot = Snapshot::read_telling(bytes, |done, total| {
         reading.at(done as u64, Some(total as u64));
     })?;

@@ -56,6 +56,7 @@ mod serve;
 mod service;
 mod spelling;
 mod survey;
+mod tally;
 mod tls;
 mod tls_flags;
 mod url;

@@ -50,5 +50,34 @@ pub fn man(command: Command, args: &ManArgs) -> Result<()> {
     let directory: &Path = &args.directory;
     let here = || format!("writing pages to {}", directory.display());
     fs::create_dir_all(directory).with_context(here)?;
-    clap_mangen::generate_to(command, directory).with_context(here)
+    let pages = pages(&command);
+    clap_mangen::generate_to(command, directory).with_context(here)?;
+    println!(
+        "{pages} pages are in {0}: `man {0}/headwater.1` shows the first.",
+        directory.display()
+    );
+    Ok(())
+}
+
+/// How many pages there are of a command: its own, and those of the commands below it.
+fn pages(command: &Command) -> usize {
+    let below = command.get_subcommands().filter(|one| !one.is_hide_set());
+    1 + below.map(pages).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_pages_are_written_as_are_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let args = ManArgs {
+            directory: directory.path().join("pages"),
+        };
+        man(crate::cli::definition(), &args).unwrap();
+        let written = fs::read_dir(&args.directory).unwrap().count();
+        assert_eq!(written, pages(&crate::cli::definition()));
+        assert!(args.directory.join("headwater-ctl-get.1").exists());
+    }
 }

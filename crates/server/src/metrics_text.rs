@@ -6,6 +6,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use headwater_runtime::counters::TimeCounts;
+
 /// How the numbers are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
@@ -41,7 +43,7 @@ impl Format {
 /// What may happen to a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// It only grows, until the process starts anew; its name ends in `_total`.
+    /// It only grows, until the process starts anew; its name ends in `_total`, but for a few of etcd's.
     Counter,
     /// It goes up and down.
     Gauge,
@@ -61,6 +63,16 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Of times that the runtime's counters have.
+    pub fn of(times: &TimeCounts) -> Self {
+        let upto = times.upto_us.iter();
+        Self {
+            upto: upto.map(|&(us, count)| (us as f64 / 1e6, count)).collect(),
+            count: times.count,
+            sum: times.sum_ns as f64 / 1e9,
+        }
+    }
+
     /// Of counts that lie between a bound and the one before it, the last of them above all bounds,
     /// and a sum in nanoseconds.
     pub fn of_ns(bounds: &[f64], counts: &[u64], sum_ns: u64) -> Self {
@@ -97,11 +109,14 @@ impl Page {
 
     /// Begins a family: what its samples, which come next, are about.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let has_total = name.ends_with("_total");
         let name = match self.format {
             Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
             Format::Prometheus => name,
         };
         let kind = match kind {
+            // Its samples keep the name that dashboards know, which is none of a counter there.
+            Kind::Counter if !has_total && self.format == Format::OpenMetrics => "unknown",
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
@@ -164,6 +179,7 @@ mod tests {
     fn written(format: Format) -> String {
         let mut page = Page::new(format);
         page.counter("a_total", "All.", 7);
+        page.counter("d", "Some.", 5);
         page.family("b", Kind::Gauge, "Both.");
         page.sample("b", &[("x", "1"), ("y", "2")], -3);
         page.family("c", Kind::Histogram, "Sizes.");
@@ -177,6 +193,7 @@ mod tests {
         assert_eq!(
             written(Format::Prometheus),
             "# HELP a_total All.\n# TYPE a_total counter\na_total 7\n\
+             # HELP d Some.\n# TYPE d counter\nd 5\n\
              # HELP b Both.\n# TYPE b gauge\nb{x=\"1\",y=\"2\"} -3\n\
              # HELP c Sizes.\n# TYPE c histogram\nc_bucket{le=\"0.5\"} 1\n\
              c_bucket{le=\"+Inf\"} 2\nc_sum 2.25\nc_count 2\n\
@@ -192,6 +209,7 @@ mod tests {
             text.starts_with("# HELP a All.\n# TYPE a counter\na_total 7\n"),
             "{text}"
         );
+        assert!(text.contains("# TYPE d unknown\nd 5\n"), "{text}");
         assert!(text.ends_with("c_count{x=\"1\"} 0\n# EOF\n"), "{text}");
     }
 

@@ -12,6 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::metrics_text::Page;
+
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -29,6 +31,38 @@ pub struct Usage {
     pub virtual_bytes_max: Option<u64>,
     /// When it began, in seconds since 1970.
     pub started_seconds: Option<f64>,
+}
+
+impl Usage {
+    /// Writes it under the names that Prometheus's clients have for it, and etcd.
+    pub fn put(self, page: &mut Page) {
+        if let Some(bytes) = self.resident_bytes {
+            page.gauge("process_resident_memory_bytes", "Memory in use.", bytes);
+        }
+        if let Some(count) = self.open_files {
+            page.gauge("process_open_fds", "Open files and sockets.", count);
+            page.gauge("os_fd_used", "The same.", count);
+        }
+        if let Some(count) = self.open_files_max {
+            page.gauge("process_max_fds", "How many may be open.", count);
+            page.gauge("os_fd_limit", "The same.", count);
+        }
+        if let Some(bytes) = self.virtual_bytes {
+            page.gauge("process_virtual_memory_bytes", "Addresses taken.", bytes);
+        }
+        if let Some(bytes) = self.virtual_bytes_max {
+            let help = "How many may be taken.";
+            page.gauge("process_virtual_memory_max_bytes", help, bytes);
+        }
+        if let Some(seconds) = self.started_seconds {
+            let help = "When this process began, in seconds since 1970.";
+            page.gauge("process_start_time_seconds", help, seconds);
+        }
+        if let Some(seconds) = self.cpu_seconds {
+            let help = "Processor time used, in seconds.";
+            page.counter("process_cpu_seconds_total", help, seconds);
+        }
+    }
 }
 
 /// How often what is used is looked up, at most: with thousands of open files that takes a while.

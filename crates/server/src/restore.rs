@@ -5,6 +5,8 @@
 //! # Source
 //! `etcdutl snapshot`.
 
+pub mod flags;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,11 +25,12 @@ use headwater_runtime::name::hex;
 use serde_json::json;
 
 use crate::bolt::Database;
-use crate::cli::{self, FounderArgs, RestoreArgs, SnapshotCommand, StatusArgs};
+use crate::cli;
 use crate::config::{self, Cluster};
 use crate::etcd_db::{self, Snapshot};
 use crate::identity;
 use crate::recover::lay_down;
+use crate::restore::flags::{FounderArgs, RestoreArgs, SnapshotCommand, StatusArgs};
 
 /// Carries the command out.
 ///
@@ -57,23 +60,29 @@ fn looked(path: &Path) -> Result<Looked> {
     let revision = Snapshot::read(&bytes)
         .with_context(|| name.clone())?
         .revision;
-    let database = Database::open(&bytes)?;
-    let (mut total_keys, mut hashed) = (0, Vec::with_capacity(bytes.len()));
+    let (total_keys, hash) = items(&bytes)?;
+    Ok(Looked {
+        hash,
+        revision,
+        total_keys,
+        total_size: bytes.len() as u64,
+    })
+}
+
+/// How many items all buckets have, and the CRC-32C of their names, keys and values.
+fn items(database: &[u8]) -> Result<(usize, u32)> {
+    let (mut count, mut hashed) = (0, Vec::with_capacity(database.len()));
+    let database = Database::open(database)?;
     for bucket in database.buckets()? {
         hashed.extend_from_slice(bucket.as_bytes());
         database.visit(&bucket, |key, value| {
             hashed.extend_from_slice(key);
             hashed.extend_from_slice(value);
-            total_keys += 1;
+            count += 1;
             Ok(())
         })?;
     }
-    Ok(Looked {
-        hash: crc32c(&hashed),
-        revision,
-        total_keys,
-        total_size: bytes.len() as u64,
-    })
+    Ok((count, crc32c(&hashed)))
 }
 
 /// The bytes of a database, and their checksum; those after it, which vouch for it, are checked.
@@ -88,6 +97,7 @@ fn read(path: &Path, skip_hash_check: bool) -> Result<(Vec<u8>, Vec<u8>)> {
 fn status(args: &StatusArgs) -> Result<()> {
     let (bytes, _) = read(&args.file, args.skip_hash_check)?;
     let snapshot = Snapshot::read(&bytes).with_context(|| args.file.display().to_string())?;
+    let (items, _) = items(&bytes)?;
     if args.json {
         let told = json!({
             "revision": snapshot.revision,
@@ -97,6 +107,7 @@ fn status(args: &StatusArgs) -> Result<()> {
             "users": snapshot.auth.users.len(),
             "roles": snapshot.auth.roles.len(),
             "authEnabled": snapshot.auth.is_enabled,
+            "totalKey": items,
             "totalSize": bytes.len(),
         });
         println!("{told:#}");
@@ -112,6 +123,7 @@ fn status(args: &StatusArgs) -> Result<()> {
     };
     let (users, roles) = (snapshot.auth.users.len(), snapshot.auth.roles.len());
     println!("users, roles        {users}, {roles} ({needed})");
+    println!("items               {items} in all buckets: what etcd's tools call total keys");
     println!("bytes               {}", bytes.len());
     Ok(())
 }
@@ -132,8 +144,13 @@ fn restore(args: &RestoreArgs) -> Result<()> {
     };
     println!("{}", founder.found(&name, &sum, snapshot, write)?);
     println!(
-        "Restore this very file on each of its {} members, then start them with the same flags.",
-        founder.size(),
+        "{}",
+        match founder.size() {
+            1 => "Start the server with the same flags.".to_owned(),
+            size => format!(
+                "Restore this very file on each of its {size} members, then start them with the same flags."
+            ),
+        }
     );
     Ok(())
 }

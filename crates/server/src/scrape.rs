@@ -4,10 +4,9 @@
 //! # Source
 //! etcd's metrics; the OpenMetrics text format.
 
-use std::collections::BTreeMap;
-
 use headwater_kv::request::StoreStatus;
 use headwater_runtime::Status;
+use headwater_runtime::counters::NUMBERS;
 use headwater_runtime::peer_counters::PeerCounts;
 
 use crate::backend::Backend;
@@ -18,37 +17,8 @@ use crate::metrics::Metrics;
 use crate::metrics_text::{Format, Histogram, Kind, Page};
 use crate::process::Usage;
 
-/// What the node counts and etcd has no name for: the node's name for it, and what
-/// it is. All of it only grows.
-const OWN: [(&str, &str); 15] = [
-    (
-        "frames_dropped",
-        "Frames for peers that had no connection or no room in it.",
-    ),
-    ("frames_received", "Frames that came in from peers."),
-    ("frames_sent", "Frames queued for peers."),
-    ("inputs", "Events taken in by the node's loop."),
-    ("link_downs", "Connections to peers that went down."),
-    ("link_ups", "Connections to peers that came up."),
-    ("log_bytes", "Bytes written to the log."),
-    ("log_groups", "Groups of log writes that shared a sync."),
-    ("proposals", "Clients' proposals accepted by this node."),
-    (
-        "recovered_bytes",
-        "Bytes of log and snapshots that this start has read.",
-    ),
-    (
-        "scrub_bytes",
-        "Bytes of log and snapshots at rest that were read again.",
-    ),
-    (
-        "scrub_damage",
-        "Places in log and snapshots that were found damaged at rest.",
-    ),
-    ("scrub_rounds", "Rounds over all log and snapshots at rest."),
-    ("snapshot_bytes", "Bytes written to snapshot files."),
-    ("turns", "Turns of the node's loop."),
-];
+/// What of the runtime's numbers etcd has a name for, and is told under that alone.
+const UNDER_ETCDS_NAMES: [&str; 2] = ["slow_applies", "late_heartbeats"];
 
 /// Everything there is to tell, by what was looked up now.
 pub fn text(
@@ -67,7 +37,8 @@ pub fn text(
     };
     let mut page = Page::new(format);
     scrape.put(&mut page);
-    put_process(&mut page, usage);
+    usage.put(&mut page);
+    backend.tally().put(&mut page);
     metrics.put(&mut page);
     page.finish()
 }
@@ -92,8 +63,12 @@ impl Scrape {
         self.put_company(page);
         self.put_disk(page);
         self.put_peers(page);
-        for (name, help) in OWN {
-            page.counter(&format!("headwater_{name}_total"), help, self.counter(name));
+        self.put_snapshots(page);
+        let proposals = ("proposals", "Clients' proposals accepted by this node.");
+        let own = NUMBERS.iter().chain([&proposals]);
+        for (name, help) in own.filter(|(name, _)| !UNDER_ETCDS_NAMES.contains(name)) {
+            let full = format!("headwater_{name}_total");
+            page.counter(&full, help.trim_start(), self.counter(name));
         }
     }
 
@@ -233,6 +208,11 @@ impl Scrape {
             "The revision of the last compaction.",
             store.compact_revision,
         );
+        page.gauge(
+            "etcd_debugging_auth_revision",
+            "How often users and roles have changed.",
+            self.company.auth_revision,
+        );
         let tallied = &self.company.tallied;
         for (name, help, count) in [
             ("etcd_mvcc_put_total", "Keys put.", tallied.puts),
@@ -313,9 +293,32 @@ impl Scrape {
     }
 
     fn put_disk(&self, page: &mut Page) {
-        let name = "etcd_disk_wal_fsync_duration_seconds";
-        page.family(name, Kind::Histogram, "Time to make the log durable.");
-        page.histogram(name, &[], &sync_times(&self.node.counters));
+        for (name, help, times) in [
+            (
+                "etcd_disk_wal_fsync_duration_seconds",
+                "Time to make the log durable.",
+                "syncs",
+            ),
+            (
+                "etcd_snap_fsync_duration_seconds",
+                "Time to make what was written to a snapshot file durable.",
+                "snapshot_syncs",
+            ),
+            (
+                "etcd_debugging_snap_save_total_duration_seconds",
+                "Time from the beginning of an own snapshot until it is durable, at its pace.",
+                "snapshots_taken",
+            ),
+            (
+                "etcd_snap_db_save_total_duration_seconds",
+                "Time from a leader's snapshot's first piece until it is durable and loaded.",
+                "snapshots_received",
+            ),
+        ] {
+            page.family(name, Kind::Histogram, help);
+            let times = self.node.times.get(times).cloned().unwrap_or_default();
+            page.histogram(name, &[], &Histogram::of(&times));
+        }
         page.gauge(
             "etcd_disk_wal_write_bytes_total",
             "Bytes written to the log.",
@@ -323,24 +326,31 @@ impl Scrape {
         );
     }
 
-    fn put_peers(&self, page: &mut Page) {
+    /// A family with a sample for each peer.
+    fn put_each_peer(
+        &self,
+        page: &mut Page,
+        (name, kind, help): (&str, Kind, &str),
+        label: &str,
+        count: fn(&PeerCounts) -> u64,
+    ) {
+        page.family(name, kind, help);
         let me = format!("{:x}", self.node.node.0);
-        let peers = &self.node.peers;
-        let peers: Vec<_> = peers
-            .iter()
-            .map(|(peer, counts)| (format!("{:x}", peer.0), counts))
-            .collect();
-        let mut put = |name, kind, help, label, count: fn(&PeerCounts) -> u64| {
-            page.family(name, kind, help);
-            for (peer, counts) in &peers {
-                let labels = [("Local", me.as_str()), (label, peer.as_str())];
-                let labels = if label == "Remote" {
-                    &labels[..]
-                } else {
-                    &labels[1..]
-                };
-                page.sample(name, labels, count(counts));
-            }
+        for (peer, counts) in &self.node.peers {
+            let peer = format!("{:x}", peer.0);
+            let labels = [("Local", me.as_str()), (label, peer.as_str())];
+            let labels = if label == "Remote" {
+                &labels[..]
+            } else {
+                &labels[1..]
+            };
+            page.sample(name, labels, count(counts));
+        }
+    }
+
+    fn put_peers(&self, page: &mut Page) {
+        let mut put = |name, kind, help, label, count| {
+            self.put_each_peer(page, (name, kind, help), label, count);
         };
         put(
             "etcd_network_peer_sent_bytes_total",
@@ -385,84 +395,47 @@ impl Scrape {
             page.histogram(name, &[("To", &peer)], &times.histogram());
         }
     }
-}
 
-fn put_process(page: &mut Page, usage: Usage) {
-    if let Some(bytes) = usage.resident_bytes {
-        page.gauge("process_resident_memory_bytes", "Memory in use.", bytes);
-    }
-    if let Some(count) = usage.open_files {
-        page.gauge("process_open_fds", "Open files and sockets.", count);
-        page.gauge("os_fd_used", "The same.", count);
-    }
-    if let Some(count) = usage.open_files_max {
-        page.gauge("process_max_fds", "How many may be open.", count);
-        page.gauge("os_fd_limit", "The same.", count);
-    }
-    if let Some(bytes) = usage.virtual_bytes {
-        page.gauge("process_virtual_memory_bytes", "Addresses taken.", bytes);
-    }
-    if let Some(bytes) = usage.virtual_bytes_max {
-        let help = "How many may be taken.";
-        page.gauge("process_virtual_memory_max_bytes", help, bytes);
-    }
-    if let Some(seconds) = usage.started_seconds {
-        let help = "When this process began, in seconds since 1970.";
-        page.gauge("process_start_time_seconds", help, seconds);
-    }
-    if let Some(seconds) = usage.cpu_seconds {
-        let help = "Processor time used, in seconds.";
-        page.counter("process_cpu_seconds_total", help, seconds);
-    }
-}
-
-/// The node's sync times: how many took no longer than each bound in seconds, and how many there
-/// were.
-fn sync_times(counters: &BTreeMap<&'static str, u64>) -> Histogram {
-    let bound = |(name, &count): (&&str, &u64)| {
-        let us: u64 = name.strip_prefix("fsync_us_le_")?.parse().ok()?;
-        Some((us, count))
-    };
-    let mut upto: Vec<(u64, u64)> = counters.iter().filter_map(bound).collect();
-    upto.sort_unstable();
-    // The buckets and the total are read one after the other, and a sync may end in between.
-    let mut most = 0;
-    for (_, count) in &mut upto {
-        most = most.max(*count);
-        *count = most;
-    }
-    let counter = |name| counters.get(name).copied().unwrap_or(0);
-    let in_seconds = upto.into_iter().map(|(us, count)| (us as f64 / 1e6, count));
-    Histogram {
-        upto: in_seconds.collect(),
-        count: counter("fsyncs").max(most),
-        sum: counter("fsync_ns") as f64 / 1e9,
+    fn put_snapshots(&self, page: &mut Page) {
+        let mut put = |name, help, label, count| {
+            self.put_each_peer(page, (name, Kind::Counter, help), label, count);
+        };
+        put(
+            "etcd_network_snapshot_send_success",
+            "Snapshots that went to another member whole, and that it says it holds.",
+            "To",
+            |peer| peer.snapshots_sent,
+        );
+        put(
+            "etcd_network_snapshot_receive_success",
+            "Snapshots of another member that were loaded.",
+            "From",
+            |peer| peer.snapshots_received,
+        );
+        put(
+            "etcd_network_snapshot_receive_failures",
+            "Snapshots of another member that were not what they should be.",
+            "From",
+            |peer| peer.snapshots_refused,
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use headwater_runtime::NodeId;
+    use headwater_runtime::counters::TimeCounts;
 
     use super::*;
-
-    #[test]
-    fn sync_times_are_in_seconds_and_include_those_below() {
-        let counters = BTreeMap::from([
-            ("fsync_us_le_64", 3),
-            ("fsync_us_le_1024", 5),
-            ("fsync_us_le_128", 3),
-            ("fsyncs", 6),
-        ]);
-        let times = sync_times(&counters);
-        assert_eq!(times.count, 6);
-        assert_eq!(times.upto, [(64e-6, 3), (128e-6, 3), (1024e-6, 5)]);
-    }
 
     fn scrape() -> Scrape {
         let peer = PeerCounts {
             failures: 4,
             is_linked: true,
+            snapshots_sent: 5,
+            snapshots_received: 6,
             ..PeerCounts::default()
         };
         Scrape {
@@ -499,6 +472,8 @@ mod tests {
             "etcd_network_known_peers 2",
             "etcd_network_peer_sent_failures_total{To=\"b\"} 4",
             "etcd_network_active_peers{Local=\"a\",Remote=\"b\"} 1",
+            "etcd_network_snapshot_send_success{To=\"b\"} 5",
+            "etcd_network_snapshot_receive_success{From=\"b\"} 6",
             "etcd_disk_wal_fsync_duration_seconds_count 0",
             "# TYPE headwater_log_bytes_total counter",
         ] {
@@ -512,12 +487,19 @@ mod tests {
         let mut expected = Vec::new();
         let counted = headwater_runtime::counters::Counters::default().by_name();
         for (place, name) in counted.into_keys().enumerate() {
-            // The buckets' counts must not fall as the bounds rise, and have a test of their own.
-            if !name.starts_with("fsync") {
-                let number = 1_000_001 + place as u64;
-                scrape.node.counters.insert(name, number);
-                expected.push((name, format!(" {number}")));
-            }
+            let number = 1_000_001 + place as u64;
+            scrape.node.counters.insert(name, number);
+            expected.push((name, format!(" {number}")));
+        }
+        let times = headwater_runtime::counters::Counters::default().times();
+        for (place, name) in times.into_keys().enumerate() {
+            let count = 2_000_001 + place as u64;
+            let times = TimeCounts {
+                count,
+                ..TimeCounts::default()
+            };
+            scrape.node.times.insert(name, times);
+            expected.push((name, format!("_count {count}")));
         }
         let text = text(&scrape);
         for (name, number) in expected {

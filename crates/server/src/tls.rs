@@ -188,21 +188,6 @@ fn dialling(
     Ok(Arc::new(config))
 }
 
-/// What a client of servers of the CA uses that shows this certificate.
-///
-/// # Errors
-/// The files cannot be used.
-pub fn as_client(files: &Files) -> Result<Arc<ClientConfig>> {
-    let material = files.check(&files.read()?)?;
-    let roots = material.roots.context("there is no CA")?;
-    let builder = ClientConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions()?;
-    let builder = builder.with_root_certificates(roots);
-    let mut config = builder.with_client_auth_cert(material.chain, material.key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -51,6 +51,30 @@ const COMMANDS: &str = include_str!("../golden/ctl/commands.txt");
 /// Commands that change what is there: each client has a user and a role of its own, `USER` and `ROLE`.
 const CHANGES: &str = include_str!("../golden/ctl/changes.txt");
 
+/// What etcdctl says in Go's words or of sockets that nobody has here, and how we say it.
+const OWN_WORDS: [(&str, &str); 5] = [
+    (
+        "strconv.ParseUint: parsing \"xyz\": invalid syntax\n",
+        "\"xyz\" is no hexadecimal number, and members' ids are: `headwater ctl status` shows them\n",
+    ),
+    (
+        "strconv.ParseUint: parsing \"xyz\": invalid syntax",
+        "\"xyz\" is no hexadecimal number",
+    ),
+    (
+        "strconv.ParseInt: parsing \"xyz\": invalid syntax",
+        "\"xyz\" is no hexadecimal number",
+    ),
+    (
+        "strconv.ParseInt: parsing \"word\": invalid syntax",
+        "\"word\" is no number",
+    ),
+    (
+        "URL scheme must be http, https, unix, or unixs: ",
+        "a peer URL begins with http:// or https://: ",
+    ),
+];
+
 /// Also with one of etcdctl 3.5.1, if `ETCDCTL` names it.
 #[tokio::test]
 async fn the_same_commands_print_the_same() {
@@ -60,6 +84,8 @@ async fn the_same_commands_print_the_same() {
     let differences: Vec<String> = commands
         .filter_map(|command| {
             let theirs = printed(&cluster, &etcdctl, command);
+            let own = |text: String, (go, own): &(&str, &str)| text.replace(go, own);
+            let theirs = OWN_WORDS.iter().fold(theirs, own);
             let ours = ctl(&cluster, command);
             (theirs != ours).then(|| format!("$ {command}\n--- etcdctl\n{theirs}\n--- ctl\n{ours}"))
         })
@@ -259,8 +285,48 @@ async fn a_mirror_follows_and_a_small_load_is_borne() {
     assert_eq!(told.lines().filter(judged).count(), 3, "{told}");
     let left = ctl(&copy, "get /etcdctl-check-perf/ --prefix --keys-only");
     assert_eq!(left, "", "it leaves nothing");
+    let told = ctl(&copy, "check datascale --keys=2000 --auto-compact --auto-defrag");
+    let url = copy.members[0].client_url();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines[0],
+        "Start data scale check for work load [2000 key-value pairs, 1024 bytes per key-value, 50 concurrent \
+         clients]."
+    );
+    assert!(lines[1].starts_with("Compacting with revision "), "{told}");
+    assert!(lines[2].starts_with("Compacted with revision "), "{told}");
+    assert_eq!(lines[3], format!("Defragmenting {url:?}"));
+    assert_eq!(lines[4], format!("Defragmented {url:?}"));
+    let used = lines[5].strip_prefix("PASS: Approximate system memory used : ");
+    let used = used.and_then(|used| used.strip_suffix(" MB.")?.parse::<f64>().ok());
+    // The keys and values alone are 2 MB.
+    assert!(used.is_some_and(|used| used > 1.0), "{told}");
+    let left = ctl(&copy, "get /etcdctl-check --prefix --keys-only");
+    assert_eq!(left, "", "it leaves nothing");
     let foreign = ctl(&copy, "check perf --duration=1s --prefix=q/");
     assert!(foreign.contains("has keys"), "{foreign}");
+}
+
+#[test]
+fn what_is_done_elsewhere_says_where() {
+    for (command, instead) in [
+        ("ctl completion bash", "headwater completion bash"),
+        ("ctl backup --data-dir x", "snapshot save"),
+        ("ctl migrate --data-dir=x", "headwater import"),
+        ("ctl downgrade enable 3.5", "snapshot save"),
+        ("ctl defrag --data-dir x", "disk inspect"),
+        (
+            "ctl snapshot restore f --name n",
+            "headwater snapshot restore f --name n",
+        ),
+        ("snapshot restore f --wal-dir x", "--data-dir"),
+    ] {
+        let output = Command::new(program()).args(command.split(' ')).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{command}");
+        assert!(said.contains(instead), "{command}: {said}");
+    }
 }
 
 #[tokio::test]

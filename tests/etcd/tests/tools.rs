@@ -105,6 +105,80 @@ fn listed(etcdctl: &Path) -> BTreeSet<String> {
     commands.filter(|command| !command.is_empty()).collect()
 }
 
+/// The commands and flags of both releases, as our own are held against them.
+const NAMES: &str = include_str!("../../../crates/server/src/cli/etcd_names.txt");
+
+/// The flags that a tool's help names, without those that it says are of all commands.
+fn flags(tool: &Path, command: &str) -> BTreeSet<String> {
+    let mut asked = Command::new(tool);
+    let asked = asked
+        .env("ETCDCTL_API", "3")
+        .args(command.split_whitespace());
+    let output = asked.arg("--help").output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let own = text.split("GLOBAL OPTIONS").next().unwrap_or_default();
+    let own = own.split("Global Flags").next().unwrap_or_default();
+    let flag = |line: &str| {
+        let line = line.trim_start();
+        let is_short = line.starts_with('-') && !line.starts_with("--");
+        let line = if is_short {
+            line.split_once(", ")?.1
+        } else {
+            line
+        };
+        let name = line.strip_prefix("--")?;
+        let end = name.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
+        Some(name[..end.unwrap_or(name.len())].to_owned())
+    };
+    let flags = own.lines().filter_map(flag);
+    flags.filter(|flag| flag != "help").collect()
+}
+
+#[test]
+fn the_names_of_their_commands_and_flags_are_recorded() {
+    let newer = rival().expect("etcd's tools");
+    let recorded = |name: &str| -> BTreeSet<String> {
+        let of_it = |line: &&str| line.split(" --").next() == Some(name);
+        let line = NAMES.lines().find(of_it);
+        let line = line.unwrap_or_else(|| panic!("{name} is not recorded"));
+        line.split(" --").skip(1).map(str::to_owned).collect()
+    };
+    let older = Path::new("/usr/bin/etcdctl").to_owned();
+    for tool in [older, newer.join("etcdctl")] {
+        let mut commands = listed(&tool);
+        let groups = commands.clone();
+        commands.extend(
+            groups
+                .iter()
+                .filter_map(|c| Some(c.split_once(' ')?.0.to_owned())),
+        );
+        commands.insert(String::new());
+        for command in commands {
+            let found = flags(&tool, &command);
+            let is_group = !command.contains(' ') && !groups.contains(&command);
+            if is_group && found.is_empty() {
+                continue;
+            }
+            let name = format!("etcdctl {command}");
+            let missing = &found - &recorded(name.trim());
+            assert!(missing.is_empty(), "{name}: {missing:?}");
+        }
+    }
+    let etcdutl = newer.join("etcdutl");
+    for command in [
+        "",
+        "backup",
+        "defrag",
+        "snapshot restore",
+        "snapshot status",
+        "version",
+    ] {
+        let name = format!("etcdutl {command}");
+        let missing = &flags(&etcdutl, command) - &recorded(name.trim());
+        assert!(missing.is_empty(), "{name}: {missing:?}");
+    }
+}
+
 #[test]
 fn no_command_goes_untested() {
     let newer = rival().expect("etcd's tools").join("etcdctl");

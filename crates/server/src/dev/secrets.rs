@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use headwater_ctl::Files;
 use rustls::ClientConfig;
 
 use crate::certs::{self, CertsArgs};
-use crate::tls::{self, Allowed, Files};
 
 /// The directory of the certificates, in the cluster's.
 const DIRECTORY: &str = "certs";
@@ -55,14 +55,14 @@ impl Secrets {
         for server in servers {
             certs::make(&of(Some(server), None)).context("making certificates")?;
         }
-        let client = tls::as_client(&Files {
-            prefix: "",
-            cert: dir.join("client.crt"),
-            key: dir.join("client.key"),
-            ca: Some(dir.join("ca.crt")),
-            crl: None,
-            allowed: Allowed::Anyone,
-        })?;
+        let file = |name: &str| Some(dir.join(name).display().to_string());
+        let client = Files {
+            cacert: file("ca.crt"),
+            cert: file("client.crt"),
+            key: file("client.key"),
+            believes_anyone: false,
+        };
+        let client = client.load().map_err(|why| anyhow!("{why}"))?;
         Ok(Self { dir, client })
     }
 

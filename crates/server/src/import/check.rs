@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
+use headwater_ctl::progress::{Progress, Unit};
 use headwater_kv::Store;
 use headwater_kv::auth::{Asker, Auth};
 use headwater_kv::copy::{CopiedLease, CopyRequest};
@@ -23,7 +24,6 @@ use crate::bolt::Database;
 use crate::convert;
 use crate::etcd_db::{self, is_mark, parse_revision, users};
 use crate::generated::mvccpb;
-use crate::import::progress::{Progress, Unit};
 
 /// How many keys or versions are asked for at a time.
 const PAGE: usize = 1000;
@@ -161,7 +161,7 @@ impl Play<'_> {
             total += 1;
             Ok(())
         })?;
-        let mut progress = Progress::begin("comparing", Unit::Versions);
+        let mut progress = Progress::begin("comparing", Unit::Of("versions of keys"));
         database.visit("key", |key, value| {
             let (main, _, is_tombstone) = parse_revision(key)?;
             self.reach(main)?;

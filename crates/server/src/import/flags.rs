@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Command};
 
-use crate::cli::FounderArgs;
+use crate::restore::flags::FounderArgs;
 
 /// What the help ends with.
 pub const HELP: &str = "\

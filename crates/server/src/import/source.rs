@@ -5,15 +5,14 @@
 //! The etcd v3 API, `Maintenance.Snapshot`.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use headwater_ctl::{Download, Failure, Options, Session, revision};
+use headwater_ctl::progress::{Progress, Unit};
+use headwater_ctl::{Download, Failure, KeptSnapshot, Options, Session, revision};
 
 use crate::import::flags::ImportArgs;
-use crate::import::progress::{Progress, Unit};
 
 /// So much of a file is read at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -97,31 +96,17 @@ impl Source {
         let Some(save) = &etcd.save else {
             return Ok(());
         };
-        let mut part = save.clone().into_os_string();
-        part.push(".part");
-        let write = || {
-            // It holds all values, and what passwords are checked by.
-            let mut file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&part)?;
-            file.write_all(database)?;
-            file.write_all(sum)?;
-            file.sync_all()?;
-            fs::rename(&part, save)?;
-            let parent = save
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write()
+        let here = || format!("cannot write {}", save.display());
+        let mut kept = KeptSnapshot::begin(save).with_context(here)?;
+        let part = kept.part.clone();
+        let mut write = || kept.write(database).and_then(|()| kept.write(sum));
+        let written = write().and_then(|()| kept.end());
+        written
             .inspect_err(|_| {
                 // The reason is told; what is left besides is of no use.
                 let _ = fs::remove_file(&part);
             })
-            .with_context(|| format!("cannot write {}", save.display()))?;
+            .with_context(here)?;
         eprintln!("the snapshot is kept in {}", save.display());
         Ok(())
     }

@@ -5,9 +5,8 @@
 //! `headwater_replica::port::Disk`.
 
 use bytes::Bytes;
+use headwater_ctl::progress::Progress;
 use headwater_replica::port::{Disk, DiskError};
-
-use crate::import::progress::Progress;
 
 /// A disk, and who is told.
 pub struct ToldDisk<'a> {

@@ -5,6 +5,7 @@
 //! The etcd v3 API, service `Maintenance`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use headwater_kv::auth::Right;
 use headwater_kv::request::{
@@ -77,6 +78,7 @@ async fn hash(
     revision: i64,
     with_auth: bool,
 ) -> Result<api::HashKvResponse, Failure> {
+    let begun = Instant::now();
     let mut request = HashRequest {
         revision,
         so_far: None,
@@ -93,6 +95,7 @@ async fn hash(
                 revision,
                 compact_revision,
             })) => {
+                backend.tally().on_hash(begun.elapsed(), with_auth);
                 return Ok(api::HashKvResponse {
                     header: Some(backend.header(outcome.revision)),
                     hash,

@@ -1,0 +1,87 @@
+//! Snapshots on their way between nodes, as an onlooker sees them: how many came and went whole.
+//! Never takes part: what it misses is not counted, and nothing else comes of it.
+//!
+//! # Source
+//! etcd's metrics of its network; docs/wire.md, pieces of a snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use headwater_raft::{LogId, NodeId};
+use headwater_replica::snapshot_file::FileDone;
+use headwater_replica::{Parcel, parcel_of};
+
+use crate::peer_counters::Peers;
+
+/// What is on its way.
+#[derive(Default, Debug)]
+struct Ways {
+    /// To whom, which, and whether its last piece has gone out.
+    sent: BTreeMap<NodeId, (LogId, bool)>,
+    /// From whom, and which.
+    received: Option<(NodeId, LogId)>,
+}
+
+/// Snapshots between this node and its peers.
+#[derive(Default, Debug)]
+pub struct Deliveries(Mutex<Ways>);
+
+impl Deliveries {
+    /// A frame goes out to a peer.
+    pub fn on_sent(&self, to: NodeId, frame: &Bytes) {
+        let Some(Parcel::Piece {
+            base,
+            is_first,
+            is_last,
+        }) = parcel_of(frame)
+        else {
+            return;
+        };
+        let mut ways = self.ways();
+        if is_first {
+            ways.sent.insert(to, (base, false));
+        }
+        if let Some((of, is_whole)) = ways.sent.get_mut(&to) {
+            *is_whole |= is_last && *of == base;
+        }
+    }
+
+    /// A frame has come in from one of the peers.
+    pub fn on_frame(&self, peers: &Peers, from: NodeId, frame: &Bytes) {
+        match parcel_of(frame) {
+            None => {}
+            Some(Parcel::Piece { base, .. }) => self.ways().received = Some((from, base)),
+            Some(Parcel::Held(upto)) => {
+                let mut ways = self.ways();
+                if matches!(ways.sent.get(&from), Some((base, true)) if base.index <= upto) {
+                    ways.sent.remove(&from);
+                    peers.of(from).snapshots_sent.add(1);
+                }
+            }
+        }
+    }
+
+    /// The snapshots' thread has done something.
+    pub fn on_done<M>(&self, peers: &Peers, done: &FileDone<M>) {
+        let (base, is_whole) = match done {
+            FileDone::Loaded { meta, .. } => (meta.base, true),
+            FileDone::Refused { base, .. } => (*base, false),
+            _ => return,
+        };
+        let received = self.ways().received.take_if(|(_, of)| *of == base);
+        let Some((from, _)) = received else {
+            return;
+        };
+        let peer = peers.of(from);
+        let count = match is_whole {
+            true => &peer.snapshots_received,
+            false => &peer.snapshots_refused,
+        };
+        count.add(1);
+    }
+
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
