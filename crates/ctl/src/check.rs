@@ -36,16 +36,16 @@ pub enum CheckCommand {
 /// How much is written.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Load {
-    /// A little
+    /// 50 clients
     #[value(alias = "small")]
     S,
-    /// More
+    /// 200 clients
     #[value(alias = "medium")]
     M,
-    /// Much
+    /// 500 clients
     #[value(alias = "large")]
     L,
-    /// Very much
+    /// 1000 clients
     #[value(alias = "xLarge")]
     Xl,
 }

@@ -166,7 +166,8 @@ pub struct CompactionArgs {
     /// Forget what was overwritten or deleted before this revision
     #[arg(value_name = "REVISION", allow_negative_numbers = true)]
     args: Vec<String>,
-    /// Wait until the room is free
+    /// Wait until the room is free, where an etcd answers; a Headwater frees it in the moments that follow, in
+    /// any case
     #[arg(long)]
     physical: bool,
 }

@@ -1,4 +1,4 @@
-//! What a member tells over plain HTTP.
+//! What a member tells over HTTP/1.1.
 //! Never follows it elsewhere.
 //!
 //! # Source

@@ -1,8 +1,8 @@
 //! Forgetting history: when old versions may no longer be read, and when their memory goes.
 //! Never removes what a snapshot under way still has to show.
 //!
-//! Readers and the store's size feel a compaction at once. The memory goes bit by bit between the
-//! commands that follow, so that forgetting a million versions stops nobody for long.
+//! Readers and the store's size feel a compaction at once. The memory goes bit by bit afterwards, with
+//! pauses, so that forgetting a million versions stops nobody for long.
 //!
 //! # Source
 //! etcd v3 API, `CompactionRequest`; etcd likewise compacts logically, then in the background.

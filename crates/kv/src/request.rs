@@ -251,7 +251,7 @@ pub enum ResponseOp {
 pub struct CompactionRequest {
     /// Everything before this revision that is not current at it.
     pub revision: i64,
-    /// Answer only once the space is free.
+    /// As the client said it. No answer waits for the space: it comes back bit by bit.
     pub physical: bool,
 }
 

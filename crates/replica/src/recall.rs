@@ -26,6 +26,9 @@ use crate::snapshot_file::FileOrder;
 pub(crate) struct Recall {
     ordered: BTreeMap<NodeId, Ordered>,
     read: BTreeMap<NodeId, Vec<Entry>>,
+    /// Something could not be read back. What is written behind it may not be either, as long as the same file
+    /// is written to: so nothing more is read, nor leaves memory, in this life.
+    has_failed: bool,
 }
 
 /// A read under way.
@@ -52,6 +55,9 @@ impl Recall {
 impl<M: StateMachine> Replica<M> {
     /// What is applied and durable leaves memory once it is old.
     pub(crate) fn let_go(&mut self) {
+        if self.recall.has_failed {
+            return;
+        }
         let settled = self.applied.index.min(self.raft.durable());
         self.bodies.settle(settled, self.options.log_memory_bytes);
     }
@@ -93,8 +99,12 @@ impl<M: StateMachine> Replica<M> {
         last: Index,
         out: &mut Vec<Output<M>>,
     ) {
-        // Where the disk is damaged, a snapshot comes, and the peer is sent that.
-        if self.snapshots.heals() || self.recall.ordered.contains_key(&to) {
+        if self.recall.has_failed {
+            // Mark: entries that have left memory cannot be read back.
+            // A snapshot covers them, and the peer is sent that.
+            return self.snapshots.heal();
+        }
+        if self.recall.ordered.contains_key(&to) {
             return;
         }
         // Mark: a peer needs entries that have left memory.
@@ -121,10 +131,8 @@ impl<M: StateMachine> Replica<M> {
             return;
         };
         let Some(last) = entries.last().map(|entry| entry.id.index) else {
-            if wanted.first() > self.raft.base().index {
-                // Mark: entries that have left memory cannot be read back.
-                self.snapshots.heal();
-            }
+            // Otherwise they are in the log no more.
+            self.recall.has_failed |= wanted.first() > self.raft.base().index;
             return;
         };
         let Some(term) = tell else {

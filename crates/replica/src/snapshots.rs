@@ -118,11 +118,6 @@ impl<W> Snapshots<W> {
         self.heals = true;
     }
 
-    /// Whether a snapshot is due that takes the place of damage.
-    pub(crate) fn heals(&self) -> bool {
-        self.heals
-    }
-
     /// The own snapshot in the making is lost.
     pub(crate) fn drop_walk(&mut self) {
         self.walk = None;

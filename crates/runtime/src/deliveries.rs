@@ -54,8 +54,13 @@ impl Deliveries {
             Some(Parcel::Piece { base, .. }) => self.ways().received = Some((from, base)),
             Some(Parcel::Held(upto)) => {
                 let mut ways = self.ways();
-                if matches!(ways.sent.get(&from), Some((base, true)) if base.index <= upto) {
+                let sent = ways.sent.get(&from);
+                let is_held = sent.is_some_and(|(base, is_whole)| *is_whole && base.index <= upto);
+                if is_held {
                     ways.sent.remove(&from);
+                }
+                drop(ways);
+                if is_held {
                     peers.of(from).snapshots_sent.add(1);
                 }
             }

@@ -106,8 +106,9 @@ impl Link {
         if out.bytes() + frame.len() > OUTGOING_BYTES_MAX {
             return false;
         }
+        out.push(frame.clone());
+        drop(out);
         self.counters.deliveries.on_sent(self.peer.node, &frame);
-        out.push(frame);
         self.counters.frames_sent.add(1);
         true
     }

@@ -1,4 +1,5 @@
-//! The snapshots' thread: writes, receives, serves and loads snapshot files beside the log.
+//! The snapshots' thread: writes, receives, serves and loads snapshot files beside the log, and reads old
+//! entries of the log for peers.
 //! Never holds up the log: its files and its syncs are its own.
 //!
 //! # Source

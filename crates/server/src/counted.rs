@@ -45,6 +45,11 @@ impl Begun {
         self.open = Some(open);
     }
 
+    /// Gives its place among the open calls to who hands its answer out.
+    pub fn leave(&mut self) -> Option<Open> {
+        self.open.take()
+    }
+
     /// Counts the end, with gRPC's status `code`.
     pub fn end(&mut self, code: usize) {
         if self.code.take().is_some() {

@@ -189,8 +189,10 @@ impl Front {
                 }
             }
         };
-        let must_get_on = !is_stream && self.backend.answers().crowd().is_dense();
-        let response = pressure::held(with_grpc_limit_code(response), must_get_on);
+        let is_dense = self.backend.answers().crowd().is_dense();
+        // In a crowd whoever takes nothing loses the place, though hyper may keep the answer.
+        let place = is_dense.then(|| call.leave()).flatten();
+        let response = pressure::held(with_grpc_limit_code(response), place);
         let is_refused = response.headers().contains_key("grpc-status");
         if is_refused || !is_stream {
             call.end(status_code(response.headers()));

@@ -86,6 +86,7 @@ struct Large {
     /// A range, which becomes bytes piece by piece; others do all at once.
     range: Option<Arc<RangeResponse>>,
     _room: Option<Arc<Room>>,
+    _place: Option<Arc<Open>>,
 }
 
 /// Room that is given back when this is dropped.
@@ -205,20 +206,24 @@ impl Answers {
 impl Large {
     fn new(room: Room) -> Self {
         Self {
-            range: None,
             _room: Some(Arc::new(room)),
+            ..Self::default()
         }
     }
 }
 
 /// An answer that gives its room back once its client has all of it, is gone, or takes nothing of it for
-/// too long. One that has none is left as it is, unless it `must_get_on`, too.
-pub fn held(mut response: Response<Body>, must_get_on: bool) -> Response<Body> {
+/// too long; and with it its `place` among the open calls. One that has neither is left as it is.
+pub fn held(mut response: Response<Body>, place: Option<Open>) -> Response<Body> {
     let large = response.extensions_mut().remove::<Large>();
-    match large.or_else(|| must_get_on.then(Large::default)) {
-        None => response,
-        Some(large) => response.map(|body| paced(large, body)),
+    if large.is_none() && place.is_none() {
+        return response;
     }
+    let large = Large {
+        _place: place.map(Arc::new),
+        ..large.unwrap_or_default()
+    };
+    response.map(|body| paced(large, body))
 }
 
 /// Bytes that keep their room for as long.

@@ -1,5 +1,6 @@
 //! All numbers for dashboards on one page, under the names that etcd's dashboards and alerts look for.
-//! Never kept twice: what the node, the store and the system know is read when asked for.
+//! Never kept twice: what the node and the store know is read when asked for, what the system knows once a
+//! second at most.
 //!
 //! # Source
 //! etcd's metrics; the OpenMetrics text format.

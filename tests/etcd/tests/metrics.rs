@@ -214,7 +214,6 @@ async fn members_are_told_apart_and_one_that_is_gone_shows() {
     assert_eq!(scrape(&cluster, 0).value(&active), 0.0);
 }
 
-/// What in a text looks like the name of a series of ours.
 #[tokio::test]
 async fn a_call_that_its_client_gives_up_has_ended_all_the_same() {
     let server = Server::from_env().expect("a server to test");
@@ -248,6 +247,7 @@ async fn a_call_that_its_client_gives_up_has_ended_all_the_same() {
     line.close();
 }
 
+/// What in a text looks like the name of a series of ours.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let is_one = |word: &&str| {

@@ -4,6 +4,8 @@
 //! # Source
 //! etcdctl's command of this name.
 
+use std::time::Duration;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -21,6 +23,9 @@ use crate::text::say;
 const KEY: usize = 512;
 /// Bytes of a value.
 const VALUE: usize = 512;
+/// How old the memory that a server tells of may be.
+const LOOKED_UP_WITHIN: Duration = Duration::from_millis(1100);
+
 /// What servers call the memory that they take.
 const MEMORY: &str = "process_resident_memory_bytes";
 
@@ -72,6 +77,8 @@ pub async fn run(session: &Session, args: DatascaleArgs) -> Result<()> {
     );
     say(words.as_bytes())?;
     let seen = write(session, &args.prefix, keys, clients).await;
+    // A server may look that up once a second at most.
+    tokio::time::sleep(LOOKED_UP_WITHIN).await;
     let after = memory(session, "after").await;
     let cleaned = clean(session, &args.prefix, args.afterwards).await;
     judge(&seen?, before, after?)?;

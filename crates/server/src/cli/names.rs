@@ -12,7 +12,7 @@ use super::definition;
 const THEIRS: &str = include_str!("etcd_names.txt");
 
 /// Commands of theirs that are no command of `headwater ctl` of the same name, and what is there instead.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("etcdutl", "ctl"),
     ("etcdutl backup", "ctl backup"),
     ("etcdutl defrag", "ctl defrag"),
@@ -20,8 +20,6 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("etcdutl snapshot status", "ctl snapshot status"),
     ("etcdutl version", "version"),
     ("etcdctl snapshot restore", "snapshot restore"),
-    ("etcdctl migrate", "ctl migrate"),
-    ("etcdctl completion", "ctl completion"),
 ];
 
 /// Commands that only say what to use instead: they take any flag.

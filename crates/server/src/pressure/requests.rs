@@ -1,5 +1,6 @@
 //! Requests on their way in: what of them is not whole yet has room, or they are refused.
-//! Never more than the bytes that are here are weighed; a message of a stream that is whole is gone.
+//! What is here is weighed, and 4 KiB at least of what is waited for; a message of a stream that is whole is
+//! gone. Never knows what a request means.
 //!
 //! # Source
 //! gRPC over HTTP/2; etcd's "too many requests".
@@ -46,7 +47,7 @@ impl Requests {
         self.weighed(body, Part::Whole)
     }
 
-    /// One that is not to stall even before it has begun, for it has a connection to itself.
+    /// One of JSON, which is not to stall even before it has begun.
     pub fn weigh_all<B>(&self, body: B) -> Weighed<B> {
         self.weighed(body, Part::WholeAlone)
     }

@@ -62,7 +62,7 @@ async fn an_answer_that_nobody_takes_gives_its_room_back() {
     }));
     let mut response = Response::new(Body::new(body));
     *response.extensions_mut() = extensions;
-    let mut body = held(response, false).into_body();
+    let mut body = held(response, None).into_body();
     let first = body.frame().await.expect("a piece").expect("no error");
     assert_eq!(first.into_data().expect("data").len(), PIECE_BYTES);
     assert!(answers.fit(answer(1 << 20)).await.is_err());
@@ -253,7 +253,7 @@ async fn in_a_crowd_small_answers_need_room_and_must_be_taken() {
     assert!(answers.fit(answer(8 << 10)).await.is_ok());
     // One without room is cut like any other if it is not taken.
     let body = Body::new(Full::new(Bytes::from(vec![0; 2 * PIECE_BYTES])));
-    let mut body = held(Response::new(body), true).into_body();
+    let mut body = held(Response::new(body), Crowd::default().enter().ok()).into_body();
     tokio::time::sleep(2 * STALL_TIME).await;
     assert!(body.frame().await.expect("a piece").is_ok());
     let cut = body.frame().await.expect("an end").expect_err("cut");
@@ -286,7 +286,7 @@ async fn a_stream_has_room_until_it_ends_or_its_client_takes_too_little() {
     let (sender, receiver) = mpsc::channel::<Piece>(1);
     let mut response = Response::new(Body::new(StreamBody::new(ReceiverStream::new(receiver))));
     *response.extensions_mut() = extensions;
-    let mut body = held(response, false).into_body();
+    let mut body = held(response, None).into_body();
     let chunk = || Ok(Frame::data(Bytes::from(vec![0; PIECE_BYTES])));
     // A server that has nothing to say for a while keeps no client from being in time.
     for _ in 0..3 {
@@ -319,7 +319,7 @@ async fn a_range_in_pieces_is_the_message_that_it_would_be_at_once() {
     let (_, _, extensions) = fitted.into_parts();
     let mut response = Response::new(Body::empty());
     *response.extensions_mut() = extensions;
-    let whole = held(response, false)
+    let whole = held(response, None)
         .into_body()
         .collect()
         .await

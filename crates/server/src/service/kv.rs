@@ -10,6 +10,7 @@ use headwater_kv::check::{check, check_query, check_txn};
 use headwater_kv::request::{Command, Outcome, Query, Response};
 use headwater_kv::txn::is_read_only;
 use headwater_runtime::ReadLevel;
+use prost::Message;
 use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
@@ -131,6 +132,12 @@ impl KvService {
     }
 }
 
+/// Tells what has happened. If there is no room to tell it, the client must not take it for refused.
+async fn told<T: Message>(client: &Client, answer: T) -> Answer<T> {
+    let fit = client.answers().fit(answer).await;
+    fit.map_err(|_| Failure::TimedOut.into())
+}
+
 fn answer(outcome: Outcome) -> Result<(i64, Response), Failure> {
     let response = outcome.result.map_err(Failure::Kv)?;
     Ok((outcome.revision, response))
@@ -181,7 +188,7 @@ impl Kv for KvService {
         let client = Client::of(&self.0, &request);
         let answer = Self::write_put(&client, request.into_inner()).await?;
         match answer.prev_kv {
-            Some(_) => Ok(client.answers().fit(answer).await?),
+            Some(_) => told(&client, answer).await,
             None => Ok(answer.into()),
         }
     }
@@ -192,13 +199,13 @@ impl Kv for KvService {
     ) -> Answer<api::DeleteRangeResponse> {
         let client = Client::of(&self.0, &request);
         let answer = Self::write_delete(&client, request.into_inner()).await?;
-        Ok(client.answers().fit(answer).await?)
+        told(&client, answer).await
     }
 
     async fn txn(&self, request: Request<api::TxnRequest>) -> Answer<api::TxnResponse> {
         let client = Client::of(&self.0, &request);
         let answer = Self::decide(&client, request.into_inner()).await?;
-        Ok(client.answers().fit(answer).await?)
+        told(&client, answer).await
     }
 
     async fn compact(

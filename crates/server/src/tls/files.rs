@@ -119,7 +119,8 @@ impl Files {
     /// Which of the lists, if there are any, should have been replaced by now.
     pub fn late_lists(&self, content: &Content) -> Option<String> {
         let (path, bytes) = (self.crl.as_ref()?, content.crl.as_ref()?);
-        revoked::is_late(bytes).then(|| self.called(self.crl_flag(), path))
+        let late = revoked::late(bytes)?;
+        Some(format!("{}: {late}", self.called(self.crl_flag(), path)))
     }
 
     /// Whether the certificate may also be shown by one that dials, as members do to each other.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -23,6 +23,9 @@ const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
 /// ... once in this time.
 const DAY: u32 = 24 * 3600;
 
+/// What was no good is judged again after so many looks: a certificate may begin to be good.
+const AGAIN: u32 = 60;
+
 /// Reads the files and makes of them what connections use; does so again whenever they change, as
 /// long as somebody holds what this returns.
 ///
@@ -33,6 +36,9 @@ pub fn keep<T: Send + Sync + 'static>(
     make: impl Fn(&Files, &Content) -> Result<T> + Send + 'static,
 ) -> Result<watch::Receiver<T>> {
     let content = files.read()?;
+    if let Some(late) = files.late_lists(&content) {
+        bail!("{late}");
+    }
     let (sender, receiver) = watch::channel(make(files, &content)?);
     tokio::spawn(look_again(files.clone(), content, make, sender));
     Ok(receiver)
@@ -52,12 +58,9 @@ async fn look_again<T: Send + Sync>(
             warn!("{cert}: the certificate expires soon, or has: replace the file");
         }
         if look % DAY == 0
-            && let Some(list) = files.late_lists(&used)
+            && let Some(late) = files.late_lists(&used)
         {
-            warn!(
-                "{list}: a list should have been replaced by now, and may lack what its CA has \
-                   revoked since: take the CA's newest"
-            );
+            warn!("{late}");
         }
         tokio::time::sleep(EVERY).await;
         if sender.is_closed() {
@@ -81,17 +84,28 @@ async fn look_again<T: Send + Sync>(
         told.clear();
         let is_still = content == seen;
         seen = content;
-        if !is_still || seen == judged {
+        let is_due = look % AGAIN == 0 && judged != used;
+        if !is_still || seen == judged && !is_due {
             continue;
         }
+        let is_new = seen != judged;
         judged = seen.clone();
-        match make(&files, &judged) {
+        // A list that was good when it came does not stand in the way of certificates when it is late.
+        let late = files.late_lists(&judged).filter(|_| judged.crl != used.crl);
+        let made = match late {
+            Some(late) => Err(anyhow!(late)),
+            None => make(&files, &judged),
+        };
+        match made {
             Ok(made) => {
                 sender.send_replace(made);
                 used = judged.clone();
                 info!("{cert}: new connections use what the files hold now");
             }
-            Err(error) => warn!("the new certificates are no good, the old ones go on: {error:#}"),
+            Err(error) if is_new => {
+                warn!("the new certificates are no good, the old ones go on: {error:#}");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -30,19 +30,12 @@ impl Revoked {
     /// What a file says, which is PEM or DER. `cas`: who may have signed it.
     ///
     /// # Errors
-    /// It holds no list, a damaged one, or one that should have been replaced by now.
+    /// It holds no list, or a damaged one. One that should have been replaced by now is taken: see [`late`].
     pub fn from_file(bytes: &[u8], cas: &[CertificateDer<'_>]) -> Result<Self> {
         let mut serials = BTreeSet::new();
         for der in lists(bytes)? {
             let list = parse(&der)?;
             check_signature(&list, cas)?;
-            if let Some(seconds) = seconds_late(&list) {
-                bail!(
-                    "the list by {} should have been replaced {} ago: take the CA's newest",
-                    list.issuer(),
-                    period(seconds)
-                );
-            }
             let revoked = list.iter_revoked_certificates();
             serials.extend(revoked.map(|one| plain(one.raw_serial())));
         }
@@ -67,12 +60,16 @@ impl Revoked {
     }
 }
 
-/// Whether one of the lists in a file should have been replaced by now.
-pub fn is_late(bytes: &[u8]) -> bool {
-    let is_late = |der: &CertificateRevocationListDer<'_>| {
-        parse(der).is_ok_and(|list| seconds_late(&list).is_some())
-    };
-    lists(bytes).is_ok_and(|lists| lists.iter().any(is_late))
+/// Which of the lists in a file should have been replaced by now, and since when, in words.
+pub fn late(bytes: &[u8]) -> Option<String> {
+    lists(bytes).ok()?.iter().find_map(|der| {
+        let list = parse(der).ok()?;
+        let ago = period(seconds_late(&list)?);
+        let issuer = list.issuer();
+        Some(format!(
+            "the list by {issuer} should have been replaced {ago} ago: take the CA's newest"
+        ))
+    })
 }
 
 /// The lists in a file of PEM, or the one in a file of DER; at least one.
