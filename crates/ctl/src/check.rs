@@ -1,4 +1,4 @@
-//! `check`: whether a cluster bears a load, with etcdctl's loads and limits.
+//! `check`: what a load does to a cluster, with etcdctl's loads and limits.
 //! Never touches keys that do not begin with its prefix.
 //!
 //! # Source

@@ -285,6 +285,28 @@ fn what_cannot_be_read_back_is_sent_in_a_snapshot() {
     assert!(cluster.nodes[2].replica.raft().base().index >= Index(300));
 }
 
+/// What is written behind a place that cannot be read may not be readable either.
+#[test]
+fn once_something_could_not_be_read_back_the_log_stays_in_memory() {
+    let mut cluster = Cluster::new(|options| {
+        options.snapshot_write_bytes_per_second = 0;
+        options.log_memory_bytes = 0;
+    });
+    cluster.commit(300);
+    cluster.rot(0, 100);
+    cluster.rejoin();
+    let before = cluster.nodes[0].read_back;
+    cluster.away = Some(2);
+    cluster.link(2, false);
+    cluster.settle();
+    cluster.commit(100);
+    cluster.rejoin();
+    cluster.assert_agree();
+    let leader = &cluster.nodes[0];
+    assert_eq!(leader.read_back, before, "it was in memory");
+    assert_eq!((leader.damaged, leader.begun), (1, 1));
+}
+
 #[test]
 fn what_another_cannot_read_is_told_from_the_disk() {
     let mut cluster = Cluster::new(|_| ());
