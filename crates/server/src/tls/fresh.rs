@@ -109,3 +109,6 @@ async fn look_again<T: Send + Sync>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
