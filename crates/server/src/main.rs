@@ -60,6 +60,7 @@ mod tally;
 mod tls;
 mod tls_flags;
 mod url;
+mod workers;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
+use crate::workers::Workers;
 
 /// How many are worked at, at one time: the loop needs a processor, too.
 const WORKED_AT_MAX: usize = 2;
@@ -24,7 +25,7 @@ const WAITING_MAX: usize = 128;
 pub struct Passwords {
     cost: u32,
     places: Arc<Semaphore>,
-    work: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Passwords {
@@ -33,7 +34,7 @@ impl Passwords {
         Self {
             cost,
             places: Arc::new(Semaphore::new(WORKED_AT_MAX + WAITING_MAX)),
-            work: Arc::new(Semaphore::new(WORKED_AT_MAX)),
+            workers: Workers::new(WORKED_AT_MAX),
         }
     }
 
@@ -71,17 +72,12 @@ impl Passwords {
     ) -> Result<T, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
-        let turn = Arc::clone(&self.work).acquire_owned().await;
-        let turn = turn.map_err(|_| Failure::Stopped)?;
-        let worked = tokio::task::spawn_blocking(move || {
+        let working = self.workers.work(move || {
             let worked = work();
-            // Whoever asked may be gone; the work counts until it is done.
-            drop((turn, place));
+            drop(place);
             worked
         });
-        worked
-            .await
-            .map_err(|_| Failure::Internal("work at a password broke off"))
+        working.await
     }
 }
 

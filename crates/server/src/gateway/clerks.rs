@@ -4,11 +4,10 @@
 //! # Source
 //! ARCHITECTURE.md, "Threads".
 
-use std::sync::Arc;
+use tonic::Status;
 
-use tokio::sync::Semaphore;
-
-use super::{Refusal, broken};
+use super::Refusal;
+use crate::workers::Workers;
 
 /// How many work at one time: the loop needs a processor, too.
 const WORKING_MAX: usize = 2;
@@ -19,14 +18,14 @@ const AT_ONCE_BYTES: usize = 32 << 10;
 /// The threads. Cheap to clone.
 #[derive(Clone)]
 pub struct Clerks {
-    turns: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Clerks {
     /// All of them, without work.
     pub fn new() -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(WORKING_MAX)),
+            workers: Workers::new(WORKING_MAX),
         }
     }
 
@@ -42,22 +41,17 @@ impl Clerks {
         if bytes <= AT_ONCE_BYTES {
             return Ok(work());
         }
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(broken)?;
-        let worked = tokio::task::spawn_blocking(move || {
-            let worked = work();
-            // Whoever asked may be gone; the work counts until it is done.
-            drop(turn);
-            worked
-        });
-        worked.await.map_err(broken)
+        Ok(self.workers.work(work).await.map_err(Status::from)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 

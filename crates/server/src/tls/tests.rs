@@ -58,7 +58,8 @@ fn member_refusing(
     for_peers(&files, &content, spoken).unwrap()
 }
 
-fn authority() -> (Issuer<'static, KeyPair>, Vec<u8>) {
+/// A CA, and its certificate in PEM.
+pub fn authority() -> (Issuer<'static, KeyPair>, Vec<u8>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();

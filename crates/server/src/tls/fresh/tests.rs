@@ -1,14 +1,14 @@
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
-    KeyIdMethod, KeyPair, SerialNumber,
-};
+use rcgen::{CertificateParams, Issuer, KeyPair};
 use tokio::time::timeout;
 
 use super::*;
 use crate::tls::Allowed;
+use crate::tls::revoked::tests::list;
+use crate::tls::tests::authority;
 
 type Ca = Issuer<'static, KeyPair>;
 
@@ -22,17 +22,8 @@ fn renew(directory: &Path, ca: &Ca) {
     fs::write(directory.join("key"), key.serialize_pem()).unwrap();
 }
 
-fn write_list(directory: &Path, ca: &Ca, good_for: Duration) {
-    let now = std::time::SystemTime::now();
-    let list = CertificateRevocationListParams {
-        this_update: (now - 60 * SECOND).into(),
-        next_update: (now + good_for).into(),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    let list = list.signed_by(ca).unwrap().pem().unwrap();
+fn write_list(directory: &Path, ca: &Ca, until: SystemTime) {
+    let list = list(ca, &[], until).pem().unwrap();
     fs::write(directory.join("crl"), list).unwrap();
 }
 
@@ -40,17 +31,10 @@ fn write_list(directory: &Path, ca: &Ca, good_for: Duration) {
 async fn a_list_that_comes_of_age_keeps_no_renewed_certificate_out_and_ends_a_start() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    fs::write(
-        directory.join("ca"),
-        params.self_signed(&key).unwrap().pem(),
-    )
-    .unwrap();
-    let ca = Issuer::new(params, key);
+    let (ca, ca_pem) = authority();
+    fs::write(directory.join("ca"), ca_pem).unwrap();
     renew(directory, &ca);
-    write_list(directory, &ca, 2 * SECOND);
+    write_list(directory, &ca, SystemTime::now() + 2 * SECOND);
     let files = Files {
         prefix: "",
         cert: directory.join("cert"),
@@ -73,7 +57,7 @@ async fn a_list_that_comes_of_age_keeps_no_renewed_certificate_out_and_ends_a_st
     let now = used.borrow().cert.clone();
     assert_eq!(now, fs::read(directory.join("cert")).unwrap());
     // But no other list that is late.
-    write_list(directory, &ca, Duration::ZERO);
+    write_list(directory, &ca, SystemTime::now());
     let changed = timeout(4 * SECOND, used.changed()).await;
     assert!(changed.is_err(), "the list is late");
 }

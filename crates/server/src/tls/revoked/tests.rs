@@ -27,7 +27,8 @@ fn signed(ca: &Issuer<'_, KeyPair>, serial: &[u8]) -> CertificateDer<'static> {
     params.signed_by(&key, ca).unwrap().der().clone()
 }
 
-fn list(
+/// A list of these serial numbers that should be replaced at `until`.
+pub fn list(
     ca: &Issuer<'_, KeyPair>,
     serials: &[&[u8]],
     until: SystemTime,
