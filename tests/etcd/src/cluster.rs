@@ -42,6 +42,19 @@ impl Server {
         Server::at(program).context(made)
     }
 
+    /// The server under test, unless it is an etcd: then it says what is left out, and why.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn unless_etcd(why: &str) -> Option<Server> {
+        let server = Server::from_env().expect("a server to test");
+        if server.is_etcd {
+            println!("left out: {why}");
+            return None;
+        }
+        Some(server)
+    }
+
     /// The server at this path, or of this name in `PATH`.
     ///
     /// # Errors
