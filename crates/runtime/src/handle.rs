@@ -435,11 +435,16 @@ impl<M: StateMachine> Handle<M> {
             .unwrap_or(Err(ProposeError::Unknown("the node stopped")))
     }
 
-    /// Answers a query at the asked level.
+    /// Answers a query at the asked level. It is asked at once; the future is for the answer alone, and
+    /// so no larger where queries are.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn query(&self, query: M::Query, level: ReadLevel) -> Result<M::Answer, ReadError> {
+    pub fn query(
+        &self,
+        query: M::Query,
+        level: ReadLevel,
+    ) -> impl Future<Output = Result<M::Answer, ReadError>> + use<M> {
         let level = match level {
             ReadLevel::Linearizable => Some(CoreLevel::Linearizable),
             ReadLevel::Lease => Some(CoreLevel::Lease),
@@ -450,15 +455,16 @@ impl<M: StateMachine> Handle<M> {
             ReadLevel::Local => None,
         };
         let (outcome, answer) = oneshot::channel();
-        self.node
-            .shared
-            .inbox
-            .offer(Event::Query(query, level, outcome))
-            .map_err(|(refused, _)| match refused {
-                Refused::Full => ReadError::Busy,
-                Refused::Closed => ReadError::Stopped,
-            })?;
-        answer.await.unwrap_or(Err(ReadError::Stopped))
+        let inbox = &self.node.shared.inbox;
+        let asked = inbox.offer(Event::Query(query, level, outcome));
+        let asked = asked.map_err(|(refused, _)| match refused {
+            Refused::Full => ReadError::Busy,
+            Refused::Closed => ReadError::Stopped,
+        });
+        async move {
+            asked?;
+            answer.await.unwrap_or(Err(ReadError::Stopped))
+        }
     }
 
     /// The incarnation of the data directory.

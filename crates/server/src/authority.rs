@@ -10,6 +10,7 @@
 //! # Source
 //! RFC 9113 §3.4, §4.1, §6.2 (frames); RFC 7541 §5, §6, appendices A and B (header fields).
 
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -241,6 +242,33 @@ fn int(block: &[u8], at: usize, prefix_bits: u32) -> Option<(usize, usize)> {
     None
 }
 
+impl<S: AsyncRead + Unpin> Mended<S> {
+    /// Whether HTTP/2 is spoken; waits until that is clear.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn is_http2(&mut self) -> io::Result<bool> {
+        while self.phase == Phase::Preface {
+            poll_fn(|context| self.poll_more(context)).await?;
+        }
+        Ok(self.held.starts_with(PREFACE))
+    }
+
+    /// Reads more, and looks at it.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut read))?;
+        if read.filled().is_empty() {
+            // The connection ends in the middle: whoever reads it will say what that means.
+            self.phase = Phase::Done;
+        }
+        self.held.extend_from_slice(read.filled());
+        self.look();
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Mended<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -259,15 +287,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Mended<S> {
             if this.phase == Phase::Done {
                 return Pin::new(&mut this.inner).poll_read(cx, out);
             }
-            let mut bytes = [0; READ_BYTES];
-            let mut read = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
-                // The connection ends in the middle: whoever reads it will say what that means.
-                this.phase = Phase::Done;
-            }
-            this.held.extend_from_slice(read.filled());
-            this.look();
+            ready!(this.poll_more(cx))?;
         }
     }
 }

@@ -137,16 +137,19 @@ impl Backend {
         self.propose_by(self.door.server().as_ref(), command).await
     }
 
-    /// The same for a client, which may not be known.
+    /// The same for a client, which may not be known. The future holds the command's bytes alone.
     ///
     /// # Errors
     /// See [`Self::propose`].
-    pub async fn propose_by(
-        &self,
+    pub fn propose_by<'a>(
+        &'a self,
         asker: Option<&Asker>,
         command: &Command,
-    ) -> Result<Outcome, Failure> {
-        let bytes = command.encode_by(asker);
+    ) -> impl Future<Output = Result<Outcome, Failure>> + use<'a> {
+        self.propose_bytes(command.encode_by(asker))
+    }
+
+    async fn propose_bytes(&self, bytes: Bytes) -> Result<Outcome, Failure> {
         if bytes.len() > self.limits.request_bytes_max {
             return Err(Failure::TooLarge);
         }
@@ -182,28 +185,31 @@ impl Backend {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn query_by(
+    pub fn query_by(
         &self,
         asker: Option<Asker>,
         query: Query,
         level: ReadLevel,
-    ) -> Result<Outcome, Failure> {
+    ) -> impl Future<Output = Result<Outcome, Failure>> {
         let query = match asker {
             Some(asker) => Query::By(asker, Box::new(query)),
             None => query,
         };
         let asked = (level == ReadLevel::Linearizable).then(Instant::now);
-        let answer = self.node.query(query, level).await;
-        if let Some(asked) = asked {
-            self.tally.on_read(asked.elapsed(), answer.is_ok());
+        let answer = self.node.query(query, level);
+        async move {
+            let answer = answer.await;
+            if let Some(asked) = asked {
+                self.tally.on_read(asked.elapsed(), answer.is_ok());
+            }
+            answer.map_err(|error| match error {
+                ReadError::NoLeader => Failure::NoLeader,
+                ReadError::LeaderChanged => Failure::LeaderChanged,
+                ReadError::Busy => Failure::Busy,
+                ReadError::Stopped => Failure::Stopped,
+                _ => Failure::TimedOut,
+            })
         }
-        answer.map_err(|error| match error {
-            ReadError::NoLeader => Failure::NoLeader,
-            ReadError::LeaderChanged => Failure::LeaderChanged,
-            ReadError::Busy => Failure::Busy,
-            ReadError::Stopped => Failure::Stopped,
-            _ => Failure::TimedOut,
-        })
     }
 
     /// The configuration in force here.

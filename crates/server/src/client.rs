@@ -30,13 +30,18 @@ pub struct Client {
 }
 
 impl Client {
+    /// The client who asks, if that is known.
+    pub fn new(backend: &Arc<Backend>, asker: Option<Asker>) -> Self {
+        Self {
+            backend: Arc::clone(backend),
+            asker,
+        }
+    }
+
     /// The client that a request comes from.
     pub fn of<T>(backend: &Arc<Backend>, request: &Request<T>) -> Self {
         let caller = request.extensions().get::<Caller>();
-        Self {
-            backend: Arc::clone(backend),
-            asker: caller.map(|caller| caller.0.clone()),
-        }
+        Self::new(backend, caller.map(|caller| caller.0.clone()))
     }
 
     /// The client that a stream of requests comes from: it is known for as long as the stream lasts.
@@ -52,18 +57,23 @@ impl Client {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn propose(&self, command: &Command) -> Result<Outcome, Failure> {
-        self.backend.propose_by(self.asker.as_ref(), command).await
+    pub fn propose<'a>(
+        &'a self,
+        command: &Command,
+    ) -> impl Future<Output = Result<Outcome, Failure>> + use<'a> {
+        self.backend.propose_by(self.asker.as_ref(), command)
     }
 
     /// Answers `query`, if the client may ask; see [`Backend::query`].
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn query(&self, query: Query, level: ReadLevel) -> Result<Outcome, Failure> {
-        self.backend
-            .query_by(self.asker.clone(), query, level)
-            .await
+    pub fn query(
+        &self,
+        query: Query,
+        level: ReadLevel,
+    ) -> impl Future<Output = Result<Outcome, Failure>> {
+        self.backend.query_by(self.asker.clone(), query, level)
     }
 
     /// Refuses a client that has not this right. What it then does is not bound to this moment.

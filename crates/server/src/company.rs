@@ -114,6 +114,26 @@ pub struct Counts {
 /// A question of another member, and its number.
 pub type Asked = (NodeId, u64, Question);
 
+/// Who is at the other end of a stream.
+#[derive(Debug, Default)]
+struct Listening {
+    /// Waits for the next word.
+    waits: Option<oneshot::Sender<Said>>,
+    /// Has asked for so much that the answers come first.
+    held_back: Option<oneshot::Sender<()>>,
+}
+
+impl Counts {
+    /// Counts what is said; how many bytes of values it has.
+    fn charge(&mut self, said: &Said) -> usize {
+        let Word::Events { events, .. } = &said.word else {
+            return 0;
+        };
+        self.events += events.len() as u64;
+        events.iter().map(|event| event.kv.value.len()).sum()
+    }
+}
+
 /// All that stands beside the store.
 #[derive(Debug)]
 pub struct StoreCompany {
@@ -122,10 +142,8 @@ pub struct StoreCompany {
     /// Users and roles, for those at the door.
     auth: watch::Sender<Arc<Auth>>,
     streams: Streams,
-    /// Who waits for the next word of a stream.
-    waiting: BTreeMap<StreamId, oneshot::Sender<Said>>,
-    /// Who has asked for so much that the answers come first.
-    held_back: BTreeMap<StreamId, oneshot::Sender<()>>,
+    /// Who is at the other end of each stream.
+    listeners: BTreeMap<StreamId, Listening>,
     /// Streams that waited and have something to say since.
     woken: Vec<StreamId>,
     /// What may still be said in this turn.
@@ -158,8 +176,7 @@ impl StoreCompany {
             questions,
             auth,
             streams: Streams::default(),
-            waiting: BTreeMap::new(),
-            held_back: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             woken: Vec::new(),
             budget_bytes: 0,
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
@@ -181,27 +198,32 @@ impl StoreCompany {
         let (now_ns, store) = (stage.now().0, stage.machine());
         // Whoever has gone away meanwhile is told nothing, and that is no loss.
         match call {
-            Call::Open(stream, asker) => self.streams.open(stream, asker),
+            Call::Open(stream, asker) => {
+                self.streams.open(stream, asker);
+                self.listeners.insert(stream, Listening::default());
+            }
             Call::Watch(stream, wish, answer) => {
                 match wish {
                     Wish::Create(id, request) => self.streams.create(stream, id, request, store),
                     Wish::Cancel(id) => self.streams.cancel(stream, id, store),
                     Wish::Progress => self.streams.progress(stream),
                 }
-                if self.streams.is_behind(stream) {
-                    self.held_back.insert(stream, answer);
-                } else {
-                    let _ = answer.send(());
+                match self.listeners.get_mut(&stream) {
+                    Some(listener) if self.streams.is_behind(stream) => {
+                        listener.held_back = Some(answer);
+                    }
+                    _ => drop(answer.send(())),
                 }
             }
             Call::Next(stream, answer) => {
-                self.waiting.insert(stream, answer);
-                self.woken.push(stream);
+                if let Some(listener) = self.listeners.get_mut(&stream) {
+                    listener.waits = Some(answer);
+                    self.woken.push(stream);
+                }
             }
             Call::Close(stream) => {
                 self.streams.close(stream);
-                self.waiting.remove(&stream);
-                self.held_back.remove(&stream);
+                self.listeners.remove(&stream);
             }
             Call::Renew(id, answer) => {
                 let term = self.reign.unwrap_or_default().0;
@@ -260,19 +282,21 @@ impl StoreCompany {
             && let Some(&stream) = self.woken.get(spoken)
         {
             spoken += 1;
-            let Some(listener) = self.waiting.remove(&stream) else {
+            let Some(listener) = self.listeners.get_mut(&stream) else {
                 continue;
             };
+            if listener.waits.is_none() {
+                continue;
+            }
             self.budget_bytes = self.budget_bytes.saturating_sub(WORD_COST_BYTES);
-            match self.streams.next(stream, store, WORD_BYTES) {
-                Some(said) => {
-                    self.charge(&said);
-                    let _ = listener.send(said);
-                }
-                None => drop(self.waiting.insert(stream, listener)),
+            if let Some(said) = self.streams.next(stream, store, WORD_BYTES)
+                && let Some(waits) = listener.waits.take()
+            {
+                self.budget_bytes = self.budget_bytes.saturating_sub(self.counts.charge(&said));
+                let _ = waits.send(said);
             }
             if !self.streams.is_behind(stream)
-                && let Some(held_back) = self.held_back.remove(&stream)
+                && let Some(held_back) = listener.held_back.take()
             {
                 let _ = held_back.send(());
             }
@@ -280,15 +304,6 @@ impl StoreCompany {
         self.woken.drain(..spoken);
         // Those who have looked far and found nothing yet, and go on in the next turn.
         self.woken.extend(self.streams.woken());
-    }
-
-    fn charge(&mut self, said: &Said) {
-        if let Word::Events { events, .. } = &said.word {
-            self.counts.events += events.len() as u64;
-            let sizes = events.iter().map(|event| event.kv.value.len());
-            let bytes: usize = sizes.sum();
-            self.budget_bytes = self.budget_bytes.saturating_sub(bytes);
-        }
     }
 
     /// What the leader owes its leases.

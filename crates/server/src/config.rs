@@ -43,6 +43,8 @@ pub struct Config {
     pub doors: Vec<Door>,
     /// What one client's connection may do.
     pub bounds: Bounds,
+    /// Threads that serve clients beside the loop's own.
+    pub client_threads: usize,
     /// Where the certificate for clients comes from.
     pub client_tls: Option<Source>,
     /// Where the certificate for peers comes from.
@@ -181,6 +183,7 @@ impl Config {
             name: args.name.clone(),
             doors: args.ports.doors()?,
             bounds: args.ports.bounds(),
+            client_threads: args.ports.client_threads(),
             client_tls,
             peer_tls,
             spoken: args.spoken.spoken(&mut warnings)?,

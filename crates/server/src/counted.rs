@@ -57,6 +57,12 @@ impl Begun {
         }
     }
 
+    /// Counts an answer of so many bytes that goes out as a whole.
+    pub fn on_answer(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.metrics.on_messages(self.method, Way::Out, 1, bytes);
+    }
+
     fn on_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(code) = &mut self.code {
             *code = status_code(trailers);

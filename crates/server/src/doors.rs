@@ -7,29 +7,33 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use headwater_runtime::seldom::Seldom;
 use headwater_runtime::tls::{explain, has_hung_up, is_tls};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
+use crate::asked::Asked;
 use crate::auth::door::CommonName;
 use crate::authority::{Mended, PREFACE};
+use crate::client_threads::ClientThreads;
 use crate::front::Front;
+use crate::http2::{self, Place};
 use crate::tls::{ClientTls, common_name};
 
 /// Connections that wait to be let in, if the system allows so many: who finds no place is silently told
@@ -57,9 +61,6 @@ const PROBES: u32 = 4;
 
 /// The longest time between such questions that systems take, in seconds.
 const KEEPALIVE_SECONDS_MAX: u64 = 32_767;
-
-/// Calls that a client may have given up before they were looked at; above it, it is an attack.
-const RESETS_MAX: usize = 1 << 12;
 
 /// How long a client may take to say enough to tell what it speaks.
 const GREETING_TIME: Duration = Duration::from_secs(10);
@@ -175,7 +176,9 @@ fn keep_alive(listener: &TcpListener, (interval, timeout): (Duration, Duration))
 /// The listening ports and all connections through them.
 pub struct Doors {
     accepting: JoinSet<()>,
-    connections: Arc<GracefulShutdown>,
+    _threads: ClientThreads,
+    /// Says that it is time to end; each connection that is served listens.
+    stop: Arc<watch::Sender<bool>>,
 }
 
 /// How many connections clients may have, where the process may have so many files open.
@@ -196,25 +199,29 @@ struct Porter {
     tls: Option<ClientTls>,
     /// Whether a client's certificate says which user it is.
     names_are_users: bool,
-    server: auto::Builder<TokioExecutor>,
+    bounds: Bounds,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
-    /// Gone when the ports are closed: who has not said anything by then is not waited for.
-    connections: Weak<GracefulShutdown>,
+    /// Who has not said anything when the ports are closed does not listen, and is not waited for.
+    stop: Arc<watch::Sender<bool>>,
     complaints: Seldom,
 }
 
 impl Doors {
     /// Lets clients in.
+    ///
+    /// # Errors
+    /// The system has no place for what it takes.
     pub fn open(
         listeners: Vec<(TcpListener, Door)>,
+        threads: ClientThreads,
         front: &Arc<Front>,
         tls: Option<&ClientTls>,
         names_are_users: bool,
         bounds: Bounds,
         open_files_max: Option<u64>,
-    ) -> Self {
-        let connections = Arc::new(GracefulShutdown::new());
+    ) -> io::Result<Self> {
+        let stop = Arc::new(watch::Sender::new(false));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let for_clients = Arc::new(Semaphore::new(connections_max(open_files_max)));
         let for_watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
@@ -230,26 +237,26 @@ impl Doors {
                 names_are_users,
                 door,
                 front: Arc::clone(front),
-                server: server(bounds),
+                bounds,
                 handshakes: Arc::clone(&handshakes),
-                connections: Arc::downgrade(&connections),
+                stop: Arc::clone(&stop),
                 complaints: Seldom::default(),
             };
-            accepting.spawn(accept(listener, Arc::new(porter)));
+            let listener = threads.take(listener)?;
+            threads.spawn(&mut accepting, accept(listener, Arc::new(porter)));
         }
-        Self {
+        Ok(Self {
             accepting,
-            connections,
-        }
+            _threads: threads,
+            stop,
+        })
     }
 
     /// Lets calls under way end, but not for long.
     pub async fn close(mut self) {
         self.accepting.shutdown().await;
-        let Some(connections) = Arc::into_inner(self.connections) else {
-            return;
-        };
-        if timeout(DRAIN_TIME, connections.shutdown()).await.is_err() {
+        self.stop.send_replace(true);
+        if timeout(DRAIN_TIME, self.stop.closed()).await.is_err() {
             info!("some calls did not end in time and were cut off");
         }
     }
@@ -359,21 +366,58 @@ impl Porter {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (front, served) = (Arc::clone(&self.front), self.door.served);
-        let answer = hyper::service::service_fn(move |request| {
-            let answer = front.answer_at(served, request, &name);
-            async move { Ok::<_, std::convert::Infallible>(answer.await) }
-        });
-        let io = TokioIo::new(Mended::new(stream));
-        let connection = self.server.serve_connection(io, answer).into_owned();
-        let Some(connections) = self.connections.upgrade() else {
+        let mut io = Mended::new(stream);
+        let Ok(Ok(is_http2)) = timeout(GREETING_TIME, io.is_http2()).await else {
             return;
         };
-        let connection = connections.watch(connection);
-        drop(connections);
-        // How a client's connection ends is the client's business.
-        drop(connection.await);
+        let mut stop = self.stop.subscribe();
+        if *stop.borrow() {
+            return;
+        }
+        // Who has this is waited for, to the end of the connection.
+        let _served = stop.clone();
+        let stop = async move {
+            // An error would mean that the ports are gone.
+            let _ = stop.wait_for(|is_time| *is_time).await;
+        };
+        let place = Place {
+            front: Arc::clone(&self.front),
+            served: self.door.served,
+            name,
+        };
+        match is_http2 {
+            true => http2::serve(io, place, self.bounds, stop).await,
+            false => serve_http1(io, place, stop).await,
+        }
     }
+}
+
+/// Serves a connection over which HTTP/1.1 is spoken until it ends: by its client, or in good order once
+/// `stop` says so.
+async fn serve_http1<S>(io: S, place: Place, stop: impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let Place {
+            front,
+            served,
+            name,
+        } = &place;
+        let answer = front.answer_at(*served, request.map(Asked::One), name);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(GREETING_TIME);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(io), answer));
+    tokio::select! {
+        // How a client's connection ends is the client's business.
+        _ = connection.as_mut() => return,
+        () = stop => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
 }
 
 /// The first byte that a client says, once it has said enough to tell what it speaks; `None` if it is gone.
@@ -398,26 +442,6 @@ async fn say_last(mut stream: TcpStream, text: &[u8]) {
     let _ = stream.try_read(&mut [0; 1 << 14]);
     // It may not care to hear.
     let _ = stream.write_all(text).await;
-}
-
-fn server(bounds: Bounds) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(GREETING_TIME);
-    let interval = bounds.keepalive.map(|(interval, _)| interval);
-    let timeout = bounds.keepalive.map(|(_, timeout)| timeout);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(interval)
-        .keep_alive_timeout(timeout.unwrap_or_default())
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_concurrent_streams(bounds.streams_max);
-    server
 }
 
 #[cfg(test)]

@@ -7,22 +7,23 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
+use headwater_kv::auth::Asker;
 use http::{HeaderMap, Method, Request, Response};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::codegen::StdError;
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
+use crate::asked::Asked;
 use crate::auth::door::CommonName;
 use crate::backend::Backend;
-use crate::client::Caller;
+use crate::client::{Caller, Client};
 use crate::counted::{Begun, Counted};
 use crate::deadline;
 use crate::doors::Served;
@@ -38,19 +39,26 @@ use crate::generated::health::health_server::HealthServer;
 use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
 use crate::http_pages;
+use crate::http2::Received;
 use crate::metrics::{MethodId, Metrics, Way, status_code};
-use crate::pressure::{self, Requests, Weighed};
+use crate::outlook::wants_leader;
+use crate::pressure::{self, Fit, Requests, Weighed};
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
-use crate::service::kv::KvService;
+use crate::service::kv::{KvService, ShortCall};
 use crate::service::lease::LeaseService;
 use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::not_served;
 use crate::service::reflection;
 use crate::service::watch::WatchService;
+
+mod short;
+mod streams;
+
+pub use self::short::{HEAD_BYTES, ShortAnswer, ShortRequest, framed, trailers, whole};
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
 const MESSAGE_SLACK_BYTES: usize = 512 << 10;
@@ -115,6 +123,72 @@ impl Front {
         }
     }
 
+    /// The call that a request is, where this is served and if it may go the short way. If not, nothing of
+    /// it is gone, and it goes the way of all ([`Self::answer_at`]).
+    pub fn short_call(
+        &self,
+        served: Served,
+        request: &mut Request<Received>,
+    ) -> Option<ShortRequest> {
+        let is_dense = self.backend.answers().crowd().is_dense();
+        let is_served = matches!(served, Served::Everything | Served::Grpc);
+        let method = request.uri().path().strip_prefix("/etcdserverpb.KV/");
+        let decode = method.and_then(ShortCall::decoder);
+        let decode = decode.filter(|_| is_served && !is_dense && is_grpc(request))?;
+        let body = request.body_mut();
+        let whole = body.whole(pressure::SMALL_BYTES)?;
+        let Some(call) = short::message(&whole).and_then(decode) else {
+            body.put_back(whole);
+            return None;
+        };
+        let bytes = whole.len() - short::HEAD_BYTES;
+        let headers = std::mem::take(request.headers_mut());
+        Some(ShortRequest::new(call, bytes, headers))
+    }
+
+    /// Answers a call that goes the short way.
+    ///
+    /// # Errors
+    /// Its answer is not small.
+    pub async fn answer_short(
+        &self,
+        request: ShortRequest,
+        name: &CommonName,
+    ) -> Result<ShortAnswer, Box<Response<Counted<Body>>>> {
+        let ShortRequest {
+            call: short,
+            bytes,
+            headers,
+        } = request;
+        let (service, method) = ("etcdserverpb.KV", short.method());
+        let Some(counted) = self.metrics.on_start(service, method) else {
+            let response = refuse(not_served(service, method));
+            return Err(Box::new(response.map(Counted::uncounted)));
+        };
+        let mut call = Begun::new(Arc::clone(&self.metrics), counted);
+        let fit = match self.enter(&mut call, false, &headers) {
+            Err(failure) => Err(failure),
+            Ok(deadline) => {
+                let name = name.0.as_deref();
+                let answer = pin!(async {
+                    let asker = self.admit(method, &headers, name).await?;
+                    self.metrics.on_messages(counted, Way::In, 1, bytes as u64);
+                    KvService::answer(&Client::new(&self.backend, asker), short).await
+                });
+                within(deadline, answer).await.flatten()
+            }
+        };
+        let response = match fit {
+            Ok(Fit::Small(bytes)) => {
+                call.end(0);
+                return Ok(ShortAnswer::new(bytes, call));
+            }
+            Ok(Fit::Large(response)) => response,
+            Err(failure) => refuse(failure),
+        };
+        Err(Box::new(self.ended(response, call, false)))
+    }
+
     /// Answers one request at a port where this is served, over a connection whose client has this
     /// name.
     ///
@@ -122,7 +196,7 @@ impl Front {
     pub fn answer_at(
         self: &Arc<Self>,
         served: Served,
-        request: Request<Incoming>,
+        request: Request<Asked>,
         name: &CommonName,
     ) -> Coming<Response<Counted<Body>>> {
         let front = Arc::clone(self);
@@ -146,7 +220,7 @@ impl Front {
         }
     }
 
-    async fn answer_http(&self, request: Request<Incoming>) -> Response<Counted<Body>> {
+    async fn answer_http(&self, request: Request<Asked>) -> Response<Counted<Body>> {
         let Some(path) = below_gateway(request.uri().path()) else {
             return self.answer_page(request).await;
         };
@@ -157,7 +231,7 @@ impl Front {
         response.map(|body| Counted::uncounted(Body::new(body)))
     }
 
-    async fn answer_page(&self, request: Request<Incoming>) -> Response<Counted<Body>> {
+    async fn answer_page(&self, request: Request<Asked>) -> Response<Counted<Body>> {
         let response = infallible(self.pages.clone().oneshot(request).await);
         response.map(|body| Counted::uncounted(Body::new(body)))
     }
@@ -181,18 +255,37 @@ impl Front {
             Err(failure) => refuse(failure),
             Ok(deadline) => {
                 let mut request = self.weighed(request, counted);
-                match within(deadline, self.admit(method, &mut request, name)).await {
-                    Ok(Ok(())) => within(deadline, self.dispatch(service, method, request))
-                        .await
-                        .map_or_else(refuse, infallible),
-                    Ok(Err(failure)) | Err(failure) => refuse(failure),
+                let admitted =
+                    within(deadline, pin!(self.admit(method, request.headers(), name))).await;
+                match admitted.flatten() {
+                    Ok(asker) => {
+                        // Where there are no users no request has one, and none need carry that.
+                        if let Some(asker) = asker {
+                            request.extensions_mut().insert(Caller(asker));
+                        }
+                        let mut answer = self.dispatch(service, method, request);
+                        within(deadline, answer.as_mut())
+                            .await
+                            .map_or_else(refuse, infallible)
+                    }
+                    Err(failure) => refuse(failure),
                 }
             }
         };
+        self.ended(with_grpc_limit_code(response), call, is_stream)
+    }
+
+    /// The answer to a call, which ends with it unless it is a stream's.
+    fn ended(
+        &self,
+        response: Response<Body>,
+        mut call: Begun,
+        is_stream: bool,
+    ) -> Response<Counted<Body>> {
         let is_dense = self.backend.answers().crowd().is_dense();
         // In a crowd whoever takes nothing loses the place, though hyper may keep the answer.
         let place = is_dense.then(|| call.leave()).flatten();
-        let response = pressure::held(with_grpc_limit_code(response), place);
+        let response = pressure::held(response, place);
         let is_refused = response.headers().contains_key("grpc-status");
         if is_refused || !is_stream {
             call.end(status_code(response.headers()));
@@ -232,26 +325,20 @@ impl Front {
         })
     }
 
-    /// Finds out who asks, and refuses whoever may not.
-    async fn admit<B: Call>(
+    /// Finds out who asks, if that is known, and refuses whoever may not.
+    async fn admit(
         &self,
         method: &str,
-        request: &mut Request<B>,
+        headers: &HeaderMap,
         name: Option<&str>,
-    ) -> Result<(), Failure> {
-        if wants_leader(request.headers()) && !self.backend.has_leader() {
+    ) -> Result<Option<Asker>, Failure> {
+        if wants_leader(headers) && !self.backend.has_leader() {
             return Err(Failure::NoLeader);
         }
         if is_open(method) {
-            return Ok(());
+            return Ok(None);
         }
-        let backend = &self.backend;
-        let asker = backend.door().who(backend, request.headers(), name);
-        // Where there are no users no request has one, and none need carry that.
-        if let Some(asker) = asker.await? {
-            request.extensions_mut().insert(Caller(asker));
-        }
-        Ok(())
+        self.backend.door().who(&self.backend, headers, name).await
     }
 
     fn dispatch<B: Call>(
@@ -279,10 +366,13 @@ impl Front {
 }
 
 /// Waits for an answer until then.
-async fn within<T>(
+async fn within<F: Future + ?Sized>(
     deadline: Option<Instant>,
-    answer: impl Future<Output = T>,
-) -> Result<T, Failure> {
+    answer: Pin<&mut F>,
+) -> Result<F::Output, Failure>
+where
+    F::Output: Sized,
+{
     let Some(deadline) = deadline else {
         return Ok(answer.await);
     };
@@ -310,7 +400,7 @@ fn below_gateway(path: &str) -> Option<&str> {
         .or_else(|| path.strip_prefix("/v3beta/"))
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let is_grpc_type =
         |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     let content_type = request.headers().get(http::header::CONTENT_TYPE);
@@ -321,11 +411,6 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
 /// with, and how a member is.
 fn is_open(method: &str) -> bool {
     matches!(method, "Authenticate" | "Status" | "Check")
-}
-
-/// Whether the client would rather fail than wait for a leader.
-pub fn wants_leader(headers: &HeaderMap) -> bool {
-    headers.get("hasleader").is_some_and(|v| v == "true")
 }
 
 fn elsewhere(what: &str) -> Response<Body> {

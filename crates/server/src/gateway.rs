@@ -16,7 +16,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::json;
@@ -24,6 +23,7 @@ use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
+use crate::asked::Asked;
 use crate::deadline;
 use crate::generated::descriptors::FILES;
 use crate::pressure::{self, Requests, Weighed};
@@ -174,7 +174,7 @@ impl Gateway {
     pub async fn answer<F>(
         &self,
         path: &str,
-        request: Request<Incoming>,
+        request: Request<Asked>,
         call: impl FnOnce(Request<Body>) -> F,
     ) -> Response<Body>
     where

@@ -223,6 +223,14 @@ async fn renew(backend: &Backend, id: i64) -> Result<Answer, Failure> {
         Err(Failure::Stopped) => return Err(Failure::Stopped),
         Err(_) => return Ok(Answer::NotNow),
     }
+    renew_confirmed(backend, id).await
+}
+
+/// Renews a lease where a quorum has confirmed that this member leads, since the client asked.
+///
+/// # Errors
+/// [`Failure::Stopped`], and no other.
+pub async fn renew_confirmed(backend: &Backend, id: i64) -> Result<Answer, Failure> {
     for _ in 0..ATTEMPTS_MAX {
         match backend.desk().call(|told| Call::Renew(id, told)).await? {
             Renewal::Renewed(ttl) => return Ok(Answer::Seconds(ttl)),

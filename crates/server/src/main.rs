@@ -7,6 +7,7 @@
 mod agreeing;
 mod alarms;
 mod argv;
+mod asked;
 mod auth;
 mod authority;
 mod auto_compaction;
@@ -18,6 +19,7 @@ mod certs;
 mod changes;
 mod cli;
 mod client;
+mod client_threads;
 mod company;
 mod config;
 mod config_file;
@@ -33,11 +35,13 @@ mod etcd_flags;
 mod failure;
 mod front;
 mod gateway;
+mod http2;
 mod http_pages;
 mod identity;
 mod import;
 mod join;
 mod leases;
+mod listener;
 mod log;
 mod manual;
 mod members;
@@ -148,8 +152,8 @@ fn configure(args: &cli::ServeArgs, ignored: Vec<String>) -> Result<Config> {
     Ok(config)
 }
 
-/// One thread runs everything but the waiting for disks: waking another thread would cost more
-/// than it could take off this one's shoulders.
+/// One thread runs everything but the waiting for disks, and clients where there are many processors: waking
+/// another thread would cost more than it could take off this one's shoulders.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

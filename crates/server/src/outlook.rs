@@ -1,5 +1,5 @@
 //! What may end a stream that is in order itself: the server stops, or its member has long been
-//! without a leader and the client would rather go elsewhere.
+//! without a leader and the client would rather go elsewhere, or the client's own time is up.
 //! Never ends one itself.
 //!
 //! # Source
@@ -8,8 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
+use crate::deadline;
 use crate::failure::Failure;
 
 /// So many times in a row no leader was known when one looked.
@@ -59,19 +62,54 @@ impl Outlook {
         self.0.send_replace(State::Stopping);
     }
 
-    /// Waits until a stream must end, and says why; `wants_leader`: whether it ends without one.
-    pub async fn end(&self, wants_leader: bool) -> Failure {
+    /// Waits until a stream on these terms must end, and says why.
+    pub async fn end(&self, terms: Terms) -> Failure {
         let mut state = self.0.subscribe();
         let is_end = |state: &State| match state {
             State::Fine => false,
-            State::Leaderless => wants_leader,
+            State::Leaderless => terms.wants_leader,
             State::Stopping => true,
         };
-        match state.wait_for(is_end).await.map(|state| *state) {
+        let ended = state.wait_for(is_end);
+        let ended = match terms.deadline {
+            None => ended.await,
+            Some(deadline) => match timeout_at(deadline, ended).await {
+                Ok(ended) => ended,
+                Err(_) => return Failure::DeadlineExceeded,
+            },
+        };
+        match ended.map(|state| *state) {
             Ok(State::Leaderless) => Failure::NoLeader,
             _ => Failure::Stopped,
         }
     }
+}
+
+/// What a stream's client says that ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// Whether it is to end without a leader.
+    pub wants_leader: bool,
+    /// When it is to have ended.
+    pub deadline: Option<Instant>,
+}
+
+impl Terms {
+    /// The terms in the head of a request that comes now.
+    ///
+    /// # Errors
+    /// It gives a time that is none.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        Ok(Self {
+            wants_leader: wants_leader(headers),
+            deadline: deadline::of(headers)?.map(|time| Instant::now() + time),
+        })
+    }
+}
+
+/// Whether the client would rather fail than wait for a leader.
+pub fn wants_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|v| v == "true")
 }
 
 #[cfg(test)]
@@ -80,13 +118,19 @@ mod tests {
 
     const EVERY: Duration = Duration::from_millis(1);
 
+    /// Those of a client that wants a leader.
+    const LEADER: Terms = Terms {
+        wants_leader: true,
+        deadline: None,
+    };
+
     #[tokio::test]
     async fn who_wants_a_leader_is_told_after_a_while_without_one() {
         let outlook = Outlook::new();
         let looking = outlook.clone();
         let looks = tokio::spawn(async move { looking.look_for_leader(EVERY, || false).await });
-        assert_eq!(outlook.end(true).await, Failure::NoLeader);
-        let waits = tokio::time::timeout(20 * EVERY, outlook.end(false));
+        assert_eq!(outlook.end(LEADER).await, Failure::NoLeader);
+        let waits = tokio::time::timeout(20 * EVERY, outlook.end(Terms::default()));
         assert!(waits.await.is_err(), "the others are not");
         looks.abort();
     }
@@ -94,8 +138,17 @@ mod tests {
     #[tokio::test]
     async fn all_are_told_when_the_server_stops() {
         let outlook = Outlook::new();
-        let waits = outlook.end(false);
+        let waits = outlook.end(Terms::default());
         outlook.stop();
         assert_eq!(waits.await, Failure::Stopped);
+    }
+
+    #[tokio::test]
+    async fn whose_time_is_up_is_told_so() {
+        let terms = Terms {
+            deadline: Some(Instant::now() + EVERY),
+            ..LEADER
+        };
+        assert_eq!(Outlook::new().end(terms).await, Failure::DeadlineExceeded);
     }
 }

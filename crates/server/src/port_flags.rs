@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use headwater_ctl::quantity;
 
+use crate::client_threads;
 use crate::doors::{Bounds, Door, Served};
 use crate::url::Url;
 
@@ -29,6 +30,16 @@ pub struct PortArgs {
     /// Where to listen for those who read metrics and health and nothing else, comma-separated
     #[arg(long, value_name = "URLS")]
     pub listen_metrics_urls: Option<String>,
+
+    /// Threads that serve clients beside the one that does everything else; 0: that one does. By default 0 on
+    /// fewer than 8 processors, then one for each 4 of them, 8 at most
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(..=256),
+        help_heading = "Limits"
+    )]
+    pub client_threads: Option<u16>,
 
     /// The most calls and watches at a time of one connection
     #[arg(
@@ -102,6 +113,12 @@ impl PortArgs {
             })
         };
         self.urls()?.into_iter().map(door).collect()
+    }
+
+    /// How many threads serve clients beside the loop's own.
+    pub fn client_threads(&self) -> usize {
+        self.client_threads
+            .map_or_else(client_threads::usual, usize::from)
     }
 
     /// What one connection may do.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -22,6 +23,7 @@ use tonic::body::Body;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::failure::Failure;
+use crate::front::{framed, whole};
 use crate::generated::etcdserverpb::RangeResponse;
 use crate::generated::mvccpb::KeyValue;
 
@@ -35,7 +37,7 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 30;
 const ANSWERS_WAITING_MAX: usize = 64;
 
 /// What needs no room, being small.
-const SMALL_BYTES: usize = 16 << 10;
+pub const SMALL_BYTES: usize = 16 << 10;
 
 /// The same of an answer in a crowd.
 const SMALL_IN_A_CROWD_BYTES: usize = 1 << 10;
@@ -49,7 +51,8 @@ const UNDER_WAY_BYTES: usize = 4 << 20;
 /// The keys of a range in protobuf: field 2, of bytes.
 const KVS_TAG: u8 = 2 << 3 | 2;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// gRPC's status, in an answer's trailers.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How long nothing may come of a request that has room, and nothing may be taken of such an answer.
 const STALL_TIME: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });
@@ -212,6 +215,30 @@ impl Large {
     }
 }
 
+/// An answer that has what room it needs, as it is sent.
+pub enum Fit {
+    /// It needs none: one message.
+    Small(Bytes),
+    /// It does, and is still to be [`held`].
+    Large(Response<Body>),
+}
+
+impl Fit {
+    /// An answer that [`Answers`] has found room for.
+    pub fn of<T: Message>(answer: tonic::Response<T>) -> Self {
+        let (_, message, mut extensions) = answer.into_parts();
+        let bytes = framed(&message);
+        let Some(large) = extensions.remove::<Large>() else {
+            return Fit::Small(bytes);
+        };
+        let mut response = Response::new(whole(bytes));
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, grpc);
+        response.extensions_mut().insert(large);
+        Fit::Large(response)
+    }
+}
+
 /// An answer that gives its room back once its client has all of it, is gone, or takes nothing of it for
 /// too long; and with it its `place` among the open calls. One that has neither is left as it is.
 pub fn held(mut response: Response<Body>, place: Option<Open>) -> Response<Body> {
@@ -223,8 +250,17 @@ pub fn held(mut response: Response<Body>, place: Option<Open>) -> Response<Body>
         _place: place.map(Arc::new),
         ..large.unwrap_or_default()
     };
+    response.extensions_mut().insert(MustGetOn);
     response.map(|body| paced(large, body))
 }
+
+/// Marks an answer that is given up where nothing of it is taken for so long ([`PATIENCE`]).
+#[derive(Clone, Copy)]
+pub struct MustGetOn;
+
+/// How long whoever hands such an answer out waits for its client to take any of it: longer than the answer
+/// keeps its room, which ends it in good order where that goes.
+pub const PATIENCE: Duration = STALL_TIME.saturating_mul(2);
 
 /// Bytes that keep their room for as long.
 pub fn held_bytes(bytes: Bytes, room: Room) -> Body {

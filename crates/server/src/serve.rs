@@ -8,7 +8,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use headwater_runtime::{Handle, NodeConfig, ReadLevel, StartError, StopReason};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +20,7 @@ use crate::auth::door::Doorkeeper;
 use crate::auto_compaction;
 use crate::backend::Backend;
 use crate::census::{Census, Ending};
+use crate::client_threads::ClientThreads;
 use crate::company::StoreCompany;
 use crate::config::{Cluster, Config};
 use crate::desk::Desk;
@@ -65,12 +66,14 @@ pub async fn run(mut config: Config) -> Result<()> {
     let front = Arc::new(Front::new(Arc::clone(&backend)));
     let doors = Doors::open(
         listeners,
+        ClientThreads::start(config.client_threads).context("starting threads for clients")?,
         &front,
         tls.clients.as_ref(),
         config.names_are_users,
         config.bounds,
         process::raise_open_files(),
-    );
+    )
+    .context("opening the ports for clients")?;
     let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
     let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));

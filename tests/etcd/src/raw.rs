@@ -107,6 +107,33 @@ impl Line {
         body: Bytes,
     ) -> Result<Answer> {
         let (response, _request) = self.begin(path, headers, body, true).await?;
+        Self::whole(response).await
+    }
+
+    /// Makes a call whose body comes in these parts, with a pause before each but the first.
+    ///
+    /// # Errors
+    /// As [`Line::call_with`].
+    pub async fn call_in_parts(
+        &self,
+        path: &str,
+        parts: &[Bytes],
+        pause: Duration,
+    ) -> Result<Answer> {
+        let (first, others) = parts.split_first().context("there is a part")?;
+        let (response, mut request) = self.begin(path, &[], first.clone(), false).await?;
+        for (number, part) in others.iter().enumerate() {
+            tokio::time::sleep(pause).await;
+            let is_last = number + 1 == others.len();
+            // It may be answered already, and nobody wants the rest.
+            if request.send_data(part.clone(), is_last).is_err() {
+                break;
+            }
+        }
+        Self::whole(response).await
+    }
+
+    async fn whole(response: h2::client::ResponseFuture) -> Result<Answer> {
         let response = timeout(ANSWER_LIMIT, response)
             .await
             .context("no answer")??;

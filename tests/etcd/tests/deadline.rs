@@ -2,7 +2,10 @@
 //! that finds no leader, not by one that stands in a queue.
 
 use anyhow::{Context, Result, ensure};
-use headwater_api::etcdserverpb::{PutRequest, RangeRequest};
+use headwater_api::etcdserverpb::{
+    LeaseKeepAliveRequest, PutRequest, RangeRequest, WatchCreateRequest, WatchRequest,
+    watch_request::RequestUnion,
+};
 use headwater_api::v3lockpb::LockRequest;
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::raw::{Answer, Line, framed};
@@ -11,6 +14,8 @@ use std::time::{Duration, Instant};
 const PUT: &str = "etcdserverpb.KV/Put";
 const RANGE: &str = "etcdserverpb.KV/Range";
 const LOCK: &str = "v3lockpb.Lock/Lock";
+const WATCH: &str = "etcdserverpb.Watch/Watch";
+const KEEP_ALIVE: &str = "etcdserverpb.Lease/LeaseKeepAlive";
 
 /// gRPC's codes.
 const INVALID_ARGUMENT: i32 = 3;
@@ -100,6 +105,35 @@ async fn who_stands_in_a_queue_leaves_it_when_his_time_is_up() -> Result<()> {
         let answer = within(&line, time, PUT, &put()).await.context(time)?;
         ensure!(answer.code == code, "given {time:?}: {answer:?}");
     }
+    line.close();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_client_says() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let cluster = Cluster::start(&server, 1, &[]).await?;
+    let line = Line::open(cluster.members[0].client_port.number, 1 << 20).await?;
+    let create = WatchCreateRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
+    let watch = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
+    let answer = within(&line, "400m", WATCH, &watch).await?;
+    ensure!(
+        answer.code == DEADLINE_EXCEEDED && !answer.body.is_empty(),
+        "{answer:?}"
+    );
+    // Whose requests have ended is told all answers, and that is all.
+    let gone = LeaseKeepAliveRequest { id: 1 };
+    let answer = within(&line, "2S", KEEP_ALIVE, &gone).await?;
+    ensure!(answer.code == 0 && !answer.body.is_empty(), "{answer:?}");
+    let answer = within(&line, "soon", WATCH, &watch).await?;
+    ensure!(answer.code == INVALID_ARGUMENT, "{answer:?}");
     line.close();
     Ok(())
 }

@@ -17,9 +17,9 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::convert::key_value;
 use crate::failure::Failure;
-use crate::front::wants_leader;
 use crate::generated::v3electionpb as api;
 use crate::generated::v3electionpb::election_server::Election;
+use crate::outlook::Terms;
 use crate::queue::{Place, Queue, Watched};
 use crate::service::lock::lease_of;
 
@@ -156,11 +156,11 @@ impl Election for ElectionService {
         &self,
         request: Request<api::CampaignRequest>,
     ) -> Result<Response<api::CampaignResponse>, Status> {
-        let wants_leader = wants_leader(request.metadata().as_ref());
+        let terms = Terms::of(request.metadata().as_ref())?;
         let client = Client::of(&self.0, &request);
         tokio::select! {
             elected = Self::stand(&client, request.into_inner()) => Ok(elected?.into()),
-            end = self.0.outlook().end(wants_leader) => Err(end.into()),
+            end = self.0.outlook().end(terms) => Err(end.into()),
         }
     }
 
@@ -188,14 +188,14 @@ impl Election for ElectionService {
         &self,
         request: Request<api::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
-        let wants_leader = wants_leader(request.metadata().as_ref());
+        let terms = Terms::of(request.metadata().as_ref())?;
         let queue = Queue::new(&request.get_ref().name);
         let (told, tells) = mpsc::channel(1);
         let client = Client::of_stream(&self.0, &request);
         tokio::spawn(async move {
             let end = tokio::select! {
                 end = observe(&client, &queue, &told) => end,
-                end = client.outlook().end(wants_leader) => end,
+                end = client.outlook().end(terms) => end,
                 () = told.closed() => return,
             };
             let _ = told.send(Err(end.into())).await;

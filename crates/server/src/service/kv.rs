@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_kv::check::{check, check_query, check_txn};
 use headwater_kv::request::{Command, Outcome, Query, Response};
 use headwater_kv::txn::is_read_only;
@@ -22,6 +23,7 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::kv_server::Kv;
+use crate::pressure::Fit;
 use crate::service::range_stream::{RangeStream, STREAM_BYTES};
 
 /// The service, on a backend shared with the others.
@@ -32,20 +34,25 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    async fn read_range(
+    fn read(
         client: &Client,
         request: api::RangeRequest,
-    ) -> Result<api::RangeResponse, Failure> {
+    ) -> impl Future<Output = Result<tonic::Response<api::RangeResponse>, Failure>> {
         let level = read_level(request.serializable);
         let query = Query::Range(convert::range(request));
-        check_query(&query, client.limits().txn_ops_max).map_err(Failure::Kv)?;
-        let outcome = client.query(query, level).await?;
-        match answer(outcome)? {
-            (revision, Response::Range(response)) => {
-                let header = client.header(revision);
-                Ok(convert::range_response(Some(header), response))
+        let checked = check_query(&query, client.limits().txn_ops_max);
+        // Asked already: the future need not hold what is.
+        let asked = checked.map(|()| client.query(query, level));
+        async move {
+            let outcome = asked.map_err(Failure::Kv)?.await?;
+            match answer(outcome)? {
+                (revision, Response::Range(response)) => {
+                    let header = client.header(revision);
+                    let answer = convert::range_response(Some(header), response);
+                    client.answers().fit_range(answer).await
+                }
+                _ => Err(Failure::MISMATCH),
             }
-            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -53,17 +60,23 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    async fn write_put(
+    fn write(
         client: &Client,
         request: api::PutRequest,
-    ) -> Result<api::PutResponse, Failure> {
-        let command = Command::Put(convert::put(request));
-        match Self::carry_out(client, &command).await? {
-            (revision, Response::Put(response)) => {
-                let header = client.header(revision);
-                Ok(convert::put_response(Some(header), response))
+    ) -> impl Future<Output = Result<tonic::Response<api::PutResponse>, Failure>> {
+        let carried_out = Self::carry_out(client, &Command::Put(convert::put(request)));
+        async move {
+            match carried_out.await? {
+                (revision, Response::Put(response)) => {
+                    let header = client.header(revision);
+                    let answer = convert::put_response(Some(header), response);
+                    match answer.prev_kv {
+                        Some(_) => Box::pin(told(client, answer)).await,
+                        None => Ok(answer.into()),
+                    }
+                }
+                _ => Err(Failure::MISMATCH),
             }
-            _ => Err(Failure::MISMATCH),
         }
     }
 
@@ -71,15 +84,19 @@ impl KvService {
     ///
     /// # Errors
     /// See [`Failure`].
-    async fn write_delete(
+    async fn delete(
         client: &Client,
         request: api::DeleteRangeRequest,
-    ) -> Result<api::DeleteRangeResponse, Failure> {
+    ) -> Result<tonic::Response<api::DeleteRangeResponse>, Failure> {
         let command = Command::DeleteRange(convert::delete_range(request));
         match Self::carry_out(client, &command).await? {
             (revision, Response::DeleteRange(response)) => {
                 let header = client.header(revision);
-                Ok(convert::delete_range_response(Some(header), response))
+                told(
+                    client,
+                    convert::delete_range_response(Some(header), response),
+                )
+                .await
             }
             _ => Err(Failure::MISMATCH),
         }
@@ -92,7 +109,7 @@ impl KvService {
     async fn decide(
         client: &Client,
         request: api::TxnRequest,
-    ) -> Result<api::TxnResponse, Failure> {
+    ) -> Result<tonic::Response<api::TxnResponse>, Failure> {
         let level = read_level(is_serializable(&request));
         let txn = convert::txn(request);
         check_txn(&txn, client.limits().txn_ops_max).map_err(Failure::Kv)?;
@@ -103,7 +120,11 @@ impl KvService {
         };
         match answer(outcome)? {
             (revision, Response::Txn(response)) => {
-                Ok(convert::txn_response(client.header(revision), response))
+                told(
+                    client,
+                    convert::txn_response(client.header(revision), response),
+                )
+                .await
             }
             _ => Err(Failure::MISMATCH),
         }
@@ -126,16 +147,79 @@ impl KvService {
         }
     }
 
-    async fn carry_out(client: &Client, command: &Command) -> Result<(i64, Response), Failure> {
-        check(command, client.limits().txn_ops_max).map_err(Failure::Kv)?;
-        answer(client.propose(command).await?)
+    /// Has a command carried out; the future holds its bytes alone.
+    fn carry_out<'a>(
+        client: &'a Client,
+        command: &Command,
+    ) -> impl Future<Output = Result<(i64, Response), Failure>> + use<'a> {
+        let checked = check(command, client.limits().txn_ops_max);
+        let proposed = checked.map(|()| client.propose(command));
+        async move { answer(proposed.map_err(Failure::Kv)?.await?) }
+    }
+}
+
+/// A call that may go the short way.
+pub enum ShortCall {
+    /// A read.
+    Range(api::RangeRequest),
+    /// A write.
+    Put(api::PutRequest),
+    /// A deletion.
+    DeleteRange(api::DeleteRangeRequest),
+    /// A decision.
+    Txn(Box<api::TxnRequest>),
+}
+
+impl ShortCall {
+    /// What makes a call of `method` of its message, if such calls may go the short way.
+    pub fn decoder(method: &str) -> Option<fn(Bytes) -> Option<ShortCall>> {
+        Some(match method {
+            "Range" => |bytes| Message::decode(bytes).ok().map(ShortCall::Range),
+            "Put" => |bytes| Message::decode(bytes).ok().map(ShortCall::Put),
+            "DeleteRange" => |bytes| Message::decode(bytes).ok().map(ShortCall::DeleteRange),
+            "Txn" => |bytes| {
+                Message::decode(bytes)
+                    .ok()
+                    .map(Box::new)
+                    .map(ShortCall::Txn)
+            },
+            _ => return None,
+        })
+    }
+
+    /// Which method it calls.
+    pub fn method(&self) -> &'static str {
+        match self {
+            ShortCall::Range(_) => "Range",
+            ShortCall::Put(_) => "Put",
+            ShortCall::DeleteRange(_) => "DeleteRange",
+            ShortCall::Txn(_) => "Txn",
+        }
+    }
+}
+
+impl KvService {
+    /// Answers a call that goes the short way.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn answer(client: &Client, call: ShortCall) -> Result<Fit, Failure> {
+        Ok(match call {
+            ShortCall::Range(request) => Fit::of(Self::read(client, request).await?),
+            ShortCall::Put(request) => Fit::of(Self::write(client, request).await?),
+            // In boxes: there are fewer of them, and they would make all futures larger.
+            ShortCall::DeleteRange(request) => {
+                Fit::of(Box::pin(Self::delete(client, request)).await?)
+            }
+            ShortCall::Txn(request) => Fit::of(Box::pin(Self::decide(client, *request)).await?),
+        })
     }
 }
 
 /// Tells what has happened. If there is no room to tell it, the client must not take it for refused.
-async fn told<T: Message>(client: &Client, answer: T) -> Answer<T> {
+async fn told<T: Message>(client: &Client, answer: T) -> Result<tonic::Response<T>, Failure> {
     let fit = client.answers().fit(answer).await;
-    fit.map_err(|_| Failure::TimedOut.into())
+    fit.map_err(|_| Failure::TimedOut)
 }
 
 fn answer(outcome: Outcome) -> Result<(i64, Response), Failure> {
@@ -167,8 +251,7 @@ impl Kv for KvService {
 
     async fn range(&self, request: Request<api::RangeRequest>) -> Answer<api::RangeResponse> {
         let client = Client::of(&self.0, &request);
-        let answer = Self::read_range(&client, request.into_inner()).await?;
-        Ok(client.answers().fit_range(answer).await?)
+        Ok(Self::read(&client, request.into_inner()).await?)
     }
 
     async fn range_stream(
@@ -186,11 +269,7 @@ impl Kv for KvService {
 
     async fn put(&self, request: Request<api::PutRequest>) -> Answer<api::PutResponse> {
         let client = Client::of(&self.0, &request);
-        let answer = Self::write_put(&client, request.into_inner()).await?;
-        match answer.prev_kv {
-            Some(_) => told(&client, answer).await,
-            None => Ok(answer.into()),
-        }
+        Ok(Self::write(&client, request.into_inner()).await?)
     }
 
     async fn delete_range(
@@ -198,14 +277,12 @@ impl Kv for KvService {
         request: Request<api::DeleteRangeRequest>,
     ) -> Answer<api::DeleteRangeResponse> {
         let client = Client::of(&self.0, &request);
-        let answer = Self::write_delete(&client, request.into_inner()).await?;
-        told(&client, answer).await
+        Ok(Self::delete(&client, request.into_inner()).await?)
     }
 
     async fn txn(&self, request: Request<api::TxnRequest>) -> Answer<api::TxnResponse> {
         let client = Client::of(&self.0, &request);
-        let answer = Self::decide(&client, request.into_inner()).await?;
-        told(&client, answer).await
+        Ok(Self::decide(&client, request.into_inner()).await?)
     }
 
     async fn compact(

@@ -7,6 +7,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use headwater_kv::auth::Right;
 use headwater_kv::check::check;
 use headwater_kv::request::{
@@ -15,7 +17,6 @@ use headwater_kv::request::{
 };
 use headwater_runtime::ReadLevel;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -24,10 +25,11 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::company::Call;
 use crate::failure::Failure;
-use crate::front::wants_leader;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::lease_server::Lease;
-use crate::leases::{Answer, Question, ask};
+use crate::leases::{Answer, Question, ask, renew_confirmed};
+use crate::listener::Listener;
+use crate::outlook::Terms;
 use crate::service::unreadable;
 
 /// How many renewals of one stream are under way at most.
@@ -139,8 +141,32 @@ impl LeaseService {
 
 /// Renews a lease; one that is gone has no time left, and that is no error.
 async fn renew(client: &Client, id: i64) -> Result<api::LeaseKeepAliveResponse, Failure> {
-    client.demand(Right::Renew(id), ReadLevel::Local).await?;
     let backend = client.backend();
+    if backend.leader() == Some(backend.cluster().me) {
+        // One read tells that the client may, and that this member led when it was asked.
+        let may = client.query(Query::May(Right::Renew(id)), ReadLevel::Linearizable);
+        match may.await {
+            Ok(before) => {
+                before.result.map_err(Failure::Kv)?;
+                let ttl = match renew_confirmed(backend, id).await? {
+                    Answer::Seconds(ttl) => Some(ttl),
+                    Answer::Gone => Some(0),
+                    _ => None,
+                };
+                if let Some(ttl) = ttl {
+                    return Ok(api::LeaseKeepAliveResponse {
+                        header: Some(backend.header(before.revision)),
+                        id,
+                        ttl,
+                    });
+                }
+            }
+            Err(failure @ (Failure::TimedOut | Failure::Stopped)) => return Err(failure),
+            // Whoever leads now may have it renewed yet.
+            Err(_) => {}
+        }
+    }
+    client.demand(Right::Renew(id), ReadLevel::Local).await?;
     // As in etcd, the revision is that of before the renewal, and this member's own.
     let before = backend.query(Query::Status, ReadLevel::Local).await?;
     let ttl = match ask(backend, Question::Renew(id)).await? {
@@ -154,70 +180,44 @@ async fn renew(client: &Client, id: i64) -> Result<api::LeaseKeepAliveResponse, 
     })
 }
 
-type Renewals = mpsc::Sender<JoinHandle<Result<api::LeaseKeepAliveResponse, Failure>>>;
-
-/// Begins each renewal as it is asked for; how it ends is told in the same order.
-async fn hear(
-    client: &Client,
-    mut inbound: Streaming<api::LeaseKeepAliveRequest>,
-    renewals: Renewals,
-) -> Option<Status> {
-    loop {
-        let request = match inbound.message().await {
-            Ok(Some(request)) => request,
-            Ok(None) => return None,
-            Err(status) => return Some(unreadable(status)),
-        };
-        let client = client.clone();
-        let renewal = tokio::spawn(async move { renew(&client, request.id).await });
-        if renewals.send(renewal).await.is_err() {
-            return None;
-        }
-    }
-}
-
-/// Tells the client of its renewals; `None` once it has asked for the last.
-async fn tell(
-    mut renewals: mpsc::Receiver<JoinHandle<Result<api::LeaseKeepAliveResponse, Failure>>>,
-    told: &mpsc::Sender<Result<api::LeaseKeepAliveResponse, Status>>,
-) -> Option<Status> {
-    while let Some(renewal) = renewals.recv().await {
-        let failure = match renewal.await {
-            Ok(Ok(response)) => match told.send(Ok(response)).await {
-                Ok(()) => continue,
-                Err(_) => return None,
-            },
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::Internal("a renewal broke off"),
-        };
-        return Some(failure.into());
-    }
-    None
-}
-
-async fn keep_alive(
+/// Serves one stream of renewals until it ends: each begins as it is asked for, and how they end is told in
+/// the same order.
+pub async fn serve(
     client: Client,
-    request: Request<Streaming<api::LeaseKeepAliveRequest>>,
-    told: mpsc::Sender<Result<api::LeaseKeepAliveResponse, Status>>,
+    mut inbound: Streaming<api::LeaseKeepAliveRequest>,
+    terms: Terms,
+    mut listener: Listener<api::LeaseKeepAliveResponse>,
 ) {
-    let wants_leader = wants_leader(request.metadata().as_ref());
-    let (begun, renewals) = mpsc::channel(RENEWALS_MAX);
-    let hearing = async {
-        match hear(&client, request.into_inner(), begun).await {
-            Some(status) => Some(status),
-            None => std::future::pending().await,
+    // A future of its own, which is looked at when it has something to say, not with each renewal.
+    let mut ends: FuturesUnordered<_> = [client.outlook().end(terms)].into_iter().collect();
+    let mut renewals = FuturesOrdered::new();
+    let mut asks = true;
+    while asks || !renewals.is_empty() {
+        let renewal = tokio::select! {
+            biased;
+            Some(renewal) = renewals.next() => renewal,
+            request = inbound.message(), if asks && renewals.len() < RENEWALS_MAX => {
+                match request {
+                    Ok(Some(request)) => renewals.push_back(renew(&client, request.id)),
+                    Ok(None) => asks = false,
+                    Err(status) => return listener.end(Some(unreadable(status))).await,
+                }
+                continue;
+            }
+            Some(end) = ends.next() => return listener.end(Some(end.into())).await,
+            () = listener.gone() => return,
+        };
+        let response = match renewal {
+            Ok(response) => response,
+            Err(failure) => return listener.end(Some(failure.into())).await,
+        };
+        tokio::select! {
+            biased;
+            () = listener.tell(response) => {}
+            Some(end) = ends.next() => return listener.end(Some(end.into())).await,
         }
-    };
-    let end = tokio::select! {
-        end = tell(renewals, &told) => end,
-        end = hearing => end,
-        end = client.outlook().end(wants_leader) => Some(end.into()),
-        () = told.closed() => None,
-    };
-    if let Some(end) = end {
-        // Who is gone does not hear it.
-        let _ = told.send(Err(end)).await;
     }
+    listener.end(None).await;
 }
 
 #[async_trait]
@@ -248,12 +248,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<api::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let terms = Terms::of(request.metadata().as_ref())?;
+        let client = Client::of_stream(&self.0, &request);
         let (told, tells) = mpsc::channel(1);
-        tokio::spawn(keep_alive(
-            Client::of_stream(&self.0, &request),
-            request,
-            told,
-        ));
+        let listener = Listener::Any(told);
+        tokio::spawn(serve(client, request.into_inner(), terms, listener));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
     }
 

@@ -14,10 +14,10 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::front::wants_leader;
 use crate::generated::etcdserverpb::LeaseGrantRequest;
 use crate::generated::v3lockpb as api;
 use crate::generated::v3lockpb::lock_server::Lock;
+use crate::outlook::Terms;
 use crate::queue::Queue;
 use crate::service::lease;
 
@@ -82,10 +82,10 @@ impl Lock for LockService {
         request: Request<api::LockRequest>,
     ) -> Result<Response<api::LockResponse>, Status> {
         let client = Client::of(&self.0, &request);
-        let wants_leader = wants_leader(request.metadata().as_ref());
+        let terms = Terms::of(request.metadata().as_ref())?;
         tokio::select! {
             locked = Self::acquire(&client, request.into_inner()) => Ok(locked?.into()),
-            end = self.0.outlook().end(wants_leader) => Err(end.into()),
+            end = self.0.outlook().end(terms) => Err(end.into()),
         }
     }
 

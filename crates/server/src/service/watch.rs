@@ -4,8 +4,11 @@
 //! # Source
 //! The etcd v3 API, service `Watch`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use headwater_kv::stream::{NOBODY, Refusal, Said, Word};
 use headwater_kv::watch::WatchRefusal;
 use tokio::sync::mpsc;
@@ -18,9 +21,10 @@ use crate::client::Client;
 use crate::company::Wish;
 use crate::convert;
 use crate::desk::Watching;
-use crate::front::wants_leader;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::watch_server::Watch;
+use crate::listener::Listener;
+use crate::outlook::Terms;
 use crate::service::unreadable;
 
 /// The service, on a backend shared with the others.
@@ -34,22 +38,44 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<api::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let wants_leader = wants_leader(request.metadata().as_ref());
-        let watching = Client::of_stream(&self.0, &request).watching();
+        let terms = Terms::of(request.metadata().as_ref())?;
+        let client = Client::of_stream(&self.0, &request);
         let (told, tells) = mpsc::channel(1);
-        let backend = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let inbound = request.into_inner();
-            let end = tokio::select! {
-                end = hear(&watching, inbound) => end,
-                end = tell(&backend, &watching, &told) => end,
-                end = backend.outlook().end(wants_leader) => end.into(),
-                () = told.closed() => return,
-            };
-            // Who is gone does not hear it.
-            let _ = told.send(Err(end)).await;
-        });
+        let listener = Listener::Any(told);
+        tokio::spawn(serve(client, request.into_inner(), terms, listener));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
+    }
+}
+
+/// Serves one stream until it ends.
+pub async fn serve(
+    client: Client,
+    inbound: Streaming<api::WatchRequest>,
+    terms: Terms,
+    mut listener: Listener<api::WatchResponse>,
+) {
+    let (watching, backend) = (client.watching(), client.backend());
+    let stops = async { Status::from(backend.outlook().end(terms).await) };
+    // Futures of their own, which are looked at when they have something to say, not with each word.
+    let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = Status> + Send>>>::new();
+    ends.push(Box::pin(hear(&watching, inbound)));
+    ends.push(Box::pin(stops));
+    loop {
+        let said = tokio::select! {
+            biased;
+            said = watching.next() => said,
+            Some(end) = ends.next() => return listener.end(Some(end)).await,
+            () = listener.gone() => return,
+        };
+        let response = match said {
+            Ok(said) => response(backend.header(said.revision), said),
+            Err(failure) => return listener.end(Some(failure.into())).await,
+        };
+        tokio::select! {
+            biased;
+            () = listener.tell(response) => {}
+            Some(end) = ends.next() => return listener.end(Some(end)).await,
+        }
     }
 }
 
@@ -65,23 +91,6 @@ async fn hear(watching: &Watching, mut inbound: Streaming<api::WatchRequest>) ->
         if let Err(failure) = watching.wish(wish).await {
             return failure.into();
         }
-    }
-}
-
-/// Tells the client what there is, as fast as it listens.
-async fn tell(
-    backend: &Backend,
-    watching: &Watching,
-    told: &mpsc::Sender<Result<api::WatchResponse, Status>>,
-) -> Status {
-    loop {
-        let said = match watching.next().await {
-            Ok(said) => said,
-            Err(failure) => return failure.into(),
-        };
-        let response = response(backend.header(said.revision), said);
-        // Who is gone ends the stream elsewhere.
-        let _ = told.send(Ok(response)).await;
     }
 }
 

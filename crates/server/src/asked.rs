@@ -1,0 +1,51 @@
+//! The body of a client's request, over whichever HTTP it comes.
+//! Never looks into it.
+//!
+//! # Source
+//! RFC 9112 and RFC 9113.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tonic::codegen::StdError;
+
+use crate::http2::Received;
+
+/// A request's body.
+pub enum Asked {
+    /// Over HTTP/1.1.
+    One(Incoming),
+    /// Over HTTP/2.
+    Two(Received),
+}
+
+impl Body for Asked {
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        match self.get_mut() {
+            Asked::One(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Asked::Two(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Asked::One(body) => body.is_end_stream(),
+            Asked::Two(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Asked::One(body) => body.size_hint(),
+            Asked::Two(body) => body.size_hint(),
+        }
+    }
+}
