@@ -8,7 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::ResponseFuture;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use headwater_etcd_tests::raw::decoded;
+use http::{HeaderMap, StatusCode};
 use prost::Message;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -82,14 +83,13 @@ impl Answers {
     fn end(&mut self, headers: &HeaderMap) -> Result<Option<Bytes>> {
         self.from = From::End;
         ensure!(self.rest.is_empty(), "the answer ends within a message");
-        let text = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         match text("grpc-status").context("no status")? {
-            b"0" => Ok(None),
-            code => bail!(
-                "status {}: {}",
-                String::from_utf8_lossy(code),
-                String::from_utf8_lossy(text("grpc-message").unwrap_or_default())
-            ),
+            "0" => Ok(None),
+            code => {
+                let why = decoded(text("grpc-message").unwrap_or_default());
+                bail!("status {code}: {why}")
+            }
         }
     }
 }

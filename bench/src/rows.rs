@@ -363,8 +363,8 @@ mod tests {
             assert_eq!(same(&step), same(twin), "{usual}");
         }
         let aim = |of: &str| {
-            let is_it = |row: &&Row| row.of == of && row.figure == "per_s";
-            table().iter().find(is_it).unwrap().aim
+            let is_it = |row: &Row| row.of == of && row.figure == "per_s";
+            table().into_iter().find(is_it).unwrap().aim
         };
         assert_eq!(aim("put-64-lean"), aim("put-64"));
     }

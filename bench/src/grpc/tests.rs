@@ -1,5 +1,5 @@
 use super::*;
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -63,14 +63,17 @@ async fn messages_come_whole_however_they_were_cut() {
 #[tokio::test]
 async fn an_answer_that_does_not_end_well_is_an_error() {
     let test = async {
-        let refused = Some([("grpc-status", "14"), ("grpc-message", "no leader")]);
+        let refused = Some([("grpc-status", "14"), ("grpc-message", "no%20leader")]);
         let nothing = Some([("server", "x"), ("via", "y")]);
+        const WHOLE: &[&[u8]] = &[&[0, 0, 0, 0, 1, 7]];
+        const SHORT: &[&[u8]] = &[&[0, 0, 0, 0, 2, 7]];
+        const COMPRESSED: &[&[u8]] = &[&[1, 0, 0, 0, 1, 7]];
         for (parts, trailers, says) in [
-            (&[&[0, 0, 0, 0, 1, 7][..]][..], None, "no trailers"),
-            (&[&[0, 0, 0, 0, 1, 7]], nothing, "no status"),
-            (&[&[0, 0, 0, 0, 1, 7]], refused, "status 14: no leader"),
-            (&[&[0, 0, 0, 0, 2, 7]], WELL, "ends within a message"),
-            (&[&[1, 0, 0, 0, 1, 7]], WELL, "a compressed answer"),
+            (WHOLE, None, "no trailers"),
+            (WHOLE, nothing, "no status"),
+            (WHOLE, refused, "status 14: no leader"),
+            (SHORT, WELL, "ends within a message"),
+            (COMPRESSED, WELL, "a compressed answer"),
         ] {
             let error = answer_of(parts, trailers).await.unwrap_err();
             assert!(error.to_string().contains(says), "{error} for {says}");
