@@ -26,7 +26,7 @@ pub enum Engine {
 #[derive(Clone)]
 pub enum Client {
     /// The usual one.
-    EtcdClient(etcd_client::Client),
+    EtcdClient(Box<etcd_client::Client>),
     /// The one that takes little.
     Lean(lean::Client),
 }
@@ -37,17 +37,19 @@ impl Client {
     /// # Errors
     /// If nobody answers there.
     pub async fn connect(engine: Engine, url: &str) -> Result<Client> {
-        if engine == Engine::EtcdClient {
-            let mut connections = load::connect(&[url.to_string()], 1).await?;
-            return Ok(Client::EtcdClient(connections.remove(0)));
+        match engine {
+            Engine::EtcdClient => {
+                let client = load::connect(&[url.to_string()], 1).await?.remove(0);
+                Ok(Client::EtcdClient(Box::new(client)))
+            }
+            Engine::Lean => {
+                let client = lean::Client::connect(url, REQUEST_LIMIT).await;
+                let mut client = client.with_context(|| format!("cannot reach {url}"))?;
+                let answered = client.range("warm", false).await;
+                answered.with_context(|| format!("{url} does not answer"))?;
+                Ok(Client::Lean(client))
+            }
         }
-        let warm = async {
-            let mut client = lean::Client::connect(url, REQUEST_LIMIT).await?;
-            client.range("warm", false).await?;
-            anyhow::Ok(Client::Lean(client))
-        };
-        let refused = || format!("{url} does not answer");
-        warm.await.with_context(refused)
     }
 
     /// Puts a value to a key.

@@ -55,7 +55,7 @@ async fn messages_come_whole_however_they_were_cut() {
         let expected = [Bytes::from_static(&[7, 8]), Bytes::from_static(&[9])];
         assert_eq!(whole.unwrap(), expected);
         assert_eq!(cut.unwrap(), expected);
-        assert_eq!(answer_of(&[b""], WELL).await.unwrap(), [Bytes::new(); 0]);
+        assert!(answer_of(&[b""], WELL).await.unwrap().is_empty());
     };
     LocalSet::new().run_until(test).await;
 }
