@@ -2,7 +2,7 @@ use super::*;
 use crate::engine::Engine;
 use crate::load::{self, Plan};
 use crate::machine::Watched;
-use crate::work::{Shape, Work, value};
+use crate::work::{Shape, Work, key, value};
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::random::Random;
 use tokio::task::LocalSet;
@@ -106,6 +106,43 @@ async fn a_lease_is_kept_alive_until_it_is_revoked() {
     LocalSet::new().run_until(test).await;
 }
 
+/// A short load on the one member, over few keys.
+fn plan(cluster: &Cluster, engine: Engine, work: Work, value_bytes: usize) -> Plan {
+    Plan {
+        endpoints: vec![cluster.members[0].client_url()],
+        engine,
+        work,
+        clients: 8,
+        conns: 2,
+        rate: None,
+        shape: Shape {
+            seconds: 0.5,
+            warmup: 0.1,
+            value_bytes,
+            keys: 10,
+        },
+    }
+}
+
+#[tokio::test]
+async fn both_engines_look_at_what_was_read() {
+    let test = async {
+        let (cluster, mut client) = served(LONG, &[]).await;
+        for number in 0..10 {
+            client.put(&key(number), &some_value(20)).await.unwrap();
+        }
+        for engine in [Engine::EtcdClient, Engine::Lean] {
+            let right = plan(&cluster, engine, Work::Range, 20);
+            let figures = load::run(&right, &Watched::default()).await.unwrap();
+            assert_eq!(figures["errors"], 0.0, "{engine:?}");
+            let wrong = plan(&cluster, engine, Work::Range, 30);
+            let error = load::run(&wrong, &Watched::default()).await.unwrap_err();
+            assert!(error.to_string().contains("has 20 bytes"), "{error}");
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn both_engines_count_what_a_server_refuses_as_errors() {
     let test = async {
@@ -113,20 +150,7 @@ async fn both_engines_count_what_a_server_refuses_as_errors() {
         let error = client.put("k", &some_value(3000)).await.unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
         for engine in [Engine::EtcdClient, Engine::Lean] {
-            let plan = Plan {
-                endpoints: vec![cluster.members[0].client_url()],
-                engine,
-                work: Work::Mixed,
-                clients: 8,
-                conns: 2,
-                rate: None,
-                shape: Shape {
-                    seconds: 0.5,
-                    warmup: 0.1,
-                    value_bytes: 3000,
-                    keys: 10,
-                },
-            };
+            let plan = plan(&cluster, engine, Work::Mixed, 3000);
             let figures = load::run(&plan, &Watched::default()).await.unwrap();
             // Each put is refused, and each range finds nothing.
             assert!(figures["errors"] > 0.0, "{engine:?}: {figures:?}");
