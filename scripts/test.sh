@@ -128,6 +128,8 @@ if [ "$what" = all ]; then
     cargo clippy --locked --manifest-path tests/etcd/Cargo.toml --all-targets -- -D warnings
   step "clippy on the benchmarks" \
     cargo clippy --locked --manifest-path bench/Cargo.toml --workspace --all-targets -- -D warnings
+  step "tests of the load generator" \
+    cargo test --locked --manifest-path bench/Cargo.toml -p headwater-bench
   step "the core's benchmark counts right" \
     cargo run --locked --manifest-path bench/Cargo.toml -p headwater-bench-core -- --quick
 fi

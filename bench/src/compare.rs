@@ -5,10 +5,11 @@
 //! other, and who begins changes from round to round.
 
 use crate::cluster::{leader_url, start, urls, watched};
+use crate::engine::Engine;
 use crate::failover::{self, Kills};
 use crate::figures::{Figures, under};
 use crate::machine::Disk;
-use crate::rows::{Before, STEPS, Step, Target, is_wanted};
+use crate::rows::{Before, STEPS, Step, Target, engine_of, is_wanted};
 use crate::work::{Shape, Work};
 use crate::{CompareArgs, bare, cluster, floor, load, plot, report, store, watch, work};
 use anyhow::{Context, Result, bail, ensure};
@@ -66,7 +67,6 @@ impl Round {
 struct Comparison<'a> {
     args: &'a CompareArgs,
     shape: Shape,
-    only: Vec<String>,
     disk: Disk,
     ours: Server,
     rival: Server,
@@ -83,7 +83,6 @@ pub async fn run(args: &CompareArgs) -> Result<()> {
     let mut comparison = Comparison {
         args,
         shape: args.shape(),
-        only: args.only(),
         disk: Disk::under(&args.dir)?,
         ours: Server::at(args.ours.clone())?,
         rival: Server::at(args.rival.clone())?,
@@ -149,7 +148,7 @@ pub fn in_turn(number: usize) -> [Who; 2] {
 
 impl Comparison<'_> {
     fn wants(&self, name: &str) -> bool {
-        is_wanted(name, &self.only)
+        self.args.wants(name)
     }
 
     fn server(&self, who: Who) -> &Server {
@@ -221,7 +220,8 @@ impl Comparison<'_> {
                 cluster.ready().await?;
             }
             Before::Burst => {
-                let mut burst = self.plan(vec![leader_url(cluster).await?], Work::Put, 256);
+                let leader = vec![leader_url(cluster).await?];
+                let mut burst = self.plan(step.engine, leader, Work::Put, 256);
                 burst.shape.seconds = self.shape.seconds.min(BURST_SECONDS);
                 load::run(&burst, &cluster::watched(cluster, &self.disk)).await?;
             }
@@ -230,7 +230,7 @@ impl Comparison<'_> {
             Target::Leader => vec![leader_url(cluster).await?],
             Target::All => urls(cluster),
         };
-        let mut plan = self.plan(endpoints, step.work, step.clients);
+        let mut plan = self.plan(step.engine, endpoints, step.work, step.clients);
         if let Some(bytes) = step.value_bytes {
             // Few keys, or the store outgrows its quota.
             (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);
@@ -238,9 +238,16 @@ impl Comparison<'_> {
         load::run(&plan, &watched(cluster, &self.disk)).await
     }
 
-    fn plan(&self, endpoints: Vec<String>, work: Work, clients: usize) -> load::Plan {
+    fn plan(
+        &self,
+        engine: Engine,
+        endpoints: Vec<String>,
+        work: Work,
+        clients: usize,
+    ) -> load::Plan {
         load::Plan {
             endpoints,
+            engine,
             work,
             clients,
             conns: load::usual_conns(clients),
@@ -249,19 +256,21 @@ impl Comparison<'_> {
         }
     }
 
-    /// The prototype under the one load that it takes.
+    /// The prototype under the loads that it takes, each on fresh processes.
     async fn bare(&mut self, round: &mut Round) {
-        if !self.wants("put-64") {
-            return;
+        for name in ["put-64", "put-64-lean"] {
+            if !self.wants(name) {
+                continue;
+            }
+            let measured = async {
+                let bare = bare::start(&self.args.dir)?;
+                bare.serves().await?;
+                let plan = self.plan(engine_of(name), vec![bare.url.clone()], Work::Put, 64);
+                load::run(&plan, &bare.watched(&self.disk)).await
+            };
+            let measured = bounded(60.0, measured).await;
+            self.keep(round, Who::Bare, name, measured);
         }
-        let measured = async {
-            let bare = bare::start(&self.args.dir)?;
-            bare.serves().await?;
-            let plan = self.plan(vec![bare.url.clone()], Work::Put, 64);
-            load::run(&plan, &bare.watched(&self.disk)).await
-        };
-        let measured = bounded(60.0, measured).await;
-        self.keep(round, Who::Bare, "put-64", measured);
     }
 
     async fn store(&mut self, who: Who, round: &mut Round) {

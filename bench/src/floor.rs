@@ -2,6 +2,7 @@
 //! a follower and back, and one gRPC call.
 
 use crate::cluster::leader_url;
+use crate::engine::{Client, Engine};
 use crate::figures::{Figures, microseconds, quantiles_ms};
 use crate::work::{Shape, Work, Worker};
 use crate::{bare, load};
@@ -34,8 +35,8 @@ pub async fn measure(cluster: &Cluster, dir: &Path, shape: Shape) -> Result<Figu
     let mut null = load::connect(std::slice::from_ref(&bare.url), 1)
         .await?
         .remove(0);
-    let leader = load::connect(&[leader_url(cluster).await?], 1).await?;
-    let mut putter = Worker::new(leader[0].clone(), 0, Work::Put, shape).await?;
+    let leader = Client::connect(Engine::EtcdClient, &leader_url(cluster).await?).await?;
+    let mut putter = Worker::new(leader, 0, Work::Put, shape).await?;
     let path = dir.join("floor.log");
     let file = File::create(&path)?;
     file.write_all_at(&vec![0; LOG_BYTES as usize], 0)?;

@@ -5,6 +5,7 @@
 
 use crate::cluster::{leader_url, start_of, urls, watched};
 use crate::compare::{Who, bounded, in_turn, version_of};
+use crate::engine::Engine;
 use crate::figures::{Figures, spread};
 use crate::load::{self, Plan};
 use crate::machine::{Disk, resident_mib};
@@ -184,6 +185,7 @@ async fn measure(server: &Server, args: &GrowthArgs, point: Point) -> Result<Fig
     for (name, work) in [("put", Work::Put), ("range", Work::Range)] {
         let plan = Plan {
             endpoints: vec![leader.clone()],
+            engine: Engine::EtcdClient,
             work,
             clients: CLIENTS,
             conns: load::usual_conns(CLIENTS),

@@ -4,6 +4,7 @@
 //! at fixed times whether or not earlier ones were answered, and a latency counts from when its
 //! request was due: a server that hangs cannot hide the requests that it kept from being sent.
 
+use crate::engine::{self, Engine};
 use crate::figures::{Figures, microseconds, quantiles_ms};
 use crate::machine::{Spent, Watched};
 use crate::work::{Shape, Work, Worker};
@@ -36,6 +37,8 @@ pub fn usual_conns(clients: usize) -> usize {
 pub struct Plan {
     /// Client URLs, used in turn.
     pub endpoints: Vec<String>,
+    /// What drives it.
+    pub engine: Engine,
     /// What every client asks for.
     pub work: Work,
     /// Requests under way at a time, at most.
@@ -109,7 +112,11 @@ pub async fn leader_of(endpoints: &[String]) -> Result<String> {
 /// # Errors
 /// If the servers cannot be reached at all.
 pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
-    let connections = connect(&plan.endpoints, plan.conns).await?;
+    let mut connections = Vec::with_capacity(plan.conns);
+    for number in 0..plan.conns.max(1) {
+        let endpoint = &plan.endpoints[number % plan.endpoints.len()];
+        connections.push(engine::Client::connect(plan.engine, endpoint).await?);
+    }
     let tally = Rc::new(RefCell::new(Tally {
         span: None,
         answered: 0,

@@ -6,10 +6,13 @@ mod bare;
 mod catch_up;
 mod cluster;
 mod compare;
+mod engine;
 mod failover;
 mod figures;
 mod floor;
 mod growth;
+mod grpc;
+mod lean;
 mod load;
 mod machine;
 mod plot;
@@ -21,6 +24,7 @@ mod work;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use engine::Engine;
 use figures::Figures;
 use headwater_etcd_tests::cluster::Server;
 use machine::{Disk, Watched};
@@ -94,6 +98,9 @@ struct LoadArgs {
     /// Which of them are used.
     #[arg(long, value_enum, default_value = "leader")]
     target: Target,
+    /// What asks: the usual client, or one that leaves more of the processor to the servers.
+    #[arg(long, value_enum, default_value = "etcd-client")]
+    engine: Engine,
     #[command(flatten)]
     shape: Shape,
     /// How many clients ask at a time.
@@ -197,6 +204,9 @@ struct CompareArgs {
     /// [default: everything].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only what this engine drives [default: all].
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
     /// How many rounds; who begins changes from one to the next [default: 3].
     #[arg(long)]
     rounds: Option<usize>,
@@ -259,9 +269,15 @@ impl CompareArgs {
     fn kills(&self) -> usize {
         let asked = rows::OTHERS
             .iter()
-            .any(|name| name.starts_with("failover") && rows::is_wanted(name, &self.only()));
+            .any(|name| name.starts_with("failover") && self.wants(name));
         let usual = if self.quick { 1 } else { 5 };
         self.kills.unwrap_or(usual) * usize::from(asked)
+    }
+
+    /// Whether a measurement was asked for.
+    fn wants(&self, name: &str) -> bool {
+        let is_its = |engine| engine == rows::engine_of(name);
+        rows::is_wanted(name, &self.only()) && self.engine.is_none_or(is_its)
     }
 
     fn store_keys(&self) -> u64 {
@@ -321,6 +337,9 @@ fn main() -> Result<()> {
                 load: args,
                 watchers,
             } => {
+                if args.engine == Engine::Lean {
+                    bail!("the lean engine does not watch");
+                }
                 let watched = watched(&args)?;
                 let measured = watch::fan_out(&args.endpoints, watchers, args.shape, &watched);
                 report::one(&measured.await?, args.json);
@@ -372,6 +391,7 @@ async fn load(args: LoadArgs, work: Work) -> Result<()> {
     }
     let plan = load::Plan {
         endpoints,
+        engine: args.engine,
         work,
         clients: args.clients,
         conns: args

@@ -2,7 +2,7 @@
 
 use crate::compare::{Round, Who};
 use crate::figures::{Figures, Spread, spread};
-use crate::rows::{Against, Aim, ROWS, Row};
+use crate::rows::{Against, Aim, Row, table};
 use serde_json::{Value, json};
 
 /// What is said of a measurement as soon as it is there.
@@ -71,7 +71,7 @@ pub fn compare(versions: &[String; 2], rounds: &[Round]) {
     println!("bare: three processes that replicate and sync, and check nothing.\n");
     println!("| measurement | figure | ours | other | ours / other | aim | |");
     println!("|---|---|---:|---:|---:|---:|---|");
-    for row in ROWS {
+    for row in table() {
         if let Some(line) = row_line(&row, rounds) {
             println!("{line}");
         }

@@ -1,6 +1,7 @@
 //! What a comparison measures, which figures of it are shown, and what we aim at.
 //! Never measures anything itself.
 
+use crate::engine::Engine;
 use crate::work::Work;
 
 /// Whom a request goes to.
@@ -28,6 +29,8 @@ pub enum Before {
 pub struct Step {
     /// Its name, as `--only` takes it.
     pub name: &'static str,
+    /// What drives it.
+    pub engine: Engine,
     /// What is asked for.
     pub work: Work,
     /// By how many clients.
@@ -43,6 +46,7 @@ pub struct Step {
 const fn step(name: &'static str, work: Work, clients: usize) -> Step {
     Step {
         name,
+        engine: Engine::EtcdClient,
         work,
         clients,
         target: Target::Leader,
@@ -60,25 +64,44 @@ const fn at_all(step: Step) -> Step {
     Step { target, ..step }
 }
 
+const fn step_lean(name: &'static str, work: Work, clients: usize) -> Step {
+    let engine = Engine::Lean;
+    Step {
+        engine,
+        ..step(name, work, clients)
+    }
+}
+
 /// The loads, in the order in which a cluster gets them.
-pub const STEPS: [Step; 16] = [
+pub const STEPS: [Step; 24] = [
     after(Before::Restart, step("range-fresh-64", Work::Range, 64)),
     step("range-fresh-256", Work::Range, 256),
+    step_lean("range-fresh-256-lean", Work::Range, 256),
     at_all(step("serializable-64", Work::Serializable, 64)),
     at_all(step("serializable-256", Work::Serializable, 256)),
+    at_all(step_lean("serializable-256-lean", Work::Serializable, 256)),
     step("put-1", Work::Put, 1),
     step("put-16", Work::Put, 16),
     step("put-64", Work::Put, 64),
+    step_lean("put-64-lean", Work::Put, 64),
     step("put-256", Work::Put, 256),
+    step_lean("put-256-lean", Work::Put, 256),
     step("put-1000", Work::Put, 1000),
+    step_lean("put-1000-lean", Work::Put, 1000),
     after(Before::Burst, step("range-after-puts-64", Work::Range, 64)),
     after(
         Before::Burst,
         step("range-after-puts-256", Work::Range, 256),
     ),
+    after(
+        Before::Burst,
+        step_lean("range-after-puts-256-lean", Work::Range, 256),
+    ),
     step("mixed-64", Work::Mixed, 64),
     step("mixed-256", Work::Mixed, 256),
+    step_lean("mixed-256-lean", Work::Mixed, 256),
     step("cas-256", Work::Cas, 256),
+    step_lean("cas-256-lean", Work::Cas, 256),
     Step {
         value_bytes: Some(64 * 1024),
         ..step("large-16", Work::Put, 16)
@@ -106,6 +129,12 @@ pub fn is_wanted(name: &str, only: &[String]) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
     only.is_empty() || only.iter().any(begins)
+}
+
+/// What drives a measurement.
+pub fn engine_of(name: &str) -> Engine {
+    let step = STEPS.iter().find(|step| step.name == name);
+    step.map_or(Engine::EtcdClient, |step| step.engine)
 }
 
 /// Whom our figure is divided by.
@@ -173,8 +202,8 @@ const fn against(against: Against, row: Row) -> Row {
 
 use Aim::{AtLeast, AtMost, None as Shown};
 
-/// The table.
-pub const ROWS: [Row; 73] = [
+/// The table, but for the rows of the lean engine.
+const ROWS: [Row; 74] = [
     row("put-1", "per_s", 0, AtLeast(2.0)),
     row("put-1", "p50_ms", 2, AtMost(0.5)),
     row("put-1", "p99_ms", 2, AtMost(1.0)),
@@ -197,6 +226,7 @@ pub const ROWS: [Row; 73] = [
     row("put-64", "syncs_per_op", 3, AtMost(1.0)),
     row("put-64", "disk_bytes_per_op", 0, AtMost(0.5)),
     row("put-64", "charged_bytes_per_op", 0, Shown),
+    row("put-64", "client_cpu_s_per_100k", 1, Shown),
     against(Against::Bare, row("put-64", "per_s", 0, AtLeast(0.8))),
     against(Against::Bare, row("put-64", "p50_ms", 2, AtMost(1.5))),
     against(
@@ -256,6 +286,45 @@ pub const ROWS: [Row; 73] = [
     row("failover-fast", "steady_ms", 1, Shown),
 ];
 
+/// How the name of a load ends that is another one, driven by the lean engine.
+const LEAN: &str = "-lean";
+
+/// The figures of such a load that are shown, with their decimals.
+const LEAN_FIGURES: [(&str, usize); 5] = [
+    ("per_s", 0),
+    ("p50_ms", 2),
+    ("p99_ms", 2),
+    ("server_cpu_s_per_100k", 1),
+    ("client_cpu_s_per_100k", 1),
+];
+
+/// The table. A row of the lean engine has the aim of the row that it doubles.
+pub fn table() -> Vec<Row> {
+    let mut table = ROWS.to_vec();
+    for step in STEPS {
+        let Some(usual) = step.name.strip_suffix(LEAN) else {
+            continue;
+        };
+        let doubled = |row: &Row| Row {
+            of: step.name,
+            ..*row
+        };
+        let of_usual = || ROWS.iter().filter(|row| row.of == usual);
+        for (figure, decimals) in LEAN_FIGURES {
+            let mut same = of_usual().filter(|row| row.figure == figure);
+            let beside = same.find(|row| row.against == Against::Rival);
+            let plain = row(step.name, figure, decimals, Shown);
+            table.push(beside.map_or(plain, doubled));
+        }
+        table.extend(
+            of_usual()
+                .filter(|row| row.against == Against::Bare)
+                .map(doubled),
+        );
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,15 +336,37 @@ mod tests {
 
     #[test]
     fn each_row_is_of_a_measurement_and_each_measurement_has_a_row() {
-        for row in ROWS {
+        for row in table() {
             assert!(measurements().contains(&row.of), "{}", row.of);
         }
         for name in measurements() {
-            assert!(ROWS.iter().any(|row| row.of == name), "{name}");
+            assert!(table().iter().any(|row| row.of == name), "{name}");
         }
         for name in QUICK {
             assert!(measurements().contains(&name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_load_of_the_lean_engine_doubles_one_of_the_usual_client() {
+        for step in STEPS {
+            let usual = step.name.strip_suffix(LEAN);
+            assert_eq!(
+                usual.is_some(),
+                step.engine == Engine::Lean,
+                "{}",
+                step.name
+            );
+            let Some(usual) = usual else { continue };
+            let twin = STEPS.iter().find(|other| other.name == usual).unwrap();
+            let same = |step: &Step| (step.work, step.clients, step.target, step.value_bytes);
+            assert_eq!(same(&step), same(twin), "{usual}");
+        }
+        let aim = |of: &str| {
+            let is_it = |row: &Row| row.of == of && row.figure == "per_s";
+            table().into_iter().find(is_it).unwrap().aim
+        };
+        assert_eq!(aim("put-64-lean"), aim("put-64"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! its clients hang while something is done to all of it.
 
 use crate::cluster::{self, SIZE, leader_url, start, watched};
+use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::load::{self, Plan};
 use crate::machine::{Disk, Watched, cpu_seconds, resident_mib};
@@ -106,6 +107,7 @@ async fn stalls(
 ) -> Result<()> {
     let plan = Plan {
         endpoints: vec![leader_url(cluster).await?],
+        engine: Engine::EtcdClient,
         work: Work::Put,
         clients: CLIENTS,
         conns: load::usual_conns(CLIENTS),

@@ -1,11 +1,10 @@
 //! What one client asks for, again and again.
 
+use crate::engine::{Client, Lease};
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp,
-    TxnOpResponse,
-};
+use etcd_client::{Txn, TxnOp};
 use headwater_etcd_tests::random::Random;
 use tokio::task::JoinSet;
 
@@ -17,9 +16,6 @@ const FILL_BYTES: u64 = 1 << 20;
 
 /// Transactions under way while a store is filled.
 const FILL_CLIENTS: u64 = 16;
-
-/// Seconds after which a lease that nobody keeps alive ends.
-const LEASE_SECONDS: i64 = 60;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,11 +67,11 @@ pub struct Worker {
     work: Work,
     shape: Shape,
     random: Random,
-    value: Vec<u8>,
+    value: Bytes,
     own_key: String,
     /// The revision of this client's own key, once it has one.
     known_revision: i64,
-    lease: Option<(LeaseKeeper, LeaseKeepAliveStream)>,
+    lease: Option<Lease>,
 }
 
 impl Worker {
@@ -86,17 +82,14 @@ impl Worker {
     pub async fn new(mut client: Client, number: u64, work: Work, shape: Shape) -> Result<Worker> {
         let mut random = Random::new(number << 32);
         let lease = match work {
-            Work::KeepAlive => {
-                let id = client.lease_grant(LEASE_SECONDS, None).await?.id();
-                Some(client.lease_keep_alive(id).await?)
-            }
+            Work::KeepAlive => Some(client.lease().await?),
             _ => None,
         };
         Ok(Worker {
             client,
             work,
             shape,
-            value: value(&mut random, shape.value_bytes),
+            value: value(&mut random, shape.value_bytes).into(),
             random,
             own_key: format!("own{number:013}"),
             known_revision: 0,
@@ -111,57 +104,35 @@ impl Worker {
     pub async fn once(&mut self) -> Result<()> {
         match self.work {
             Work::Put => self.put().await,
-            Work::Range => self.range(None).await,
-            Work::Serializable => {
-                self.range(Some(GetOptions::new().with_serializable()))
-                    .await
-            }
+            Work::Range => self.range(false).await,
+            Work::Serializable => self.range(true).await,
             Work::Mixed if self.random.chance(10) => self.put().await,
-            Work::Mixed => self.range(None).await,
-            Work::Cas => self.cas().await,
-            Work::KeepAlive => {
-                let (keeper, answers) = self.lease.as_mut().context("no lease")?;
-                keeper.keep_alive().await?;
-                let answer = answers.message().await?.context("the stream ended")?;
-                ensure!(answer.ttl() > 0, "the lease is gone");
+            Work::Mixed => self.range(false).await,
+            Work::Cas => {
+                let swap = self
+                    .client
+                    .swap(&self.own_key, &self.value, self.known_revision);
+                self.known_revision = swap.await?;
                 Ok(())
             }
+            Work::KeepAlive => self.lease.as_mut().context("no lease")?.keep_alive().await,
         }
     }
 
     async fn put(&mut self) -> Result<()> {
         let key = key(self.random.below(self.shape.keys));
-        self.client.put(key, self.value.clone(), None).await?;
-        Ok(())
+        self.client.put(&key, &self.value).await
     }
 
-    async fn range(&mut self, options: Option<GetOptions>) -> Result<()> {
+    async fn range(&mut self, serializable: bool) -> Result<()> {
         let key = key(self.random.below(self.shape.keys));
-        self.client.get(key, options).await?;
-        Ok(())
-    }
-
-    async fn cas(&mut self) -> Result<()> {
-        let key = self.own_key.as_str();
-        let txn = Txn::new()
-            .when([Compare::mod_revision(
-                key,
-                CompareOp::Equal,
-                self.known_revision,
-            )])
-            .and_then([TxnOp::put(key, self.value.clone(), None)])
-            .or_else([TxnOp::get(key, None)]);
-        let answer = self.client.txn(txn).await?;
-        self.known_revision = if answer.succeeded() {
-            answer.header().context("no header")?.revision()
-        } else {
-            match answer.op_responses().first() {
-                Some(TxnOpResponse::Get(get)) => {
-                    get.kvs().first().map_or(0, |kv| kv.mod_revision())
-                }
-                _ => 0,
-            }
-        };
+        let read = self.client.range(&key, serializable).await?;
+        let expected = self.shape.value_bytes;
+        ensure!(
+            read.is_none_or(|bytes| bytes == expected),
+            "{key} has {} bytes and not the {expected} of --value-bytes",
+            read.unwrap_or_default()
+        );
         Ok(())
     }
 }
@@ -171,7 +142,7 @@ impl Worker {
 ///
 /// # Errors
 /// If a transaction fails.
-pub async fn fill(client: &Client, shape: Shape) -> Result<f64> {
+pub async fn fill(client: &etcd_client::Client, shape: Shape) -> Result<f64> {
     let batch_keys = (FILL_BYTES / shape.value_bytes.max(1) as u64).clamp(1, FILL_BATCH);
     let batches = shape.keys.div_ceil(batch_keys);
     let mut fillers = JoinSet::new();

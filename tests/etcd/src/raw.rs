@@ -193,7 +193,7 @@ fn answer(headers: &HeaderMap, body: Bytes) -> Option<Answer> {
 }
 
 /// Text as gRPC has it in a header.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
