@@ -114,6 +114,8 @@ pub enum Output<M: StateMachine> {
         to: NodeId,
         /// The frame.
         frame: Bytes,
+        /// Nobody waits for it: it may leave a little later, with another one.
+        can_wait: bool,
     },
     /// Give an order to the log, in this order (rule R2).
     Log(LogOrder),

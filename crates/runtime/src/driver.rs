@@ -46,6 +46,10 @@ use crate::{mending, space};
 /// How many nanoseconds a node that was asked to stop goes on for the sake of requests under way.
 const GRACE_NS: u64 = 500_000_000;
 
+/// How many nanoseconds frames that can wait do so for one that cannot. A client that asks for one
+/// thing after another brings that sooner; who watches at a follower waits so long.
+const FRAMES_WAIT_NS: u64 = 2_000_000;
+
 /// What the loop is made of.
 pub struct Parts<M: StateMachine> {
     /// The clock that the replica was started with.
@@ -85,6 +89,8 @@ pub struct Driver<M: StateMachine> {
     next_request: u64,
     events: Vec<Event<M>>,
     outputs: Vec<Output<M>>,
+    /// When frames that can wait leave alone.
+    send_by: Option<Instant>,
     stop_by: Option<Instant>,
     halted: Option<String>,
     leadership: Leadership,
@@ -107,6 +113,7 @@ impl<M: StateMachine> Driver<M> {
             next_request: 0,
             events: Vec::new(),
             outputs: Vec::new(),
+            send_by: None,
             stop_by: None,
             halted: None,
             refused: None,
@@ -140,7 +147,8 @@ impl<M: StateMachine> Driver<M> {
                 return StopReason::Shutdown;
             }
             let due = self.parts.replica.next_deadline();
-            let others = [self.stop_by, self.parts.company.next_deadline()];
+            let company = self.parts.company.next_deadline();
+            let others = [self.send_by, self.stop_by, company];
             let due = others.into_iter().flatten().fold(due, Instant::min);
             if due <= self.parts.clock.now() {
                 // A timer that is over would not let others run.
@@ -187,7 +195,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Refuse(peer) => self.on_refuse(now, peer),
             Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
-            Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),
+            Event::Note(to, number, bytes) => self.send(to, note(number, bytes), false),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -349,22 +357,18 @@ impl<M: StateMachine> Driver<M> {
         if now > late_at && raft.role() == RoleName::Leader {
             self.parts.counters.late_heartbeats.add(1);
         }
-        let Parts {
-            replica, company, ..
-        } = &mut self.parts;
-        let mut is_applying = false;
-        let mut onlooker = |machine: &M| {
-            is_applying = true;
-            company.after_command(machine);
-        };
-        replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
-        self.parts.counters.turns.add(1);
-        if is_applying && self.parts.clock.now() > now.after(SLOW_APPLY_NS) {
-            self.parts.counters.slow_applies.add(1);
+        let replica = &mut self.parts.replica;
+        replica.settle(now, &mut self.outputs);
+        // Peers and disk need not wait until this turn's commands are applied; a record is of whole
+        // turns.
+        if self.parts.recorder.is_none() {
+            self.carry_out(now);
         }
+        self.apply();
+        self.parts.counters.turns.add(1);
         self.record().await;
         let now = self.parts.clock.now();
-        self.carry_out();
+        self.carry_out(now);
         self.part_with_leaving();
         let status = self.parts.replica.status();
         let node = || self.parts.names.of(status.node);
@@ -380,6 +384,22 @@ impl<M: StateMachine> Driver<M> {
         self.attend(now);
     }
 
+    fn apply(&mut self) {
+        let before = self.parts.clock.now();
+        let Parts {
+            replica, company, ..
+        } = &mut self.parts;
+        let mut is_applying = false;
+        let mut onlooker = |machine: &M| {
+            is_applying = true;
+            company.after_command(machine);
+        };
+        replica.apply(&mut self.outputs, &mut onlooker);
+        if is_applying && self.parts.clock.now() > before.after(SLOW_APPLY_NS) {
+            self.parts.counters.slow_applies.add(1);
+        }
+    }
+
     /// What anyone may see of this turn is recorded first.
     async fn record(&mut self) {
         let Parts {
@@ -387,7 +407,7 @@ impl<M: StateMachine> Driver<M> {
         } = &mut self.parts;
         if let Some(recorder) = recorder {
             let frames = self.outputs.iter().filter_map(|output| match output {
-                Output::Frame { to, frame } => Some((*to, self.links.contains_key(to), frame)),
+                Output::Frame { to, frame, .. } => Some((*to, self.links.contains_key(to), frame)),
                 _ => None,
             });
             recorder.turn(&replica.take_calls(), frames);
@@ -415,12 +435,16 @@ impl<M: StateMachine> Driver<M> {
         });
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         let mut outputs = std::mem::take(&mut self.outputs);
         let (mut log_orders, mut file_orders) = (Vec::new(), Vec::new());
         for output in outputs.drain(..) {
             match output {
-                Output::Frame { to, frame } => self.send(to, frame),
+                Output::Frame {
+                    to,
+                    frame,
+                    can_wait,
+                } => self.send(to, frame, can_wait),
                 Output::Log(order) => log_orders.push(order),
                 Output::File(order) => file_orders.push(order),
                 Output::Proposed { request, result } => self.on_proposed(request, result),
@@ -440,15 +464,23 @@ impl<M: StateMachine> Driver<M> {
         }
         self.outputs = outputs;
         // Peers first: their way to a durable copy is the longer one.
-        for link in self.links.values() {
-            link.flush();
-        }
+        self.flush(now);
         if !log_orders.is_empty() {
             self.parts.log.give(log_orders);
         }
         if !file_orders.is_empty() {
             self.parts.files.give(file_orders);
         }
+    }
+
+    fn flush(&mut self, now: Instant) {
+        let is_due = self.send_by.is_some_and(|by| now >= by);
+        let mut waits = false;
+        for link in self.links.values() {
+            waits |= link.flush(is_due);
+        }
+        let by = self.send_by.filter(|_| !is_due);
+        self.send_by = waits.then(|| by.unwrap_or(now.after(FRAMES_WAIT_NS)));
     }
 
     /// Another configuration is in force. Who was a member of a committed one and is no more has
@@ -478,13 +510,13 @@ impl<M: StateMachine> Driver<M> {
         let _ = outcome.send(result.map_err(reconfigure_error));
     }
 
-    fn send(&self, to: NodeId, frame: Bytes) {
+    fn send(&self, to: NodeId, frame: Bytes, can_wait: bool) {
         let Some(link) = self.links.get(&to) else {
             self.parts.counters.frames_dropped.add(1);
             self.parts.counters.peers.of(to).failures.add(1);
             return;
         };
-        if !link.send(frame) {
+        if !link.send(frame, can_wait) {
             let peer = self.parts.names.of(to);
             tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
             self.parts.counters.frames_dropped.add(1);
