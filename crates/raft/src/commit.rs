@@ -34,6 +34,16 @@ impl Raft {
         }
     }
 
+    /// Whether it is of use now that more becomes durable here: on a leader only if that commits
+    /// something, with what the others are known to hold.
+    pub fn awaits_own_disk(&self) -> bool {
+        let Some(leadership) = self.role.leadership() else {
+            return true;
+        };
+        let own = (self.me, self.log.last_id().index);
+        leadership.quorum_reaches(self.config(), own, Progress::matched) > self.commit
+    }
+
     /// Follower: takes over the leader's commit index, as far as the log is known to agree and can be
     /// read.
     pub(crate) fn learn_commit(&mut self, leader_commit: Index, fx: &mut Vec<Effect>) {

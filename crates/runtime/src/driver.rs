@@ -160,6 +160,8 @@ impl<M: StateMachine> Driver<M> {
                 timer.as_mut().reset(self.parts.clock.timer_at(due));
                 armed = due;
             }
+            let awaits_disk = self.parts.replica.raft().awaits_own_disk();
+            self.parts.inbox.want_all(awaits_disk);
             self.wait(timer.as_mut()).await;
         }
     }
