@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::progress::Progress;
 use crate::raft::Raft;
+use crate::role::Leadership;
 use crate::types::Index;
 
 impl Raft {
@@ -24,8 +25,7 @@ impl Raft {
         if self.commit == self.log.last_id().index {
             return;
         }
-        let own = (self.me, self.durable.index());
-        let held = leadership.quorum_reaches(self.config(), own, Progress::matched);
+        let held = self.held(leadership, self.durable.index());
         // An entry of an earlier term could still be overwritten although a majority holds it
         // (Figure 8); it is committed with the first entry of this term that is.
         if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {
@@ -40,8 +40,13 @@ impl Raft {
         let Some(leadership) = self.role.leadership() else {
             return true;
         };
-        let own = (self.me, self.log.last_id().index);
-        leadership.quorum_reaches(self.config(), own, Progress::matched) > self.commit
+        self.held(leadership, self.last().index) > self.commit
+    }
+
+    /// What a quorum holds durably, and this node up to `own`.
+    fn held(&self, leadership: &Leadership, own: Index) -> Index {
+        let own = (self.me, own);
+        leadership.quorum_reaches(self.config(), own, Progress::matched)
     }
 
     /// Follower: takes over the leader's commit index, as far as the log is known to agree and can be

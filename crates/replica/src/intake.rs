@@ -14,7 +14,7 @@ use crate::codec::{Frame, NotForwarded};
 use crate::entry::{Entry, EntryKind};
 use crate::interface::{Output, ProposeFate, ReadFate, RequestId, TransferFate};
 use crate::machine::StateMachine;
-use crate::replica::{Replica, urgent};
+use crate::replica::Replica;
 use crate::request::{Asking, Waiting};
 
 impl<M: StateMachine> Replica<M> {
@@ -78,7 +78,7 @@ impl<M: StateMachine> Replica<M> {
                 let commands = waiting.iter().map(|w| w.command.clone()).collect();
                 let batch = self.requests.forward(leader, waiting);
                 let frame = Frame::Forward { batch, commands }.encode();
-                out.push(urgent(leader, frame));
+                out.push(Output::urgent(leader, frame));
             }
         }
     }
@@ -132,7 +132,7 @@ impl<M: StateMachine> Replica<M> {
             })
         };
         let frame = Frame::ForwardReply { batch, result }.encode();
-        out.push(urgent(from, frame));
+        out.push(Output::urgent(from, frame));
     }
 
     pub(crate) fn on_forward_reply(

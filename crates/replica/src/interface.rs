@@ -181,6 +181,17 @@ pub enum Output<M: StateMachine> {
     Halt(String),
 }
 
+impl<M: StateMachine> Output<M> {
+    /// A frame that somebody waits for.
+    pub(crate) fn urgent(to: NodeId, frame: Bytes) -> Self {
+        Self::Frame {
+            to,
+            frame,
+            can_wait: false,
+        }
+    }
+}
+
 /// What became of a proposal that was not applied here (rule R11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProposeFate {

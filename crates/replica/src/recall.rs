@@ -18,7 +18,7 @@ use crate::codec::encode_message;
 use crate::entry::Entry;
 use crate::interface::Output;
 use crate::machine::StateMachine;
-use crate::replica::{Replica, urgent};
+use crate::replica::Replica;
 use crate::snapshot_file::FileOrder;
 
 /// What is being read back, and what has been in this turn.
@@ -143,6 +143,6 @@ impl<M: StateMachine> Replica<M> {
         let holding = Holding::Has(wanted.upto(last));
         let message = Message::RepairTell { term, holding };
         let frame = encode_message(&message, &entries);
-        out.push(urgent(to, frame));
+        out.push(Output::urgent(to, frame));
     }
 }

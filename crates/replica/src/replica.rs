@@ -508,7 +508,7 @@ impl<M: StateMachine> Replica<M> {
                 };
                 let message = self.raft.sent(self.now, peer, upto);
                 let frame = self.encode_append(message, peer, (first, upto));
-                out.push(urgent(peer, frame));
+                out.push(Output::urgent(peer, frame));
             }
         }
         self.links = links;
@@ -591,15 +591,5 @@ impl<M: StateMachine> Replica<M> {
         if let Some(request) = self.requests.applied(base, out) {
             self.requests.fail(request, ProposeFate::Unknown, out);
         }
-    }
-}
-
-/// A frame that somebody waits for.
-pub(crate) fn urgent<M: StateMachine>(to: NodeId, frame: Bytes) -> Output<M> {
-    let can_wait = false;
-    Output::Frame {
-        to,
-        frame,
-        can_wait,
     }
 }

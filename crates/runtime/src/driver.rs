@@ -6,7 +6,7 @@
 //! Dissertation §10.2 (batching); ARCHITECTURE.md, "The driver and its three doors" (turns without
 //! timers).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
 use crate::leaving::Leaving;
 use crate::link::{Link, PeerEvent};
+use crate::links::Links;
 use crate::name::Names;
 use crate::outcome::{
     Pending, ProposalOutcome, QueryOutcome, ReconfigureOutcome, TransferOutcome, propose_error,
@@ -45,10 +46,6 @@ use crate::{mending, space};
 
 /// How many nanoseconds a node that was asked to stop goes on for the sake of requests under way.
 const GRACE_NS: u64 = 500_000_000;
-
-/// How many nanoseconds frames that can wait do so for one that cannot. A client that asks for one
-/// thing after another brings that sooner; who watches at a follower waits so long.
-const FRAMES_WAIT_NS: u64 = 2_000_000;
 
 /// What the loop is made of.
 pub struct Parts<M: StateMachine> {
@@ -83,14 +80,12 @@ pub struct Parts<M: StateMachine> {
 /// The loop.
 pub struct Driver<M: StateMachine> {
     parts: Parts<M>,
-    links: BTreeMap<NodeId, Arc<Link>>,
+    links: Links,
     leaving: Leaving,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
     events: Vec<Event<M>>,
     outputs: Vec<Output<M>>,
-    /// When frames that can wait leave alone.
-    send_by: Option<Instant>,
     stop_by: Option<Instant>,
     halted: Option<String>,
     leadership: Leadership,
@@ -107,13 +102,12 @@ impl<M: StateMachine> Driver<M> {
         Self {
             leaving: Leaving::new(raft.config().peers_of(raft.me())),
             leadership: Leadership::new(parts.names.clone()),
+            links: Links::new(parts.names.clone(), parts.counters.clone()),
             parts,
-            links: BTreeMap::new(),
             pending: HashMap::new(),
             next_request: 0,
             events: Vec::new(),
             outputs: Vec::new(),
-            send_by: None,
             stop_by: None,
             halted: None,
             refused: None,
@@ -148,7 +142,7 @@ impl<M: StateMachine> Driver<M> {
             }
             let due = self.parts.replica.next_deadline();
             let company = self.parts.company.next_deadline();
-            let others = [self.send_by, self.stop_by, company];
+            let others = [self.links.next_deadline(), self.stop_by, company];
             let due = others.into_iter().flatten().fold(due, Instant::min);
             if due <= self.parts.clock.now() {
                 // A timer that is over would not let others run.
@@ -197,7 +191,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Refuse(peer) => self.on_refuse(now, peer),
             Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
-            Event::Note(to, number, bytes) => self.send(to, note(number, bytes), false),
+            Event::Note(to, number, bytes) => self.links.send(to, note(number, bytes), false),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -287,16 +281,9 @@ impl<M: StateMachine> Driver<M> {
 
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
         let (peer, met) = (link.peer(), link.met());
-        self.parts.counters.link_ups.add(1);
-        link.counters().ups.add(1);
-        // The peer would not have connected anew if the old connection worked.
-        if let Some(old) = self.links.remove(&peer) {
-            old.close();
-            old.counters().downs.add(1);
-            self.parts.counters.link_downs.add(1);
+        if self.links.put(link) {
             self.step(now, Input::Link { peer, up: false });
         }
-        self.links.insert(peer, link);
         let (disk, life) = (met.disk, met.life);
         self.step(now, Input::Met { peer, disk, life });
         self.step(now, Input::Link { peer, up: true });
@@ -305,7 +292,7 @@ impl<M: StateMachine> Driver<M> {
     fn on_frames(&mut self, now: Instant, link: &Arc<Link>, frames: Vec<Bytes>) {
         link.taken(&frames);
         // What an older connection still brings in comes out of order.
-        if !self.is_current(link) {
+        if !self.links.has(link) {
             return;
         }
         let from = link.peer();
@@ -315,19 +302,10 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn on_link_down(&mut self, now: Instant, link: &Arc<Link>) {
-        if !self.is_current(link) {
-            return;
+        if self.links.remove(link) {
+            let peer = link.peer();
+            self.step(now, Input::Link { peer, up: false });
         }
-        let peer = link.peer();
-        self.links.remove(&peer);
-        link.counters().downs.add(1);
-        self.parts.counters.link_downs.add(1);
-        self.step(now, Input::Link { peer, up: false });
-    }
-
-    fn is_current(&self, link: &Arc<Link>) -> bool {
-        let current = self.links.get(&link.peer());
-        current.is_some_and(|current| Arc::ptr_eq(current, link))
     }
 
     fn step(&mut self, now: Instant, input: Input<M>) {
@@ -409,7 +387,7 @@ impl<M: StateMachine> Driver<M> {
         } = &mut self.parts;
         if let Some(recorder) = recorder {
             let frames = self.outputs.iter().filter_map(|output| match output {
-                Output::Frame { to, frame, .. } => Some((*to, self.links.contains_key(to), frame)),
+                Output::Frame { to, frame, .. } => Some((*to, self.links.reach(*to), frame)),
                 _ => None,
             });
             recorder.turn(&replica.take_calls(), frames);
@@ -446,7 +424,7 @@ impl<M: StateMachine> Driver<M> {
                     to,
                     frame,
                     can_wait,
-                } => self.send(to, frame, can_wait),
+                } => self.links.send(to, frame, can_wait),
                 Output::Log(order) => log_orders.push(order),
                 Output::File(order) => file_orders.push(order),
                 Output::Proposed { request, result } => self.on_proposed(request, result),
@@ -466,23 +444,13 @@ impl<M: StateMachine> Driver<M> {
         }
         self.outputs = outputs;
         // Peers first: their way to a durable copy is the longer one.
-        self.flush(now);
+        self.links.flush(now);
         if !log_orders.is_empty() {
             self.parts.log.give(log_orders);
         }
         if !file_orders.is_empty() {
             self.parts.files.give(file_orders);
         }
-    }
-
-    fn flush(&mut self, now: Instant) {
-        let is_due = self.send_by.is_some_and(|by| now >= by);
-        let mut waits = false;
-        for link in self.links.values() {
-            waits |= link.flush(is_due);
-        }
-        let by = self.send_by.filter(|_| !is_due);
-        self.send_by = waits.then(|| by.unwrap_or(now.after(FRAMES_WAIT_NS)));
     }
 
     /// Another configuration is in force. Who was a member of a committed one and is no more has
@@ -499,9 +467,7 @@ impl<M: StateMachine> Driver<M> {
         let (now, raft) = (self.parts.clock.now(), self.parts.replica.raft());
         for peer in self.leaving.take_due(now, || raft.peers()) {
             self.parts.network.forget(peer);
-            if let Some(link) = self.links.get(&peer) {
-                link.close();
-            }
+            self.links.close(peer);
         }
     }
 
@@ -510,21 +476,6 @@ impl<M: StateMachine> Driver<M> {
             panic!("a second outcome, or one for a change never asked for: {request:?}");
         };
         let _ = outcome.send(result.map_err(reconfigure_error));
-    }
-
-    fn send(&self, to: NodeId, frame: Bytes, can_wait: bool) {
-        let Some(link) = self.links.get(&to) else {
-            self.parts.counters.frames_dropped.add(1);
-            self.parts.counters.peers.of(to).failures.add(1);
-            return;
-        };
-        if !link.send(frame, can_wait) {
-            let peer = self.parts.names.of(to);
-            tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
-            self.parts.counters.frames_dropped.add(1);
-            link.counters().failures.add(1);
-            link.close();
-        }
     }
 
     /// This node's data directory was lost; told once, although every connection tells of it.
