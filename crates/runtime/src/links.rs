@@ -14,9 +14,12 @@ use crate::counters::Counters;
 use crate::link::Link;
 use crate::name::Names;
 
-/// How many nanoseconds frames that can wait do so for one that cannot. A client that asks for one
-/// thing after another brings that sooner; who watches at a follower waits so long.
+/// How many nanoseconds frames that can wait do so for one that cannot.
 const FRAMES_WAIT_NS: u64 = 2_000_000;
+
+/// They wait if the last time that one followed within so many nanoseconds: clients ask for one thing
+/// after another. Else who watches at a follower would be told late, for nothing.
+const BRISK_NS: u64 = 500_000;
 
 /// The connections that stand.
 #[derive(Debug)]
@@ -24,6 +27,12 @@ pub struct Links {
     by_peer: BTreeMap<NodeId, Arc<Link>>,
     names: Names,
     counters: Arc<Counters>,
+    /// What was queued since the last flush: something that can wait, something that cannot.
+    queued: (bool, bool),
+    /// When something that can wait was last queued alone, until something that cannot follows.
+    alone_since: Option<Instant>,
+    /// Whether that followed soon.
+    is_brisk: bool,
     /// When frames that can wait leave alone.
     send_by: Option<Instant>,
 }
@@ -35,6 +44,9 @@ impl Links {
             by_peer: BTreeMap::new(),
             names,
             counters,
+            queued: (false, false),
+            alone_since: None,
+            is_brisk: false,
             send_by: None,
         }
     }
@@ -86,7 +98,9 @@ impl Links {
     }
 
     /// Queues a frame for the next [`Links::flush`], which it may wait for or not.
-    pub fn send(&self, to: NodeId, frame: Bytes, can_wait: bool) {
+    pub fn send(&mut self, to: NodeId, frame: Bytes, can_wait: bool) {
+        self.queued.0 |= can_wait;
+        self.queued.1 |= !can_wait;
         let Some(link) = self.by_peer.get(&to) else {
             self.counters.frames_dropped.add(1);
             self.counters.peers.of(to).failures.add(1);
@@ -101,19 +115,77 @@ impl Links {
         }
     }
 
-    /// Writes what is queued, but for what can wait and is alone.
+    /// Writes what is queued, but for what can wait, is alone, and will not be for long.
     pub fn flush(&mut self, now: Instant) {
-        let is_due = self.send_by.is_some_and(|by| now >= by);
+        let is_over = self.send_by.is_some_and(|by| now >= by);
+        match std::mem::take(&mut self.queued) {
+            (_, true) => {
+                if let Some(since) = self.alone_since.take() {
+                    self.is_brisk = now.since(since) < BRISK_NS;
+                }
+            }
+            (true, false) => self.alone_since = Some(now),
+            (false, false) => self.is_brisk &= !is_over,
+        }
+        let all = is_over || !self.is_brisk;
         let mut waits = false;
         for link in self.by_peer.values() {
-            waits |= link.flush(is_due);
+            waits |= link.flush(all);
         }
-        let by = self.send_by.filter(|_| !is_due);
+        let by = self.send_by.filter(|_| !all);
         self.send_by = waits.then(|| by.unwrap_or(now.after(FRAMES_WAIT_NS)));
     }
 
     /// When [`Links::flush`] must be called at the latest, if anything waits for that.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.send_by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_raft::Incarnation;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::link::Peer;
+    use crate::pipe::Pipe;
+
+    const US: u64 = 1000;
+
+    #[tokio::test]
+    async fn what_can_wait_does_while_something_else_soon_follows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (here, there) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let there = Pipe::plain(there.expect("connected").0);
+        let counters = Arc::<Counters>::default();
+        let mut links = Links::new(Names::default(), counters.clone());
+        let (node, disk, life) = (NodeId(2), Incarnation(1), 1);
+        let pipe = Pipe::plain(here.expect("connected"));
+        let link = Link::new(Peer { node, disk, life }, pipe, counters.clone());
+        assert!(!links.put(Arc::new(link)));
+        let mut flush = |us: u64, frame: Option<bool>| {
+            if let Some(can_wait) = frame {
+                links.send(node, Bytes::from_static(b"frame"), can_wait);
+            }
+            links.flush(Instant(us * US));
+            let waits_until = links.next_deadline().map(|by| by.0 / US);
+            (counters.peers.of(node).sent_bytes.value(), waits_until)
+        };
+        // Nothing is known yet, so it leaves.
+        let (one, none) = flush(1000, Some(true));
+        assert!(one > 0 && none.is_none());
+        assert_eq!(flush(1300, Some(false)), (2 * one, None));
+        // Now it waits for the next, which takes it along.
+        assert_eq!(flush(2000, Some(true)), (2 * one, Some(4000)));
+        assert_eq!(flush(2100, None), (2 * one, Some(4000)));
+        assert_eq!(flush(2200, Some(false)), (4 * one, None));
+        // None follows this time, so the next one does not wait, either.
+        assert_eq!(flush(3000, Some(true)), (4 * one, Some(5000)));
+        assert_eq!(flush(5000, None), (5 * one, None));
+        assert_eq!(flush(6000, Some(true)), (6 * one, None));
+        let mut all = vec![0; usize::try_from(6 * one).expect("small")];
+        there.read_exact(&mut all).await.expect("all arrives");
     }
 }
