@@ -14,12 +14,9 @@ use crate::counters::Counters;
 use crate::link::Link;
 use crate::name::Names;
 
-/// How many nanoseconds frames that can wait do so for one that cannot.
+/// How many nanoseconds frames that can wait do so for one that cannot, if that came in time the last
+/// time. Else who watches at a follower would be told late, for nothing.
 const FRAMES_WAIT_NS: u64 = 2_000_000;
-
-/// They wait if the last time that one followed within so many nanoseconds: clients ask for one thing
-/// after another. Else who watches at a follower would be told late, for nothing.
-const BRISK_NS: u64 = 500_000;
 
 /// The connections that stand.
 #[derive(Debug)]
@@ -31,7 +28,7 @@ pub struct Links {
     queued: (bool, bool),
     /// When something that can wait was last queued alone, until something that cannot follows.
     alone_since: Option<Instant>,
-    /// Whether that followed soon.
+    /// Whether that followed in time.
     is_brisk: bool,
     /// When frames that can wait leave alone.
     send_by: Option<Instant>,
@@ -121,7 +118,7 @@ impl Links {
         match std::mem::take(&mut self.queued) {
             (_, true) => {
                 if let Some(since) = self.alone_since.take() {
-                    self.is_brisk = now.since(since) < BRISK_NS;
+                    self.is_brisk = now.since(since) < FRAMES_WAIT_NS;
                 }
             }
             (true, false) => self.alone_since = Some(now),
