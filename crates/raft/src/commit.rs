@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::progress::Progress;
 use crate::raft::Raft;
+use crate::role::Leadership;
 use crate::types::Index;
 
 impl Raft {
@@ -24,14 +25,28 @@ impl Raft {
         if self.commit == self.log.last_id().index {
             return;
         }
-        let own = (self.me, self.durable.index());
-        let held = leadership.quorum_reaches(self.config(), own, Progress::matched);
+        let held = self.held(leadership, self.durable.index());
         // An entry of an earlier term could still be overwritten although a majority holds it
         // (Figure 8); it is committed with the first entry of this term that is.
         if held > self.commit && self.log.term_at(held) == Some(self.hard.term) {
             self.set_commit(held, fx);
             self.advance_membership(fx);
         }
+    }
+
+    /// Whether it is of use now that more becomes durable here: on a leader only if that commits
+    /// something, with what the others are known to hold.
+    pub fn awaits_own_disk(&self) -> bool {
+        let Some(leadership) = self.role.leadership() else {
+            return true;
+        };
+        self.held(leadership, self.last().index) > self.commit
+    }
+
+    /// What a quorum holds durably, and this node up to `own`.
+    fn held(&self, leadership: &Leadership, own: Index) -> Index {
+        let own = (self.me, own);
+        leadership.quorum_reaches(self.config(), own, Progress::matched)
     }
 
     /// Follower: takes over the leader's commit index, as far as the log is known to agree and can be

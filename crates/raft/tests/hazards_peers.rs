@@ -122,3 +122,25 @@ fn a_leader_that_contradicts_itself_within_its_term_is_refused() {
     solo.hear(2, append(2, id(0, 0), &[1, 1, 1, 1], 4));
     assert!(solo.raft.is_halted());
 }
+
+#[test]
+fn a_leader_awaits_its_own_disk_where_that_commits_something() {
+    let mut solo = Solo::new(3, 1, &[]);
+    assert!(solo.raft.awaits_own_disk(), "its leader does");
+    solo = solo.elected();
+    solo.holds_all(2);
+    solo.persist();
+    solo.propose(1);
+    assert!(!solo.raft.awaits_own_disk(), "nobody else holds it yet");
+    solo.holds_all(2);
+    assert!(solo.raft.awaits_own_disk(), "one of three more is enough");
+    assert_eq!(commits(&solo.persist()).len(), 1);
+    assert!(!solo.raft.awaits_own_disk(), "all is committed");
+    solo.propose(1);
+    solo.holds_all(2);
+    assert_eq!(commits(&solo.holds_all(3)).len(), 1);
+    assert!(!solo.raft.awaits_own_disk(), "the others were enough");
+    let mut alone = Solo::leading(1, 1, &[]);
+    alone.propose(1);
+    assert!(alone.raft.awaits_own_disk(), "nobody else will hold it");
+}

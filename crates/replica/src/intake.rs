@@ -78,7 +78,7 @@ impl<M: StateMachine> Replica<M> {
                 let commands = waiting.iter().map(|w| w.command.clone()).collect();
                 let batch = self.requests.forward(leader, waiting);
                 let frame = Frame::Forward { batch, commands }.encode();
-                out.push(Output::Frame { to: leader, frame });
+                out.push(Output::urgent(leader, frame));
             }
         }
     }
@@ -119,15 +119,20 @@ impl<M: StateMachine> Replica<M> {
         } else if self.is_short() && commands.iter().any(M::grows) {
             Err(NotForwarded::NoSpace)
         } else {
-            self.append(commands.into_iter(), out)
-                .map_err(|why| match why {
-                    NotTaken::Transferring { .. } => NotForwarded::Transferring,
-                    NotTaken::DiskSlow => NotForwarded::DiskSlow,
-                    _ => NotForwarded::NotLeader,
-                })
+            let count = commands.len() as u64;
+            let first = self.append(commands.into_iter(), out);
+            if let Ok(first) = first {
+                let last = Index(first.index.0 + count - 1);
+                self.awaited.insert(from, last);
+            }
+            first.map_err(|why| match why {
+                NotTaken::Transferring { .. } => NotForwarded::Transferring,
+                NotTaken::DiskSlow => NotForwarded::DiskSlow,
+                _ => NotForwarded::NotLeader,
+            })
         };
         let frame = Frame::ForwardReply { batch, result }.encode();
-        out.push(Output::Frame { to: from, frame });
+        out.push(Output::urgent(from, frame));
     }
 
     pub(crate) fn on_forward_reply(

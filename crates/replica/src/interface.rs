@@ -114,6 +114,8 @@ pub enum Output<M: StateMachine> {
         to: NodeId,
         /// The frame.
         frame: Bytes,
+        /// Nobody waits for it: it may leave a little later, with another one.
+        can_wait: bool,
     },
     /// Give an order to the log, in this order (rule R2).
     Log(LogOrder),
@@ -177,6 +179,17 @@ pub enum Output<M: StateMachine> {
     },
     /// The node can no longer take part safely: stop it and tell the operator.
     Halt(String),
+}
+
+impl<M: StateMachine> Output<M> {
+    /// A frame that somebody waits for.
+    pub(crate) fn urgent(to: NodeId, frame: Bytes) -> Self {
+        Self::Frame {
+            to,
+            frame,
+            can_wait: false,
+        }
+    }
 }
 
 /// What became of a proposal that was not applied here (rule R11).

@@ -143,6 +143,6 @@ impl<M: StateMachine> Replica<M> {
         let holding = Holding::Has(wanted.upto(last));
         let message = Message::RepairTell { term, holding };
         let frame = encode_message(&message, &entries);
-        out.push(Output::Frame { to, frame });
+        out.push(Output::urgent(to, frame));
     }
 }

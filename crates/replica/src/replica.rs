@@ -7,7 +7,7 @@
 //! # Source
 //! Dissertation §10.2 (batching, pipelining, writing to disk in parallel).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -64,6 +64,8 @@ pub struct Replica<M: StateMachine> {
     brief: BriefFrames,
     /// The last append encoded: followers in step get the same bytes.
     last_append: Option<(Message, Bytes)>,
+    /// Of peers that passed commands on: the last of those in the log, until they are told of it.
+    pub(crate) awaited: BTreeMap<NodeId, Index>,
     /// The client's transfer of leadership that is under way.
     pub(crate) transfer: Option<RequestId>,
     /// The last leader known, for counting changes.
@@ -120,6 +122,7 @@ impl<M: StateMachine> Replica<M> {
             source: Vec::new(),
             brief: BriefFrames::new(),
             last_append: None,
+            awaited: BTreeMap::new(),
             transfer: None,
             last_leader: None,
             halted: false,
@@ -156,16 +159,12 @@ impl<M: StateMachine> Replica<M> {
 
     /// Ends the turn: proposes what was gathered, sends, logs, applies.
     pub fn end_turn(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
-        self.end_turn_before(now, out, &mut |_| {});
+        self.settle(now, out);
+        self.apply(out, &mut |_| {});
     }
 
-    /// The same, before someone who sees the machine after each command.
-    pub fn end_turn_before(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<Output<M>>,
-        onlooker: &mut dyn FnMut(&M),
-    ) {
+    /// The first half of a turn's end: all but to apply, for which neither peers nor disk need wait.
+    pub fn settle(&mut self, now: Instant, out: &mut Vec<Output<M>>) {
         self.now = self.now.max(now);
         if self.halted {
             return;
@@ -182,6 +181,14 @@ impl<M: StateMachine> Replica<M> {
         self.send_pieces(out);
         self.raft.end_turn(&mut self.effects);
         self.carry_out(out);
+    }
+
+    /// The second half: applies what is committed, before someone who sees the machine after each
+    /// command.
+    pub fn apply(&mut self, out: &mut Vec<Output<M>>, onlooker: &mut dyn FnMut(&M)) {
+        if self.halted {
+            return;
+        }
         self.apply_committed(out, onlooker);
         self.walk_snapshot(out);
         self.tidy();
@@ -292,6 +299,7 @@ impl<M: StateMachine> Replica<M> {
     /// Sends a message at once; of entries that another cannot read, what fits, unless they are to be read
     /// back first.
     fn send(&mut self, to: NodeId, message: Message, out: &mut Vec<Output<M>>) {
+        let can_wait = self.can_wait(to, &message);
         let frame = match message {
             Message::RepairTell {
                 term,
@@ -308,10 +316,29 @@ impl<M: StateMachine> Replica<M> {
             }
             message => self.brief.encode(&message),
         };
-        out.push(Output::Frame { to, frame });
+        out.push(Output::Frame {
+            to,
+            frame,
+            can_wait,
+        });
+    }
+
+    /// Whether nobody at `to` waits for this: for what is committed, unless that node passed it on.
+    fn can_wait(&mut self, to: NodeId, message: &Message) -> bool {
+        let Message::Commit { commit, .. } = message else {
+            return false;
+        };
+        let Some(&awaited) = self.awaited.get(&to) else {
+            return true;
+        };
+        if awaited <= *commit {
+            self.awaited.remove(&to);
+        }
+        false
     }
 
     fn on_role(&mut self, leader: Option<NodeId>) {
+        self.awaited.clear();
         if leader.is_some() && leader != self.last_leader {
             self.last_leader = leader;
             self.leader_changes += 1;
@@ -481,7 +508,7 @@ impl<M: StateMachine> Replica<M> {
                 };
                 let message = self.raft.sent(self.now, peer, upto);
                 let frame = self.encode_append(message, peer, (first, upto));
-                out.push(Output::Frame { to: peer, frame });
+                out.push(Output::urgent(peer, frame));
             }
         }
         self.links = links;

@@ -140,7 +140,7 @@ impl<M: StateMachine> Replica<M> {
                         receiving.upto = upto;
                     }
                     let (to, frame) = (receiving.from, Frame::PieceReply { base, upto }.encode());
-                    out.push(Output::Frame { to, frame });
+                    out.push(Output::urgent(to, frame));
                 }
             }
             FileDone::Loaded { meta, machine } => self.on_loaded(meta, machine, out),
@@ -409,7 +409,7 @@ impl<M: StateMachine> Replica<M> {
             bytes,
         }
         .encode();
-        out.push(Output::Frame { to, frame });
+        out.push(Output::urgent(to, frame));
     }
 
     /// A follower says how far it has received: the next piece follows, at the end of the turn.
@@ -460,7 +460,7 @@ impl<M: StateMachine> Replica<M> {
                 // which nothing is here.
                 let upto = here.unwrap_or(0);
                 let frame = Frame::PieceReply { base, upto }.encode();
-                return out.push(Output::Frame { to: from, frame });
+                return out.push(Output::urgent(from, frame));
             }
         }
         let order = FileOrder::Receive {

@@ -68,7 +68,7 @@ impl Node {
         let (mut frames, mut orders) = (Vec::new(), Vec::new());
         for output in out {
             match output {
-                Output::Frame { to, frame } => {
+                Output::Frame { to, frame, .. } => {
                     let from = self.id;
                     frames.push((to, Input::Frame { from, frame }));
                 }

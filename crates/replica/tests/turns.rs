@@ -10,7 +10,7 @@ mod wal_common;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Config, Incarnation, Index, Instant, LogId, NodeId, NotChanged, ReadLevel, Term,
+    Config, Incarnation, Index, Instant, LogId, Message, NodeId, NotChanged, ReadLevel, Term,
     TransferFailed, TransferRefused, WriteId,
 };
 use headwater_replica::config_record::decode_change;
@@ -21,7 +21,7 @@ use headwater_replica::record::encode_entries;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
-use headwater_replica::{Entry, EntryKind, Identity, LogOrder, SnapshotMeta};
+use headwater_replica::{Entry, EntryKind, Identity, LogOrder, SnapshotMeta, message_of};
 use wal_common::{Ledger, sum};
 
 const MS: u64 = 1_000_000;
@@ -162,7 +162,7 @@ fn promising_reply(term: Term, round: u64, promise_ns: u64) -> Bytes {
 
 fn frames_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<Bytes> {
     let to_peer = |output: &Output<Ledger>| match output {
-        Output::Frame { to, frame } if *to == NodeId(peer) => Some(frame.clone()),
+        Output::Frame { to, frame, .. } if *to == NodeId(peer) => Some(frame.clone()),
         _ => None,
     };
     outputs.iter().filter_map(to_peer).collect()
@@ -175,7 +175,55 @@ fn kinds_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<u8> {
         .collect()
 }
 
+/// Which of the notices of a commit index to a peer may wait.
+fn notices_to(outputs: &[Output<Ledger>], peer: u64) -> Vec<bool> {
+    let notice = |output: &Output<Ledger>| match output {
+        Output::Frame {
+            to,
+            frame,
+            can_wait,
+        } => {
+            let is_notice = matches!(message_of(frame), Some(Message::Commit { .. }));
+            assert!(is_notice || !can_wait, "somebody waits for {frame:?}");
+            (is_notice && *to == NodeId(peer)).then_some(*can_wait)
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(notice).collect()
+}
+
 // Turns in which much happens.
+
+#[test]
+fn that_something_is_committed_can_wait_unless_it_was_passed_on_by_who_is_told() {
+    let mut node = Node::new(|_| ());
+    let term = node.lead();
+    let mut last = node.replica.status().last.index.0;
+    let acknowledge = |last| [2, 3].map(|peer| from(peer, durable(term, last)));
+    node.run(acknowledge(last));
+    last = node.replica.status().last.index.0;
+    node.run(acknowledge(last));
+    let own = Input::Propose {
+        request: RequestId(1),
+        command: vec![7; 10].into(),
+    };
+    node.run([own]);
+    let fx = node.run(acknowledge(last + 1));
+    let notices = [2, 3].map(|peer| notices_to(&fx, peer));
+    assert_eq!(notices, [[true], [true]]);
+    node.run([from(2, forward(1))]);
+    let fx = node.run(acknowledge(last + 2));
+    let notices = [2, 3].map(|peer| notices_to(&fx, peer));
+    assert_eq!(notices, [[false], [true]]);
+    // That was all that it passed on.
+    let own = Input::Propose {
+        request: RequestId(2),
+        command: vec![7; 10].into(),
+    };
+    node.run([own]);
+    let fx = node.run(acknowledge(last + 3));
+    assert_eq!(notices_to(&fx, 2), [true]);
+}
 
 #[test]
 fn what_is_said_before_a_connection_is_not_said_on_it() {

@@ -6,7 +6,7 @@
 //! Dissertation §10.2 (batching); ARCHITECTURE.md, "The driver and its three doors" (turns without
 //! timers).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use crate::inbox::Inbox;
 use crate::leadership::{Leadership, News};
 use crate::leaving::Leaving;
 use crate::link::{Link, PeerEvent};
+use crate::links::Links;
 use crate::name::Names;
 use crate::outcome::{
     Pending, ProposalOutcome, QueryOutcome, ReconfigureOutcome, TransferOutcome, propose_error,
@@ -79,7 +80,7 @@ pub struct Parts<M: StateMachine> {
 /// The loop.
 pub struct Driver<M: StateMachine> {
     parts: Parts<M>,
-    links: BTreeMap<NodeId, Arc<Link>>,
+    links: Links,
     leaving: Leaving,
     pending: HashMap<RequestId, Pending<M>>,
     next_request: u64,
@@ -101,8 +102,8 @@ impl<M: StateMachine> Driver<M> {
         Self {
             leaving: Leaving::new(raft.config().peers_of(raft.me())),
             leadership: Leadership::new(parts.names.clone()),
+            links: Links::new(parts.names.clone(), parts.counters.clone()),
             parts,
-            links: BTreeMap::new(),
             pending: HashMap::new(),
             next_request: 0,
             events: Vec::new(),
@@ -140,7 +141,8 @@ impl<M: StateMachine> Driver<M> {
                 return StopReason::Shutdown;
             }
             let due = self.parts.replica.next_deadline();
-            let others = [self.stop_by, self.parts.company.next_deadline()];
+            let company = self.parts.company.next_deadline();
+            let others = [self.links.next_deadline(), self.stop_by, company];
             let due = others.into_iter().flatten().fold(due, Instant::min);
             if due <= self.parts.clock.now() {
                 // A timer that is over would not let others run.
@@ -152,6 +154,8 @@ impl<M: StateMachine> Driver<M> {
                 timer.as_mut().reset(self.parts.clock.timer_at(due));
                 armed = due;
             }
+            let awaits_disk = self.parts.replica.raft().awaits_own_disk();
+            self.parts.inbox.want_all(awaits_disk);
             self.wait(timer.as_mut()).await;
         }
     }
@@ -187,7 +191,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Refuse(peer) => self.on_refuse(now, peer),
             Event::Card(card) => self.parts.network.set_card(card),
             Event::Transfer(to, outcome) => self.on_transfer(now, to, outcome),
-            Event::Note(to, number, bytes) => self.send(to, note(number, bytes)),
+            Event::Note(to, number, bytes) => self.links.send(to, note(number, bytes), false),
             Event::Peer(PeerEvent::Up(link)) => self.on_link_up(now, link),
             Event::Peer(PeerEvent::Frames(link, frames)) => self.on_frames(now, &link, frames),
             Event::Peer(PeerEvent::Down(link)) => self.on_link_down(now, &link),
@@ -277,16 +281,9 @@ impl<M: StateMachine> Driver<M> {
 
     fn on_link_up(&mut self, now: Instant, link: Arc<Link>) {
         let (peer, met) = (link.peer(), link.met());
-        self.parts.counters.link_ups.add(1);
-        link.counters().ups.add(1);
-        // The peer would not have connected anew if the old connection worked.
-        if let Some(old) = self.links.remove(&peer) {
-            old.close();
-            old.counters().downs.add(1);
-            self.parts.counters.link_downs.add(1);
+        if self.links.put(link) {
             self.step(now, Input::Link { peer, up: false });
         }
-        self.links.insert(peer, link);
         let (disk, life) = (met.disk, met.life);
         self.step(now, Input::Met { peer, disk, life });
         self.step(now, Input::Link { peer, up: true });
@@ -295,7 +292,7 @@ impl<M: StateMachine> Driver<M> {
     fn on_frames(&mut self, now: Instant, link: &Arc<Link>, frames: Vec<Bytes>) {
         link.taken(&frames);
         // What an older connection still brings in comes out of order.
-        if !self.is_current(link) {
+        if !self.links.has(link) {
             return;
         }
         let from = link.peer();
@@ -305,19 +302,10 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn on_link_down(&mut self, now: Instant, link: &Arc<Link>) {
-        if !self.is_current(link) {
-            return;
+        if self.links.remove(link) {
+            let peer = link.peer();
+            self.step(now, Input::Link { peer, up: false });
         }
-        let peer = link.peer();
-        self.links.remove(&peer);
-        link.counters().downs.add(1);
-        self.parts.counters.link_downs.add(1);
-        self.step(now, Input::Link { peer, up: false });
-    }
-
-    fn is_current(&self, link: &Arc<Link>) -> bool {
-        let current = self.links.get(&link.peer());
-        current.is_some_and(|current| Arc::ptr_eq(current, link))
     }
 
     fn step(&mut self, now: Instant, input: Input<M>) {
@@ -349,22 +337,18 @@ impl<M: StateMachine> Driver<M> {
         if now > late_at && raft.role() == RoleName::Leader {
             self.parts.counters.late_heartbeats.add(1);
         }
-        let Parts {
-            replica, company, ..
-        } = &mut self.parts;
-        let mut is_applying = false;
-        let mut onlooker = |machine: &M| {
-            is_applying = true;
-            company.after_command(machine);
-        };
-        replica.end_turn_before(now, &mut self.outputs, &mut onlooker);
-        self.parts.counters.turns.add(1);
-        if is_applying && self.parts.clock.now() > now.after(SLOW_APPLY_NS) {
-            self.parts.counters.slow_applies.add(1);
+        let replica = &mut self.parts.replica;
+        replica.settle(now, &mut self.outputs);
+        // Peers and disk need not wait until this turn's commands are applied; a record is of whole
+        // turns.
+        if self.parts.recorder.is_none() {
+            self.carry_out(now);
         }
+        self.apply();
+        self.parts.counters.turns.add(1);
         self.record().await;
         let now = self.parts.clock.now();
-        self.carry_out();
+        self.carry_out(now);
         self.part_with_leaving();
         let status = self.parts.replica.status();
         let node = || self.parts.names.of(status.node);
@@ -380,6 +364,22 @@ impl<M: StateMachine> Driver<M> {
         self.attend(now);
     }
 
+    fn apply(&mut self) {
+        let before = self.parts.clock.now();
+        let Parts {
+            replica, company, ..
+        } = &mut self.parts;
+        let mut is_applying = false;
+        let mut onlooker = |machine: &M| {
+            is_applying = true;
+            company.after_command(machine);
+        };
+        replica.apply(&mut self.outputs, &mut onlooker);
+        if is_applying && self.parts.clock.now() > before.after(SLOW_APPLY_NS) {
+            self.parts.counters.slow_applies.add(1);
+        }
+    }
+
     /// What anyone may see of this turn is recorded first.
     async fn record(&mut self) {
         let Parts {
@@ -387,7 +387,7 @@ impl<M: StateMachine> Driver<M> {
         } = &mut self.parts;
         if let Some(recorder) = recorder {
             let frames = self.outputs.iter().filter_map(|output| match output {
-                Output::Frame { to, frame } => Some((*to, self.links.contains_key(to), frame)),
+                Output::Frame { to, frame, .. } => Some((*to, self.links.reach(*to), frame)),
                 _ => None,
             });
             recorder.turn(&replica.take_calls(), frames);
@@ -415,12 +415,16 @@ impl<M: StateMachine> Driver<M> {
         });
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         let mut outputs = std::mem::take(&mut self.outputs);
         let (mut log_orders, mut file_orders) = (Vec::new(), Vec::new());
         for output in outputs.drain(..) {
             match output {
-                Output::Frame { to, frame } => self.send(to, frame),
+                Output::Frame {
+                    to,
+                    frame,
+                    can_wait,
+                } => self.links.send(to, frame, can_wait),
                 Output::Log(order) => log_orders.push(order),
                 Output::File(order) => file_orders.push(order),
                 Output::Proposed { request, result } => self.on_proposed(request, result),
@@ -440,9 +444,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.outputs = outputs;
         // Peers first: their way to a durable copy is the longer one.
-        for link in self.links.values() {
-            link.flush();
-        }
+        self.links.flush(now);
         if !log_orders.is_empty() {
             self.parts.log.give(log_orders);
         }
@@ -465,9 +467,7 @@ impl<M: StateMachine> Driver<M> {
         let (now, raft) = (self.parts.clock.now(), self.parts.replica.raft());
         for peer in self.leaving.take_due(now, || raft.peers()) {
             self.parts.network.forget(peer);
-            if let Some(link) = self.links.get(&peer) {
-                link.close();
-            }
+            self.links.close(peer);
         }
     }
 
@@ -476,21 +476,6 @@ impl<M: StateMachine> Driver<M> {
             panic!("a second outcome, or one for a change never asked for: {request:?}");
         };
         let _ = outcome.send(result.map_err(reconfigure_error));
-    }
-
-    fn send(&self, to: NodeId, frame: Bytes) {
-        let Some(link) = self.links.get(&to) else {
-            self.parts.counters.frames_dropped.add(1);
-            self.parts.counters.peers.of(to).failures.add(1);
-            return;
-        };
-        if !link.send(frame) {
-            let peer = self.parts.names.of(to);
-            tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
-            self.parts.counters.frames_dropped.add(1);
-            link.counters().failures.add(1);
-            link.close();
-        }
     }
 
     /// This node's data directory was lost; told once, although every connection tells of it.

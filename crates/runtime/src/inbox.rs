@@ -30,6 +30,10 @@ struct State<E> {
     events: Vec<E>,
     bounded: usize,
     closed: bool,
+    /// Whether the taker was woken since it last took.
+    is_told: bool,
+    /// Whether the taker is to be woken by what was put aside.
+    wants_all: bool,
 }
 
 impl<E> Inbox<E> {
@@ -40,6 +44,8 @@ impl<E> Inbox<E> {
                 events: Vec::new(),
                 bounded: 0,
                 closed: false,
+                is_told: false,
+                wants_all: true,
             }),
             arrived: Notify::new(),
             bounded_max,
@@ -54,6 +60,29 @@ impl<E> Inbox<E> {
             return;
         }
         self.push(&mut state, event);
+    }
+
+    /// The same, for an event that the taker need not be woken for unless it [wants](Inbox::want_all)
+    /// to be.
+    pub fn put_aside(&self, event: E) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.events.push(event);
+        if state.wants_all {
+            self.tell(&mut state);
+        }
+    }
+
+    /// Says whether the taker is to be woken by what is put aside, too. If so, what was put aside
+    /// before counts.
+    pub fn want_all(&self, all: bool) {
+        let mut state = self.lock();
+        state.wants_all = all;
+        if all && !state.events.is_empty() {
+            self.tell(&mut state);
+        }
     }
 
     /// Puts in an event from a client.
@@ -78,6 +107,7 @@ impl<E> Inbox<E> {
         assert!(into.is_empty(), "events of the last turn were not handled");
         let mut state = self.lock();
         state.bounded = 0;
+        state.is_told = false;
         std::mem::swap(&mut state.events, into);
         !into.is_empty()
     }
@@ -101,9 +131,13 @@ impl<E> Inbox<E> {
 
     fn push(&self, state: &mut MutexGuard<'_, State<E>>, event: E) {
         state.events.push(event);
-        // Only the first event can find the taker asleep. The taker's `Notify` keeps one wake-up
-        // for later, so one sent while the taker still runs is not lost.
-        if state.events.len() == 1 {
+        self.tell(state);
+    }
+
+    fn tell(&self, state: &mut MutexGuard<'_, State<E>>) {
+        // The taker's `Notify` keeps one wake-up for later, so one sent while the taker still runs is
+        // not lost.
+        if !std::mem::replace(&mut state.is_told, true) {
             self.arrived.notify_one();
         }
     }
@@ -116,6 +150,10 @@ impl<E> Inbox<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -129,6 +167,29 @@ mod tests {
         assert_eq!(taken, [1, 2, 3]);
         taken.clear();
         assert!(!inbox.take(&mut taken));
+    }
+
+    #[tokio::test]
+    async fn what_is_put_aside_wakes_who_wants_it() {
+        let inbox = Inbox::new(1);
+        let is_woken = || async { timeout(Duration::ZERO, inbox.wait()).await.is_ok() };
+        inbox.put_aside(1);
+        assert!(is_woken().await);
+        inbox.take(&mut Vec::new());
+        inbox.want_all(false);
+        inbox.put_aside(2);
+        assert!(!is_woken().await);
+        // It was missed meanwhile.
+        inbox.want_all(true);
+        assert!(is_woken().await);
+        inbox.take(&mut Vec::new());
+        inbox.want_all(false);
+        inbox.put_aside(3);
+        inbox.put(4);
+        assert!(is_woken().await);
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken));
+        assert_eq!(taken, [3, 4]);
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! | [`file`](mod@file) | the disk door onto a real directory |
 //! | [`lock`](mod@lock) | one process a directory |
 //! | [`tls`], [`pipe`] | what wraps a connection, and what carries its bytes |
-//! | [`tcp`], [`link`] | connections between peers, and what one of them carries |
+//! | [`tcp`], [`link`], `links` | connections between peers, what one of them carries, and those that stand |
 //! | [`frame`], [`handshake`] | the bytes on them |
 //! | [`card`] | who is here, for one that may not shake hands yet |
 //! | `stranger` | what a client hears that has come to the port for peers |
@@ -62,6 +62,7 @@ mod event;
 mod inbox;
 mod leadership;
 mod leaving;
+mod links;
 mod log_thread;
 mod mending;
 mod outcome;

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BufMut;
 use rustls::Connection;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Bytes taken from TLS at once, about: as many as without it.
@@ -71,7 +72,7 @@ impl Pipe {
     /// [`io::ErrorKind::WouldBlock`] if nothing is, and what the connection says.
     pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         let Some(mut tls) = self.tls() else {
-            return self.stream.try_read_buf(buffer);
+            return self.read_plain(buffer);
         };
         let mut read = 0;
         loop {
@@ -99,6 +100,21 @@ impl Pipe {
             // An error comes again, when what came before it has been taken.
             return if read > 0 { Ok(read) } else { Err(error) };
         }
+    }
+
+    /// A read that leaves room has emptied the socket. To say so spares the one that would find
+    /// nothing: the next bytes are told of anew, for tokio asks for edges.
+    fn read_plain(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        let room = buffer.chunk_mut().len();
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        let _ = self.stream.try_io(Interest::READABLE, || {
+            read = self.stream.try_read_buf(buffer);
+            match read {
+                Ok(n) if n > 0 && n < room => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        read
     }
 
     /// Waits until there may be something to read.

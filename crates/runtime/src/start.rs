@@ -218,12 +218,14 @@ fn start_log_thread<M: StateMachine>(
     inbox: &Arc<Inbox<Event<M>>>,
 ) -> std::io::Result<Worker<LogOrder>> {
     let counters = disk.counters();
+    let to = inbox.clone();
+    let aside = move |upto| to.put_aside(Event::LogDone(upto));
     log_thread::start(
         wal,
         disk,
         lock,
         counters,
-        sender(inbox, Event::LogDone),
+        aside,
         sender(inbox, Event::LogSpace),
         sender(inbox, Event::WorkerFailed),
     )

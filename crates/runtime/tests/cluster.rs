@@ -45,6 +45,28 @@ async fn a_proposal_to_a_follower_is_seen_by_a_linearizable_read_of_any_node() {
     }
 }
 
+fn with_rare_heartbeats(config: &mut NodeConfig) {
+    config.heartbeat = Duration::from_secs(1);
+    config.election = Duration::from_millis(1500);
+}
+
+#[tokio::test]
+async fn followers_hear_what_is_committed_though_nothing_follows() {
+    let cluster = Cluster::started(3, with_rare_heartbeats).await;
+    let leader = cluster.leader().await;
+    let begun = Instant::now();
+    for n in 1..=10 {
+        propose(&cluster, leader, word(n)).await;
+        let commit = cluster.node(leader).status().commit;
+        for id in 1..=3 {
+            let is_applied = || cluster.node(id).status().applied >= commit;
+            until("it is applied everywhere", is_applied).await;
+        }
+    }
+    // Heartbeats alone would have taken ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
 #[tokio::test]
 async fn reads_of_every_level_see_what_their_level_promises() {
     for change in [plain, with_leases] {

@@ -44,7 +44,7 @@ impl<A: Application> World<A> {
     fn carry_out_one(&mut self, node: usize, output: Output<Watched<A>>) -> Result<(), Violation> {
         let now = self.schedule.now();
         match output {
-            Output::Frame { to, frame } => {
+            Output::Frame { to, frame, .. } => {
                 if let Some(message) = message_of(&frame) {
                     self.check_silence(node)?;
                     self.setbacks.on_said(&self.nodes[node], &message);

@@ -147,7 +147,7 @@ impl Replicas {
 
     fn carry_out(&mut self, at: usize, output: Output<Counter>) -> Result<()> {
         match output {
-            Output::Frame { to, frame } => {
+            Output::Frame { to, frame, .. } => {
                 let to = to.0 as usize - 1;
                 if self.cut != Some(at) && self.cut != Some(to) {
                     let from = NodeId(at as u64 + 1);
