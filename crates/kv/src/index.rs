@@ -15,7 +15,7 @@ use core::ops::Bound;
 
 use crate::history::History;
 use crate::leaf::Leaf;
-use crate::record::Record;
+use crate::record::{Parts, Record, Version};
 
 /// A range of keys: from `start` on, up to but without `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,12 +71,12 @@ impl Index {
 
     /// Appends the version that `make` makes of the key's newest one.
     ///
-    /// `make` gets `None` if the key has no version at all; it returns what to append and something
-    /// for the caller.
-    pub(crate) fn push<T>(
+    /// `make` gets `None` if the key has no version at all; it returns what to append, that one's
+    /// fields, and something for the caller.
+    pub(crate) fn push<'a, T>(
         &mut self,
         key: &[u8],
-        make: impl FnOnce(Option<&Record>) -> (Record, T),
+        make: impl FnOnce(Option<Version<'_>>) -> (Record, Parts<'a>, T),
     ) -> T {
         assert!(!key.is_empty(), "an empty key");
         if self.leaves.is_empty() {

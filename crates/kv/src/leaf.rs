@@ -2,18 +2,20 @@
 //! Never holds many: the index splits it when it is full.
 //!
 //! A key lies in its record, somewhere in memory, and looking there for each step of a search would
-//! miss the cache each time. So a leaf knows what all its keys begin with, and of each key the
-//! eight bytes that follow, next to each other; only keys that agree so far are looked at.
+//! miss the cache each time. So a leaf knows how many bytes all its keys begin with, and of each key
+//! the eight that follow, next to each other; only keys that agree so far are looked at. The bytes
+//! that all begin with are not looked at either, unless the key is not found: then one record says
+//! on which side of them it is.
 //!
 //! # Source
 //! Prefix B-trees (Bayer and Unterauer, 1977); "poor man's normalized keys" (Graefe and Larson,
 //! B-Tree Indexes and CPU Caches, 2001).
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::history::History;
-use crate::record::Record;
+use crate::record::{Parts, Record, Version};
 
 /// A leaf that reaches this is full.
 const KEYS_MAX: usize = 128;
@@ -21,14 +23,17 @@ const KEYS_MAX: usize = 128;
 /// Two neighbours that together have no more than this become one.
 const MERGED_KEYS_MAX: usize = KEYS_MAX / 2;
 
+/// So many heads lie in a line of the cache.
+const LINE_HEADS: usize = 8;
+
 /// Some neighbouring keys.
 #[derive(Debug, Default)]
 pub(crate) struct Leaf {
     histories: Vec<History>,
-    /// Of each key, the bytes after the prefix as a number that is ordered like them.
+    /// Of each key, what follows the bytes that all begin with, as a number that is ordered like it.
     heads: Vec<u64>,
-    /// What all keys begin with.
-    prefix: Box<[u8]>,
+    /// How many bytes all keys begin with.
+    same: usize,
     /// How many keys exist now.
     live: usize,
     /// No version here is newer than this.
@@ -68,17 +73,19 @@ impl Leaf {
 
     /// Appends the version that `make` makes of the key's newest one; see `Index::push`. Returns
     /// the right part of the leaf as well, if it has become full.
-    pub(crate) fn push<T>(
+    pub(crate) fn push<'a, T>(
         &mut self,
         key: &[u8],
-        make: impl FnOnce(Option<&Record>) -> (Record, T),
+        make: impl FnOnce(Option<Version<'_>>) -> (Record, Parts<'a>, T),
     ) -> (T, Option<Leaf>) {
         let found = self.search(key);
-        let previous = found.ok().map(|position| self.histories[position].newest());
-        let was_live = previous.is_some_and(|record| !record.parts().is_tombstone());
-        let (record, told) = make(previous);
-        let parts = record.parts();
+        let newest = found.ok().map(|position| self.histories[position].newest());
+        let newest = newest.map(|record| (record, record.parts()));
+        let before = newest.map_or(i64::MIN, |(_, parts)| parts.main);
+        let was_live = newest.is_some_and(|(_, parts)| !parts.is_tombstone());
+        let (record, parts, told) = make(newest);
         assert_eq!(parts.key, key, "a version of another key");
+        assert!(parts.main >= before, "a version older than the newest");
         let is_live = !parts.is_tombstone();
         self.newest = self.newest.max(parts.main);
         self.live = self.live + usize::from(is_live) - usize::from(was_live);
@@ -88,7 +95,7 @@ impl Leaf {
                 (told, None)
             }
             Err(position) => {
-                self.insert(position, key, History::One(record));
+                self.insert(position, key, record.into());
                 (told, self.split(position))
             }
         }
@@ -138,12 +145,19 @@ impl Leaf {
 
     /// Where `key` is, or where it belongs.
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
-            let is_before = key < &self.prefix[..];
-            return Err(if is_before { 0 } else { self.histories.len() });
-        };
-        let head = head(rest);
-        let from = self.heads.partition_point(|&other| other < head);
+        let found = key
+            .get(self.same..)
+            .map_or(Err(0), |rest| self.search_among(head(rest), key));
+        found.map_err(|position| match self.compare_prefix(key) {
+            Ordering::Less => 0,
+            Ordering::Equal => position,
+            Ordering::Greater => self.histories.len(),
+        })
+    }
+
+    /// The same, if `key` begins like all others; its head is known.
+    fn search_among(&self, head: u64, key: &[u8]) -> Result<usize, usize> {
+        let from = first_from(&self.heads, head);
         let alike = self.heads[from..]
             .iter()
             .take_while(|&&other| other == head)
@@ -155,10 +169,20 @@ impl Leaf {
             .map_err(|position| from + position)
     }
 
+    /// How `key` compares to all the keys, going by what they begin with.
+    fn compare_prefix(&self, key: &[u8]) -> Ordering {
+        let Some(first) = self.histories.first() else {
+            return Ordering::Equal;
+        };
+        let prefix = &first.key()[..self.same];
+        key[..key.len().min(self.same)].cmp(prefix)
+    }
+
     fn insert(&mut self, position: usize, key: &[u8], history: History) {
+        let begins_alike = self.compare_prefix(key).is_eq();
         self.histories.insert(position, history);
-        if key.starts_with(&self.prefix) && self.histories.len() > 1 {
-            self.heads.insert(position, head(&key[self.prefix.len()..]));
+        if begins_alike && self.histories.len() > 1 {
+            self.heads.insert(position, head(&key[self.same..]));
         } else {
             self.look_ahead();
         }
@@ -196,31 +220,34 @@ impl Leaf {
         Some(right)
     }
 
-    /// Finds out anew what all keys begin with and what follows.
+    /// Finds out anew how many bytes all keys begin with and what follows.
     fn look_ahead(&mut self) {
         self.heads.clear();
-        let [first, .., last] = self.histories.as_slice() else {
-            self.prefix = self
-                .histories
-                .first()
-                .map_or(Box::default(), |only| only.key().into());
-            self.heads.resize(self.histories.len(), head(&[]));
+        let (Some(first), Some(last)) = (self.histories.first(), self.histories.last()) else {
+            self.same = 0;
             return;
         };
         // What the lowest and the highest have in common, those between have too.
-        let same = first
-            .key()
+        let both = first.key().iter().zip(last.key());
+        self.same = both.take_while(|(a, b)| a == b).count();
+        let rests = self
+            .histories
             .iter()
-            .zip(last.key())
-            .take_while(|(a, b)| a == b)
-            .count();
-        self.prefix = first.key()[..same].into();
-        self.heads.extend(
-            self.histories
-                .iter()
-                .map(|history| head(&history.key()[same..])),
-        );
+            .map(|history| &history.key()[self.same..]);
+        self.heads.extend(rests.map(head));
     }
+}
+
+/// The position of the first number that is not below `head`.
+///
+/// A binary search would wait for the memory at each of its steps. This first looks at one number of
+/// each line of the cache, and none of these looks waits for another.
+fn first_from(heads: &[u64], head: u64) -> usize {
+    let is_below = |other: &&u64| **other < head;
+    let lines = heads.chunks_exact(LINE_HEADS);
+    let below = lines.filter(|line| line[LINE_HEADS - 1] < head).count() * LINE_HEADS;
+    let line = heads[below..].iter().take(LINE_HEADS);
+    below + line.filter(is_below).count()
 }
 
 /// The first eight bytes as a number, missing ones as zero. A lower number means a lower key; the

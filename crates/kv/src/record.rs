@@ -41,6 +41,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// A version and its fields, which are read once.
+pub(crate) type Version<'a> = (&'a Record, Parts<'a>);
+
 impl Record {
     /// Makes a version; `scratch` is any buffer, kept by the caller so that it is allocated once.
     pub(crate) fn new(parts: &Parts<'_>, scratch: &mut Vec<u8>) -> Record {

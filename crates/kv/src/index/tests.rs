@@ -74,9 +74,9 @@ impl Both {
             value: &[],
         };
         let record = Record::new(&parts, &mut self.scratch);
-        let newest = self
-            .index
-            .push(key, |newest| (record, newest.map(Record::main)));
+        let newest = self.index.push(key, |newest| {
+            (record, parts, newest.map(|(_, parts)| parts.main))
+        });
         let versions = self.plain.entry(key.to_vec()).or_default();
         assert_eq!(newest, versions.last().map(|version| version.0));
         versions.push((main, is_tombstone));
