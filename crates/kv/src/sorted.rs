@@ -171,3 +171,77 @@ fn head(rest: &[u8]) -> u64 {
     bytes[..rest.len()].copy_from_slice(rest);
     u64::from_be_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+
+    impl Keyed for Vec<u8> {
+        fn key(&self) -> &[u8] {
+            self
+        }
+    }
+
+    /// All keys of up to `len` letters that follow a common beginning, and the parts of that.
+    fn keys(beginning: &[u8], len: usize) -> BTreeSet<Vec<u8>> {
+        let mut keys: BTreeSet<Vec<u8>> = BTreeSet::from([beginning.to_vec()]);
+        for _ in 0..len {
+            let longer = |key: &Vec<u8>| [0, b'a', 0xff].map(|last| [&key[..], &[last]].concat());
+            let all: Vec<Vec<u8>> = keys.iter().flat_map(longer).collect();
+            keys.extend(all);
+        }
+        keys.extend((0..beginning.len()).map(|until| beginning[..until].to_vec()));
+        keys
+    }
+
+    fn is_same(sorted: &Sorted<Vec<u8>>, plain: &[Vec<u8>], asked: &BTreeSet<Vec<u8>>) {
+        assert_eq!(sorted.items(), plain);
+        for key in asked {
+            assert_eq!(sorted.search(key), plain.binary_search(key), "{key:?}");
+            let below = plain.partition_point(|other| other <= key);
+            assert_eq!(sorted.search_below(key), below.saturating_sub(1));
+        }
+    }
+
+    #[test]
+    fn a_search_finds_what_a_binary_search_finds() {
+        for beginning in [&b""[..], b"k", b"a longer beginning"] {
+            let all = keys(beginning, 4);
+            for step in [1, 2, 7, 11, 40] {
+                let (mut sorted, mut plain) = (Sorted::default(), Vec::new());
+                let some: Vec<Vec<u8>> = all.iter().step_by(step).cloned().collect();
+                // In an order that is none.
+                for number in 0..some.len() {
+                    let key = some[number * 37 % some.len()].clone();
+                    if let Err(position) = plain.binary_search(&key) {
+                        plain.insert(position, key.clone());
+                        sorted.insert(position, key);
+                    }
+                }
+                is_same(&sorted, &plain, &all);
+                let (at, gone) = (plain.len() / 3, plain.len() / 2);
+                let right = sorted.split_off(at);
+                is_same(&sorted, &plain[..at], &all);
+                is_same(&right, &plain[at..], &all);
+                sorted.append(right);
+                is_same(&sorted, &plain, &all);
+                assert_eq!(sorted.remove(gone), plain.remove(gone));
+                is_same(&sorted, &plain, &all);
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_is_renamed_is_found_by_its_new_name() {
+        let mut sorted = Sorted::default();
+        let names: [&[u8]; 3] = [b"key5", b"key7", b"key9"];
+        for (position, name) in names.into_iter().enumerate() {
+            sorted.insert(position, name.to_vec());
+        }
+        sorted.rename(0, |first| *first = b"a".to_vec());
+        assert_eq!(sorted.search(b"a"), Ok(0));
+        assert_eq!(sorted.search(b"key5"), Err(1));
+        assert_eq!(sorted.search(b"key9"), Ok(2));
+    }
+}
