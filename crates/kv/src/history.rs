@@ -17,7 +17,7 @@ use crate::record::Record;
 #[derive(Debug)]
 pub(crate) struct History {
     newest: Record,
-    /// All of them, if there are two or more, or were before a compaction.
+    /// All of them, the newest as well, if there are two or more, or were until one was taken back.
     all: Option<Box<Versions>>,
 }
 
