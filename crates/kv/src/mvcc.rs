@@ -252,8 +252,11 @@ impl Mvcc {
         let (main, sub) = (self.revision + 1, self.open);
         let scratch = &mut self.scratch;
         let (change, superseded) = self.index.push(key, |newest| {
-            let previous = newest.filter(|(_, parts)| !parts.is_tombstone());
-            let (_, previous) = previous.expect("only a key that exists is deleted");
+            let (_, previous) = newest.expect("only a key that exists is deleted");
+            assert!(
+                !previous.is_tombstone(),
+                "only a key that exists is deleted"
+            );
             let parts = tombstone(key, main, sub);
             let record = Record::new(&parts, scratch);
             let change = (record.clone(), parts);

@@ -546,10 +546,10 @@ impl<M: StateMachine> Replica<M> {
                 .bodies
                 .get(next)
                 .expect("committed entries are at hand");
-            let (id, kind) = (entry.id, entry.kind);
+            let (id, kind, command) = (entry.id, entry.kind, entry.command());
             self.applied = id;
             let request = self.requests.applied(id, out);
-            let reply = entry.command().map(|command| {
+            let reply = command.map(|command| {
                 let reply = self.machine.apply(id, &command);
                 onlooker(&self.machine);
                 reply
