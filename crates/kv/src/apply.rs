@@ -320,10 +320,9 @@ pub(crate) fn put(
         key: &request.key,
         value,
         lease,
+        wants_previous: request.prev_kv,
     });
-    let prev_kv = previous
-        .filter(|_| request.prev_kv)
-        .map(|previous| previous.to_kv(false));
+    let prev_kv = previous.map(|previous| previous.to_kv(false));
     Ok(PutResponse { prev_kv })
 }
 

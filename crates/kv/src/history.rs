@@ -13,47 +13,52 @@ use crate::record::Record;
 
 /// The versions of one key, at least one, in growing order of (main, sub).
 ///
-/// Most keys have one version, and then this is that version's pointer and nothing more.
+/// The newest one stands here, since almost everyone looks for that. Most keys have no other.
 #[derive(Debug)]
-pub(crate) enum History {
-    /// The only version.
-    One(Record),
-    /// Two or more, or what compaction left of them.
-    Many(Box<Versions>),
+pub(crate) struct History {
+    newest: Record,
+    /// All of them, the newest as well, if there are two or more, or were until one was taken back.
+    all: Option<Box<Versions>>,
 }
 
 /// The list of several versions, apart so that [`History`] stays two words.
 #[derive(Debug)]
-pub(crate) struct Versions {
+struct Versions {
     list: Vec<Record>,
 }
 
 const _: () = assert!(size_of::<History>() == 16, "an index entry is two words");
 
+impl From<Record> for History {
+    /// Of one version.
+    fn from(newest: Record) -> History {
+        History { newest, all: None }
+    }
+}
+
 impl History {
     pub(crate) fn key(&self) -> &[u8] {
-        self.newest().key()
+        self.newest.key()
     }
 
     pub(crate) fn versions(&self) -> &[Record] {
-        match self {
-            History::One(record) => slice::from_ref(record),
-            History::Many(many) => &many.list,
+        match &self.all {
+            None => slice::from_ref(&self.newest),
+            Some(all) => &all.list,
         }
     }
 
     pub(crate) fn newest(&self) -> &Record {
-        self.versions().last().expect("a history has a version")
+        &self.newest
     }
 
     /// The newest version no later than `revision`, tombstone or not.
     pub(crate) fn at(&self, revision: i64) -> Option<&Record> {
-        let versions = self.versions();
-        let newest = self.newest();
         // Almost every read asks for the present.
-        if newest.main() <= revision {
-            return Some(newest);
+        if self.newest.main() <= revision {
+            return Some(&self.newest);
         }
+        let versions = self.versions();
         let until = versions.partition_point(|version| version.main() <= revision);
         until.checked_sub(1).map(|last| &versions[last])
     }
@@ -75,30 +80,29 @@ impl History {
         }
     }
 
-    /// Appends a version, newer than all here.
+    /// Appends a version, newer than all here, which the caller has seen.
     pub(crate) fn push(&mut self, record: Record) {
-        assert!(
-            record.main() >= self.newest().main(),
-            "a version older than the newest"
-        );
-        match self {
-            History::One(first) => {
-                let list = vec![first.clone(), record];
-                *self = History::Many(Box::new(Versions { list }));
+        match &mut self.all {
+            None => {
+                let list = vec![self.newest.clone(), record.clone()];
+                self.all = Some(Box::new(Versions { list }));
             }
-            History::Many(many) => many.list.push(record),
+            Some(all) => all.list.push(record.clone()),
         }
+        self.newest = record;
     }
 
     /// Takes the newest version back; false if it is the only one, which then stays.
     pub(crate) fn pop(&mut self) -> bool {
-        match self {
-            History::Many(many) if many.list.len() > 1 => {
-                many.list.pop();
-                true
-            }
-            _ => false,
-        }
+        let Some(all) = &mut self.all else {
+            return false;
+        };
+        let [.., before, _] = all.list.as_slice() else {
+            return false;
+        };
+        self.newest = before.clone();
+        all.list.pop();
+        true
     }
 
     /// Drops what a compaction to `compact_revision` does not keep; false if that is everything.
@@ -108,14 +112,15 @@ impl History {
             // Mark: a compaction takes all of a key away.
             return false;
         }
-        if let History::Many(many) = self {
-            let dropped = many.list.len() - kept;
-            many.list.drain(..dropped);
-            if let [only] = many.list.as_slice() {
-                *self = History::One(only.clone());
-            } else if many.list.capacity() > 4 * kept {
+        if kept == 1 {
+            // Whatever else goes, the newest stays.
+            self.all = None;
+        } else if let Some(all) = &mut self.all {
+            let dropped = all.list.len() - kept;
+            all.list.drain(..dropped);
+            if all.list.capacity() > 4 * kept {
                 // Mark: the room of many versions is given back.
-                many.list.shrink_to(2 * kept);
+                all.list.shrink_to(2 * kept);
             }
         }
         true

@@ -1,21 +1,20 @@
 //! The keys in order, each with its history.
 //! Never looks at values, and never forgets a version by itself.
 //!
-//! Two levels: sorted leaves of about a hundred keys, and an ordered map from each leaf's lowest
-//! possible key to the leaf. A leaf knows how many of its keys exist now and when it
-//! last changed, so counting a range of many keys (as each page of a paged listing does) need not
-//! visit them.
+//! Three levels: leaves of about a hundred keys, branches of about a hundred leaves, and all branches.
+//! A leaf knows how many of its keys exist now and when it last changed, so counting a range of many
+//! keys (as each page of a paged listing does) need not visit them.
 //!
 //! # Source
-//! B+ trees (Bayer and McCreight, 1972; Comer, 1979), with two levels instead of many.
+//! B+ trees (Bayer and McCreight, 1972; Comer, 1979), with three levels instead of any number.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use core::ops::Bound;
 
+use crate::branch::Branch;
 use crate::history::History;
 use crate::leaf::Leaf;
-use crate::record::Record;
+use crate::record::{Parts, Record, Version};
+use crate::sorted::Sorted;
 
 /// A range of keys: from `start` on, up to but without `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,38 +58,35 @@ impl<'a> KeyRange<'a> {
 /// The index.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// By lowest possible key; the first leaf's is the empty one.
-    leaves: BTreeMap<Box<[u8]>, Leaf>,
+    branches: Sorted<Branch>,
 }
 
 impl Index {
     pub(crate) fn find(&self, key: &[u8]) -> Option<&History> {
-        let (_, leaf) = self.leaves.range::<[u8], _>(up_to(key)).next_back()?;
-        leaf.find(key)
+        let branch = self.branches.items().get(self.branches.search_below(key))?;
+        branch.leaf(key).find(key)
     }
 
     /// Appends the version that `make` makes of the key's newest one.
     ///
-    /// `make` gets `None` if the key has no version at all; it returns what to append and something
-    /// for the caller.
-    pub(crate) fn push<T>(
+    /// `make` gets `None` if the key has no version at all; it returns what to append, that one's
+    /// fields, and something for the caller.
+    pub(crate) fn push<'a, T>(
         &mut self,
         key: &[u8],
-        make: impl FnOnce(Option<&Record>) -> (Record, T),
+        make: impl FnOnce(Option<Version<'_>>) -> (Record, Parts<'a>, T),
     ) -> T {
         assert!(!key.is_empty(), "an empty key");
-        if self.leaves.is_empty() {
-            self.leaves.insert(Box::default(), Leaf::default());
+        if self.branches.items().is_empty() {
+            self.branches.insert(0, Branch::new(key));
         }
-        let (_, leaf) = self
-            .leaves
-            .range_mut::<[u8], _>(up_to(key))
-            .next_back()
-            .expect("the first leaf is for the lowest keys");
-        let (told, right) = leaf.push(key, make);
+        let position = self.branches.search_below(key);
+        let (told, right) = self.branches.item_mut(position).push(key, make);
         if let Some(right) = right {
-            // Mark: a leaf of the index is split.
-            self.leaves.insert(right.histories()[0].key().into(), right);
+            if position == 0 {
+                self.branches.rename(0, Branch::lower);
+            }
+            self.branches.insert(position + 1, right);
         }
         told
     }
@@ -149,50 +145,20 @@ impl Index {
 
     /// The leaves that can hold keys from `start` on.
     fn leaves_from(&self, start: &[u8]) -> impl Iterator<Item = &Leaf> {
-        let first = self.leaves.range::<[u8], _>(up_to(start)).next_back();
-        let others = self
-            .leaves
-            .range::<[u8], _>((Bound::Excluded(start), Bound::Unbounded));
-        first.into_iter().chain(others).map(|(_, leaf)| leaf)
+        let branches = &self.branches.items()[self.branches.search_below(start)..];
+        let (first, others) = branches.split_at(branches.len().min(1));
+        let first = first.iter().flat_map(|branch| branch.leaves_from(start));
+        first.chain(others.iter().flat_map(Branch::leaves))
     }
 
-    /// Lets `shrink` take something off the leaf that holds `key`, if there is one.
+    /// Lets `shrink` take something off the leaf that is for `key`, if there is one.
     fn shrink(&mut self, key: &[u8], shrink: impl FnOnce(&mut Leaf)) {
-        let Some((low, leaf)) = self.leaves.range_mut::<[u8], _>(up_to(key)).next_back() else {
-            return;
-        };
-        let keys = leaf.histories().len();
-        shrink(leaf);
-        if leaf.histories().len() < keys && leaf.is_small() {
-            let low = low.clone();
-            self.merge(&low);
+        let position = self.branches.search_below(key);
+        if position < self.branches.items().len()
+            && !self.branches.item_mut(position).shrink(key, shrink)
+        {
+            self.branches.remove(position);
         }
-    }
-
-    /// Removes a small leaf if it is empty; else joins it with its right neighbour if that is
-    /// small too.
-    fn merge(&mut self, low: &[u8]) {
-        let mut following = self
-            .leaves
-            .range::<[u8], _>((Bound::Included(low), Bound::Unbounded));
-        let (_, leaf) = following.next().expect("the leaf just changed");
-        // The first leaf stays before others even if empty: the lowest keys need a place.
-        if leaf.histories().is_empty() && (!low.is_empty() || self.leaves.len() == 1) {
-            // Mark: an empty leaf of the index goes.
-            self.leaves.remove(low);
-            return;
-        }
-        let Some((right_low, right)) = following.next() else {
-            return;
-        };
-        if !leaf.may_take_in(right) {
-            return;
-        }
-        // Mark: two small leaves of the index become one.
-        let right_low = right_low.clone();
-        let right = self.leaves.remove(&right_low).expect("it was just seen");
-        let leaf = self.leaves.get_mut(low).expect("it was just seen");
-        leaf.take_in(right);
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `range`, [`txn`], `compaction` | the commands' rules |
 //! | [`auth`] | users, roles, and who may do what |
 //! | `alarm` | what is wrong with whose store, and what is refused meanwhile |
-//! | `mvcc` | all versions of all keys: by key (`index`, `leaf`, `history`), by revision (`changes`) and by lease (`attached`) |
+//! | `mvcc` | all versions of all keys: by key (`index`, `branch`, `leaf`, `sorted`, `history`), by revision (`changes`) and by lease (`attached`) |
 //! | [`lease`] | which leases there are, and what goes with one |
 //! | [`lessor`] | when leases end: the leader's clockwork, beside the store |
 //! | [`copy`] | everything as of one moment, for whoever puts it elsewhere |
@@ -35,6 +35,7 @@ mod alarm;
 mod apply;
 mod attached;
 pub mod auth;
+mod branch;
 mod changes;
 pub mod check;
 pub mod command;
@@ -52,6 +53,7 @@ mod range;
 mod record;
 pub mod request;
 mod snapshot;
+mod sorted;
 pub mod stream;
 pub mod tally;
 pub mod txn;

@@ -68,6 +68,24 @@ pub(crate) struct Put<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
     pub(crate) lease: i64,
+    /// Whether the key is wanted as it was.
+    pub(crate) wants_previous: bool,
+}
+
+/// What a change supersedes, as far as the accounts go.
+#[derive(Clone, Copy, Debug)]
+struct Superseded {
+    lease: i64,
+    cost_bytes: u64,
+}
+
+impl Superseded {
+    fn new(parts: &Parts<'_>) -> Superseded {
+        Superseded {
+            lease: parts.lease,
+            cost_bytes: parts.cost_bytes(),
+        }
+    }
 }
 
 impl Default for Mvcc {
@@ -201,16 +219,14 @@ impl Mvcc {
         self.attached.leases()
     }
 
-    /// Writes a key in the open transaction; returns it as it was.
+    /// Writes a key in the open transaction; returns it as it was, if that is wanted.
     pub(crate) fn put(&mut self, put: Put<'_>) -> Option<Record> {
         let (main, sub) = (self.revision + 1, self.open);
         let scratch = &mut self.scratch;
-        let (record, previous) = self.index.push(put.key, |newest| {
-            let previous = newest.filter(|newest| !newest.parts().is_tombstone());
-            let (create, version) = previous.map_or((main, 1), |previous| {
-                let parts = previous.parts();
-                (parts.create, parts.version + 1)
-            });
+        let (change, superseded, previous) = self.index.push(put.key, |newest| {
+            let previous = newest.filter(|(_, parts)| !parts.is_tombstone());
+            let (create, version) =
+                previous.map_or((main, 1), |(_, parts)| (parts.create, parts.version + 1));
             let parts = Parts {
                 key: put.key,
                 main,
@@ -221,27 +237,32 @@ impl Mvcc {
                 value: put.value,
             };
             let record = Record::new(&parts, scratch);
-            (record.clone(), (record, previous.cloned()))
+            let superseded = previous.map(|(_, parts)| Superseded::new(&parts));
+            let wanted = previous.filter(|_| put.wants_previous);
+            let wanted = wanted.map(|(record, _)| record.clone());
+            let change = (record.clone(), parts);
+            (record, parts, (change, superseded, wanted))
         });
-        self.enter(record, previous.as_ref());
+        self.enter(change, superseded);
         previous
     }
 
-    /// Deletes a key that exists, in the open transaction; returns it as it was.
-    pub(crate) fn delete(&mut self, key: &[u8]) -> Record {
+    /// Deletes a key that exists, in the open transaction.
+    pub(crate) fn delete(&mut self, key: &[u8]) {
         let (main, sub) = (self.revision + 1, self.open);
         let scratch = &mut self.scratch;
-        let (record, previous) = self.index.push(key, |newest| {
-            let previous = newest.expect("only a key that exists is deleted").clone();
-            let record = Record::new(&tombstone(key, main, sub), scratch);
-            (record.clone(), (record, previous))
+        let (change, superseded) = self.index.push(key, |newest| {
+            let (_, previous) = newest.expect("only a key that exists is deleted");
+            assert!(
+                !previous.is_tombstone(),
+                "only a key that exists is deleted"
+            );
+            let parts = tombstone(key, main, sub);
+            let record = Record::new(&parts, scratch);
+            let change = (record.clone(), parts);
+            (record, parts, (change, Superseded::new(&previous)))
         });
-        assert!(
-            !previous.parts().is_tombstone(),
-            "only a key that exists is deleted"
-        );
-        self.enter(record, Some(&previous));
-        previous
+        self.enter(change, Some(superseded));
     }
 
     /// Ends a transaction and keeps what it wrote.
@@ -321,14 +342,12 @@ impl Mvcc {
     }
 
     /// Puts a new version into the log and the accounts.
-    fn enter(&mut self, record: Record, previous: Option<&Record>) {
-        let parts = record.parts();
-        let cost_bytes = parts.cost_bytes();
-        self.attached
-            .move_key(parts.key, lease_of(previous), parts.lease);
+    fn enter(&mut self, (record, parts): (Record, Parts<'_>), previous: Option<Superseded>) {
+        let lease_before = previous.map_or(0, |previous| previous.lease);
+        self.attached.move_key(parts.key, lease_before, parts.lease);
         let freed_before_bytes = self.freed_bytes;
         self.freed_bytes += freed_by(&parts, previous);
-        self.size_bytes += cost_bytes;
+        self.size_bytes += parts.cost_bytes();
         self.sum = self.sum.wrapping_add(summand(&record));
         self.keys = self.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
         self.open = self
@@ -348,13 +367,13 @@ impl Mvcc {
 }
 
 /// What a compaction frees when it goes past a change: what that superseded, and a tombstone.
-fn freed_by(change: &Parts<'_>, previous: Option<&Record>) -> u64 {
+fn freed_by(change: &Parts<'_>, previous: Option<Superseded>) -> u64 {
     let own = if change.is_tombstone() {
         change.cost_bytes()
     } else {
         0
     };
-    own + previous.map_or(0, Record::cost_bytes)
+    own + previous.map_or(0, |previous| previous.cost_bytes)
 }
 
 /// What a version adds to the sum: it says where in the order of all it stands, so the order of the

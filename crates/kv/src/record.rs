@@ -3,15 +3,15 @@
 //!
 //! A command arrives as a slice of a large log batch. Keeping that slice would pin the whole batch
 //! for as long as one value of it lives, so a version copies its bytes out. It holds the key as
-//! well: the change log can then tell what happened to whom without a second copy of the key, and
-//! an index entry is one pointer.
+//! well: the change log can then tell what happened to whom without a second copy of the key. Its
+//! length lies in it, too, so that whoever holds it holds one word.
 //!
 //! # Source
 //! etcd's data model: a version is (main, sub) revision, creation, version count, lease, value.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use triomphe::ThinArc;
 
 use crate::request::KeyValue;
 use crate::wire::{Reader, put_int, put_slice, put_uint};
@@ -24,7 +24,7 @@ pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 80;
 /// Layout: key (length first), main, main - create, version, lease, sub, then the value to the end.
 /// The key leads because searching reads nothing else.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Record(Arc<[u8]>);
+pub(crate) struct Record(ThinArc<(), u8>);
 
 /// A version's fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) lease: i64,
     pub(crate) value: &'a [u8],
 }
+
+/// A version and its fields, which are read once.
+pub(crate) type Version<'a> = (&'a Record, Parts<'a>);
 
 impl Record {
     /// Makes a version; `scratch` is any buffer, kept by the caller so that it is allocated once.
@@ -58,7 +61,7 @@ impl Record {
         put_int(scratch, parts.lease);
         put_uint(scratch, u64::from(parts.sub));
         scratch.extend_from_slice(parts.value);
-        Record(Arc::from(scratch.as_slice()))
+        Record(ThinArc::from_header_and_slice((), scratch))
     }
 
     /// Takes in bytes that [`Self::as_bytes`] gave; `None` if they are no version.
@@ -70,20 +73,20 @@ impl Record {
             // One transaction puts a key once, so there is a revision for each version.
             && (0..=parts.main - parts.create + 1).contains(&parts.version)
             && (!parts.is_tombstone() || parts.value.is_empty());
-        sound.then(|| Record(Arc::from(bytes)))
+        sound.then(|| Record(ThinArc::from_header_and_slice((), bytes)))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0.slice
     }
 
     pub(crate) fn key(&self) -> &[u8] {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(self.as_bytes());
         reader.slice().expect("a record begins with its key")
     }
 
     pub(crate) fn main(&self) -> i64 {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(self.as_bytes());
         reader.slice().expect("a record begins with its key");
         reader.uint().expect("a record names its revision") as i64
     }
@@ -95,7 +98,7 @@ impl Record {
     }
 
     pub(crate) fn parts(&self) -> Parts<'_> {
-        read(&self.0).expect("a record was whole when it was made")
+        read(self.as_bytes()).expect("a record was whole when it was made")
     }
 
     /// How much of the store's size this version is.
@@ -126,9 +129,9 @@ impl Record {
     }
 
     fn key_end(&self) -> usize {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(self.as_bytes());
         reader.slice().expect("a record begins with its key");
-        self.0.len() - reader.rest().len()
+        self.as_bytes().len() - reader.rest().len()
     }
 }
 
@@ -145,7 +148,7 @@ impl Parts<'_> {
 
 impl AsRef<[u8]> for Record {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 

@@ -4,6 +4,7 @@
 //! # Source
 //! Raft paper §5.3; Alagappan et al., FAST'18 (identifiers apart from bodies).
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Config, HardState, Index, LogId, NodeId, WriteId};
@@ -67,14 +68,15 @@ impl Entry {
     }
 
     /// What the state machine is told: the command, or that which came with a change of members.
-    pub fn command(&self) -> Option<Bytes> {
+    pub fn command(&self) -> Option<Cow<'_, Bytes>> {
         match self.kind {
-            EntryKind::Command => Some(self.body.clone()),
+            // Others may share the body, on other threads: not even a count of them is touched.
+            EntryKind::Command => Some(Cow::Borrowed(&self.body)),
             EntryKind::Noop => None,
             EntryKind::Unreadable => panic!("entry {} cannot be read", self.id),
             EntryKind::Config => {
                 let (_, command) = decode_change(&self.body).ok()?;
-                (!command.is_empty()).then_some(command)
+                (!command.is_empty()).then_some(Cow::Owned(command))
             }
         }
     }

@@ -79,7 +79,7 @@ mod window;
 /// What [`StateMachine::apply`] is told: an entry's place in the log.
 pub use headwater_raft::LogId;
 
-pub use codec::parcel::{Parcel, parcel_of};
+pub use codec::parcel::{Parcel, is_piece, parcel_of};
 pub use codec::{header_of, message_of, note};
 pub use entry::{Entry, EntryKind, Identity, LogOrder, LogWrite, SnapshotMeta};
 pub use machine::{Malformed, StateMachine};

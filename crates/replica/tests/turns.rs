@@ -1052,7 +1052,7 @@ fn what_comes_with_a_change_is_applied_with_its_first_entry_and_once() {
     let (config, command) = decode_change(&written[0].body).expect("a configuration");
     assert!(config.is_joint());
     assert_eq!(command, &b"two go on"[..]);
-    assert_eq!(written[0].command(), Some(command));
+    assert_eq!(written[0].command().as_deref(), Some(&command));
     node.run([from(2, durable(term, 3))]);
     assert_eq!(told(&node), [sum(b"two go on")], "joint, and applied");
     let fx = node.run([from(2, durable(term, 4))]);

@@ -5,12 +5,13 @@
 //! etcd's metrics of its network; docs/wire.md, pieces of a snapshot.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use headwater_raft::{LogId, NodeId};
 use headwater_replica::snapshot_file::FileDone;
-use headwater_replica::{Parcel, parcel_of};
+use headwater_replica::{Parcel, is_piece, parcel_of};
 
 use crate::peer_counters::Peers;
 
@@ -25,7 +26,12 @@ struct Ways {
 
 /// Snapshots between this node and its peers.
 #[derive(Default, Debug)]
-pub struct Deliveries(Mutex<Ways>);
+pub struct Deliveries {
+    ways: Mutex<Ways>,
+    /// Whether any is being sent: otherwise what a peer says that it holds, which is most of what it
+    /// says, is not looked at.
+    is_sending: AtomicBool,
+}
 
 impl Deliveries {
     /// A frame goes out to a peer.
@@ -41,6 +47,8 @@ impl Deliveries {
         let mut ways = self.ways();
         if is_first {
             ways.sent.insert(to, (base, false));
+            // It is seen by whoever reads the answer: that comes by way of the peer.
+            self.is_sending.store(true, Ordering::Relaxed);
         }
         if let Some((of, is_whole)) = ways.sent.get_mut(&to) {
             *is_whole |= is_last && *of == base;
@@ -49,6 +57,9 @@ impl Deliveries {
 
     /// A frame has come in from one of the peers.
     pub fn on_frame(&self, peers: &Peers, from: NodeId, frame: &Bytes) {
+        if !is_piece(frame) && !self.is_sending.load(Ordering::Relaxed) {
+            return;
+        }
         match parcel_of(frame) {
             None => {}
             Some(Parcel::Piece { base, .. }) => self.ways().received = Some((from, base)),
@@ -58,6 +69,8 @@ impl Deliveries {
                 let is_held = sent.is_some_and(|(base, is_whole)| *is_whole && base.index <= upto);
                 if is_held {
                     ways.sent.remove(&from);
+                    self.is_sending
+                        .store(!ways.sent.is_empty(), Ordering::Relaxed);
                 }
                 drop(ways);
                 if is_held {
@@ -87,6 +100,6 @@ impl Deliveries {
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

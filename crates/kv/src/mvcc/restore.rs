@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Mvcc, freed_by, lease_of};
+use super::{Mvcc, Superseded, freed_by};
 use crate::changes::Change;
 use crate::record::{Parts, Record};
 
@@ -62,16 +62,18 @@ impl Restore {
         if !follows(&parts, before, mvcc.compact_revision) {
             return Err("a version that does not follow the one before it");
         }
-        let previous = before.filter(|before| !before.parts().is_tombstone());
+        let previous = before.map(Record::parts);
+        let previous = previous.filter(|before| !before.is_tombstone());
+        let previous = previous.as_ref().map(Superseded::new);
         if parts.main >= mvcc.compact_revision {
             self.changes
                 .push((record.clone(), freed_by(&parts, previous)));
         }
         mvcc.size_bytes += parts.cost_bytes();
         mvcc.keys = mvcc.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
-        mvcc.attached
-            .move_key(parts.key, lease_of(previous), parts.lease);
-        mvcc.index.push(parts.key, |_| (record.clone(), ()));
+        let lease_before = previous.map_or(0, |previous| previous.lease);
+        mvcc.attached.move_key(parts.key, lease_before, parts.lease);
+        mvcc.index.push(parts.key, |_| (record.clone(), parts, ()));
         self.last = Some(record);
         Ok(())
     }

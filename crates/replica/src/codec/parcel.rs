@@ -25,9 +25,14 @@ pub enum Parcel {
     Held(Index),
 }
 
+/// Whether a frame carries a piece of one, by its first byte.
+pub fn is_piece(frame: &Bytes) -> bool {
+    frame.first() == Some(&kind::PIECE)
+}
+
 /// What a frame says of one, if it does.
 pub fn parcel_of(frame: &Bytes) -> Option<Parcel> {
-    if !matches!(frame.first(), Some(&(kind::PIECE | kind::APPEND_REPLY))) {
+    if !is_piece(frame) && frame.first() != Some(&kind::APPEND_REPLY) {
         return None;
     }
     match Frame::decode(frame) {
@@ -70,7 +75,13 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_seen_to_begin_to_end_and_to_be_held() {
-        let seen = |frame: Frame| parcel_of(&frame.encode());
+        let seen = |frame: Frame| {
+            let frame = frame.encode();
+            let parcel = parcel_of(&frame);
+            let has_piece = matches!(parcel, Some(Parcel::Piece { .. }));
+            assert_eq!(is_piece(&frame), has_piece);
+            parcel
+        };
         let base = LogId::new(Term(2), Index(9));
         let told = |is_first, is_last| {
             Some(Parcel::Piece {

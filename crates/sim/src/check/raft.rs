@@ -4,6 +4,7 @@
 //! # Source
 //! Raft paper, Figure 3; dissertation §3.6.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -182,7 +183,7 @@ impl<A: Application> Cluster<A> {
             ident,
             prev,
             body: entry.body.clone(),
-            command: entry.command(),
+            command: entry.command().map(Cow::into_owned),
             config: config_of(entry).map(|(_, config)| config),
         };
         self.entries.insert(key, known);
