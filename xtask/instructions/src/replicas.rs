@@ -137,7 +137,7 @@ impl Replicas {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Frame { to, frame } => {
+                Output::Frame { to, frame, .. } => {
                     let from = NodeId(at as u64 + 1);
                     let inbox = &mut self.nodes[to.0 as usize - 1].inbox;
                     inbox.push(Input::Frame { from, frame });
