@@ -35,12 +35,15 @@ impl Raft {
     }
 
     /// Whether it is of use now that more becomes durable here: on a leader only if that commits
-    /// something, with what the others are known to hold.
+    /// something, with what the others are known to hold, or ends a stall. Where heartbeats are so rare that
+    /// a write which is told of with the next one would seem late, always.
     pub fn awaits_own_disk(&self) -> bool {
         let Some(leadership) = self.role.leadership() else {
             return true;
         };
-        self.held(leadership, self.last().index) > self.commit
+        let is_seldom_awake = 2 * self.options.heartbeat_ns >= self.options.disk_slow_ns;
+        let commits = self.held(leadership, self.last().index) > self.commit;
+        commits || is_seldom_awake || self.disk_stalls()
     }
 
     /// What a quorum holds durably, and this node up to `own`.

@@ -140,6 +140,12 @@ fn a_leader_awaits_its_own_disk_where_that_commits_something() {
     solo.holds_all(2);
     assert_eq!(commits(&solo.holds_all(3)).len(), 1);
     assert!(!solo.raft.awaits_own_disk(), "the others were enough");
+    let (peer, up) = (NodeId(2), true);
+    solo.now = solo.now.after(Options::default().disk_slow_ns);
+    solo.step(Input::Link { peer, up });
+    assert!(solo.raft.awaits_own_disk(), "commands wait for a slow disk");
+    solo.persist();
+    assert!(!solo.raft.awaits_own_disk(), "it has ended");
     let mut alone = Solo::leading(1, 1, &[]);
     alone.propose(1);
     assert!(alone.raft.awaits_own_disk(), "nobody else will hold it");

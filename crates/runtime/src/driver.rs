@@ -559,7 +559,7 @@ impl<M: StateMachine> Driver<M> {
         // Who still waits has a command under way: its channel breaks, which the handle takes for
         // an unknown outcome.
         drop(self.pending);
-        drop(self.links);
+        self.links.finish();
         drop(self.parts.network);
         let (log, files) = tokio::join!(self.parts.log.finish(), self.parts.files.finish());
         if !log || !files {

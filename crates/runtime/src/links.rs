@@ -115,14 +115,20 @@ impl Links {
     /// Writes what is queued, but for what can wait, is alone, and will not be for long.
     pub fn flush(&mut self, now: Instant) {
         let is_over = self.send_by.is_some_and(|by| now >= by);
+        if is_over {
+            self.is_brisk = false;
+            self.alone_since = None;
+        }
         match std::mem::take(&mut self.queued) {
             (_, true) => {
                 if let Some(since) = self.alone_since.take() {
                     self.is_brisk = now.since(since) < FRAMES_WAIT_NS;
                 }
             }
-            (true, false) => self.alone_since = Some(now),
-            (false, false) => self.is_brisk &= !is_over,
+            (true, false) => {
+                self.alone_since.get_or_insert(now);
+            }
+            (false, false) => {}
         }
         let all = is_over || !self.is_brisk;
         let mut waits = false;
@@ -131,6 +137,13 @@ impl Links {
         }
         let by = self.send_by.filter(|_| !all);
         self.send_by = waits.then(|| by.unwrap_or(now.after(FRAMES_WAIT_NS)));
+    }
+
+    /// Writes all that is queued, as far as the connections take it now: nothing follows.
+    pub fn finish(self) {
+        for link in self.by_peer.values() {
+            link.flush(true);
+        }
     }
 
     /// When [`Links::flush`] must be called at the latest, if anything waits for that.
