@@ -146,7 +146,7 @@ pub async fn within<A>(
 
 /// A socket that takes one piece at a time.
 ///
-/// `h2` gives a socket that takes several at once each body of more than 256 bytes by a system call
+/// `h2` gives a socket that takes several at once each body of 256 bytes and more by a system call
 /// of its own. Bodies below a kibibyte it gathers for one like this, with all that is ready to go.
 pub struct Gathering(pub TcpStream);
 

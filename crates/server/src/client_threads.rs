@@ -6,7 +6,6 @@
 //! # Source
 //! ARCHITECTURE.md, "Threads".
 
-use std::future::Future;
 use std::io;
 use std::thread::available_parallelism;
 

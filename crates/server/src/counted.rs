@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::grpc::HEAD_BYTES;
 use crate::metrics::{MethodId, Metrics, Way, status_code};
 use crate::pressure::Open;
 
@@ -172,15 +173,12 @@ pub struct Messages {
     left: usize,
 }
 
-/// A flag, and the length in four bytes.
-const HEAD_BYTES: u8 = 5;
-
 impl Messages {
     /// How many bytes have passed of the message that is not whole.
     pub fn here(&self) -> usize {
         match self.left {
             0 => usize::from(self.head),
-            left => usize::from(HEAD_BYTES) + self.length as usize - left,
+            left => HEAD_BYTES + self.length as usize - left,
         }
     }
 
@@ -198,7 +196,7 @@ impl Messages {
                 self.length = self.length << 8 | u32::from(bytes[0]);
                 self.head += 1;
                 bytes = &bytes[1..];
-                if self.head < HEAD_BYTES {
+                if usize::from(self.head) < HEAD_BYTES {
                     continue;
                 }
                 self.head = 0;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 
@@ -16,11 +17,15 @@ pub const HEADER: &str = "grpc-timeout";
 /// The most digits that gRPC allows.
 const DIGITS_MAX: usize = 8;
 
-/// The time that a call may take; `None` if nothing is said.
+/// When a call that begins now must have ended; `None` if nothing is said.
 ///
 /// # Errors
 /// What is said is no time.
-pub fn of(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+pub fn of(headers: &HeaderMap) -> Result<Option<Instant>, Failure> {
+    Ok(time(headers)?.map(|time| Instant::now() + time))
+}
+
+fn time(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let said = headers.get(HEADER);
     said.map(|said| parse(said.as_bytes()).ok_or(Failure::BadTimeout))
         .transpose()
@@ -65,14 +70,14 @@ mod tests {
 
     #[test]
     fn who_says_nothing_has_no_deadline() {
-        assert_eq!(of(&HeaderMap::new()), Ok(None));
+        assert_eq!(time(&HeaderMap::new()), Ok(None));
         let headers = |said: &'static str| {
             HeaderMap::from_iter([(
                 http::HeaderName::from_static(HEADER),
                 http::HeaderValue::from_static(said),
             )])
         };
-        assert_eq!(of(&headers("1S")), Ok(Some(Duration::from_secs(1))));
-        assert_eq!(of(&headers("soon")), Err(Failure::BadTimeout));
+        assert_eq!(time(&headers("1S")), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(time(&headers("soon")), Err(Failure::BadTimeout));
     }
 }

@@ -23,17 +23,17 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use crate::asked::Asked;
 use crate::auth::door::CommonName;
-use crate::authority::{Mended, PREFACE};
+use crate::authority::Mended;
 use crate::client_threads::ClientThreads;
 use crate::front::Front;
-use crate::http2::{self, Place};
+use crate::http2::{self, ConnectionInfo};
+use crate::request_body::RequestBody;
 use crate::tls::{ClientTls, common_name};
 
 /// Connections that wait to be let in, if the system allows so many: who finds no place is silently told
@@ -52,8 +52,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long a TLS handshake may keep its place.
 const PLACE_TIME: Duration = Duration::from_millis(500);
 
-/// TLS handshakes under way at one time; others wait. Their arithmetic is the loop's, which has a
-/// cluster to keep together while a thousand clients come back at once.
+/// TLS handshakes under way at one time; others wait. Their arithmetic is the loop's, unless clients
+/// have threads of their own, and it has a cluster to keep together while a thousand clients come back at once.
 const HANDSHAKES_MAX: usize = 128;
 
 /// How often a silent client is asked in vain, before its connection is ended.
@@ -64,9 +64,6 @@ const KEEPALIVE_SECONDS_MAX: u64 = 32_767;
 
 /// How long a client may take to say enough to tell what it speaks.
 const GREETING_TIME: Duration = Duration::from_secs(10);
-
-/// How long to leave a client alone that has said half of what tells that.
-const GREETING_PAUSE: Duration = Duration::from_millis(10);
 
 /// Files and sockets that are not for clients but for the log, snapshots and peers; where there are few,
 /// half of them.
@@ -108,6 +105,13 @@ pub enum Served {
     Http,
     /// Nothing but the pages: metrics and health.
     Pages,
+}
+
+impl Served {
+    /// Whether gRPC is.
+    pub fn has_grpc(self) -> bool {
+        matches!(self, Self::Everything | Self::Grpc)
+    }
 }
 
 /// What one client's connection may do.
@@ -297,12 +301,13 @@ impl Porter {
             None => GREETING_TIME,
             Some(_) => HANDSHAKE_TIME,
         };
-        let Ok(Some(first)) = timeout(limit, first_byte(&stream)).await else {
+        let by = Instant::now() + limit;
+        let Ok(Some(first)) = timeout_at(by, first_byte(&stream)).await else {
             // Somebody who only looks whether the port is open, or takes a place for nothing.
             return;
         };
         match (&self.tls, is_tls(first)) {
-            (None, false) => self.serve(stream, CommonName(None)).await,
+            (None, false) => self.serve(stream, CommonName(None), by).await,
             (None, true) => {
                 self.complain(
                     from,
@@ -320,7 +325,9 @@ impl Porter {
                         let chain = stream.get_ref().1.peer_certificates();
                         let name = chain.and_then(|chain| common_name(chain.first()?));
                         let name = name.filter(|name| self.names_are_users && !name.is_empty());
-                        self.serve(stream, CommonName(name.map(Into::into))).await;
+                        let name = CommonName(name.map(Into::into));
+                        self.serve(stream, name, Instant::now() + GREETING_TIME)
+                            .await;
                     }
                     // Clients that are done before they have begun, and those who only look.
                     Err(error) if has_hung_up(&error) => {}
@@ -362,12 +369,13 @@ impl Porter {
         }
     }
 
-    async fn serve<S>(&self, stream: S, name: CommonName)
+    /// Serves a connection that has said by then what it speaks.
+    async fn serve<S>(&self, stream: S, name: CommonName, by: Instant)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut io = Mended::new(stream);
-        let Ok(Ok(is_http2)) = timeout(GREETING_TIME, io.is_http2()).await else {
+        let Ok(Ok(is_http2)) = timeout_at(by, io.is_http2()).await else {
             return;
         };
         let mut stop = self.stop.subscribe();
@@ -380,31 +388,31 @@ impl Porter {
             // An error would mean that the ports are gone.
             let _ = stop.wait_for(|is_time| *is_time).await;
         };
-        let place = Place {
+        let info = ConnectionInfo {
             front: Arc::clone(&self.front),
             served: self.door.served,
             name,
         };
         match is_http2 {
-            true => http2::serve(io, place, self.bounds, stop).await,
-            false => serve_http1(io, place, stop).await,
+            true => http2::serve(io, info, self.bounds, stop).await,
+            false => serve_http1(io, info, stop).await,
         }
     }
 }
 
 /// Serves a connection over which HTTP/1.1 is spoken until it ends: by its client, or in good order once
 /// `stop` says so.
-async fn serve_http1<S>(io: S, place: Place, stop: impl Future<Output = ()>)
+async fn serve_http1<S>(io: S, info: ConnectionInfo, stop: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let Place {
+        let ConnectionInfo {
             front,
             served,
             name,
-        } = &place;
-        let answer = front.answer_at(*served, request.map(Asked::One), name);
+        } = &info;
+        let answer = front.answer_at(*served, request.map(RequestBody::Http1), name);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let mut server = http1::Builder::new();
@@ -420,20 +428,11 @@ where
     drop(connection.await);
 }
 
-/// The first byte that a client says, once it has said enough to tell what it speaks; `None` if it is gone.
+/// The first byte that a client says; `None` if it is gone.
 async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut said = [0; PREFACE.len()];
-    loop {
-        let length = stream
-            .peek(&mut said)
-            .await
-            .ok()
-            .filter(|&length| length > 0)?;
-        if length == PREFACE.len() || said[..length] != PREFACE[..length] {
-            return Some(said[0]);
-        }
-        tokio::time::sleep(GREETING_PAUSE).await;
-    }
+    let mut first = [0];
+    let length = stream.peek(&mut first).await.ok()?;
+    first.get(..length)?.first().copied()
 }
 
 /// Says something to a client that is not listened to any more. What it has said is read first: the system

@@ -20,7 +20,6 @@ use tonic::codegen::StdError;
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
-use crate::asked::Asked;
 use crate::auth::door::CommonName;
 use crate::backend::Backend;
 use crate::client::{Caller, Client};
@@ -38,11 +37,13 @@ use crate::generated::etcdserverpb::watch_server::WatchServer;
 use crate::generated::health::health_server::HealthServer;
 use crate::generated::v3electionpb::election_server::ElectionServer;
 use crate::generated::v3lockpb::lock_server::LockServer;
+use crate::grpc;
 use crate::http_pages;
 use crate::http2::Received;
 use crate::metrics::{MethodId, Metrics, Way, status_code};
 use crate::outlook::wants_leader;
 use crate::pressure::{self, Fit, Requests, Weighed};
+use crate::request_body::RequestBody;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -58,7 +59,7 @@ use crate::service::watch::WatchService;
 mod short;
 mod streams;
 
-pub use self::short::{HEAD_BYTES, ShortAnswer, ShortRequest, framed, trailers, whole};
+pub use self::short::{ShortAnswer, ShortRequest};
 
 /// What a gRPC message may be larger than the largest command: its own framing and field names.
 const MESSAGE_SLACK_BYTES: usize = 512 << 10;
@@ -131,17 +132,16 @@ impl Front {
         request: &mut Request<Received>,
     ) -> Option<ShortRequest> {
         let is_dense = self.backend.answers().crowd().is_dense();
-        let is_served = matches!(served, Served::Everything | Served::Grpc);
         let method = request.uri().path().strip_prefix("/etcdserverpb.KV/");
         let decode = method.and_then(ShortCall::decoder);
-        let decode = decode.filter(|_| is_served && !is_dense && is_grpc(request))?;
+        let decode = decode.filter(|_| served.has_grpc() && !is_dense && is_grpc(request))?;
         let body = request.body_mut();
         let whole = body.whole(pressure::SMALL_BYTES)?;
-        let Some(call) = short::message(&whole).and_then(decode) else {
+        let Some(call) = grpc::message(&whole).and_then(decode) else {
             body.put_back(whole);
             return None;
         };
-        let bytes = whole.len() - short::HEAD_BYTES;
+        let bytes = whole.len() - grpc::HEAD_BYTES;
         let headers = std::mem::take(request.headers_mut());
         Some(ShortRequest::new(call, bytes, headers))
     }
@@ -196,7 +196,7 @@ impl Front {
     pub fn answer_at(
         self: &Arc<Self>,
         served: Served,
-        request: Request<Asked>,
+        request: Request<RequestBody>,
         name: &CommonName,
     ) -> Coming<Response<Counted<Body>>> {
         let front = Arc::clone(self);
@@ -220,7 +220,7 @@ impl Front {
         }
     }
 
-    async fn answer_http(&self, request: Request<Asked>) -> Response<Counted<Body>> {
+    async fn answer_http(&self, request: Request<RequestBody>) -> Response<Counted<Body>> {
         let Some(path) = below_gateway(request.uri().path()) else {
             return self.answer_page(request).await;
         };
@@ -231,7 +231,7 @@ impl Front {
         response.map(|body| Counted::uncounted(Body::new(body)))
     }
 
-    async fn answer_page(&self, request: Request<Asked>) -> Response<Counted<Body>> {
+    async fn answer_page(&self, request: Request<RequestBody>) -> Response<Counted<Body>> {
         let response = infallible(self.pages.clone().oneshot(request).await);
         response.map(|body| Counted::uncounted(Body::new(body)))
     }
@@ -283,10 +283,10 @@ impl Front {
         is_stream: bool,
     ) -> Response<Counted<Body>> {
         let is_dense = self.backend.answers().crowd().is_dense();
-        // In a crowd whoever takes nothing loses the place, though hyper may keep the answer.
+        // In a crowd whoever takes nothing loses the place, though its connection may keep the answer.
         let place = is_dense.then(|| call.leave()).flatten();
         let response = pressure::held(response, place);
-        let is_refused = response.headers().contains_key("grpc-status");
+        let is_refused = response.headers().contains_key(grpc::STATUS);
         if is_refused || !is_stream {
             call.end(status_code(response.headers()));
         }
@@ -305,8 +305,7 @@ impl Front {
             return Ok(None);
         }
         call.hold(self.backend.answers().crowd().enter()?);
-        let time = deadline::of(headers)?;
-        Ok(time.map(|time| Instant::now() + time))
+        deadline::of(headers)
     }
 
     fn weighed<B: Call>(
@@ -369,10 +368,7 @@ impl Front {
 async fn within<F: Future + ?Sized>(
     deadline: Option<Instant>,
     answer: Pin<&mut F>,
-) -> Result<F::Output, Failure>
-where
-    F::Output: Sized,
-{
+) -> Result<F::Output, Failure> {
     let Some(deadline) = deadline else {
         return Ok(answer.await);
     };
@@ -401,10 +397,7 @@ fn below_gateway(path: &str) -> Option<&str> {
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
-    let is_grpc_type =
-        |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    let content_type = request.headers().get(http::header::CONTENT_TYPE);
-    request.method() == Method::POST && content_type.is_some_and(is_grpc_type)
+    request.method() == Method::POST && grpc::is_grpc(request.headers())
 }
 
 /// Whether a call does not depend on who it comes from, and so takes any token: what one is asked for
@@ -433,7 +426,7 @@ fn with_grpc_limit_code(mut response: Response<Body>) -> Response<Body> {
         let is_limit = |text: &[u8]| text.windows(14).any(|part| part == b"message%20leng");
         if text.is_some_and(|text| is_limit(text.as_bytes())) {
             let exhausted = http::HeaderValue::from(tonic::Code::ResourceExhausted as u16);
-            response.headers_mut().insert("grpc-status", exhausted);
+            response.headers_mut().insert(grpc::STATUS, exhausted);
         }
     }
     response

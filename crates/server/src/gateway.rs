@@ -12,21 +12,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
-use crate::asked::Asked;
 use crate::deadline;
 use crate::generated::descriptors::FILES;
+use crate::grpc::framed;
 use crate::pressure::{self, Requests, Weighed};
+use crate::request_body::RequestBody;
 use answers::{Answers, json_body};
 use clerks::Clerks;
 use known::keep_known;
@@ -132,9 +132,6 @@ const PATHS: [(&str, &str, &str); 52] = [
     ),
 ];
 
-/// The head of a message in a gRPC body: whether it is compressed, and its length.
-const FRAME_HEAD_BYTES: usize = 5;
-
 /// The methods by their paths.
 #[derive(Clone)]
 pub struct Gateway {
@@ -174,7 +171,7 @@ impl Gateway {
     pub async fn answer<F>(
         &self,
         path: &str,
-        request: Request<Asked>,
+        request: Request<RequestBody>,
         call: impl FnOnce(Request<Body>) -> F,
     ) -> Response<Body>
     where
@@ -378,12 +375,7 @@ fn to_frame(mut value: serde_json::Value, kind: MessageDescriptor) -> Result<Byt
     keep_known(&mut value, &kind);
     let message = DynamicMessage::deserialize(kind, value);
     let message = message.map_err(malformed)?;
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(FRAME_HEAD_BYTES + length);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).expect("a body is bounded"));
-    message.encode(&mut frame).expect("there is room");
-    Ok(frame.freeze())
+    Ok(framed(&message))
 }
 
 fn malformed(error: impl std::fmt::Display) -> Refusal {

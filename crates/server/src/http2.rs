@@ -18,10 +18,10 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::asked::Asked;
 use crate::auth::door::CommonName;
 use crate::doors::{Bounds, Served};
 use crate::front::Front;
+use crate::request_body::RequestBody;
 
 mod answered;
 mod received;
@@ -45,7 +45,7 @@ const WAITING_BYTES_MAX: usize = 128 << 10;
 const RESETS_MAX: usize = 1 << 12;
 
 /// What a connection needs to know of the port that it came in by.
-pub struct Place {
+pub struct ConnectionInfo {
     /// Who answers.
     pub front: Arc<Front>,
     /// What is served there.
@@ -55,11 +55,11 @@ pub struct Place {
 }
 
 /// Serves a connection until it ends: by its client, or in good order once `stop` says so.
-pub async fn serve<S>(io: S, place: Place, bounds: Bounds, stop: impl Future<Output = ()>)
+pub async fn serve<S>(io: S, info: ConnectionInfo, bounds: Bounds, stop: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let place = Arc::new(place);
+    let info = Arc::new(info);
     let heard = Arc::new(LastHeard::new());
     let io = Wire::new(io, Arc::clone(&heard));
     let Ok(mut connection) = builder(bounds).handshake::<_, Bytes>(io).await else {
@@ -73,7 +73,7 @@ where
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    answer(&place, request, respond);
+                    answer(&info, request, respond);
                 }
                 // How a client's connection ends is the client's business.
                 Some(Err(_)) | None => return,
@@ -100,12 +100,16 @@ fn builder(bounds: Bounds) -> Builder {
 }
 
 /// Has a request answered, unless its client calls it off, and hands the answer out.
-fn answer(place: &Arc<Place>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let (place, mut request) = (Arc::clone(place), request.map(Received::new));
+fn answer(
+    info: &Arc<ConnectionInfo>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (info, mut request) = (Arc::clone(info), request.map(Received::new));
     // In boxes: a task is moved several times before it is where it stays.
-    match place.front.short_call(place.served, &mut request) {
+    match info.front.short_call(info.served, &mut request) {
         Some(call) => tokio::spawn(Box::pin(async move {
-            let answer = pin!(place.front.answer_short(call, &place.name));
+            let answer = pin!(info.front.answer_short(call, &info.name));
             // How it ends is the client's business.
             let _ = match unless_called_off(answer, &mut respond).await {
                 Some(Ok(answer)) => answered::hand_out_short(answer, respond).await,
@@ -114,14 +118,14 @@ fn answer(place: &Arc<Place>, request: Request<RecvStream>, mut respond: SendRes
             };
         })),
         None => tokio::spawn(Box::pin(async move {
-            if let Some(stream) = place.front.stream_call(place.served, &request) {
-                return place
+            if let Some(stream) = info.front.stream_call(info.served, &request) {
+                return info
                     .front
-                    .serve_stream(stream, request, respond, &place.name)
+                    .serve_stream(stream, request, respond, &info.name)
                     .await;
             }
-            let request = request.map(Asked::Two);
-            let mut answer = place.front.answer_at(place.served, request, &place.name);
+            let request = request.map(RequestBody::Http2);
+            let mut answer = info.front.answer_at(info.served, request, &info.name);
             if let Some(response) = unless_called_off(answer.as_mut(), &mut respond).await {
                 let _ = answered::hand_out(response, respond).await;
             }
@@ -133,10 +137,7 @@ fn answer(place: &Arc<Place>, request: Request<RecvStream>, mut respond: SendRes
 async fn unless_called_off<F: Future + ?Sized>(
     mut answer: Pin<&mut F>,
     respond: &mut SendResponse<Bytes>,
-) -> Option<F::Output>
-where
-    F::Output: Sized,
-{
+) -> Option<F::Output> {
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => respond.poll_reset(context).map(|_| None),

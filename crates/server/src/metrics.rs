@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use crate::grpc;
 use crate::metrics_text::{Histogram, Kind, Page};
 use crate::service::{BIDI, SERVICES, UNARY};
 
@@ -237,7 +238,7 @@ fn of(count: &AtomicU64) -> u64 {
 /// calls that are no streams fail before they send.
 pub fn status_code(headers: &HeaderMap) -> usize {
     let number = |value: &http::HeaderValue| value.to_str().ok()?.parse().ok();
-    headers.get("grpc-status").and_then(number).unwrap_or(0)
+    headers.get(grpc::STATUS).and_then(number).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Terms {
     pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         Ok(Self {
             wants_leader: wants_leader(headers),
-            deadline: deadline::of(headers)?.map(|time| Instant::now() + time),
+            deadline: deadline::of(headers)?,
         })
     }
 }

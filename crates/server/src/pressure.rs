@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::Response;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use prost::Message;
@@ -23,9 +22,9 @@ use tonic::body::Body;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use crate::failure::Failure;
-use crate::front::{framed, whole};
 use crate::generated::etcdserverpb::RangeResponse;
 use crate::generated::mvccpb::KeyValue;
+use crate::grpc::{framed, head, trailers, whole};
 
 /// The room for all answers that clients have yet to take. A larger answer has it for itself.
 const ANSWERS_BYTES_MAX: usize = 256 << 20;
@@ -50,9 +49,6 @@ const UNDER_WAY_BYTES: usize = 4 << 20;
 
 /// The keys of a range in protobuf: field 2, of bytes.
 const KVS_TAG: u8 = 2 << 3 | 2;
-
-/// gRPC's status, in an answer's trailers.
-pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How long nothing may come of a request that has room, and nothing may be taken of such an answer.
 const STALL_TIME: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });
@@ -232,8 +228,7 @@ impl Fit {
             return Fit::Small(bytes);
         };
         let mut response = Response::new(whole(bytes));
-        let grpc = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(CONTENT_TYPE, grpc);
+        *response.headers_mut() = head();
         response.extensions_mut().insert(large);
         Fit::Large(response)
     }
@@ -368,10 +363,7 @@ async fn hand_out_range(range: &RangeResponse, taker: &mut Taker<'_>) -> Result<
         }
     }
     taker.give_copy(&piece).await?;
-    let ok = (GRPC_STATUS, HeaderValue::from_static("0"));
-    taker
-        .give(Frame::trailers(HeaderMap::from_iter([ok])))
-        .await
+    taker.give(Frame::trailers(trailers())).await
 }
 
 mod crowd;

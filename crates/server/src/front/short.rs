@@ -4,49 +4,19 @@
 //! Never judges a request by other rules than those.
 //!
 //! # Source
-//! gRPC over HTTP/2 (a message has five bytes before it).
+//! gRPC over HTTP/2.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body_util::{BodyExt, Full};
-use prost::Message;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use tonic::body::Body;
 
 use crate::counted::{Begun, Counted};
 use crate::deadline;
-use crate::pressure::GRPC_STATUS;
+use crate::grpc::{HEAD_BYTES, trailers, whole};
 use crate::service::kv::ShortCall;
-
-/// A flag, and the length in four bytes.
-pub const HEAD_BYTES: usize = 5;
 
 /// What a request's head may say that changes its answer.
 const USEFUL: [&str; 4] = [deadline::HEADER, "authorization", "hasleader", "token"];
-
-/// The message that a body is, if it is one and not compressed.
-pub fn message(body: &Bytes) -> Option<Bytes> {
-    let (head, rest) = body.split_first_chunk::<HEAD_BYTES>()?;
-    let [flag, length @ ..] = *head;
-    let is_one = flag == 0 && u32::from_be_bytes(length) as usize == rest.len();
-    is_one.then(|| body.slice(HEAD_BYTES..))
-}
-
-/// A message as gRPC sends it.
-pub fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(HEAD_BYTES + length);
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).expect("an answer is bounded"));
-    message.encode(&mut bytes).expect("a buffer grows");
-    bytes.freeze()
-}
-
-/// The trailers of a call that has succeeded.
-pub fn trailers() -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    trailers
-}
 
 /// A call that goes the short way.
 pub struct ShortRequest {
@@ -102,10 +72,4 @@ impl ShortAnswer {
         let body = whole(self.bytes);
         Counted::answer(body, self.call)
     }
-}
-
-/// A whole answer as a body.
-pub fn whole(bytes: Bytes) -> Body {
-    let body = Full::new(bytes).with_trailers(async { Some(Ok(trailers())) });
-    Body::new(body)
 }

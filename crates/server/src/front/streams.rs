@@ -16,15 +16,15 @@ use tonic::Streaming;
 use tonic_prost::ProstDecoder;
 
 use super::{Front, MESSAGE_SLACK_BYTES, SMALL_MESSAGE_BYTES_MAX, is_grpc, refuse};
-use crate::asked::Asked;
 use crate::auth::door::CommonName;
 use crate::client::Client;
 use crate::counted::Begun;
 use crate::doors::Served;
 use crate::http2::{Received, hand_out, head};
-use crate::listener::{Listener, Talk};
 use crate::outlook::Terms;
+use crate::request_body::RequestBody;
 use crate::service::{lease, watch};
+use crate::sink::{Http2Sink, Sink};
 
 /// A stream that may go the short way.
 #[derive(Clone, Copy)]
@@ -52,9 +52,8 @@ impl Front {
             "/etcdserverpb.Lease/LeaseKeepAlive" => StreamCall::KeepAlive,
             _ => return None,
         };
-        let is_served = matches!(served, Served::Everything | Served::Grpc);
         let is_plain = !request.headers().contains_key("grpc-encoding");
-        (is_served && is_plain && is_grpc(request)).then_some(call)
+        (served.has_grpc() && is_plain && is_grpc(request)).then_some(call)
     }
 
     /// Serves a stream until it ends.
@@ -89,18 +88,20 @@ impl Front {
         let Ok(out) = respond.send_response(head(), false) else {
             return;
         };
-        let body = self.weighed(request.map(Asked::Two), counted).into_body();
+        let body = self
+            .weighed(request.map(RequestBody::Http2), counted)
+            .into_body();
         let client = Client::new(&self.backend, asker);
         match stream {
             StreamCall::Watch => {
                 let bytes_max = self.backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
-                let listener = Listener::Client(Talk::new(out, call));
-                watch::serve(client, messages(body, bytes_max), terms, listener).await;
+                let sink = Sink::Http2(Http2Sink::new(out, call));
+                watch::serve(client, messages(body, bytes_max), terms, sink).await;
             }
             StreamCall::KeepAlive => {
-                let listener = Listener::Client(Talk::new(out, call));
+                let sink = Sink::Http2(Http2Sink::new(out, call));
                 let inbound = messages(body, SMALL_MESSAGE_BYTES_MAX);
-                lease::serve(client, inbound, terms, listener).await;
+                lease::serve(client, inbound, terms, sink).await;
             }
         }
     }

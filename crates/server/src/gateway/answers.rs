@@ -19,8 +19,9 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use super::clerks::Clerks;
 use super::spelled::spelled;
-use super::{FRAME_HEAD_BYTES, Refusal, broken, json_response, too_large};
+use super::{Refusal, broken, json_response, too_large};
 use crate::failure::Failure;
+use crate::grpc::HEAD_BYTES;
 use crate::pressure::{self, Room, held_bytes};
 
 /// The largest message that is told as JSON.
@@ -72,10 +73,10 @@ impl Answers {
 
     /// The length of the next message; `None` after the last.
     async fn length(&mut self) -> Result<Option<usize>, Refusal> {
-        if !self.gather(FRAME_HEAD_BYTES).await? {
+        if !self.gather(HEAD_BYTES).await? {
             return Ok(None);
         }
-        let mut head = &self.gathered[1..FRAME_HEAD_BYTES];
+        let mut head = &self.gathered[1..HEAD_BYTES];
         let length = head.get_u32() as usize;
         match length <= ANSWER_BYTES_MAX {
             true => Ok(Some(length)),
@@ -85,13 +86,13 @@ impl Answers {
 
     /// The next message, of this length.
     async fn message(&mut self, length: usize) -> Result<String, Refusal> {
-        let bytes = FRAME_HEAD_BYTES + length;
+        let bytes = HEAD_BYTES + length;
         self.gathered
             .reserve(bytes.saturating_sub(self.gathered.len()));
         if !self.gather(bytes).await? {
             return Err(broken("the answer breaks off"));
         }
-        self.gathered.advance(FRAME_HEAD_BYTES);
+        self.gathered.advance(HEAD_BYTES);
         let (kind, bytes) = (self.kind.clone(), self.gathered.split_to(length).freeze());
         let told = self.clerks.work(length, move || spelled(&kind, &bytes));
         told.await?.map_err(broken)

@@ -12,12 +12,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE};
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Body;
 use tokio::time::timeout;
 
 use crate::front::ShortAnswer;
+use crate::grpc;
 use crate::pressure::{MustGetOn, PATIENCE};
 
 /// Hands out the answer of a short call: at once where its client has room for it.
@@ -39,8 +40,7 @@ pub async fn hand_out_short(
 /// The head of an answer to a call that is taken on.
 pub fn head() -> Response<()> {
     let mut head = Response::new(());
-    let grpc = HeaderValue::from_static("application/grpc");
-    head.headers_mut().insert(CONTENT_TYPE, grpc);
+    *head.headers_mut() = grpc::head();
     head
 }
 
@@ -69,8 +69,7 @@ where
 
 /// What a page's head tells of it besides; gRPC has no use for that.
 fn describe(headers: &mut HeaderMap, bytes: Option<u64>) {
-    let kind = headers.get(CONTENT_TYPE);
-    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+    if grpc::is_grpc(headers) {
         return;
     }
     if let Some(bytes) = bytes {

@@ -6,7 +6,7 @@
 //! several parts in one call. So this one says that it does not, and puts them together.
 //!
 //! # Source
-//! RFC 9113; DESIGN: one write for each connection with all of a turn's answers.
+//! RFC 9113; docs/performance.md, "Where the time goes".
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -28,9 +28,9 @@ use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::lease_server::Lease;
 use crate::leases::{Answer, Question, ask, renew_confirmed};
-use crate::listener::Listener;
 use crate::outlook::Terms;
 use crate::service::unreadable;
+use crate::sink::Sink;
 
 /// How many renewals of one stream are under way at most.
 const RENEWALS_MAX: usize = 64;
@@ -186,7 +186,7 @@ pub async fn serve(
     client: Client,
     mut inbound: Streaming<api::LeaseKeepAliveRequest>,
     terms: Terms,
-    mut listener: Listener<api::LeaseKeepAliveResponse>,
+    mut sink: Sink<api::LeaseKeepAliveResponse>,
 ) {
     // A future of its own, which is looked at when it has something to say, not with each renewal.
     let mut ends: FuturesUnordered<_> = [client.outlook().end(terms)].into_iter().collect();
@@ -200,24 +200,24 @@ pub async fn serve(
                 match request {
                     Ok(Some(request)) => renewals.push_back(renew(&client, request.id)),
                     Ok(None) => asks = false,
-                    Err(status) => return listener.end(Some(unreadable(status))).await,
+                    Err(status) => return sink.end(Some(unreadable(status))).await,
                 }
                 continue;
             }
-            Some(end) = ends.next() => return listener.end(Some(end.into())).await,
-            () = listener.gone() => return,
+            Some(end) = ends.next() => return sink.end(Some(end.into())).await,
+            () = sink.gone() => return,
         };
         let response = match renewal {
             Ok(response) => response,
-            Err(failure) => return listener.end(Some(failure.into())).await,
+            Err(failure) => return sink.end(Some(failure.into())).await,
         };
         tokio::select! {
             biased;
-            () = listener.tell(response) => {}
-            Some(end) = ends.next() => return listener.end(Some(end.into())).await,
+            () = sink.tell(response) => {}
+            Some(end) = ends.next() => return sink.end(Some(end.into())).await,
         }
     }
-    listener.end(None).await;
+    sink.end(None).await;
 }
 
 #[async_trait]
@@ -251,8 +251,8 @@ impl Lease for LeaseService {
         let terms = Terms::of(request.metadata().as_ref())?;
         let client = Client::of_stream(&self.0, &request);
         let (told, tells) = mpsc::channel(1);
-        let listener = Listener::Any(told);
-        tokio::spawn(serve(client, request.into_inner(), terms, listener));
+        let sink = Sink::Channel(told);
+        tokio::spawn(serve(client, request.into_inner(), terms, sink));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
     }
 

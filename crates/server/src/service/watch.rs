@@ -23,9 +23,9 @@ use crate::convert;
 use crate::desk::Watching;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::watch_server::Watch;
-use crate::listener::Listener;
 use crate::outlook::Terms;
 use crate::service::unreadable;
+use crate::sink::Sink;
 
 /// The service, on a backend shared with the others.
 pub struct WatchService(pub Arc<Backend>);
@@ -41,8 +41,8 @@ impl Watch for WatchService {
         let terms = Terms::of(request.metadata().as_ref())?;
         let client = Client::of_stream(&self.0, &request);
         let (told, tells) = mpsc::channel(1);
-        let listener = Listener::Any(told);
-        tokio::spawn(serve(client, request.into_inner(), terms, listener));
+        let sink = Sink::Channel(told);
+        tokio::spawn(serve(client, request.into_inner(), terms, sink));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
     }
 }
@@ -52,7 +52,7 @@ pub async fn serve(
     client: Client,
     inbound: Streaming<api::WatchRequest>,
     terms: Terms,
-    mut listener: Listener<api::WatchResponse>,
+    mut sink: Sink<api::WatchResponse>,
 ) {
     let (watching, backend) = (client.watching(), client.backend());
     let stops = async { Status::from(backend.outlook().end(terms).await) };
@@ -64,17 +64,17 @@ pub async fn serve(
         let said = tokio::select! {
             biased;
             said = watching.next() => said,
-            Some(end) = ends.next() => return listener.end(Some(end)).await,
-            () = listener.gone() => return,
+            Some(end) = ends.next() => return sink.end(Some(end)).await,
+            () = sink.gone() => return,
         };
         let response = match said {
             Ok(said) => response(backend.header(said.revision), said),
-            Err(failure) => return listener.end(Some(failure.into())).await,
+            Err(failure) => return sink.end(Some(failure.into())).await,
         };
         tokio::select! {
             biased;
-            () = listener.tell(response) => {}
-            Some(end) = ends.next() => return listener.end(Some(end)).await,
+            () = sink.tell(response) => {}
+            Some(end) = ends.next() => return sink.end(Some(end)).await,
         }
     }
 }

@@ -14,14 +14,14 @@ use tonic::codegen::StdError;
 use crate::http2::Received;
 
 /// A request's body.
-pub enum Asked {
+pub enum RequestBody {
     /// Over HTTP/1.1.
-    One(Incoming),
+    Http1(Incoming),
     /// Over HTTP/2.
-    Two(Received),
+    Http2(Received),
 }
 
-impl Body for Asked {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = StdError;
 
@@ -30,22 +30,22 @@ impl Body for Asked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         match self.get_mut() {
-            Asked::One(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-            Asked::Two(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            RequestBody::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            RequestBody::Http2(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Asked::One(body) => body.is_end_stream(),
-            Asked::Two(body) => body.is_end_stream(),
+            RequestBody::Http1(body) => body.is_end_stream(),
+            RequestBody::Http2(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Asked::One(body) => body.size_hint(),
-            Asked::Two(body) => body.size_hint(),
+            RequestBody::Http1(body) => body.size_hint(),
+            RequestBody::Http2(body) => body.size_hint(),
         }
     }
 }

@@ -15,26 +15,26 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use crate::counted::Begun;
-use crate::front::{HEAD_BYTES, framed, trailers};
+use crate::grpc::{HEAD_BYTES, framed, trailers};
 use crate::http2::send;
 
 /// Who listens to a stream of messages.
-pub enum Listener<T> {
+pub enum Sink<T> {
     /// Whoever has the other end.
-    Any(mpsc::Sender<Result<T, Status>>),
+    Channel(mpsc::Sender<Result<T, Status>>),
     /// The client of a call, over a stream of HTTP/2.
-    Client(Talk),
+    Http2(Http2Sink),
 }
 
 /// What is told over a stream of HTTP/2.
-pub struct Talk {
+pub struct Http2Sink {
     stream: SendStream<Bytes>,
     call: Begun,
     /// Whether a message has begun and is not all on its way.
     is_amid: bool,
 }
 
-impl Talk {
+impl Http2Sink {
     /// The rest of a call, whose answer's head is gone.
     pub fn new(stream: SendStream<Bytes>, call: Begun) -> Self {
         Self {
@@ -45,18 +45,18 @@ impl Talk {
     }
 }
 
-impl<T: Message> Listener<T> {
+impl<T: Message> Sink<T> {
     /// Tells a message; returns once it is taken. Of one who is gone, `gone` tells.
     pub async fn tell(&mut self, message: T) {
         match self {
-            Listener::Any(told) => drop(told.send(Ok(message)).await),
-            Listener::Client(talk) => {
+            Sink::Channel(told) => drop(told.send(Ok(message)).await),
+            Sink::Http2(http2) => {
                 let bytes = framed(&message);
                 drop(message);
-                talk.call.on_answer(bytes.len() - HEAD_BYTES);
-                talk.is_amid = true;
-                drop(send(&mut talk.stream, bytes).await);
-                talk.is_amid = false;
+                http2.call.on_answer(bytes.len() - HEAD_BYTES);
+                http2.is_amid = true;
+                drop(send(&mut http2.stream, bytes).await);
+                http2.is_amid = false;
             }
         }
     }
@@ -64,9 +64,9 @@ impl<T: Message> Listener<T> {
     /// Returns once nobody listens.
     pub async fn gone(&mut self) {
         match self {
-            Listener::Any(told) => told.closed().await,
-            Listener::Client(talk) => {
-                drop(poll_fn(|context| talk.stream.poll_reset(context)).await);
+            Sink::Channel(told) => told.closed().await,
+            Sink::Http2(http2) => {
+                drop(poll_fn(|context| http2.stream.poll_reset(context)).await);
             }
         }
     }
@@ -74,13 +74,13 @@ impl<T: Message> Listener<T> {
     /// Tells that there is nothing more, and why if that is not all.
     pub async fn end(self, why: Option<Status>) {
         match self {
-            Listener::Any(told) => {
+            Sink::Channel(told) => {
                 if let Some(why) = why {
                     // Who is gone does not hear it.
                     let _ = told.send(Err(why)).await;
                 }
             }
-            Listener::Client(mut talk) => {
+            Sink::Http2(mut http2) => {
                 let code = why.as_ref().map_or(Code::Ok, Status::code);
                 let trailers = why.map_or_else(trailers, |why| {
                     let mut trailers = HeaderMap::new();
@@ -88,11 +88,11 @@ impl<T: Message> Listener<T> {
                     let _ = why.add_header(&mut trailers);
                     trailers
                 });
-                if talk.is_amid {
-                    talk.stream.send_reset(Reason::CANCEL);
-                } else if talk.stream.send_trailers(trailers).is_ok() {
+                if http2.is_amid {
+                    http2.stream.send_reset(Reason::CANCEL);
+                } else if http2.stream.send_trailers(trailers).is_ok() {
                     // Whoever is gone has called it off.
-                    talk.call.end(code as usize);
+                    http2.call.end(code as usize);
                 }
             }
         }
