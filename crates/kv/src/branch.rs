@@ -109,17 +109,7 @@ impl Branch {
 
     /// The right part of a branch that is full since a leaf came to `position`.
     fn split(&mut self, position: usize) -> Option<Branch> {
-        let len = self.leaves().len();
-        if len < LEAVES_MAX {
-            return None;
-        }
-        // As with leaves: keys often come in order.
-        let at = if position == len - 1 {
-            position
-        } else {
-            len / 2
-        };
-        let leaves = self.leaves.split_off(at);
+        let leaves = self.leaves.split_full(LEAVES_MAX, position)?;
         Some(Branch {
             low: leaves.items()[0].key().into(),
             leaves,

@@ -156,17 +156,7 @@ impl Leaf {
 
     /// The right part of a leaf that is full since a key came to `position`.
     fn split(&mut self, position: usize) -> Option<Leaf> {
-        let len = self.histories().len();
-        if len < KEYS_MAX {
-            return None;
-        }
-        // Keys often come in order, and then a leaf cut in the middle would stay half empty.
-        let at = if position == len - 1 {
-            position
-        } else {
-            len / 2
-        };
-        let histories = self.histories.split_off(at);
+        let histories = self.histories.split_full(KEYS_MAX, position)?;
         let is_live = |history: &&History| !history.newest().parts().is_tombstone();
         let live = histories.items().iter().filter(is_live).count();
         self.live -= live;

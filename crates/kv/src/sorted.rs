@@ -97,7 +97,7 @@ impl<T: Keyed> Sorted<T> {
     }
 
     /// Takes away all from `position` on.
-    pub(crate) fn split_off(&mut self, position: usize) -> Sorted<T> {
+    fn split_off(&mut self, position: usize) -> Sorted<T> {
         let mut right = Self {
             items: self.items.split_off(position),
             ..Self::default()
@@ -105,6 +105,21 @@ impl<T: Keyed> Sorted<T> {
         right.look_ahead();
         self.look_ahead();
         right
+    }
+
+    /// Takes away the right part of what is full, at `max`, since one came to `position`.
+    pub(crate) fn split_full(&mut self, max: usize, position: usize) -> Option<Sorted<T>> {
+        let len = self.items.len();
+        if len < max {
+            return None;
+        }
+        // Keys often come in order, and then what is cut in the middle would stay half empty.
+        let at = if position == len - 1 {
+            position
+        } else {
+            len / 2
+        };
+        Some(self.split_off(at))
     }
 
     /// Appends others, whose keys come after those here.

@@ -92,16 +92,16 @@ impl Front {
             .weighed(request.map(RequestBody::Http2), counted)
             .into_body();
         let client = Client::new(&self.backend, asker);
+        let out = Http2Sink::new(out, call);
         match stream {
             StreamCall::Watch => {
                 let bytes_max = self.backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
-                let sink = Sink::Http2(Http2Sink::new(out, call));
-                watch::serve(client, messages(body, bytes_max), terms, sink).await;
+                let inbound = messages(body, bytes_max);
+                watch::serve(client, inbound, terms, Sink::Http2(out)).await;
             }
             StreamCall::KeepAlive => {
-                let sink = Sink::Http2(Http2Sink::new(out, call));
                 let inbound = messages(body, SMALL_MESSAGE_BYTES_MAX);
-                lease::serve(client, inbound, terms, sink).await;
+                lease::serve(client, inbound, terms, Sink::Http2(out)).await;
             }
         }
     }
