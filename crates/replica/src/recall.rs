@@ -20,6 +20,7 @@ use crate::interface::Output;
 use crate::machine::StateMachine;
 use crate::replica::Replica;
 use crate::snapshot_file::FileOrder;
+use crate::snapshots::Damaged;
 
 /// What is being read back, and what has been in this turn.
 #[derive(Debug, Default)]
@@ -102,7 +103,7 @@ impl<M: StateMachine> Replica<M> {
         if self.recall.has_failed {
             // Mark: entries that have left memory cannot be read back.
             // A snapshot covers them, and the peer is sent that.
-            return self.snapshots.heal();
+            return self.snapshots.heal(Damaged::Log);
         }
         if self.recall.ordered.contains_key(&to) {
             return;

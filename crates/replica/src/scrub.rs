@@ -32,6 +32,18 @@ pub struct Damage {
     pub what: String,
 }
 
+impl Damage {
+    /// Whether a segment of the log is damaged, not a snapshot.
+    pub(crate) fn is_in_log(&self) -> bool {
+        segment_of(&self.file).is_some()
+    }
+}
+
+/// The number of the segment that a file is, if it is one.
+fn segment_of(file: &str) -> Option<u64> {
+    segment_seq(file.strip_prefix(WAL_DIR)?.strip_prefix('/')?)
+}
+
 /// The files that nobody writes to any more: all segments but the last, and the snapshots.
 ///
 /// # Errors
@@ -50,7 +62,7 @@ pub fn at_rest(disk: &mut dyn Disk) -> Result<Vec<String>, DiskError> {
 /// # Errors
 /// The disk refused.
 pub fn check(disk: &mut dyn Disk, cluster: u64, file: &str) -> Result<Option<Damage>, DiskError> {
-    let checked = match file.strip_prefix("wal/").and_then(segment_seq) {
+    let checked = match segment_of(file) {
         Some(seq) => check_segment(disk, seq),
         None => check_snapshot(disk, cluster, file),
     };

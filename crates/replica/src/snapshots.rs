@@ -33,8 +33,8 @@ pub(crate) struct Snapshots<W> {
     /// What that snapshot weighs.
     state_bytes: u64,
     walk: Option<Walking<W>>,
-    /// A file at rest is damaged: the next snapshot, which takes its place, is due now.
-    heals: bool,
+    /// A file at rest is damaged: a snapshot takes its place, and is due now.
+    heals: Option<Damaged>,
     /// When the next chunk of an own snapshot may be written.
     write_pace: Pace,
     /// Followers that are being sent a snapshot.
@@ -47,6 +47,15 @@ pub(crate) struct Snapshots<W> {
     pub(crate) piece: Option<(u64, u64, Bytes)>,
     /// The snapshot that is being received, or was last.
     receiving: Option<Receiving>,
+}
+
+/// What is damaged at rest; the worse one counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Damaged {
+    /// The log: any snapshot that covers the place will do, also one there is already.
+    Log,
+    /// A snapshot: it takes another one.
+    Snapshot,
 }
 
 /// An own snapshot in the making.
@@ -94,7 +103,7 @@ impl<W> Snapshots<W> {
             weight,
             state_bytes,
             walk: None,
-            heals: false,
+            heals: None,
             write_pace: Pace::default(),
             sending: BTreeMap::new(),
             send_pace: Pace::default(),
@@ -114,8 +123,8 @@ impl<W> Snapshots<W> {
     }
 
     /// What is damaged is to be replaced by a snapshot.
-    pub(crate) fn heal(&mut self) {
-        self.heals = true;
+    pub(crate) fn heal(&mut self, damaged: Damaged) {
+        self.heals = self.heals.max(Some(damaged));
     }
 
     /// The own snapshot in the making is lost.
@@ -151,7 +160,10 @@ impl<M: StateMachine> Replica<M> {
                     out.push(Output::Refused { from, why });
                 }
             }
-            FileDone::Damaged(_) => self.snapshots.heal(),
+            FileDone::Damaged(damage) => self.snapshots.heal(match damage.is_in_log() {
+                true => Damaged::Log,
+                false => Damaged::Snapshot,
+            }),
             FileDone::LogRead { to, entries, .. } => self.on_log_read(to, entries, out),
             FileDone::Reserved(is_there) => self.on_reserved(is_there, out),
             FileDone::NoRoom => self.on_no_room(out),
@@ -171,6 +183,16 @@ impl<M: StateMachine> Replica<M> {
 
     /// Starts a snapshot when it is worth its cost, and keeps one going.
     pub(crate) fn walk_snapshot(&mut self, out: &mut Vec<Output<M>>) {
+        let newest = self.snapshots.newest;
+        if self.snapshots.heals == Some(Damaged::Log)
+            && newest.index > Index(0)
+            && newest == self.applied
+        {
+            // Mark: the newest snapshot takes the place of damage to the log.
+            // Another one would be no better, and whoever is being sent this one would begin anew.
+            self.snapshots.heals = None;
+            self.compact_fully(newest.index, out);
+        }
         if self.snapshots.walk.is_none() && self.is_snapshot_due() {
             let Some(config) = self.raft.config_at(self.applied.index).cloned() else {
                 return;
@@ -191,7 +213,7 @@ impl<M: StateMachine> Replica<M> {
             });
         }
         // Room and the end of damage are in a hurry.
-        let per_second = match self.snapshots.heals || self.is_short() {
+        let per_second = match self.snapshots.heals.is_some() || self.is_short() {
             true => 0,
             false => self.options.snapshot_write_bytes_per_second,
         };
@@ -228,7 +250,7 @@ impl<M: StateMachine> Replica<M> {
     /// is due as soon as it makes room.
     fn is_snapshot_due(&self) -> bool {
         let newest = self.snapshots.newest.index;
-        if self.snapshots.heals && self.applied.index >= newest.max(Index(1)) {
+        if self.snapshots.heals.is_some() && self.applied.index >= newest.max(Index(1)) {
             return !self.awaits_room();
         }
         if self.applied.index <= newest || self.awaits_room() {
@@ -245,7 +267,7 @@ impl<M: StateMachine> Replica<M> {
     /// An own snapshot is durable: the log before it may go, but for what is cheap to keep.
     fn on_taken(&mut self, meta: &SnapshotMeta, out: &mut Vec<Output<M>>) {
         let finished = self.snapshots.walk.take_if(|walking| walking.meta == *meta);
-        let heals = core::mem::take(&mut self.snapshots.heals);
+        let heals = self.snapshots.heals.take().is_some();
         let newest = self.snapshots.newest.index;
         let is_outdated = meta.base.index < newest || meta.base.index == newest && !heals;
         if finished.is_none() || is_outdated {
@@ -253,20 +275,28 @@ impl<M: StateMachine> Replica<M> {
             return;
         }
         self.remember_snapshot(meta.base);
-        let keep = match heals {
+        if heals {
             // Mark: a snapshot takes the place of damage.
-            true => {
-                out.push(Output::File(FileOrder::KeepNewest));
-                meta.base.index.max(self.raft.base().index)
-            }
-            false => self.keep_from(meta.base.index),
-        };
-        let Some(term) = self.raft.term_at(keep) else {
+            out.push(Output::File(FileOrder::KeepNewest));
+            self.compact_fully(meta.base.index, out);
+        } else {
+            self.compact_to(self.keep_from(meta.base.index), out);
+        }
+    }
+
+    /// The log up to here, which may be damaged, goes: a snapshot covers it.
+    fn compact_fully(&mut self, covered: Index, out: &mut Vec<Output<M>>) {
+        self.compact_to(covered.max(self.raft.base().index), out);
+    }
+
+    /// Forgets the log up to `last`.
+    fn compact_to(&mut self, last: Index, out: &mut Vec<Output<M>>) {
+        let Some(term) = self.raft.term_at(last) else {
             return;
         };
         self.core(
             CoreInput::Compacted {
-                base: LogId::new(term, keep),
+                base: LogId::new(term, last),
             },
             out,
         );

@@ -5,6 +5,7 @@ use headwater_raft::{Config, Instant, LogId, NodeId};
 use headwater_replica::interface::{Input, Options, Output, RequestId};
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
+use headwater_replica::scrub::Damage;
 use headwater_replica::snapshot_file::{FileDone, FileOrder};
 use headwater_replica::{Identity, LogOrder, Malformed, SnapshotMeta, StateMachine};
 
@@ -118,4 +119,43 @@ fn a_state_that_only_grows_is_snapshot_each_time_it_doubles() {
     assert!((6..=8).contains(&sizes.len()), "{sizes:?}");
     let doubled = sizes.windows(2).all(|pair| pair[1] <= 2 * pair[0] + 2_000);
     assert!(doubled, "{sizes:?}");
+}
+
+/// Scrubbing finds damage in a file.
+fn damage(file: &str) -> Input<Heap> {
+    Input::FileDone(FileDone::Damaged(Damage {
+        file: file.into(),
+        offset: 4096,
+        what: "the body of an entry fails its check".into(),
+    }))
+}
+
+/// A segment may hold damaged entries and later ones that nobody has committed yet: it stays, and is
+/// found damaged in each round. Followers that are being sent the snapshot must get it all the same.
+#[test]
+fn damage_to_the_log_that_a_snapshot_covers_already_takes_no_other() {
+    let options = Options {
+        snapshot_write_bytes_per_second: 0,
+        ..Options::default()
+    };
+    let mut replica = cluster_of_one(options.clone());
+    let now = Instant(2 * options.core.election_ns);
+    let mut out = Vec::new();
+    replica.end_turn(now, &mut out);
+    settle(&mut replica, now, out);
+    let mut find = |file| {
+        let mut out = Vec::new();
+        replica.step(now, damage(file), &mut out);
+        replica.end_turn(now, &mut out);
+        let released = |output: &Output<Heap>| match output {
+            Output::Log(LogOrder::Release { upto }) => Some(upto.0),
+            _ => None,
+        };
+        let at_once: Vec<u64> = out.iter().filter_map(released).collect();
+        (settle(&mut replica, now, out).len(), at_once)
+    };
+    let (log, snapshot) = ("wal/0000000000000001.wal", "snap/1-1.snap");
+    assert_eq!(find(log), (1, vec![]), "nothing covers the log yet");
+    assert_eq!(find(log), (0, vec![2]), "the snapshot is there already");
+    assert_eq!(find(snapshot), (1, vec![]), "another one takes its place");
 }

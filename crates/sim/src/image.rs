@@ -53,6 +53,8 @@ pub(crate) struct LogImage {
     /// The entries that a disk cannot give back, though their names.
     pub(crate) unreadable: BTreeSet<Index>,
     pub(crate) last_write: WriteId,
+    /// The log before it was last reset.
+    before_reset: Option<Box<LogImage>>,
 }
 
 impl LogImage {
@@ -120,12 +122,11 @@ impl LogImage {
                 }
             }
             LogOrder::Reset { id, base, hard } => {
-                self.unreadable.clear();
-                self.hard = *hard;
-                self.last_write = *id;
-                self.base = *base;
-                self.idents.clear();
-                self.configs.clear();
+                let hard = *hard;
+                *self = Self {
+                    hard,
+                    ..self.voided(*base, *id)
+                };
             }
             // What may be forgotten may also be kept.
             LogOrder::Release { .. } => {}
@@ -141,7 +142,31 @@ impl LogImage {
             configs: Vec::new(),
             unreadable: BTreeSet::new(),
             last_write,
+            before_reset: Some(Box::new(Self {
+                before_reset: None,
+                ..self.clone()
+            })),
         }
+    }
+
+    /// The log as it reads where the frame that reset it is lost to rot, if the names of what the reset
+    /// skipped are known: it went on from the log before, within one term.
+    pub(crate) fn without_reset(&self) -> Option<Self> {
+        let before = self.before_reset.as_deref()?;
+        let (last, base) = (before.last(), self.base);
+        if last.term != base.term || last.index >= base.index {
+            return None;
+        }
+        let nameless = (last.index.next().0..=base.index.0)
+            .map(|index| Ident::of(&Entry::unreadable(LogId::new(base.term, Index(index)))));
+        let idents = before.idents.iter().copied().chain(nameless);
+        Some(Self {
+            base: before.base,
+            idents: idents.chain(self.idents.iter().copied()).collect(),
+            configs: [&before.configs[..], &self.configs].concat(),
+            before_reset: None,
+            ..self.clone()
+        })
     }
 
     /// Why what recovery found is not this log, or a later part of it. `is_rotten`: of entries that it

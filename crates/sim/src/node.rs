@@ -447,14 +447,20 @@ impl<A: Application> Node<A> {
             } else {
                 image.clone()
             };
-            match expected.differs(found, is_rotten) {
-                None => {
-                    expected.last_write = last_write;
-                    expected.unreadable = indices(&found.unreadable).collect();
-                    return Ok(expected);
-                }
-                Some(difference) => why.push(difference),
+            let mut difference = expected.differs(found, is_rotten);
+            if difference.is_some()
+                && is_rotten
+                && let Some(image) = expected.without_reset()
+                && image.differs(found, is_rotten).is_none()
+            {
+                (expected, difference) = (image, None);
             }
+            let Some(difference) = difference else {
+                expected.last_write = last_write;
+                expected.unreadable = indices(&found.unreadable).collect();
+                return Ok(expected);
+            };
+            why.push(difference);
             match rest.next() {
                 Some(order) => image.obey(order),
                 None => return Err(Violation::new("recovery", why.join("; or "))),
