@@ -203,7 +203,7 @@ const fn against(against: Against, row: Row) -> Row {
 use Aim::{AtLeast, AtMost, None as Shown};
 
 /// The table, but for the rows of the lean engine.
-const ROWS: [Row; 74] = [
+const ROWS: [Row; 78] = [
     row("put-1", "per_s", 0, AtLeast(2.0)),
     row("put-1", "p50_ms", 2, AtMost(0.5)),
     row("put-1", "p99_ms", 2, AtMost(1.0)),
@@ -235,12 +235,19 @@ const ROWS: [Row; 74] = [
     ),
     row("floor", "put_p50_ms", 2, Shown),
     row("floor", "sync_p50_ms", 3, Shown),
+    row("floor", "sync_of_three_p50_ms", 3, Shown),
     row("floor", "hops_p50_ms", 3, Shown),
     row("floor", "grpc_p50_ms", 3, Shown),
     against(
         Against::Itself,
         row("floor", "put_to_floor", 2, AtMost(1.3)),
     ),
+    against(
+        Against::Itself,
+        row("floor", "put_to_shared_floor", 2, Shown),
+    ),
+    row("floor", "bare_p50_ms", 3, Shown),
+    against(Against::Itself, row("floor", "put_to_bare", 2, Shown)),
     row("range-fresh-64", "per_s", 0, AtLeast(4.0)),
     row("range-fresh-64", "p99_ms", 2, AtMost(0.5)),
     row("range-fresh-64", "server_cpu_s_per_100k", 1, AtMost(0.5)),

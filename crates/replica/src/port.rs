@@ -83,6 +83,15 @@ pub trait Disk {
     /// # Errors
     /// The disk refused.
     fn remove(&mut self, name: &str) -> Result<(), DiskError>;
+
+    /// As [`Disk::remove`], of a file whose room nobody waits for: its name goes at once, but its room
+    /// may be given back a little later, where that takes long.
+    ///
+    /// # Errors
+    /// The disk refused.
+    fn discard(&mut self, name: &str) -> Result<(), DiskError> {
+        self.remove(name)
+    }
 }
 
 /// What a disk said instead of doing it.

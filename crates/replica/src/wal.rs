@@ -474,8 +474,11 @@ impl Wal {
                 // The next segment has a file again.
                 self.spare_lacks = false;
                 is_kept = true;
-            } else {
+            } else if short {
                 disk.remove(&segment_name(held.seq))?;
+            } else {
+                // Writes wait behind this.
+                disk.discard(&segment_name(held.seq))?;
             }
         }
         if is_kept {

@@ -18,6 +18,7 @@ use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::counters::Counters;
+use crate::discard::Discard;
 
 /// Files kept open at once; beyond it all are closed and opened again when needed.
 const OPEN_FILES_MAX: usize = 64;
@@ -48,6 +49,7 @@ pub struct FileDisk {
     used_for: Use,
     counters: Arc<Counters>,
     open: BTreeMap<String, File>,
+    discard: Arc<Discard>,
 }
 
 impl FileDisk {
@@ -58,6 +60,7 @@ impl FileDisk {
             used_for,
             counters,
             open: BTreeMap::new(),
+            discard: Arc::default(),
         }
     }
 
@@ -68,7 +71,10 @@ impl FileDisk {
 
     /// A second door to the same directory, with open files of its own.
     pub fn another(&self, used_for: Use) -> Self {
-        Self::new(self.root.clone(), used_for, self.counters.clone())
+        Self {
+            discard: self.discard.clone(),
+            ..Self::new(self.root.clone(), used_for, self.counters.clone())
+        }
     }
 
     /// Where a name lies. Names come from our own code, but one that could leave the directory
@@ -289,6 +295,16 @@ impl Disk for FileDisk {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(self.failed("remove", name, &e)),
         }
+    }
+
+    fn discard(&mut self, name: &str) -> Result<(), DiskError> {
+        let held = self.open.remove(name);
+        let held = held.or_else(|| File::open(self.path("remove", name).ok()?).ok());
+        self.remove(name)?;
+        if let Some(file) = held {
+            self.discard.close(file);
+        }
+        Ok(())
     }
 }
 

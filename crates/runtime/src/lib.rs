@@ -20,6 +20,7 @@
 //! | `outcome` | who waits for what became of a request |
 //! | `worker` | a thread that may wait for the disk; `log_thread` and `snapshot_thread` are two |
 //! | [`file`](mod@file) | the disk door onto a real directory |
+//! | `discard` | files whose names are gone, given back behind everybody's back |
 //! | [`lock`](mod@lock) | one process a directory |
 //! | [`tls`], [`pipe`] | what wraps a connection, and what carries its bytes |
 //! | [`tcp`], [`link`], `links` | connections between peers, what one of them carries, and those that stand |
@@ -57,6 +58,7 @@ pub mod tls;
 
 mod clock;
 pub mod dice;
+mod discard;
 mod driver;
 mod event;
 mod inbox;

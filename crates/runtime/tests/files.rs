@@ -1,6 +1,7 @@
 //! The disk door over a real directory, and the directory's lock.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use headwater_replica::{Disk, DiskErrorKind};
 use headwater_runtime::counters::Counters;
@@ -102,6 +103,29 @@ fn a_removed_file_does_not_live_on_in_an_open_handle() {
     room.disk.remove("a").expect("removed");
     room.disk.write("a", 0, b"new").expect("written");
     assert_eq!(room.disk.read("a", 0, 100).expect("read"), &b"new"[..]);
+}
+
+#[test]
+fn a_discarded_file_has_no_name_at_once_and_gives_its_room_back_soon() {
+    let mut room = room();
+    for name in ["was-open", "was-not"] {
+        std::fs::write(room.directory.path().join(name), b"word").expect("written");
+    }
+    room.disk.read("was-open", 0, 4).expect("read");
+    for name in ["was-open", "was-not", "never-was"] {
+        room.disk.discard(name).expect("discarded");
+        assert_eq!(room.disk.size(name), Ok(None));
+    }
+    let is_held = || {
+        let open = std::fs::read_dir("/proc/self/fd").expect("listed");
+        let mut paths = open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        paths.any(|path| path.starts_with(room.directory.path()))
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while is_held() {
+        assert!(Instant::now() < until, "its room was not given back");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
