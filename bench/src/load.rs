@@ -53,8 +53,11 @@ pub struct Plan {
 
 /// What clients count while they run.
 struct Tally {
-    /// What is due and answered in this span counts; nothing does before it is set.
-    span: Option<(Instant, Instant)>,
+    /// What was due before this does not count; nothing does before it is set.
+    from: Option<Instant>,
+    /// No more is asked. What is under way counts as a latency, or the last stall would be no stall, but
+    /// not as answered in time.
+    is_over: bool,
     answered: u64,
     errors: u64,
     first_error: Option<String>,
@@ -62,20 +65,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn is_over(&self) -> bool {
-        self.span.is_some_and(|(_, until)| Instant::now() >= until)
-    }
-
     fn count(&mut self, due: Instant, answered: Instant, outcome: &Result<()>) {
-        let Some((from, until)) = self.span else {
-            return;
-        };
-        if due < from || answered > until {
+        if self.from.is_none_or(|from| due < from) {
             return;
         }
         match outcome {
             Ok(()) => {
-                self.answered += 1;
+                self.answered += u64::from(!self.is_over);
                 let us = u64::try_from((answered - due).as_micros()).unwrap_or(u64::MAX);
                 self.latency_us.saturating_record(us);
             }
@@ -112,13 +108,28 @@ pub async fn leader_of(endpoints: &[String]) -> Result<String> {
 /// # Errors
 /// If the servers cannot be reached at all.
 pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
+    let nothing = async { Ok(()) };
+    let (figures, ()) = run_while(plan, watched, nothing).await?;
+    Ok(figures)
+}
+
+/// Asks for as long as the plan says, and until something else is done; what came of that, too.
+///
+/// # Errors
+/// If the servers cannot be reached at all, or what else is done fails.
+pub async fn run_while<T>(
+    plan: &Plan,
+    watched: &Watched,
+    something: impl Future<Output = Result<T>>,
+) -> Result<(Figures, T)> {
     let mut connections = Vec::with_capacity(plan.conns);
     for number in 0..plan.conns.max(1) {
         let endpoint = &plan.endpoints[number % plan.endpoints.len()];
         connections.push(engine::Client::connect(plan.engine, endpoint).await?);
     }
     let tally = Rc::new(RefCell::new(Tally {
-        span: None,
+        from: None,
+        is_over: false,
         answered: 0,
         errors: 0,
         first_error: None,
@@ -142,9 +153,11 @@ pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
     // Asking the servers what they have spent holds this thread up, so it happens outside the span.
     let before = Spent::so_far(watched)?;
     let from = Instant::now();
-    let until = from + Duration::from_secs_f64(plan.shape.seconds);
-    tally.borrow_mut().span = Some((from, until));
-    sleep(until.saturating_duration_since(Instant::now())).await;
+    tally.borrow_mut().from = Some(from);
+    let least = sleep(Duration::from_secs_f64(plan.shape.seconds));
+    let ((), done) = tokio::join!(least, something);
+    tally.borrow_mut().is_over = true;
+    let seconds = from.elapsed().as_secs_f64();
     let after = Spent::so_far(watched)?;
     while let Some(client) = clients.join_next().await {
         client?;
@@ -154,7 +167,7 @@ pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
         .into_inner();
     let first_error = tally.first_error.unwrap_or_default();
     ensure!(tally.answered > 0, "nothing was answered: {first_error}");
-    let (answered, seconds) = (tally.answered as f64, plan.shape.seconds);
+    let answered = tally.answered as f64;
     let mut figures = after.since(&before, answered, seconds);
     figures.extend(quantiles_ms(&tally.latency_us));
     figures.insert("clients".into(), plan.clients as f64);
@@ -162,7 +175,7 @@ pub async fn run(plan: &Plan, watched: &Watched) -> Result<Figures> {
     figures.insert("seconds".into(), seconds);
     figures.insert("errors".into(), tally.errors as f64);
     figures.insert("per_s".into(), answered / seconds);
-    Ok(figures)
+    Ok((figures, done?))
 }
 
 /// So many connections, each of which has answered once.
@@ -189,7 +202,7 @@ async fn one_client(
     mut due: Option<(Instant, Duration)>,
     tally: Rc<RefCell<Tally>>,
 ) {
-    while !tally.borrow().is_over() {
+    while !tally.borrow().is_over {
         let mut sent = Instant::now();
         if let Some((at, step)) = &mut due {
             sleep_until((*at).into()).await;
@@ -202,5 +215,29 @@ async fn one_client(
             // A server that refuses at once must not be asked a million times a second.
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_at_the_end_is_a_latency_and_no_throughput() {
+        let from = Instant::now();
+        let mut tally = Tally {
+            from: Some(from),
+            is_over: false,
+            answered: 0,
+            errors: 0,
+            first_error: None,
+            latency_us: microseconds(),
+        };
+        let after = |ms| from + Duration::from_millis(ms);
+        tally.count(after(1), after(2), &Ok(()));
+        tally.is_over = true;
+        tally.count(after(1), after(3001), &Ok(()));
+        assert_eq!((tally.answered, tally.latency_us.len()), (1, 2));
+        assert!(quantiles_ms(&tally.latency_us)["max_ms"] >= 2990.0);
     }
 }

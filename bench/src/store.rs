@@ -18,7 +18,7 @@ use tokio::time::sleep;
 /// Clients that put while something is done to the store.
 const CLIENTS: usize = 16;
 
-/// Seconds of puts around each thing that is done to the store.
+/// Seconds of puts around each thing that is done to the store, at least.
 const STALL_SECONDS: f64 = 4.0;
 
 /// How long a restarted server may take.
@@ -148,20 +148,22 @@ async fn stalls(
     Ok(())
 }
 
-/// The longest time that a put took while something was done, in milliseconds, and how long that
-/// took, in seconds.
+/// The longest time that a put took while something was done, or that was under way then, in
+/// milliseconds; and how long that took, in seconds.
 async fn during(
     plan: &Plan,
     watched: &Watched,
     something: impl Future<Output = Result<()>>,
 ) -> Result<(f64, f64)> {
+    let part = Duration::from_secs_f64(plan.shape.seconds / 4.0);
     let acted = async {
-        let within = plan.shape.warmup + plan.shape.seconds / 8.0;
-        sleep(Duration::from_secs_f64(within)).await;
+        sleep(part).await;
         let begin = Instant::now();
         something.await?;
-        anyhow::Ok(begin.elapsed().as_secs_f64())
+        let took_s = begin.elapsed().as_secs_f64();
+        sleep(part).await;
+        Ok(took_s)
     };
-    let (loaded, took_s) = tokio::join!(load::run(plan, watched), acted);
-    Ok((loaded?["max_ms"], took_s?))
+    let (loaded, took_s) = load::run_while(plan, watched, acted).await?;
+    Ok((loaded["max_ms"], took_s))
 }
