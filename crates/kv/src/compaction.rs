@@ -12,8 +12,8 @@ use alloc::sync::{Arc, Weak};
 use crate::mvcc::Mvcc;
 use crate::request::{CompactionRequest, KvError};
 
-/// How many changes a bit of the work looks at: some tenths of a millisecond.
-const BIT_CHANGES: usize = 2048;
+/// How many changes a bit of the work looks at: about a tenth of a millisecond.
+const BIT_CHANGES: usize = 512;
 
 /// Which versions must outlive a compaction because a snapshot walk shows them.
 #[derive(Debug, Default)]

@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::generated::mvccpb;
 
 /// How many versions are gathered before others have their turn.
-const VERSIONS_PER_PIECE: usize = 4096;
+const VERSIONS_PER_PIECE: usize = 1024;
 /// How often a copy is begun because compactions overtake it.
 const ATTEMPTS_MAX: usize = 10;
 
@@ -35,7 +35,8 @@ pub struct Moment {
     /// The revision that is shown.
     pub revision: i64,
     compact_revision: i64,
-    versions: Vec<Version>,
+    /// As they were gathered: joined where nobody waits for it.
+    versions: Vec<Vec<Version>>,
     leases: Vec<CopiedLease>,
     auth: Arc<Auth>,
     index: u64,
@@ -52,13 +53,13 @@ impl Moment {
         for _ in 0..ATTEMPTS_MAX {
             let status = backend.status();
             match gather(backend).await {
-                Ok(copy) => {
+                Ok((copy, versions)) => {
                     let voters = backend.config();
                     let voters: BTreeSet<u64> = voters.voters().iter().map(|id| id.0).collect();
                     return Ok(Moment {
                         revision: copy.revision,
                         compact_revision: copy.compact_revision,
-                        versions: copy.versions,
+                        versions,
                         leases: copy.leases,
                         auth: copy.auth,
                         index: status.applied.0,
@@ -74,9 +75,10 @@ impl Moment {
     }
 
     /// How etcd would lay it down. That takes as long as there is much: not on the event loop.
-    pub fn into_plan(mut self) -> Plan {
+    pub fn into_plan(self) -> Plan {
         // As etcd's keys are: by the revision that wrote them.
-        self.versions.sort_unstable_by_key(Version::position);
+        let mut versions: Vec<Version> = self.versions.into_iter().flatten().collect();
+        versions.sort_unstable_by_key(Version::position);
         let mut meta = vec![
             (
                 b"confState".to_vec(),
@@ -101,7 +103,7 @@ impl Moment {
         let leases = self.leases.iter().map(lease_item).collect::<Vec<_>>();
         let users = users::buckets(&self.auth);
         buckets.extend(users.map(|(name, items)| (name, Box::new(items) as Box<dyn Items>)));
-        buckets.push(("key", Box::new(Versions(self.versions))));
+        buckets.push(("key", Box::new(Versions(versions))));
         buckets.push(("lease", Box::new(leases)));
         buckets.push(("meta", Box::new(meta)));
         Plan::new(buckets)
@@ -127,32 +129,29 @@ pub fn pieces(plan: Plan) -> impl Iterator<Item = (Vec<u8>, u64)> {
     })
 }
 
-/// All versions and leases of one moment.
-async fn gather(backend: &Backend) -> Result<CopyResponse, Failure> {
-    let mut all: Option<CopyResponse> = None;
+/// One moment's leases, and all its versions.
+async fn gather(backend: &Backend) -> Result<(CopyResponse, Vec<Vec<Version>>), Failure> {
+    let mut first: Option<CopyResponse> = None;
+    let mut versions = Vec::new();
+    let mut after = None;
     loop {
         let request = CopyRequest {
-            after: all.as_mut().and_then(|all| all.next.take()),
+            after,
             versions_max: VERSIONS_PER_PIECE,
         };
         let outcome = backend
             .query(Query::Copy(request), ReadLevel::Local)
             .await?;
-        let piece = match outcome.result {
+        let mut piece = match outcome.result {
             Ok(KvResponse::Copy(piece)) => piece,
             Ok(_) => return Err(Failure::Internal("the store did not answer with a copy")),
             Err(error) => return Err(Failure::Kv(error)),
         };
-        let all = match &mut all {
-            None => all.insert(piece),
-            Some(all) => {
-                all.versions.extend(piece.versions);
-                all.next = piece.next;
-                all
-            }
-        };
-        if all.next.is_none() {
-            return Ok(std::mem::take(all));
+        versions.push(std::mem::take(&mut piece.versions));
+        after = piece.next.take();
+        let first = first.get_or_insert(piece);
+        if after.is_none() {
+            return Ok((std::mem::take(first), versions));
         }
     }
 }

@@ -13,8 +13,11 @@ use headwater_kv::request::{
     Response as KvResponse, StoreStatus,
 };
 use headwater_runtime::{NodeId, ReadLevel};
-use tokio::sync::Semaphore;
-use tonic::codegen::{BoxStream, tokio_stream};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::codegen::BoxStream;
+use tonic::codegen::tokio_stream::StreamExt;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::alarms;
@@ -32,6 +35,13 @@ pub const STORAGE_VERSION: &str = "3.6.0";
 
 /// How many clients may be on the way through a snapshot: what it shows stays in memory for them.
 const SNAPSHOTS_MAX: usize = 4;
+
+/// Pieces of a snapshot that wait for the client: one that is on its way, and the next.
+const PIECES_AHEAD: usize = 2;
+
+/// How far a snapshot's thread stands back behind those that answer: it gets a tenth of a processor that
+/// they could use up.
+const NICENESS: i32 = 10;
 
 /// The service, on a backend shared with the others.
 pub struct MaintenanceService {
@@ -52,6 +62,31 @@ impl MaintenanceService {
     async fn demand_all<T>(&self, request: &Request<T>) -> Result<(), Failure> {
         let client = Client::of(&self.backend, request);
         client.demand(Right::All, ReadLevel::Local).await
+    }
+}
+
+/// The pieces of a snapshot, a few ahead of what the client has taken, from a thread that leaves the
+/// processor to others while they want it. `place` is kept until the last one is made.
+fn written_aside(
+    moment: Moment,
+    place: OwnedSemaphorePermit,
+) -> Result<Receiver<(Vec<u8>, u64)>, Failure> {
+    let (to, pieces) = channel(PIECES_AHEAD);
+    let thread = std::thread::Builder::new().name("snapshot-out".into());
+    let started = thread.spawn(move || {
+        let _place = place;
+        // A wish: where it is not granted, this takes its share like any other.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        let mut pieces = etcd_db::pieces(moment.into_plan());
+        // A client that is gone takes no more.
+        while pieces
+            .next()
+            .is_some_and(|piece| to.blocking_send(piece).is_ok())
+        {}
+    });
+    match started {
+        Ok(_) => Ok(pieces),
+        Err(_) => Err(Failure::Busy),
     }
 }
 
@@ -223,11 +258,8 @@ impl Maintenance for MaintenanceService {
         let place = place.map_err(|_| Failure::Busy)?;
         let moment = Moment::of(&self.backend).await?;
         let header = self.backend.header(moment.revision);
-        let planned = tokio::task::spawn_blocking(move || moment.into_plan()).await;
-        let plan = planned.map_err(|_| Failure::Internal("a snapshot was not planned"))?;
-        // Each piece is made when the client has room for it.
-        let pieces = etcd_db::pieces(plan).map(move |(blob, left_bytes)| {
-            let _ = &place;
+        let pieces = written_aside(moment, place)?;
+        let responses = ReceiverStream::new(pieces).map(move |(blob, left_bytes)| {
             Ok(api::SnapshotResponse {
                 header: Some(header),
                 remaining_bytes: left_bytes,
@@ -235,7 +267,7 @@ impl Maintenance for MaintenanceService {
                 version: STORAGE_VERSION.to_owned(),
             })
         });
-        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn move_leader(
