@@ -7,21 +7,17 @@
 //! 64 MiB of a segment that takes the kernel tens of milliseconds, a page at a time.
 
 use std::fs::File;
+use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
 
 /// The thread that closes them; begun when it is first needed, and gone with this.
 #[derive(Debug, Default)]
-pub(crate) struct Discard(Mutex<Option<Sender<File>>>);
+pub(crate) struct Discard(OnceLock<Option<Sender<File>>>);
 
 impl Discard {
     /// Closes a file whose name is gone, some time soon. Where the operating system gives no thread, at once.
     pub(crate) fn close(&self, file: File) {
-        let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() {
-            *thread = start().ok();
-        }
-        if let Some(thread) = &*thread {
+        if let Some(thread) = self.0.get_or_init(|| start().ok()) {
             // A thread that has ended gives the file back, and it is closed here.
             let _ = thread.send(file);
         }
