@@ -175,7 +175,8 @@ impl Comparison<'_> {
     /// All loads that were asked for, on one fresh cluster.
     async fn loads(&mut self, who: Who, round: &mut Round) {
         let steps: Vec<Step> = STEPS.into_iter().filter(|s| self.wants(s.name)).collect();
-        if steps.is_empty() && !self.wants("watch") && !self.wants("floor") {
+        let others = ["floor", "watch", "watch-lean"];
+        if steps.is_empty() && !others.iter().any(|name| self.wants(name)) {
             return;
         }
         let started = bounded(90.0, async {
@@ -198,12 +199,15 @@ impl Comparison<'_> {
             let measured = bounded(60.0, measured).await;
             self.keep(round, who, "floor", measured);
         }
-        if self.wants("watch") {
-            let urls = urls(&cluster);
-            let watched = watched(&cluster, &self.disk);
-            let measured = watch::fan_out(&urls, self.args.watchers, self.shape, &watched);
-            let measured = bounded(90.0 + 3.0 * self.shape.seconds, measured).await;
-            self.keep(round, who, "watch", measured);
+        for name in ["watch", "watch-lean"] {
+            if self.wants(name) {
+                let urls = urls(&cluster);
+                let watched = watched(&cluster, &self.disk);
+                let (engine, count) = (engine_of(name), self.args.watchers);
+                let measured = watch::fan_out(&urls, engine, count, self.shape, &watched);
+                let measured = bounded(90.0 + 3.0 * self.shape.seconds, measured).await;
+                self.keep(round, who, name, measured);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use etcd_client::{
     Compare, CompareOp, GetOptions, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp, TxnOpResponse,
+    WatchStream,
 };
 
 /// Seconds after which a lease that nobody keeps alive ends.
@@ -118,6 +119,45 @@ impl Client {
                 Ok(Lease::EtcdClient(keeper, answers))
             }
             Client::Lean(client) => Ok(Lease::Lean(client.lease(LEASE_SECONDS).await?)),
+        }
+    }
+
+    /// Watches a key from now on, on a stream of its own.
+    ///
+    /// # Errors
+    /// If the server does not say that it does.
+    pub async fn watch(&mut self, key: &str) -> Result<Watch> {
+        match self {
+            Client::EtcdClient(client) => {
+                let stream = client.watch_client().watch(key, None).await?;
+                Ok(Watch::EtcdClient(Box::new(stream)))
+            }
+            Client::Lean(client) => Ok(Watch::Lean(client.watch(key).await?)),
+        }
+    }
+}
+
+/// A watch of one key; it ends with this.
+pub enum Watch {
+    /// The usual client's.
+    EtcdClient(Box<WatchStream>),
+    /// That of the one that takes little.
+    Lean(lean::Watch),
+}
+
+impl Watch {
+    /// How many events the next message has.
+    ///
+    /// # Errors
+    /// If the watch or its stream ended.
+    pub async fn events(&mut self) -> Result<usize> {
+        match self {
+            Watch::EtcdClient(stream) => {
+                let message = stream.message().await?.context("the stream ended")?;
+                ensure!(!message.canceled(), "canceled: {}", message.cancel_reason());
+                Ok(message.events().len())
+            }
+            Watch::Lean(watch) => watch.events().await,
         }
     }
 }

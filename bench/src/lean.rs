@@ -19,10 +19,11 @@ use h2::client::SendRequest;
 use headwater_api::etcdserverpb::{
     Compare, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
     PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest,
-    TxnResponse,
+    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
     compare::{CompareResult, CompareTarget, TargetUnion},
     request_op::Request as Operation,
     response_op::Response as Outcome,
+    watch_request::RequestUnion,
 };
 use http::{HeaderValue, Method, Request, Uri};
 use prost::Message;
@@ -54,6 +55,7 @@ struct Heads {
     txn: Request<()>,
     grant: Request<()>,
     keep_alive: Request<()>,
+    watch: Request<()>,
 }
 
 impl Heads {
@@ -80,6 +82,7 @@ impl Heads {
             txn: head("/etcdserverpb.KV/Txn")?,
             grant: head("/etcdserverpb.Lease/LeaseGrant")?,
             keep_alive: head("/etcdserverpb.Lease/LeaseKeepAlive")?,
+            watch: head("/etcdserverpb.Watch/Watch")?,
         })
     }
 }
@@ -213,6 +216,38 @@ impl Client {
         })
     }
 
+    /// Watches a key, on a stream of its own, from now on.
+    ///
+    /// # Errors
+    /// If the server does not say in time that it does.
+    pub async fn watch(&mut self, key: &str) -> Result<Watch> {
+        let due = Instant::now() + self.limit;
+        let create = WatchCreateRequest {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            ..WatchCreateRequest::default()
+        };
+        let question = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(create)),
+        };
+        let head = self.heads.watch.clone();
+        let send = &mut self.send;
+        let created = async {
+            poll_fn(|cx| send.poll_ready(cx)).await?;
+            let (answer, mut send) = send.send_request(head, false)?;
+            send.send_data(framed(&question), false)?;
+            let mut answers = Answers::of(answer);
+            let first = answers.next().await?.context("the stream ended")?;
+            let first = WatchResponse::decode(first)?;
+            let why = &first.cancel_reason;
+            ensure!(first.created && !first.canceled, "no watch: {why}");
+            Ok(Watch {
+                _send: send,
+                answers,
+            })
+        };
+        within(&mut self.timer, due, self.limit, created).await
+    }
+
     /// One question and its one answer.
     async fn call<A: Message + Default>(
         &mut self,
@@ -258,6 +293,25 @@ impl Lease {
             Ok(LeaseKeepAliveResponse::decode(answer)?.ttl)
         };
         within(&mut self.timer, due, self.limit, answer).await
+    }
+}
+
+/// A watch. It ends with this.
+pub struct Watch {
+    _send: SendStream<Bytes>,
+    answers: Answers,
+}
+
+impl Watch {
+    /// How many events the next message has.
+    ///
+    /// # Errors
+    /// If the watch or its stream ended.
+    pub async fn events(&mut self) -> Result<usize> {
+        let message = self.answers.next().await?.context("the stream ended")?;
+        let message = WatchResponse::decode(message)?;
+        ensure!(!message.canceled, "canceled: {}", message.cancel_reason);
+        Ok(message.events.len())
     }
 }
 

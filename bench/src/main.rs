@@ -337,11 +337,9 @@ fn main() -> Result<()> {
                 load: args,
                 watchers,
             } => {
-                if args.engine == Engine::Lean {
-                    bail!("the lean engine does not watch");
-                }
                 let watched = watched(&args)?;
-                let measured = watch::fan_out(&args.endpoints, watchers, args.shape, &watched);
+                let (urls, engine) = (&args.endpoints, args.engine);
+                let measured = watch::fan_out(urls, engine, watchers, args.shape, &watched);
                 report::one(&measured.await?, args.json);
                 Ok(())
             }

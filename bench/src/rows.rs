@@ -73,7 +73,7 @@ const fn step_lean(name: &'static str, work: Work, clients: usize) -> Step {
 }
 
 /// The loads, in the order in which a cluster gets them.
-pub const STEPS: [Step; 24] = [
+pub const STEPS: [Step; 27] = [
     after(Before::Restart, step("range-fresh-64", Work::Range, 64)),
     step("range-fresh-256", Work::Range, 256),
     step_lean("range-fresh-256-lean", Work::Range, 256),
@@ -81,7 +81,9 @@ pub const STEPS: [Step; 24] = [
     at_all(step("serializable-256", Work::Serializable, 256)),
     at_all(step_lean("serializable-256-lean", Work::Serializable, 256)),
     step("put-1", Work::Put, 1),
+    step_lean("put-1-lean", Work::Put, 1),
     step("put-16", Work::Put, 16),
+    step_lean("put-16-lean", Work::Put, 16),
     step("put-64", Work::Put, 64),
     step_lean("put-64-lean", Work::Put, 64),
     step("put-256", Work::Put, 256),
@@ -107,10 +109,18 @@ pub const STEPS: [Step; 24] = [
         ..step("large-16", Work::Put, 16)
     },
     step("keep-alive-256", Work::KeepAlive, 256),
+    step_lean("keep-alive-256-lean", Work::KeepAlive, 256),
 ];
 
 /// Measurements that are more than a load, in the order in which they come.
-pub const OTHERS: [&str; 5] = ["floor", "watch", "store", "failover", "failover-fast"];
+pub const OTHERS: [&str; 6] = [
+    "floor",
+    "watch",
+    "watch-lean",
+    "store",
+    "failover",
+    "failover-fast",
+];
 
 /// What `--quick` measures unless told otherwise.
 pub const QUICK: [&str; 6] = [
@@ -133,8 +143,10 @@ pub fn is_wanted(name: &str, only: &[String]) -> bool {
 
 /// What drives a measurement.
 pub fn engine_of(name: &str) -> Engine {
-    let step = STEPS.iter().find(|step| step.name == name);
-    step.map_or(Engine::EtcdClient, |step| step.engine)
+    match name.ends_with(LEAN) {
+        true => Engine::Lean,
+        false => Engine::EtcdClient,
+    }
 }
 
 /// Whom our figure is divided by.
@@ -203,7 +215,7 @@ const fn against(against: Against, row: Row) -> Row {
 use Aim::{AtLeast, AtMost, None as Shown};
 
 /// The table, but for the rows of the lean engine.
-const ROWS: [Row; 78] = [
+const ROWS: [Row; 81] = [
     row("put-1", "per_s", 0, AtLeast(2.0)),
     row("put-1", "p50_ms", 2, AtMost(0.5)),
     row("put-1", "p99_ms", 2, AtMost(1.0)),
@@ -273,6 +285,9 @@ const ROWS: [Row; 78] = [
     row("watch", "last_p50_ms", 2, AtMost(0.334)),
     row("watch", "events_per_s", 0, AtLeast(3.0)),
     row("watch", "server_cpu_s_per_100k", 2, AtMost(0.5)),
+    row("watch-lean", "last_p50_ms", 2, AtMost(0.334)),
+    row("watch-lean", "events_per_s", 0, AtLeast(3.0)),
+    row("watch-lean", "server_cpu_s_per_100k", 2, AtMost(0.5)),
     row("store", "fill_keys_per_s", 0, AtLeast(1.0)),
     row("store", "loaded_mib", 0, AtMost(0.5)),
     row("store", "restarted_mib", 0, AtMost(0.334)),

@@ -1,11 +1,12 @@
 //! One put, many watchers: how long until the last of them knows, and how many events a second.
 
+use crate::engine::{Client, Engine};
 use crate::figures::{Figures, microseconds, quantiles_ms};
-use crate::load::{connect, leader_of};
+use crate::load::leader_of;
 use crate::machine::{Spent, Watched};
 use crate::work::{self, Shape};
 use anyhow::{Result, ensure};
-use etcd_client::Client;
+use bytes::Bytes;
 use headwater_etcd_tests::random::Random;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -54,29 +55,33 @@ impl Arrived {
 /// If an event does not arrive.
 pub async fn fan_out(
     endpoints: &[String],
+    engine: Engine,
     watchers: usize,
     shape: Shape,
     watched: &Watched,
 ) -> Result<Figures> {
     let arrived = Rc::new(Arrived::default());
     let conns = watchers.div_ceil(STREAMS_A_CONNECTION);
-    let connections = connect(endpoints, conns).await?;
+    let mut connections = Vec::with_capacity(conns);
+    for number in 0..conns {
+        let endpoint = &endpoints[number % endpoints.len()];
+        connections.push(Client::connect(engine, endpoint).await?);
+    }
     let mut tasks = JoinSet::new();
     for number in 0..watchers {
-        let client = connections[number % conns].clone();
-        let mut stream = client.watch_client().watch("watched", None).await?;
+        let mut watch = connections[number % conns].watch("watched").await?;
         let arrived = Rc::clone(&arrived);
         tasks.spawn_local(async move {
-            while let Ok(Some(message)) = stream.message().await {
-                let events = message.events().len() as u64;
-                arrived.events.set(arrived.events.get() + events);
+            // Events that do not come are missed below.
+            while let Ok(events) = watch.events().await {
+                arrived.events.set(arrived.events.get() + events as u64);
                 arrived.last.set(Some(Instant::now()));
                 arrived.news.notify_one();
             }
         });
     }
     let leader = leader_of(endpoints).await?;
-    let writer = connect(&[leader], 1).await?.remove(0);
+    let writer = Client::connect(engine, &leader).await?;
     sleep(Duration::from_millis(300)).await;
     let mut figures = delays(&writer, &arrived, watchers as u64, shape).await?;
     figures.extend(throughput(&writer, &arrived, watchers as u64, shape, watched).await?);
@@ -91,14 +96,14 @@ async fn delays(
     shape: Shape,
 ) -> Result<Figures> {
     let mut client = writer.clone();
-    let value = work::value(&mut Random::new(1), shape.value_bytes);
+    let value = Bytes::from(work::value(&mut Random::new(1), shape.value_bytes));
     let mut last_us = microseconds();
     let begin = Instant::now();
     let mut puts = 0;
     while puts < 5 || begin.elapsed().as_secs_f64() < shape.seconds {
         let sent = Instant::now();
         let before = arrived.events.get();
-        client.put("watched", value.clone(), None).await?;
+        client.put("watched", &value).await?;
         arrived.wait_for(before + watchers).await?;
         puts += 1;
         if let (Some(last), true) = (arrived.last.get(), puts > 2) {
@@ -125,14 +130,17 @@ async fn throughput(
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
         let (mut client, arrived, puts) = (writer.clone(), Rc::clone(arrived), Rc::clone(&puts));
-        let value = work::value(&mut Random::new(number as u64), shape.value_bytes);
+        let value = Bytes::from(work::value(
+            &mut Random::new(number as u64),
+            shape.value_bytes,
+        ));
         writers.spawn_local(async move {
             while Instant::now() < until {
                 if puts.get() > (arrived.events.get() - first) / watchers + BEHIND_MAX {
                     sleep(Duration::from_millis(1)).await;
                     continue;
                 }
-                client.put("watched", value.clone(), None).await?;
+                client.put("watched", &value).await?;
                 puts.set(puts.get() + 1);
                 yield_now().await;
             }

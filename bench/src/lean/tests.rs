@@ -46,6 +46,29 @@ async fn what_was_put_is_read_by_both_clients() {
 }
 
 #[tokio::test]
+async fn a_watch_has_each_event_of_its_key_from_then_on() {
+    let test = async {
+        let (_cluster, mut client) = served(LONG, &[]).await;
+        client.put("watched", &some_value(1)).await.unwrap();
+        let mut watch = client.watch("watched").await.unwrap();
+        for number in 0..10 {
+            client
+                .put("watched", &some_value(number * 100))
+                .await
+                .unwrap();
+            client.put("not watched", &some_value(1)).await.unwrap();
+        }
+        let mut events = 0;
+        while events < 10 {
+            events += timeout(LONG, watch.events()).await.unwrap().unwrap();
+        }
+        let more = timeout(Duration::from_millis(100), watch.events()).await;
+        assert!(events == 10 && more.is_err());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn clients_of_one_connection_do_not_disturb_each_other() {
     let test = async {
         let (_cluster, client) = served(LONG, &[]).await;
