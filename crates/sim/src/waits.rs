@@ -29,6 +29,7 @@ struct Queued {
     epoch: u64,
     sending: u64,
     frame: Bytes,
+    can_wait: bool,
     /// Since when, on the sender's clock.
     at: Instant,
 }
@@ -89,8 +90,11 @@ impl<A: Application> Waits<A> {
 
     /// Until when the first frame that waits may do so.
     fn due(&self) -> Option<Instant> {
-        let all = self.frames.iter().map(|queued| queued.at);
-        all.min().map(|at| at.after(self.wait_ns))
+        let all = self.frames.iter().map(|queued| {
+            let wait_ns = if queued.can_wait { self.wait_ns } else { 0 };
+            queued.at.after(wait_ns)
+        });
+        all.min()
     }
 }
 
@@ -110,6 +114,7 @@ impl<A: Application> World<A> {
                 epoch,
                 sending,
                 frame,
+                can_wait,
                 at,
             });
             sending
@@ -168,15 +173,14 @@ impl<A: Application> World<A> {
 
     /// A node has carried out what its turn wanted, and will be woken in time for its frames.
     pub(crate) fn rest_soon(&mut self, node: usize) -> Result<(), Violation> {
-        let now = self.schedule.now();
         let Node {
             clock, life, live, ..
-        } = &mut self.nodes[node];
+        } = &self.nodes[node];
         let Some(live) = live else {
             return Ok(());
         };
         if let Some(due) = live.waits.due() {
-            let (at, wakes_at) = (clock.at(now), live.timer_at);
+            let (at, wakes_at) = (live.waits.turned_at, live.timer_at);
             ensure(at < due && wakes_at <= clock.when(due), "frames", || {
                 format!(
                     "n{} lets a frame wait beyond {due:?}, and it is {at:?}",
