@@ -18,6 +18,7 @@
 //! | `snapshots`, `pace` | when to take, send and install one; how fast |
 //! | `space` | what is still taken when the disk is full, and how room comes back |
 //! | `codec`, `brief` | frames between nodes |
+//! | [`mailbox`], [`coalescer`] | what waits for a turn, and for other frames: for whoever drives a replica |
 //! | [`framing`] | where a frame ends on a connection, and whether it is whole |
 //! | [`entry`], [`wal`] | the orders given to the log, and the worker that obeys |
 //! | `spares` | files for the log's next segments: made ahead, or released and used again |
@@ -41,6 +42,7 @@ mod bodies;
 mod brief;
 pub mod calls;
 pub mod checksum;
+pub mod coalescer;
 mod codec;
 pub mod config_record;
 mod damage;
@@ -51,6 +53,7 @@ pub mod inspect;
 mod intake;
 pub mod interface;
 pub mod machine;
+pub mod mailbox;
 mod pace;
 pub mod port;
 mod read_back;

@@ -22,16 +22,14 @@ pub struct Outgoing {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
     bytes: usize,
-    is_urgent: bool,
 }
 
 impl Outgoing {
-    /// Appends a frame, which may wait for a later one or not.
+    /// Appends a frame.
     ///
     /// # Panics
     /// See [`head_of`].
-    pub fn push(&mut self, frame: Bytes, can_wait: bool) {
-        self.is_urgent |= !can_wait;
+    pub fn push(&mut self, frame: Bytes) {
         self.bytes += HEAD_BYTES + frame.len();
         self.tail.extend_from_slice(&head_of(&frame));
         if frame.len() <= COPIED_BYTES_MAX {
@@ -45,11 +43,6 @@ impl Outgoing {
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Whether something here cannot wait.
-    pub fn is_urgent(&self) -> bool {
-        self.is_urgent
     }
 
     /// Whether nothing waits.
@@ -86,7 +79,6 @@ impl Outgoing {
                 Err(e) => return Err(e),
             }
         }
-        self.is_urgent &= !self.is_empty();
         Ok(gone)
     }
 
@@ -137,7 +129,7 @@ mod tests {
         for step in [1000, 4096, usize::MAX] {
             let mut out = Outgoing::default();
             for (i, &size) in sizes.iter().enumerate() {
-                out.push(vec![i as u8; size].into(), false);
+                out.push(vec![i as u8; size].into());
             }
             let total: usize = sizes.iter().map(|s| s + HEAD_BYTES).sum();
             assert_eq!(out.bytes(), total);
@@ -148,23 +140,5 @@ mod tests {
             }
             assert!(wire.is_empty());
         }
-    }
-
-    #[test]
-    fn what_can_wait_does_until_something_cannot() {
-        let mut out = Outgoing::default();
-        let frame = |byte: u8| Bytes::from(vec![byte; 10]);
-        out.push(frame(1), true);
-        assert!(!out.is_urgent() && !out.is_empty());
-        out.push(frame(2), false);
-        out.push(frame(3), true);
-        assert!(out.is_urgent());
-        let mut wire = drain(&mut out, 7);
-        for byte in 1..=3 {
-            let next = next_frame(&mut wire).expect("whole").expect("there");
-            assert_eq!(next, frame(byte));
-        }
-        out.push(frame(4), true);
-        assert!(!out.is_urgent());
     }
 }

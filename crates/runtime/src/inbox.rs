@@ -6,6 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use headwater_replica::mailbox::Mailbox;
 use tokio::sync::Notify;
 
 /// Why an event was not taken in.
@@ -27,13 +28,11 @@ pub struct Inbox<E> {
 
 #[derive(Debug)]
 struct State<E> {
-    events: Vec<E>,
+    events: Mailbox<E>,
     bounded: usize,
     closed: bool,
     /// Whether the taker was woken since it last took.
     is_told: bool,
-    /// Whether the taker is to be woken by what was put aside.
-    wants_all: bool,
 }
 
 impl<E> Inbox<E> {
@@ -41,11 +40,10 @@ impl<E> Inbox<E> {
     pub fn new(bounded_max: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                events: Vec::new(),
+                events: Mailbox::default(),
                 bounded: 0,
                 closed: false,
                 is_told: false,
-                wants_all: true,
             }),
             arrived: Notify::new(),
             bounded_max,
@@ -69,8 +67,7 @@ impl<E> Inbox<E> {
         if state.closed {
             return;
         }
-        state.events.push(event);
-        if state.wants_all {
+        if state.events.put_aside(event) {
             self.tell(&mut state);
         }
     }
@@ -79,8 +76,7 @@ impl<E> Inbox<E> {
     /// before counts.
     pub fn want_all(&self, all: bool) {
         let mut state = self.lock();
-        state.wants_all = all;
-        if all && !state.events.is_empty() {
+        if state.events.want_all(all) {
             self.tell(&mut state);
         }
     }
@@ -108,7 +104,7 @@ impl<E> Inbox<E> {
         let mut state = self.lock();
         state.bounded = 0;
         state.is_told = false;
-        std::mem::swap(&mut state.events, into);
+        state.events.take(into);
         !into.is_empty()
     }
 
@@ -126,11 +122,13 @@ impl<E> Inbox<E> {
     pub fn close(&self) -> Vec<E> {
         let mut state = self.lock();
         state.closed = true;
-        std::mem::take(&mut state.events)
+        let mut rest = Vec::new();
+        state.events.take(&mut rest);
+        rest
     }
 
     fn push(&self, state: &mut MutexGuard<'_, State<E>>, event: E) {
-        state.events.push(event);
+        state.events.put(event);
         self.tell(state);
     }
 

@@ -100,14 +100,13 @@ impl Link {
         self.peer
     }
 
-    /// Queues a frame for the next [`Link::flush`], which it may wait for or not; says whether there
-    /// was room.
-    pub fn send(&self, frame: Bytes, can_wait: bool) -> bool {
+    /// Queues a frame for the next [`Link::flush`]; says whether there was room.
+    pub fn send(&self, frame: Bytes) -> bool {
         let mut out = self.out();
         if out.bytes() + frame.len() > OUTGOING_BYTES_MAX {
             return false;
         }
-        out.push(frame.clone(), can_wait);
+        out.push(frame.clone());
         drop(out);
         self.counters.deliveries.on_sent(self.peer.node, &frame);
         self.counters.frames_sent.add(1);
@@ -115,14 +114,10 @@ impl Link {
     }
 
     /// Writes what is queued as far as the connection takes it now; the rest follows by itself.
-    /// Unless `all`, what can wait does so while it is alone; says whether that is the case.
-    pub fn flush(&self, all: bool) -> bool {
+    pub fn flush(&self) {
         let mut out = self.out();
         if out.is_empty() {
-            return false;
-        }
-        if !all && !out.is_urgent() {
-            return true;
+            return;
         }
         match out.write_with(|slices| self.pipe.try_write(slices)) {
             Ok(bytes) => self.peer_counters.sent_bytes.add(bytes as u64),
@@ -131,7 +126,6 @@ impl Link {
         if !out.is_empty() || !self.pipe.is_flushed() {
             self.leftover.notify_one();
         }
-        false
     }
 
     /// Ends the connection; [`PeerEvent::Down`] follows.

@@ -1,5 +1,5 @@
 //! The connections that stand, at most one to each peer, and how long frames wait for each other.
-//! Never dials and never reads: `tcp` and `link` do.
+//! Never dials and never reads: `tcp` and `link` do; never decides which frame waits.
 //!
 //! # Source
 //! ARCHITECTURE.md, "The driver and its three doors".
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_raft::{Instant, NodeId};
+use headwater_replica::coalescer::Coalescer;
 
 use crate::counters::Counters;
 use crate::link::Link;
@@ -24,14 +25,7 @@ pub struct Links {
     by_peer: BTreeMap<NodeId, Arc<Link>>,
     names: Names,
     counters: Arc<Counters>,
-    /// What was queued since the last flush: something that can wait, something that cannot.
-    queued: (bool, bool),
-    /// When something that can wait was last queued alone, until something that cannot follows.
-    alone_since: Option<Instant>,
-    /// Whether that followed in time.
-    is_brisk: bool,
-    /// When frames that can wait leave alone.
-    send_by: Option<Instant>,
+    coalescer: Coalescer,
 }
 
 impl Links {
@@ -41,10 +35,7 @@ impl Links {
             by_peer: BTreeMap::new(),
             names,
             counters,
-            queued: (false, false),
-            alone_since: None,
-            is_brisk: false,
-            send_by: None,
+            coalescer: Coalescer::new(FRAMES_WAIT_NS),
         }
     }
 
@@ -96,14 +87,13 @@ impl Links {
 
     /// Queues a frame for the next [`Links::flush`], which it may wait for or not.
     pub fn send(&mut self, to: NodeId, frame: Bytes, can_wait: bool) {
-        self.queued.0 |= can_wait;
-        self.queued.1 |= !can_wait;
         let Some(link) = self.by_peer.get(&to) else {
             self.counters.frames_dropped.add(1);
             self.counters.peers.of(to).failures.add(1);
             return;
         };
-        if !link.send(frame, can_wait) {
+        self.coalescer.queue(to, can_wait);
+        if !link.send(frame) {
             let peer = self.names.of(to);
             tracing::warn!(%peer, "a peer does not read what it is sent: cutting it off");
             self.counters.frames_dropped.add(1);
@@ -114,41 +104,24 @@ impl Links {
 
     /// Writes what is queued, but for what can wait, is alone, and will not be for long.
     pub fn flush(&mut self, now: Instant) {
-        let is_over = self.send_by.is_some_and(|by| now >= by);
-        if is_over {
-            self.is_brisk = false;
-            self.alone_since = None;
-        }
-        match std::mem::take(&mut self.queued) {
-            (_, true) => {
-                if let Some(since) = self.alone_since.take() {
-                    self.is_brisk = now.since(since) < FRAMES_WAIT_NS;
-                }
+        let by_peer = &self.by_peer;
+        self.coalescer.flush(now, |to| {
+            if let Some(link) = by_peer.get(&to) {
+                link.flush();
             }
-            (true, false) => {
-                self.alone_since.get_or_insert(now);
-            }
-            (false, false) => {}
-        }
-        let all = is_over || !self.is_brisk;
-        let mut waits = false;
-        for link in self.by_peer.values() {
-            waits |= link.flush(all);
-        }
-        let by = self.send_by.filter(|_| !all);
-        self.send_by = waits.then(|| by.unwrap_or(now.after(FRAMES_WAIT_NS)));
+        });
     }
 
     /// Writes all that is queued, as far as the connections take it now: nothing follows.
     pub fn finish(self) {
         for link in self.by_peer.values() {
-            link.flush(true);
+            link.flush();
         }
     }
 
     /// When [`Links::flush`] must be called at the latest, if anything waits for that.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.send_by
+        self.coalescer.next_deadline()
     }
 }
 

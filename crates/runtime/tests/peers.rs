@@ -293,12 +293,9 @@ async fn carry_frames(one: &mut End, two: &mut End) {
     let sizes = [1, 100, 5000, FRAME_BYTES_MAX, 7, 1 << 20, 3];
     for (link, end) in [(&to_two, &mut *two), (&to_one, &mut *one)] {
         for (i, &size) in sizes.iter().enumerate() {
-            assert!(
-                link.send(vec![i as u8; size].into(), false),
-                "there is room"
-            );
+            assert!(link.send(vec![i as u8; size].into()), "there is room");
         }
-        link.flush(false);
+        link.flush();
         let frames = end.frames(sizes.len()).await;
         for (i, frame) in frames.iter().enumerate() {
             assert_eq!(frame.len(), sizes[i]);
@@ -306,15 +303,6 @@ async fn carry_frames(one: &mut End, two: &mut End) {
         }
     }
     assert_eq!(two.counters.frames_received.value(), sizes.len() as u64);
-    // What can wait leaves with what cannot, or when all does.
-    assert!(to_two.send(Bytes::from_static(b"patient"), true));
-    assert!(to_two.flush(false), "it waits");
-    assert!(to_two.send(Bytes::from_static(b"urgent"), false));
-    assert!(!to_two.flush(false), "nothing waits");
-    assert_eq!(two.frames(2).await, ["patient", "urgent"]);
-    assert!(to_two.send(Bytes::from_static(b"patient"), true));
-    assert!(!to_two.flush(true), "nothing waits");
-    assert_eq!(two.frames(1).await, ["patient"]);
 }
 
 #[tokio::test]
@@ -480,8 +468,8 @@ async fn a_peer_that_comes_back_is_connected_again() {
     let listener = TcpListener::bind(address).await.expect("the port is free");
     let mut two = start(2, CLUSTER, listener, &[(1, of_one)]);
     let (to_two, _) = (one.up().await, two.up().await);
-    assert!(to_two.send(Bytes::from_static(b"again"), false));
-    to_two.flush(false);
+    assert!(to_two.send(Bytes::from_static(b"again")));
+    to_two.flush();
     assert_eq!(two.frames(1).await, ["again"]);
 }
 
@@ -505,8 +493,8 @@ async fn a_link_that_is_not_read_takes_no_more_than_its_bound() {
     let link = two.up().await;
     let frame = Bytes::from(vec![0; 1 << 20]);
     let mut taken = 0;
-    while link.send(frame.clone(), false) {
-        link.flush(false);
+    while link.send(frame.clone()) {
+        link.flush();
         taken += 1;
         assert!(taken < 1000, "nobody reads, and yet it takes on and on");
     }

@@ -408,7 +408,11 @@ impl<A: Application> World<A> {
     fn bound_ns(&self) -> u64 {
         let knobs = &self.plan.knobs;
         // A hop there and back with a write at each end; entries and chunks may go one by one.
-        let hop_ns = 4 * (knobs.heartbeat_ns / 3 + knobs.disk_ns + knobs.disk_spread_ns);
+        let hop_ns = 4
+            * (knobs.heartbeat_ns / 3
+                + knobs.notice_wait_ns
+                + knobs.disk_ns
+                + knobs.disk_spread_ns);
         let state = self.cluster.content_bytes();
         let steps = self.cluster.commit().0 + state / knobs.chunk_bytes;
         // To all followers one after the other, once for what each has begun with and once for what

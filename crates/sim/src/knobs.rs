@@ -116,6 +116,10 @@ knobs! {
     holds: bool = false;
     /// The most that a turn takes.
     turn_ns: u64 = MS / 20;
+    /// How long a frame that nobody waits for may wait for another; zero: not at all.
+    notice_wait_ns: u64 = 0;
+    /// Whether a leader sleeps on when its own disk is done, where that is of no use.
+    put_aside: bool = false;
     /// The least that a batch of log or snapshot work takes.
     disk_ns: u64 = MS / 10;
     /// What the dice may add to it.

@@ -83,6 +83,7 @@
 //! | `node` | one machine: its disk, and the process on it while it runs |
 //! | `network` | connections that break, frames that are late, lost or doubled |
 //! | [`harm`] | what damages frames on their way |
+//! | `waits` | what may wait: frames for others, a leader's own disk for the next turn |
 //! | `wire` | what comes over a connection, read as in production |
 //! | [`disk`] | the page cache, and what a power cut leaves |
 //! | `storage` | workers, crashes, starts |
@@ -142,6 +143,7 @@ mod stats;
 mod storage;
 pub mod text;
 pub mod trace;
+mod waits;
 mod wire;
 mod witness;
 mod words;

@@ -78,7 +78,7 @@ pub(crate) struct Network {
     nodes: usize,
     pairs: Vec<Pair>,
     lanes: Vec<Lane>,
-    /// How many frames have been sent.
+    /// How many frames have been sent, or are to be.
     sendings: u64,
     /// How many have been damaged.
     pub(crate) damaged: u64,
@@ -164,19 +164,23 @@ impl Network {
         self.lane(from, to).dice.chance(of_1000, 1000)
     }
 
-    /// Sends a frame over the connection that the sender knows as `epoch`; the sending's number.
+    /// The number for the next sending.
+    pub(crate) fn next_sending(&mut self) -> u64 {
+        self.sendings += 1;
+        self.sendings
+    }
+
+    /// Sends a frame over the connection that the sender knows as `epoch`, as this sending.
     pub(crate) fn send(
         &mut self,
         schedule: &mut Schedule,
         (from, to): (usize, usize),
-        epoch: u64,
+        (epoch, sending): (u64, u64),
         frame: Bytes,
-    ) -> u64 {
-        self.sendings += 1;
-        let sending = self.sendings;
+    ) {
         let pair = *self.pair(from, to);
         if !pair.open || pair.epoch != epoch {
-            return sending;
+            return;
         }
         let wire = [&head_of(&frame), &frame[..]].concat().into();
         let mut sent = Sent {
@@ -190,17 +194,17 @@ impl Network {
             if holds || lane.sure {
                 lane.held.push(sent);
             }
-            return sending;
+            return;
         }
         if let Some((until, loses)) = self.held(schedule.now(), (from, to), &sent.wire) {
             if !loses {
                 schedule.at(until, sent.arrival(from, to));
             }
-            return sending;
+            return;
         }
         let sure = self.lane(from, to).sure;
         if !sure && self.chance((from, to), self.loss) {
-            return sending;
+            return;
         }
         let loose = !sure && is_loose(&sent.wire);
         if !sure {
@@ -213,7 +217,6 @@ impl Network {
         }
         let overtaken = loose && self.chance((from, to), self.shuffle);
         self.deliver(schedule, (from, to), sent, overtaken);
-        sending
     }
 
     /// Damages a frame, if its direction is noisy and it is one of those that are struck.

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::BytesMut;
 use headwater_raft::{Config, Incarnation, Index, LogId, NodeId, Unreadable, WriteId};
 use headwater_replica::LogOrder;
-use headwater_replica::interface::Input;
 use headwater_replica::recovery::Recovered;
 use headwater_replica::replica::Replica;
 use headwater_replica::snapshot_file::{FileOrder, SnapshotStore};
@@ -24,6 +23,7 @@ use crate::disk::SimDisk;
 use crate::image::LogImage;
 use crate::scrubber::Round;
 use crate::trace::Trace;
+use crate::waits::Waits;
 use crate::witness::Watched;
 
 /// A machine.
@@ -50,6 +50,8 @@ pub(crate) struct Node<A: Application> {
     pub(crate) clock: Clock,
     /// How long its turns take.
     pub(crate) turn_dice: Dice,
+    /// How long they take to end once their outputs have left.
+    pub(crate) rest_dice: Dice,
     /// How long its disk takes.
     pub(crate) disk_dice: Dice,
     pub(crate) paused_until: u64,
@@ -90,7 +92,8 @@ pub(crate) struct Live<A: Application> {
     pub(crate) replica: Replica<Watched<A>>,
     pub(crate) wal: Wal,
     pub(crate) store: SnapshotStore,
-    pub(crate) inbox: Vec<Input<Watched<A>>>,
+    /// What has arrived, and what is to leave.
+    pub(crate) waits: Waits<A>,
     /// The sendings that the frames in the inbox come from.
     pub(crate) sendings: VecDeque<u64>,
     pub(crate) turn_due: bool,
@@ -254,13 +257,14 @@ impl<A: Application> Live<A> {
         replica: Replica<Watched<A>>,
         (wal, store): (Wal, SnapshotStore),
         log_image: LogImage,
+        waits: Waits<A>,
     ) -> Self {
         Self {
             config_seen: replica.raft().config().clone(),
             replica,
             wal,
             store,
-            inbox: Vec::new(),
+            waits,
             sendings: VecDeque::new(),
             turn_due: false,
             timer_at: u64::MAX,
@@ -304,6 +308,7 @@ impl<A: Application> Node<A> {
             snapshot: LogId::default(),
             clock: Clock::draw(&mut dice("clock"), drift),
             turn_dice: dice("turns"),
+            rest_dice: dice("rests"),
             disk_dice: dice("disk"),
             paused_until: 0,
             slow: Slow::default(),

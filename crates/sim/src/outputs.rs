@@ -32,6 +32,7 @@ impl<A: Application> World<A> {
             }
             self.carry_out_one(node, output)?;
         }
+        self.flush(node);
         self.start_log(node);
         self.start_file(node);
         if let Some((_, crash)) = crash {
@@ -44,7 +45,11 @@ impl<A: Application> World<A> {
     fn carry_out_one(&mut self, node: usize, output: Output<Watched<A>>) -> Result<(), Violation> {
         let now = self.schedule.now();
         match output {
-            Output::Frame { to, frame, .. } => {
+            Output::Frame {
+                to,
+                frame,
+                can_wait,
+            } => {
                 if let Some(message) = message_of(&frame) {
                     self.check_silence(node)?;
                     self.setbacks.on_said(&self.nodes[node], &message);
@@ -55,7 +60,7 @@ impl<A: Application> World<A> {
                 self.trace.note(now, Some(node), || {
                     format!("-> {to:?} {}", words::frame(&frame))
                 });
-                self.send(node, to.0 as usize - 1, frame);
+                self.queue(node, to, frame, can_wait);
             }
             Output::Log(order) => {
                 self.trace
@@ -151,24 +156,6 @@ impl<A: Application> World<A> {
         }
         self.on_outcome(op, seen.map(|seen| Told::Answer(&seen.answer)));
         Ok(())
-    }
-
-    fn send(&mut self, node: usize, to: usize, frame: bytes::Bytes) {
-        let link = self.nodes[node].live.as_ref();
-        let epoch = link.and_then(|live| live.links.get(&to)).copied();
-        let told = self.trace.has_file().then(|| telling::frame(&frame));
-        let sending = epoch.map(|epoch| {
-            let pair = (node, to);
-            self.network.send(&mut self.schedule, pair, epoch, frame)
-        });
-        self.stats.frames_damaged = self.network.damaged;
-        if let Some(told) = told {
-            let now = self.schedule.now();
-            self.trace.tell(now, Some(node), "send", |object| {
-                let object = object.number("to", to as u64 + 1).maybe("sending", sending);
-                object.object("message", told)
-            });
-        }
     }
 
     /// A node does not hear another: all are of one make, so only a blank disk can be the reason,

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Connect { a: usize, b: usize },
     /// A node takes in what has arrived and ends its turn.
     Turn { node: usize, life: u64 },
+    /// A node's turn has ended: it waits for the next.
+    Rest { node: usize, life: u64 },
     /// The moment a node asked to be woken at.
     Timer { node: usize, life: u64 },
     /// The log worker has finished a batch.

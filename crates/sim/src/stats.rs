@@ -41,6 +41,14 @@ stats! {
     turns,
     /// Frames taken in.
     frames,
+    /// Frames that waited for another one to the same peer.
+    frames_waited,
+    /// Times that such frames left without one.
+    frames_alone,
+    /// Batches of a leader's log that woke nobody.
+    put_aside,
+    /// Turns that came because such a batch, done before the last had ended, was of use after all.
+    put_aside_wakes,
     /// Batches of the log made durable.
     syncs,
     /// Segments of logs begun in the files of released ones.

@@ -21,6 +21,7 @@ use crate::node::{Crash, Live};
 use crate::plan::{MS, Mark};
 use crate::schedule::Event;
 use crate::scrubber::gone;
+use crate::waits::Waits;
 use crate::witness::Watched;
 use crate::world::World;
 
@@ -103,7 +104,7 @@ impl<A: Application> World<A> {
         self.stats.repaired += repaired.sum::<u64>();
         node.on_durable(orders - waiting);
         if let Some(upto) = upto {
-            self.give(at, Input::LogDone { upto });
+            self.give_durable(at, upto)?;
         }
         self.tell_space(at);
         if waiting > 0 {
@@ -405,7 +406,8 @@ impl<A: Application> World<A> {
         let (hard, held) = (replica.raft().hard_state(), image.hard);
         let vouched = hard.term == node.snapshot.term && hard.term > held.term;
         image.hard = hard;
-        let mut live = Live::new(replica, (wal, store), image);
+        let waits = Waits::new(&self.plan.knobs);
+        let mut live = Live::new(replica, (wal, store), image, waits);
         if self.trace.has_file() {
             live.replica.keep_calls(true);
         }

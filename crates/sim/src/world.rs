@@ -162,6 +162,7 @@ impl<A: Application> World<A> {
                 self.network.connect(&mut self.schedule, (a, b), alive);
             }
             Event::Turn { node, life } => return self.on_turn(node, life),
+            Event::Rest { node, life } => return self.on_rest(node, life),
             Event::Timer { node, life } => {
                 let now = self.schedule.now();
                 if let Some(live) = self.nodes[node].living(life)
@@ -225,14 +226,14 @@ impl<A: Application> World<A> {
         if up {
             // The peer would not have connected anew if the old connection worked.
             if known.is_some() {
-                live.inbox.push(Input::Link {
+                live.waits.put(Input::Link {
                     peer: from,
                     up: false,
                 });
             }
             // What the handshake says. A peer that has died since will be heard to be gone.
             if let Some(disk) = disk {
-                live.inbox.push(Input::Met {
+                live.waits.put(Input::Met {
                     peer: from,
                     disk,
                     life,
@@ -256,7 +257,7 @@ impl<A: Application> World<A> {
     /// Puts something into a node's inbox.
     pub(crate) fn give(&mut self, node: usize, input: Input<Watched<A>>) {
         if let Some(live) = &mut self.nodes[node].live {
-            live.inbox.push(input);
+            live.waits.put(input);
             self.wake(node);
         }
     }
@@ -289,7 +290,7 @@ impl<A: Application> World<A> {
         let instant = clock.at(now);
         let (mut outputs, mut changes, mut has_heard) = (Vec::new(), Vec::new(), false);
         let trace = &mut self.trace;
-        for input in std::mem::take(&mut live.inbox) {
+        for input in live.waits.take(instant)? {
             let is_frame = matches!(input, Input::Frame { .. });
             let sending = is_frame.then(|| live.sendings.pop_front()).flatten();
             let told = trace.has_file().then(|| telling::input(&input, sending));
@@ -335,6 +336,7 @@ impl<A: Application> World<A> {
             self.mark(mark, node)?;
         }
         self.set_timer(node);
+        self.rest_soon(node)?;
         self.check_halted(node, has_heard)?;
         self.check_transfers(node, instant)
     }
@@ -398,7 +400,9 @@ impl<A: Application> World<A> {
         let Some(live) = &mut self.nodes[node].live else {
             return;
         };
-        let at = clock.when(live.replica.next_deadline());
+        let due = live.replica.next_deadline();
+        let frames_due = live.waits.next_deadline().unwrap_or(due);
+        let at = clock.when(due.min(frames_due));
         if at < live.timer_at {
             live.timer_at = at;
             self.schedule.at(at, Event::Timer { node, life });
