@@ -310,59 +310,45 @@ impl Streams {
     pub fn next(&mut self, id: StreamId, store: &Store, bytes_max: usize) -> Option<Said> {
         self.advance(store);
         self.rouse();
-        let said = self.find_next(id, store, bytes_max);
-        if let Some(stream) = self.streams.get_mut(&id) {
-            match said {
-                Find::Said(_) => stream.is_awake = stream.has_more(),
-                Find::Nothing => stream.is_awake = false,
-                // Its turn comes again.
-                Find::Looking => self.woken.push(id),
-            }
-        }
-        match said {
-            Find::Said(said) => Some(said),
-            Find::Nothing | Find::Looking => None,
-        }
-    }
-
-    fn find_next(&mut self, id: StreamId, store: &Store, bytes_max: usize) -> Find {
         loop {
-            let Some(stream) = self.streams.get_mut(&id) else {
-                return Find::Nothing;
-            };
+            let stream = self.streams.get_mut(&id)?;
             if stream.unfinished.is_none()
                 && let Some(reply) = stream.replies.pop_front()
             {
-                return Find::Said(reply);
+                stream.is_awake = stream.has_more();
+                return Some(reply);
             }
             let unfinished = stream.unfinished.take().map(Turn::Watcher);
             let number = match unfinished.or_else(|| stream.ready.pop_front()) {
                 Some(Turn::Watcher(number)) => number,
                 Some(Turn::Progress) => {
                     let is_last = stream.ready.is_empty();
-                    match self.tell_progress(id, store) {
-                        Some(said) => return Find::Said(said),
-                        // Whoever is not so far yet is woken when it is: then its turn comes again.
-                        None if is_last => return Find::Nothing,
-                        None => continue,
+                    let said = self.tell_progress(id, store);
+                    if said.is_none() && !is_last {
+                        continue;
                     }
+                    // Whoever is not so far yet is woken when it is: then its turn comes again.
+                    let stream = self.streams.get_mut(&id)?;
+                    stream.is_awake = said.is_some() && stream.has_more();
+                    return said;
                 }
-                None => return Find::Nothing,
+                None => {
+                    stream.is_awake = false;
+                    return None;
+                }
             };
             // One that was cancelled may still stand in the line.
             let Some(watch) = stream.watchers.get(&number).copied() else {
                 continue;
             };
-            match self.watches.take(watch, store, bytes_max) {
-                None => {}
-                Some(Told::Looking) => {
+            match self.watches.take_some(watch, store, bytes_max) {
+                (None, _) => {}
+                (Some(Told::Looking), _) => {
                     stream.ready.push_back(Turn::Watcher(number));
-                    return Find::Looking;
+                    self.woken.push(id);
+                    return None;
                 }
-                Some(told) => {
-                    let sleeps = self.watches.is_asleep(watch);
-                    return Find::Said(self.say(id, (number, sleeps), told));
-                }
+                (Some(told), sleeps) => return Some(self.say(id, (number, sleeps), told)),
             }
         }
     }
@@ -377,6 +363,7 @@ impl Streams {
             } else if !sleeps {
                 stream.ready.push_back(Turn::Watcher(number));
             }
+            stream.is_awake = stream.has_more();
         }
         let (revision, word) = match told {
             Told::Looking => unreachable!("nothing is said of that"),
@@ -444,14 +431,6 @@ impl Streams {
             wake(&mut self.woken, id, stream);
         }
     }
-}
-
-/// What a stream is found to say.
-enum Find {
-    Said(Said),
-    Nothing,
-    /// Nothing yet.
-    Looking,
 }
 
 fn wake(woken: &mut Vec<StreamId>, id: StreamId, stream: &mut Stream) {

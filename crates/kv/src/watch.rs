@@ -246,29 +246,44 @@ impl Watches {
         core::mem::take(&mut self.woken)
     }
 
-    /// Whether there is nothing for a watcher until it is woken.
-    pub(crate) fn is_asleep(&self, id: WatchId) -> bool {
-        let watcher = self.watchers.get(&id);
-        watcher.is_none_or(|watcher| watcher.is_asleep)
-    }
-
     /// What a watcher is to be told next, about `bytes_max` of it; `None` if there is nothing.
     pub fn take(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> Option<Told> {
+        self.take_some(id, store, bytes_max).0
+    }
+
+    /// The same, and whether there is nothing more for it until it is woken.
+    pub(crate) fn take_some(
+        &mut self,
+        id: WatchId,
+        store: &Store,
+        bytes_max: usize,
+    ) -> (Option<Told>, bool) {
         self.advance(store);
-        let mvcc = store.mvcc();
-        let watcher = self.watchers.get_mut(&id)?;
-        if !watcher.pending.is_empty() {
-            let (events, fragment) = watcher.take_pending(mvcc, bytes_max, &mut self.last);
-            self.pending_bytes -= self.last.bytes;
-            return Some(watcher.tell_events(events, fragment, self.seen));
+        let Some(watcher) = self.watchers.get_mut(&id) else {
+            return (None, true);
+        };
+        if watcher.pending.is_empty() {
+            return self.look(id, store, bytes_max);
         }
+        let (events, fragment) = watcher.take_pending(store.mvcc(), bytes_max, &mut self.last);
+        self.pending_bytes -= self.last.bytes;
+        let told = watcher.tell_events(events, fragment, self.seen);
+        (Some(told), watcher.is_asleep)
+    }
+
+    /// What there is for a watcher for whom nothing waits.
+    fn look(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> (Option<Told>, bool) {
+        let mvcc = store.mvcc();
+        let Some(watcher) = self.watchers.get_mut(&id) else {
+            return (None, true);
+        };
         let mut batch = Batch::default();
         if !watcher.is_synced {
             if watcher.next.0 < mvcc.compact_revision() {
                 // Mark: a compaction has passed a watcher.
                 self.cancel(id);
                 let compact_revision = mvcc.compact_revision();
-                return Some(Told::Compacted { compact_revision });
+                return (Some(Told::Compacted { compact_revision }), true);
             }
             batch = watcher.take_from_log(mvcc, bytes_max);
             watcher.is_synced = watcher.next.0 > self.seen;
@@ -276,7 +291,7 @@ impl Watches {
                 self.interest.insert(&watcher.keys, id);
             }
         }
-        watcher.tell(batch, self.seen)
+        (watcher.tell(batch, self.seen), watcher.is_asleep)
     }
 
     /// Some time has passed: those who asked for it and had no event meanwhile will be told how far
