@@ -390,7 +390,9 @@ impl Company<Store> for StoreCompany {
         let remind = (!self.streams.is_empty()).then_some(self.remind_at);
         let agreeing = self.agreeing.next_deadline(self.reign.is_some());
         let ask = Some(self.round_trips.next_deadline());
+        let renewals = self.renewals.next_deadline();
         let others = remind.into_iter().chain(agreeing).chain(ask);
+        let others = others.chain(renewals);
         lessor.into_iter().chain(others).min()
     }
 }

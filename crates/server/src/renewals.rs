@@ -1,5 +1,5 @@
-//! Renewals of leases on their way: all that come in one turn share the read that confirms this leader, and are
-//! done in the turn in which it does.
+//! Renewals of leases on their way: all that come while a read is under way share the next one, and are done in
+//! the turn in which that confirms this leader.
 //! Never says how long a lease has: the lessor does.
 //!
 //! # Source
@@ -9,11 +9,15 @@ use headwater_kv::Store;
 use headwater_kv::auth::{Asker, Right};
 use headwater_kv::lessor::{Lessor, Renewal};
 use headwater_kv::request::{Outcome, Query};
-use headwater_runtime::{ReadError, ReadLevel, Stage};
+use headwater_runtime::{Instant, ReadError, ReadLevel, Stage};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::failure::Failure;
+
+/// For how long at most, in nanoseconds, a renewal waits for a read that others asked for before it: a round of
+/// heartbeats costs every member more than many renewals do, and few are in a hurry.
+const PATIENCE_NS: u64 = 10_000_000;
 
 /// A lease is to be renewed for who asks, who may not be known.
 #[derive(Debug)]
@@ -45,9 +49,11 @@ struct Waiting {
 /// All renewals on their way.
 #[derive(Debug, Default)]
 pub struct Renewals {
-    /// Those of this turn.
+    /// Those for the next read.
     gathered: Vec<Renew>,
     waiting: Vec<Waiting>,
+    /// Until then those wait that are gathered while others wait.
+    ask_at: Instant,
     /// How many were done.
     pub renewed: u64,
 }
@@ -58,16 +64,23 @@ impl Renewals {
         self.gathered.push(renew);
     }
 
-    /// Asks for the read that those wait for which have come in.
+    /// Asks for the read that those wait for which have come in, unless others still wait for theirs.
     pub fn ask(&mut self, stage: &Stage<'_, Store>) {
-        if self.gathered.is_empty() {
+        let is_free = self.waiting.is_empty() || self.ask_at <= stage.now();
+        if self.gathered.is_empty() || !is_free {
             return;
         }
+        self.ask_at = stage.now().after(PATIENCE_NS);
         self.waiting.push(Waiting {
             // What is read does not matter, that it can be does.
             read: stage.query(Query::May(Right::User), ReadLevel::Linearizable),
             renewals: std::mem::take(&mut self.gathered),
         });
+    }
+
+    /// When there may be something to ask for, were nothing else to happen.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (!self.gathered.is_empty()).then_some(self.ask_at)
     }
 
     /// Does those whose read is done, if this node leads: since they were asked for, a quorum has confirmed that.
