@@ -12,7 +12,7 @@ use headwater_replica::machine::{Malformed, StateMachine};
 
 use crate::agreement::Sum;
 use crate::alarm::Alarms;
-use crate::auth::{Asker, Auth, AuthQuery};
+use crate::auth::{Asker, Auth, AuthQuery, Right};
 use crate::check::{check, check_query};
 use crate::compaction::{Hold, compact, purge_some};
 use crate::copy::copy;
@@ -257,6 +257,15 @@ impl Store {
                 Ok(Response::LeaseLeases(ids.collect()))
             }
         }
+    }
+
+    /// Whether a client has a right, as things stand.
+    ///
+    /// # Errors
+    /// It has not: why.
+    pub fn may(&self, asker: Option<&Asker>, right: Right) -> Result<(), KvError> {
+        self.auth
+            .permit_query(&self.mvcc, asker, &Query::May(right))
     }
 
     /// Whether a client may watch, as things stand.

@@ -14,8 +14,9 @@
 //!   at all (see `lease`).
 //! - Once a lease was said to have ended, this reign renews it no more.
 //!
-//! A call costs O(log n) in the number of leases for each lease it touches; beginning to lead looks
-//! at all of them.
+//! A call costs O(log n) in the number of leases for each lease it touches; beginning to lead, and telling all of
+//! them, looks at all. A renewal moves nothing but the lease's own clock: where its end was due it is seen that it
+//! is due later, once in a lease's time, however often that is renewed.
 //!
 //! # Source
 //! etcd's lessor; Gray and Cheriton, "Leases", SOSP'89.
@@ -65,7 +66,7 @@ struct Reign {
     /// How many of the store's grants and revocations it knows.
     known: u64,
     clocks: BTreeMap<i64, Clock>,
-    /// When to revoke which lease.
+    /// When to look whether which lease has ended.
     ends: BTreeSet<(u64, i64)>,
     /// When to write down what a lease has left.
     checkpoints: BTreeSet<(u64, i64)>,
@@ -79,6 +80,8 @@ struct Clock {
     granted: u64,
     /// When it ends, or when its end is said again.
     ends_ns: u64,
+    /// When that is looked at; no later.
+    looked_at_ns: u64,
     has_ended: bool,
     checkpoint_ns: Option<u64>,
     /// The last checkpoint that took from it; zero for none.
@@ -157,8 +160,7 @@ impl Lessor {
             // Mark: a lease must be given its time back before it is renewed.
             return Renewal::First(reign.checkpoint(vec![clock.left(id, 0)]));
         }
-        reign.forget(id);
-        reign.begin(now_ns, every_ns, id, lease);
+        reign.renew(now_ns, every_ns, id);
         Renewal::Renewed(clock.ttl)
     }
 
@@ -171,9 +173,13 @@ impl Lessor {
         };
         while ended.len() < leases_max {
             let first = reign.ends.first().copied();
-            let Some((_, id)) = first.filter(|(ends_ns, _)| *ends_ns <= now_ns) else {
+            let Some((_, id)) = first.filter(|(at_ns, _)| *at_ns <= now_ns) else {
                 break;
             };
+            if reign.look_again(now_ns, id) {
+                // Mark: a lease was renewed before it ended.
+                continue;
+            }
             let term = reign.term;
             let granted = reign.end(now_ns, id);
             ended.push(LeaseRevokeRequest {
@@ -223,10 +229,13 @@ impl Lessor {
     /// All leases, the next to end first; none if this node does not lead.
     pub fn in_order_of_end(&self) -> impl Iterator<Item = i64> {
         let reign = self.reign.iter();
-        reign.flat_map(|reign| reign.ends.iter().map(|(_, id)| *id))
+        let clocks = reign.flat_map(|reign| &reign.clocks);
+        let mut ends: Vec<(u64, i64)> = clocks.map(|(id, clock)| (clock.ends_ns, *id)).collect();
+        ends.sort_unstable();
+        ends.into_iter().map(|(_, id)| id)
     }
 
-    /// When there will be something for [`Self::ended`] or [`Self::checkpoint`].
+    /// When there may be something for [`Self::ended`] or [`Self::checkpoint`].
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let reign = self.reign.as_ref()?;
         let first = |set: &BTreeSet<(u64, i64)>| set.first().map(|(at_ns, _)| *at_ns);
@@ -265,6 +274,7 @@ impl Reign {
             ttl: lease.ttl,
             granted: lease.granted,
             ends_ns,
+            looked_at_ns: ends_ns,
             has_ended: false,
             checkpoint_ns,
             taken_by: 0,
@@ -276,9 +286,37 @@ impl Reign {
         assert!(before.is_none(), "a lease with two clocks");
     }
 
+    /// Gives a lease all its time again.
+    fn renew(&mut self, now_ns: u64, every_ns: u64, id: i64) {
+        let clock = self.clocks.get_mut(&id);
+        let clock = clock.expect("what is renewed has a clock");
+        let left_ns = (clock.ttl as u64).saturating_mul(SECOND_NS);
+        clock.ends_ns = now_ns.saturating_add(left_ns);
+        clock.taken_by = 0;
+        let checkpoint_ns = checkpoint_at(now_ns, every_ns, left_ns);
+        let before_ns = core::mem::replace(&mut clock.checkpoint_ns, checkpoint_ns);
+        if let Some(at_ns) = before_ns {
+            self.checkpoints.remove(&(at_ns, id));
+        }
+        self.checkpoints
+            .extend(checkpoint_ns.map(|at_ns| (at_ns, id)));
+    }
+
+    /// Whether a lease that is looked at ends later, where it is looked at again.
+    fn look_again(&mut self, now_ns: u64, id: i64) -> bool {
+        let clock = self.clocks.get_mut(&id).expect("what is due has a clock");
+        let ends_later = clock.ends_ns > now_ns;
+        if ends_later {
+            self.ends.remove(&(clock.looked_at_ns, id));
+            clock.looked_at_ns = clock.ends_ns;
+            self.ends.insert((clock.ends_ns, id));
+        }
+        ends_later
+    }
+
     fn forget(&mut self, id: i64) {
         if let Some(clock) = self.clocks.remove(&id) {
-            self.ends.remove(&(clock.ends_ns, id));
+            self.ends.remove(&(clock.looked_at_ns, id));
             if let Some(at_ns) = clock.checkpoint_ns {
                 // Mark: a lease is forgotten before its checkpoint.
                 self.checkpoints.remove(&(at_ns, id));
@@ -289,13 +327,14 @@ impl Reign {
     /// From now on a lease has ended; which one it was that has.
     fn end(&mut self, now_ns: u64, id: i64) -> u64 {
         let clock = self.clocks.get_mut(&id).expect("what ends has a clock");
-        self.ends.remove(&(clock.ends_ns, id));
+        self.ends.remove(&(clock.looked_at_ns, id));
         if let Some(at_ns) = clock.checkpoint_ns.take() {
             // Mark: a lease ends before its checkpoint.
             self.checkpoints.remove(&(at_ns, id));
         }
         clock.has_ended = true;
         clock.ends_ns = now_ns.saturating_add(REVOKE_AGAIN_NS);
+        clock.looked_at_ns = clock.ends_ns;
         self.ends.insert((clock.ends_ns, id));
         clock.granted
     }

@@ -76,6 +76,11 @@ impl Record {
         sound.then(|| Record(ThinArc::from_header_and_slice((), bytes)))
     }
 
+    /// Whether both are one version, not only alike.
+    pub(crate) fn is_same(&self, other: &Record) -> bool {
+        core::ptr::eq(self.as_bytes(), other.as_bytes())
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0.slice
     }

@@ -10,7 +10,7 @@
 //! # Source
 //! etcd v3 API, service `Watch`; etcd's server side of it, and how its client reads fragments.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -55,8 +55,8 @@ pub enum Word {
     Compacted(i64),
     /// These events, each revision's together.
     Events {
-        /// At least one.
-        events: Vec<Event>,
+        /// At least one; shared by those who are told the same.
+        events: Arc<[Event]>,
         /// Whether the next word goes on with the last revision.
         fragment: bool,
     },
@@ -88,8 +88,8 @@ pub struct Streams {
     streams: BTreeMap<StreamId, Stream>,
     /// Through which stream, and by which number.
     owners: BTreeMap<WatchId, (StreamId, i64)>,
-    /// Those that may have something to say since they last had nothing.
-    woken: BTreeSet<StreamId>,
+    /// Those that may have something to say since they last had said all.
+    woken: Vec<StreamId>,
     /// What all watchers were found to be permitted by.
     auth: Arc<Auth>,
 }
@@ -110,6 +110,8 @@ struct Stream {
     unfinished: Option<i64>,
     /// The progress that is asked for; its turn stands in the line.
     owed: Option<Owed>,
+    /// Whether it was named as one that may have something to say, or will be, and has not said all since.
+    is_awake: bool,
 }
 
 /// What is next in the line of a stream.
@@ -148,7 +150,6 @@ impl Streams {
         let Some(closed) = self.streams.remove(&stream) else {
             return;
         };
-        self.woken.remove(&stream);
         for id in closed.watchers.into_values() {
             self.watches.cancel(id);
             self.owners.remove(&id);
@@ -216,7 +217,7 @@ impl Streams {
             asked.owed = Some(Owed { first: last, last });
             asked.ready.push_back(Turn::Progress);
         }
-        self.woken.insert(stream);
+        wake(&mut self.woken, stream, asked);
     }
 
     /// Whether so many replies wait for a client that no more of its requests should be heard.
@@ -279,43 +280,60 @@ impl Streams {
         self.streams.is_empty()
     }
 
-    /// The streams for which there may be something since [`Self::next`] last gave them nothing.
-    pub fn woken(&mut self) -> BTreeSet<StreamId> {
-        for watch in self.watches.woken() {
-            let (stream, number) = self.owners[&watch];
-            let owner = self.streams.get_mut(&stream).expect("it has a watcher");
-            owner.ready.push_back(Turn::Watcher(number));
-            self.woken.insert(stream);
-        }
+    /// The streams for which there may be something since [`Self::next`] last gave them all, or nothing. Among them
+    /// may be such as were closed.
+    pub fn woken(&mut self) -> Vec<StreamId> {
+        self.rouse();
         core::mem::take(&mut self.woken)
+    }
+
+    /// Whether a stream may have something to say, and has been named since it said all.
+    pub fn is_awake(&self, stream: StreamId) -> bool {
+        let stream = self.streams.get(&stream);
+        stream.is_some_and(|stream| stream.is_awake)
+    }
+
+    /// Wakes the streams of those who are awake.
+    fn rouse(&mut self) {
+        for watch in self.watches.woken() {
+            // One that was woken may have been cancelled since.
+            let Some(&(id, number)) = self.owners.get(&watch) else {
+                continue;
+            };
+            let owner = self.streams.get_mut(&id).expect("it has a watcher");
+            owner.ready.push_back(Turn::Watcher(number));
+            wake(&mut self.woken, id, owner);
+        }
     }
 
     /// What a stream says next, about `bytes_max` of it; `None` if there is nothing.
     pub fn next(&mut self, id: StreamId, store: &Store, bytes_max: usize) -> Option<Said> {
         self.advance(store);
-        let woken = self.woken();
-        self.woken = woken;
+        self.rouse();
         loop {
             let stream = self.streams.get_mut(&id)?;
             if stream.unfinished.is_none()
                 && let Some(reply) = stream.replies.pop_front()
             {
+                stream.is_awake = stream.has_more();
                 return Some(reply);
             }
             let unfinished = stream.unfinished.take().map(Turn::Watcher);
             let number = match unfinished.or_else(|| stream.ready.pop_front()) {
                 Some(Turn::Watcher(number)) => number,
-                Some(Turn::Progress) if stream.ready.is_empty() => {
+                Some(Turn::Progress) => {
+                    let is_last = stream.ready.is_empty();
+                    let said = self.tell_progress(id, store);
+                    if said.is_none() && !is_last {
+                        continue;
+                    }
                     // Whoever is not so far yet is woken when it is: then its turn comes again.
-                    self.woken.remove(&id);
-                    return self.tell_progress(id, store);
+                    let stream = self.streams.get_mut(&id)?;
+                    stream.is_awake = said.is_some() && stream.has_more();
+                    return said;
                 }
-                Some(Turn::Progress) => match self.tell_progress(id, store) {
-                    Some(said) => return Some(said),
-                    None => continue,
-                },
                 None => {
-                    self.woken.remove(&id);
+                    stream.is_awake = false;
                     return None;
                 }
             };
@@ -323,29 +341,29 @@ impl Streams {
             let Some(watch) = stream.watchers.get(&number).copied() else {
                 continue;
             };
-            match self.watches.take(watch, store, bytes_max) {
-                None => {}
-                Some(Told::Looking) => {
-                    let stream = self.streams.get_mut(&id)?;
+            match self.watches.take_some(watch, store, bytes_max) {
+                (None, _) => {}
+                (Some(Told::Looking), _) => {
                     stream.ready.push_back(Turn::Watcher(number));
-                    self.woken.insert(id);
+                    self.woken.push(id);
                     return None;
                 }
-                Some(told) => return Some(self.say(id, number, told)),
+                (Some(told), sleeps) => return Some(self.say(id, (number, sleeps), told)),
             }
         }
     }
 
-    /// In a client's words, what one of its watchers is told. If that may not be all, it goes to the
-    /// end of the line.
-    fn say(&mut self, id: StreamId, number: i64, told: Told) -> Said {
+    /// In a client's words, what one of its watchers is told. If that is not all, it goes to the end of the
+    /// line.
+    fn say(&mut self, id: StreamId, (number, sleeps): (i64, bool), told: Told) -> Said {
         let is_unfinished = matches!(told, Told::Events { fragment: true, .. });
         if let Some(stream) = self.streams.get_mut(&id) {
             if is_unfinished {
                 stream.unfinished = Some(number);
-            } else {
+            } else if !sleeps {
                 stream.ready.push_back(Turn::Watcher(number));
             }
+            stream.is_awake = stream.has_more();
         }
         let (revision, word) = match told {
             Told::Looking => unreachable!("nothing is said of that"),
@@ -410,8 +428,14 @@ impl Streams {
                 id: number,
                 word,
             });
-            self.woken.insert(id);
+            wake(&mut self.woken, id, stream);
         }
+    }
+}
+
+fn wake(woken: &mut Vec<StreamId>, id: StreamId, stream: &mut Stream) {
+    if !core::mem::replace(&mut stream.is_awake, true) {
+        woken.push(id);
     }
 }
 
@@ -427,6 +451,10 @@ impl Stream {
         let number = self.next;
         self.next = self.next.wrapping_add(1).max(0);
         number
+    }
+
+    fn has_more(&self) -> bool {
+        self.unfinished.is_some() || !self.replies.is_empty() || !self.ready.is_empty()
     }
 
     fn forget(&mut self, number: i64) -> Option<WatchId> {

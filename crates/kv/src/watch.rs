@@ -20,7 +20,8 @@
 mod interest;
 mod watcher;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -28,7 +29,7 @@ use crate::apply::Store;
 use crate::record::Record;
 use crate::request::KeyValue;
 use interest::{Interest, Keys};
-use watcher::{Batch, Watcher};
+use watcher::{Batch, Taken, Watcher};
 
 /// How many events wait for one synced watcher before it must read them from the log.
 pub const PENDING_EVENTS_MAX: usize = 64;
@@ -97,8 +98,8 @@ pub enum Told {
     Events {
         /// The store's revision.
         revision: i64,
-        /// At least one.
-        events: Vec<Event>,
+        /// At least one; shared by those who are told the same.
+        events: Arc<[Event]>,
         /// Whether the next batch goes on with the last revision; only if fragments were asked for.
         fragment: bool,
     },
@@ -126,10 +127,12 @@ pub struct Watches {
     /// All changes up to this revision were brought to the synced.
     seen: i64,
     pending_bytes: u64,
-    /// Those that have something to take since they were last told that there is nothing.
-    woken: BTreeSet<WatchId>,
+    /// Those that have something to take since they had taken all.
+    woken: Vec<WatchId>,
     /// Whom a change concerns, allocated once.
     concerned: Vec<WatchId>,
+    /// What was last taken of what waited for a watcher.
+    last: Taken,
 }
 
 impl WatchRequest {
@@ -166,7 +169,7 @@ impl Watches {
         let id = WatchId(self.created);
         self.created += 1;
         if is_past {
-            self.woken.insert(id);
+            self.woken.push(id);
         } else {
             self.interest.insert(&keys, id);
         }
@@ -191,7 +194,6 @@ impl Watches {
         };
         let waiting = watcher.pending.iter().map(bytes_of);
         self.pending_bytes -= waiting.sum::<u64>();
-        self.woken.remove(&id);
         if watcher.is_synced {
             self.interest.remove(&watcher.keys, id);
         }
@@ -238,25 +240,50 @@ impl Watches {
         self.seen = mvcc.revision();
     }
 
-    /// Those for whom there is something since [`Self::take`] last gave them nothing. Each is named
-    /// once, until it is given nothing again.
-    pub fn woken(&mut self) -> BTreeSet<WatchId> {
+    /// Those for whom there is something since [`Self::take`] last gave them all, or nothing. Each is named
+    /// once, until it is given that again; among them may be such as have ended.
+    pub fn woken(&mut self) -> Vec<WatchId> {
         core::mem::take(&mut self.woken)
     }
 
     /// What a watcher is to be told next, about `bytes_max` of it; `None` if there is nothing.
     pub fn take(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> Option<Told> {
+        self.take_some(id, store, bytes_max).0
+    }
+
+    /// The same, and whether there is nothing more for it until it is woken.
+    pub(crate) fn take_some(
+        &mut self,
+        id: WatchId,
+        store: &Store,
+        bytes_max: usize,
+    ) -> (Option<Told>, bool) {
         self.advance(store);
+        let Some(watcher) = self.watchers.get_mut(&id) else {
+            return (None, true);
+        };
+        if watcher.pending.is_empty() {
+            return self.look(id, store, bytes_max);
+        }
+        let (events, fragment) = watcher.take_pending(store.mvcc(), bytes_max, &mut self.last);
+        self.pending_bytes -= self.last.bytes;
+        let told = watcher.tell_events(events, fragment, self.seen);
+        (Some(told), watcher.is_asleep)
+    }
+
+    /// What there is for a watcher for whom nothing waits.
+    fn look(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> (Option<Told>, bool) {
         let mvcc = store.mvcc();
-        let watcher = self.watchers.get_mut(&id)?;
-        let (mut batch, taken_bytes) = watcher.take_pending(mvcc, bytes_max);
-        self.pending_bytes -= taken_bytes;
-        if batch.events.is_empty() && !watcher.is_synced {
+        let Some(watcher) = self.watchers.get_mut(&id) else {
+            return (None, true);
+        };
+        let mut batch = Batch::default();
+        if !watcher.is_synced {
             if watcher.next.0 < mvcc.compact_revision() {
                 // Mark: a compaction has passed a watcher.
                 self.cancel(id);
                 let compact_revision = mvcc.compact_revision();
-                return Some(Told::Compacted { compact_revision });
+                return (Some(Told::Compacted { compact_revision }), true);
             }
             batch = watcher.take_from_log(mvcc, bytes_max);
             watcher.is_synced = watcher.next.0 > self.seen;
@@ -264,7 +291,7 @@ impl Watches {
                 self.interest.insert(&watcher.keys, id);
             }
         }
-        watcher.tell(batch, self.seen)
+        (watcher.tell(batch, self.seen), watcher.is_asleep)
     }
 
     /// Some time has passed: those who asked for it and had no event meanwhile will be told how far
@@ -350,16 +377,23 @@ impl Watcher {
         }
     }
 
+    /// Says that these events were found.
+    fn tell_events(&mut self, events: Arc<[Event]>, fragment: bool, seen: i64) -> Told {
+        self.is_idle = false;
+        self.owes_progress = false;
+        self.is_asleep = self.is_synced && self.pending.is_empty();
+        Told::Events {
+            revision: seen,
+            events,
+            fragment,
+        }
+    }
+
     /// Says what was found; `seen` is the store's revision.
     fn tell(&mut self, batch: Batch, seen: i64) -> Option<Told> {
         if !batch.events.is_empty() {
-            self.is_idle = false;
-            self.owes_progress = false;
-            return Some(Told::Events {
-                revision: seen,
-                events: batch.events,
-                fragment: batch.is_fragment,
-            });
+            let events = batch.events.into();
+            return Some(self.tell_events(events, batch.is_fragment, seen));
         }
         if !self.is_synced {
             // Mark: a watcher has looked far and found nothing.
@@ -374,9 +408,9 @@ impl Watcher {
     }
 }
 
-fn wake(woken: &mut BTreeSet<WatchId>, id: WatchId, watcher: &mut Watcher) {
+fn wake(woken: &mut Vec<WatchId>, id: WatchId, watcher: &mut Watcher) {
     if core::mem::take(&mut watcher.is_asleep) {
-        woken.insert(id);
+        woken.push(id);
     }
 }
 

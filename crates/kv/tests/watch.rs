@@ -269,8 +269,10 @@ impl Life {
 
     /// All that have woken take, each at its pace; the others have nothing to take.
     fn take_all(&mut self, is_patient: bool) {
-        let new = self.watches.woken();
-        self.woken.extend(new);
+        // Who was woken may have ended since.
+        let new = self.watches.woken().into_iter();
+        self.woken
+            .extend(new.filter(|id| self.clients.contains_key(id)));
         for id in self.woken.clone() {
             let pace = self.clients[&id].pace;
             if is_patient || self.generator.dice.once_in(pace) {

@@ -13,7 +13,7 @@ use headwater_replica::StateMachine;
 use tokio::sync::oneshot;
 
 use crate::event::Event;
-use crate::handle::PeerAddress;
+use crate::handle::{PeerAddress, ReadError, ReadLevel};
 use crate::inbox::Inbox;
 use crate::name::Names;
 
@@ -126,5 +126,17 @@ impl<M: StateMachine> Stage<'_, M> {
     pub fn propose(&self, command: Bytes) {
         let (nobody, _) = oneshot::channel();
         self.inbox.put(Event::Propose(command, nobody));
+    }
+
+    /// Has a query asked in the next turn; see [`Handle::query`](crate::Handle::query). Its answer, once there
+    /// is one, is there at the end of the turn in which it was found.
+    pub fn query(
+        &self,
+        query: M::Query,
+        level: ReadLevel,
+    ) -> oneshot::Receiver<Result<M::Answer, ReadError>> {
+        let (outcome, answer) = oneshot::channel();
+        self.inbox.put(Event::Query(query, level.core(), outcome));
+        answer
     }
 }

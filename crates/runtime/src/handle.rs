@@ -208,6 +208,21 @@ pub enum ReadLevel {
     Local,
 }
 
+impl ReadLevel {
+    /// What the core calls it; of what is local it knows nothing.
+    pub(crate) fn core(self) -> Option<CoreLevel> {
+        match self {
+            ReadLevel::Linearizable => Some(CoreLevel::Linearizable),
+            ReadLevel::Lease => Some(CoreLevel::Lease),
+            ReadLevel::Bounded { max_lag } => {
+                let max_lag_ns = u64::try_from(max_lag.as_nanos()).unwrap_or(u64::MAX);
+                Some(CoreLevel::Bounded { max_lag_ns })
+            }
+            ReadLevel::Local => None,
+        }
+    }
+}
+
 /// How a node is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
@@ -445,18 +460,9 @@ impl<M: StateMachine> Handle<M> {
         query: M::Query,
         level: ReadLevel,
     ) -> impl Future<Output = Result<M::Answer, ReadError>> + use<M> {
-        let level = match level {
-            ReadLevel::Linearizable => Some(CoreLevel::Linearizable),
-            ReadLevel::Lease => Some(CoreLevel::Lease),
-            ReadLevel::Bounded { max_lag } => {
-                let max_lag_ns = u64::try_from(max_lag.as_nanos()).unwrap_or(u64::MAX);
-                Some(CoreLevel::Bounded { max_lag_ns })
-            }
-            ReadLevel::Local => None,
-        };
         let (outcome, answer) = oneshot::channel();
         let inbox = &self.node.shared.inbox;
-        let asked = inbox.offer(Event::Query(query, level, outcome));
+        let asked = inbox.offer(Event::Query(query, level.core(), outcome));
         let asked = asked.map_err(|(refused, _)| match refused {
             Refused::Full => ReadError::Busy,
             Refused::Closed => ReadError::Stopped,

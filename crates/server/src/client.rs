@@ -85,6 +85,11 @@ impl Client {
         outcome.result.map(|_| ()).map_err(Failure::Kv)
     }
 
+    /// Who it is, if that is known.
+    pub fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
+    }
+
     /// Begins to watch, nothing so far.
     pub fn watching(&self) -> Watching {
         self.backend.desk().open(self.asker.clone())

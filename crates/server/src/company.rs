@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::auth::{Asker, Auth};
-use headwater_kv::lessor::{Lessor, Renewal};
+use headwater_kv::lessor::Lessor;
 use headwater_kv::request::Command;
 use headwater_kv::stream::{Said, StreamId, Streams, Word};
 use headwater_kv::tally::Tallied;
@@ -27,6 +27,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::agreeing::Agreeing;
 use crate::census::Census;
 use crate::leases::{Answer, Question, Says};
+use crate::once::{Alike, Told};
+use crate::renewals::{Renew, Renewals};
 use crate::round_trips::{RoundTrips, Times};
 
 /// About how many bytes of events one word holds.
@@ -56,11 +58,11 @@ pub enum Call {
     /// A client wants something changed in what it watches; answered once it may ask for more.
     Watch(StreamId, Wish, oneshot::Sender<()>),
     /// What is a client to be told next? Answered once there is something.
-    Next(StreamId, oneshot::Sender<Said>),
+    Next(StreamId, oneshot::Sender<Told>),
     /// A client watches no more.
     Close(StreamId),
-    /// A lease is to be renewed; since that was asked for, a quorum has confirmed this leader.
-    Renew(i64, oneshot::Sender<Renewal>),
+    /// A lease is to be renewed.
+    Renew(Renew),
     /// How many seconds has a lease left, if this node leads?
     TimeLeft(i64, oneshot::Sender<Option<i64>>),
     /// All leases, the next to end first; none if this node does not lead.
@@ -118,7 +120,7 @@ pub type Asked = (NodeId, u64, Question);
 #[derive(Debug, Default)]
 struct Listening {
     /// Waits for the next word.
-    waits: Option<oneshot::Sender<Said>>,
+    waits: Option<oneshot::Sender<Told>>,
     /// Has asked for so much that the answers come first.
     held_back: Option<oneshot::Sender<()>>,
 }
@@ -144,11 +146,14 @@ pub struct StoreCompany {
     streams: Streams,
     /// Who is at the other end of each stream.
     listeners: BTreeMap<StreamId, Listening>,
+    /// Which of what they say is the same.
+    alike: Alike,
     /// Streams that waited and have something to say since.
     woken: Vec<StreamId>,
     /// What may still be said in this turn.
     budget_bytes: usize,
     lessor: Lessor,
+    renewals: Renewals,
     census: Census,
     agreeing: Agreeing,
     round_trips: RoundTrips,
@@ -176,10 +181,12 @@ impl StoreCompany {
             questions,
             auth,
             streams: Streams::default(),
+            alike: Alike::default(),
             listeners: BTreeMap::new(),
             woken: Vec::new(),
             budget_bytes: 0,
             lessor: Lessor::new(ns(CHECKPOINT_EVERY)),
+            renewals: Renewals::default(),
             census,
             agreeing,
             round_trips: RoundTrips::new(RandomState::new().hash_one(1u8)),
@@ -218,19 +225,17 @@ impl StoreCompany {
             Call::Next(stream, answer) => {
                 if let Some(listener) = self.listeners.get_mut(&stream) {
                     listener.waits = Some(answer);
-                    self.woken.push(stream);
+                    // One that has nothing to say is woken when it has.
+                    if self.streams.is_awake(stream) {
+                        self.woken.push(stream);
+                    }
                 }
             }
             Call::Close(stream) => {
                 self.streams.close(stream);
                 self.listeners.remove(&stream);
             }
-            Call::Renew(id, answer) => {
-                let term = self.reign.unwrap_or_default().0;
-                let renewal = self.lessor.renew(now_ns, term, id, store);
-                self.counts.leases_renewed += u64::from(matches!(renewal, Renewal::Renewed(_)));
-                let _ = answer.send(renewal);
-            }
+            Call::Renew(renew) => self.renewals.gather(renew),
             Call::TimeLeft(id, answer) => {
                 let left = self.lessor.time_to_live(now_ns, id);
                 // What has ended here, and is not revoked yet, has nothing left.
@@ -254,6 +259,7 @@ impl StoreCompany {
                 let _ = answer.send(Counts {
                     compared,
                     partings,
+                    leases_renewed: self.renewals.renewed,
                     streams: self.streams.len(),
                     watchers: self.streams.watchers(),
                     watchers_behind: self.streams.watchers_behind(),
@@ -293,15 +299,17 @@ impl StoreCompany {
                 && let Some(waits) = listener.waits.take()
             {
                 self.budget_bytes = self.budget_bytes.saturating_sub(self.counts.charge(&said));
-                let _ = waits.send(said);
+                let _ = waits.send(self.alike.tell(said));
             }
-            if !self.streams.is_behind(stream)
+            if listener.held_back.is_some()
+                && !self.streams.is_behind(stream)
                 && let Some(held_back) = listener.held_back.take()
             {
                 let _ = held_back.send(());
             }
         }
         self.woken.drain(..spoken);
+        self.alike.forget();
         // Those who have looked far and found nothing yet, and go on in the next turn.
         self.woken.extend(self.streams.woken());
     }
@@ -342,6 +350,7 @@ impl Company<Store> for StoreCompany {
             is_new
         });
         self.watch_over_leases(stage);
+        self.renewals.finish(&mut self.lessor, stage);
         self.census.after_turn(stage);
         self.agreeing.after_turn(stage);
         self.round_trips.after_turn(stage);
@@ -352,6 +361,7 @@ impl Company<Store> for StoreCompany {
         while let Ok(call) = self.calls.try_recv() {
             self.on_call(call, stage);
         }
+        self.renewals.ask(stage);
         self.budget_bytes = TURN_BYTES;
         self.speak(stage.machine());
     }
@@ -380,7 +390,9 @@ impl Company<Store> for StoreCompany {
         let remind = (!self.streams.is_empty()).then_some(self.remind_at);
         let agreeing = self.agreeing.next_deadline(self.reign.is_some());
         let ask = Some(self.round_trips.next_deadline());
+        let renewals = self.renewals.next_deadline();
         let others = remind.into_iter().chain(agreeing).chain(ask);
+        let others = others.chain(renewals);
         lessor.into_iter().chain(others).min()
     }
 }

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_kv::Store;
 use headwater_kv::auth::Asker;
-use headwater_kv::stream::{Said, StreamId};
+use headwater_kv::stream::StreamId;
 use headwater_runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::company::{Call, Wish};
 use crate::failure::Failure;
+use crate::once::Told;
 
 /// The way to a node's company. Cheap to clone.
 #[derive(Clone)]
@@ -44,9 +45,14 @@ impl Desk {
         &self,
         call: impl FnOnce(oneshot::Sender<T>) -> Call,
     ) -> Result<T, Failure> {
+        self.ask(call).await.map_err(|_| Failure::Stopped)
+    }
+
+    /// Calls; the answer comes there, unless the node has stopped.
+    pub fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> oneshot::Receiver<T> {
         let (answer, answered) = oneshot::channel();
         self.put(call(answer));
-        answered.await.map_err(|_| Failure::Stopped)
+        answered
     }
 
     /// Somebody, known or not, begins to watch, nothing so far.
@@ -81,13 +87,10 @@ impl Watching {
         self.desk.call(|done| Call::Watch(id, wish, done)).await
     }
 
-    /// What is to be told next; waits until there is something.
-    ///
-    /// # Errors
-    /// [`Failure::Stopped`], and no other.
-    pub async fn next(&self) -> Result<Said, Failure> {
+    /// What is to be told next comes there, unless the node has stopped.
+    pub fn next(&self) -> oneshot::Receiver<Told> {
         let id = self.id;
-        self.desk.call(|next| Call::Next(id, next)).await
+        self.desk.ask(|next| Call::Next(id, next))
     }
 }
 

@@ -42,11 +42,17 @@ pub fn message(body: &Bytes) -> Option<Bytes> {
 
 /// A message as gRPC sends it.
 pub fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
+    framed_parts(message, &[])
+}
+
+/// The same of a message whose last fields are encoded already.
+pub fn framed_parts(message: &impl Message, rest: &[u8]) -> Bytes {
+    let length = message.encoded_len() + rest.len();
     let mut bytes = BytesMut::with_capacity(HEAD_BYTES + length);
     bytes.put_u8(0);
     bytes.put_u32(u32::try_from(length).expect("a message is bounded"));
     message.encode(&mut bytes).expect("a buffer grows");
+    bytes.extend_from_slice(rest);
     bytes.freeze()
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use headwater_kv::agreement::Claim;
+use headwater_kv::auth::Asker;
 use headwater_kv::lessor::Renewal;
-use headwater_kv::request::{Command, KvError, LeaseTimeToLiveRequest, Query};
-use headwater_runtime::ReadLevel;
+use headwater_kv::request::Command;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::changes;
 use crate::company::{Asked, Call};
 use crate::failure::Failure;
+use crate::renewals::Renew;
 
 /// Questions of other members that may be under way here; who asks more asks again.
 const QUESTIONS_MAX: usize = 1 << 14;
@@ -213,33 +214,20 @@ async fn answer(backend: &Backend, question: &Question) -> Result<Answer, Failur
     }
 }
 
-/// Renews a lease if this member leads. The read has a quorum confirm that since the client asked,
-/// which the lessor relies on.
+/// Renews a lease if this member leads, for the member that was asked, and knows that its client may.
 async fn renew(backend: &Backend, id: i64) -> Result<Answer, Failure> {
-    let query = Query::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: false });
-    match backend.query(query, ReadLevel::Linearizable).await {
-        Ok(outcome) if outcome.result == Err(KvError::LeaseNotFound) => return Ok(Answer::Gone),
-        Ok(_) => {}
-        Err(Failure::Stopped) => return Err(Failure::Stopped),
-        Err(_) => return Ok(Answer::NotNow),
-    }
-    renew_confirmed(backend, id).await
-}
-
-/// Renews a lease where a quorum has confirmed that this member leads, since the client asked.
-///
-/// # Errors
-/// [`Failure::Stopped`], and no other.
-pub async fn renew_confirmed(backend: &Backend, id: i64) -> Result<Answer, Failure> {
     for _ in 0..ATTEMPTS_MAX {
-        match backend.desk().call(|told| Call::Renew(id, told)).await? {
-            Renewal::Renewed(ttl) => return Ok(Answer::Seconds(ttl)),
-            Renewal::Gone => return Ok(Answer::Gone),
-            Renewal::NotLeading => return Ok(Answer::NotNow),
-            Renewal::First(checkpoint) => {
+        let asker = Some(Asker::Server);
+        let renew = |answer| Call::Renew(Renew { id, asker, answer });
+        match backend.desk().call(renew).await?.result {
+            Ok(Renewal::Renewed(ttl)) => return Ok(Answer::Seconds(ttl)),
+            Ok(Renewal::Gone) => return Ok(Answer::Gone),
+            Ok(Renewal::First(checkpoint)) => {
                 // Whether it came about is seen by the next attempt.
                 let _ = backend.propose(&Command::LeaseCheckpoint(checkpoint)).await;
             }
+            Err(Failure::Stopped) => return Err(Failure::Stopped),
+            Ok(Renewal::NotLeading) | Err(_) => return Ok(Answer::NotNow),
         }
     }
     Ok(Answer::NotNow)

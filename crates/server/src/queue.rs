@@ -6,6 +6,8 @@
 //! etcd's clientv3, package `concurrency`, whose keys these are, so that its clients can stand in
 //! the same queues; Burrows, "The Chubby lock service", OSDI'06 (no herd when a lock is released).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use headwater_kv::check::check;
 use headwater_kv::request::{
@@ -269,9 +271,10 @@ impl Watched {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn next(&self) -> Result<Option<Vec<Event>>, Failure> {
+    pub async fn next(&self) -> Result<Option<Arc<[Event]>>, Failure> {
         loop {
-            match self.0.next().await?.word {
+            let told = self.0.next().await.map_err(|_| Failure::Stopped)?;
+            match told.said.word {
                 Word::Events { events, .. } => return Ok(Some(events)),
                 Word::Created | Word::Progress => {}
                 Word::Refused(_) | Word::Canceled | Word::Denied | Word::Compacted(_) => {

@@ -43,6 +43,14 @@ impl Http2Sink {
             is_amid: false,
         }
     }
+
+    /// Tells a message, as gRPC sends it; returns once it is taken.
+    pub async fn tell(&mut self, framed: Bytes) {
+        self.call.on_answer(framed.len() - HEAD_BYTES);
+        self.is_amid = true;
+        drop(send(&mut self.stream, framed).await);
+        self.is_amid = false;
+    }
 }
 
 impl<T: Message> Sink<T> {
@@ -53,12 +61,14 @@ impl<T: Message> Sink<T> {
             Sink::Http2(http2) => {
                 let bytes = framed(&message);
                 drop(message);
-                http2.call.on_answer(bytes.len() - HEAD_BYTES);
-                http2.is_amid = true;
-                drop(send(&mut http2.stream, bytes).await);
-                http2.is_amid = false;
+                http2.tell(bytes).await;
             }
         }
+    }
+
+    /// Whether who hears what the client asks for learns as well that it is gone.
+    pub fn is_heard(&self) -> bool {
+        matches!(self, Sink::Http2(_))
     }
 
     /// Returns once nobody listens.

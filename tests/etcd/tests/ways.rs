@@ -1,10 +1,11 @@
-//! A small call that comes whole and one that comes in parts, or with a time that it may take, go different
+//! A small call, or a renewal, that comes whole and one that comes in parts, or with a time that it may take, go different
 //! ways through our server. What comes back is the same, answers and errors, and so is what is counted.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headwater_api::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
+    DeleteRangeRequest, LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, request_op::Request,
 };
 use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::http;
@@ -111,7 +112,13 @@ async fn one_answer(server: &Server, options: &[&str]) -> Result<()> {
         line.call("etcdserverpb.KV/Put", put(&format!("k{number}"), 10))
             .await?;
     }
+    let lease = LeaseGrantRequest { id: 7, ttl: 600 };
+    line.call("etcdserverpb.Lease/LeaseGrant", lease).await?;
+    let renewal = |id: i64| LeaseKeepAliveRequest { id }.encode_to_vec();
     let calls = [
+        ("LeaseKeepAlive", renewal(7)),
+        ("LeaseKeepAlive", renewal(8)),
+        ("LeaseKeepAlive", b"\x0f".to_vec()),
         ("Put", put("k", 10).encode_to_vec()),
         ("Put", put("", 10).encode_to_vec()),
         ("Put", b"\x0f".to_vec()),
@@ -126,7 +133,11 @@ async fn one_answer(server: &Server, options: &[&str]) -> Result<()> {
         ("DeleteRange", delete("").encode_to_vec()),
     ];
     for (method, message) in calls {
-        let path = format!("etcdserverpb.KV/{method}");
+        let service = match method {
+            "LeaseKeepAlive" => "Lease",
+            _ => "KV",
+        };
+        let path = format!("etcdserverpb.{service}/{method}");
         // The first makes what the others find.
         call(&line, &path, &message, Way::Whole).await?;
         let mut first = None;

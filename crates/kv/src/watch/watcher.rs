@@ -5,6 +5,7 @@
 //! etcd v3 API, `WatchCreateRequest` and `WatchResponse`.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -49,6 +50,38 @@ pub(crate) struct Batch {
     bytes: usize,
 }
 
+/// A batch of what waited for a watcher, for those for whom the same waits.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    records: Vec<Record>,
+    terms: Terms,
+    /// Whether nothing more waited.
+    is_all: bool,
+    events: Arc<[Event]>,
+    /// Bytes of the records.
+    pub(crate) bytes: u64,
+}
+
+/// What else decides what the events of some records are, and how many make a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Terms {
+    prev_kv: bool,
+    fragment: bool,
+    bytes_max: usize,
+    compact_revision: i64,
+}
+
+impl Taken {
+    /// Whether it is the same that waits for another, and all of that.
+    fn is_all_of(&self, pending: &VecDeque<Record>, terms: Terms) -> bool {
+        let mut pairs = self.records.iter().zip(pending);
+        self.is_all
+            && self.terms == terms
+            && self.records.len() == pending.len()
+            && pairs.all(|(taken, waiting)| taken.is_same(waiting))
+    }
+}
+
 /// Whether an event has a place in a batch.
 enum Fit {
     Yes,
@@ -83,10 +116,28 @@ impl Watcher {
         dropped_bytes
     }
 
-    /// The next of the events that wait, and their bytes.
-    pub(crate) fn take_pending(&mut self, mvcc: &Mvcc, bytes_max: usize) -> (Batch, u64) {
+    /// The next of the events that wait, of which there are some, and whether the last revision goes on.
+    /// `last`: what another may have taken before, and then what this one has.
+    pub(crate) fn take_pending(
+        &mut self,
+        mvcc: &Mvcc,
+        bytes_max: usize,
+        last: &mut Taken,
+    ) -> (Arc<[Event]>, bool) {
+        let terms = Terms {
+            prev_kv: self.request.prev_kv,
+            fragment: self.request.fragment,
+            bytes_max,
+            compact_revision: mvcc.compact_revision(),
+        };
+        if last.is_all_of(&self.pending, terms) {
+            // Mark: a watcher is told what another was told before.
+            self.pending.clear();
+            return (Arc::clone(&last.events), false);
+        }
         let mut batch = Batch::default();
-        let mut taken_bytes = 0;
+        last.records.clear();
+        last.bytes = 0;
         while let Some(record) = self.pending.front() {
             let event = self.event(mvcc, record);
             match batch.fit(&event, bytes_max, self.request.fragment) {
@@ -98,10 +149,13 @@ impl Watcher {
                     break;
                 }
             }
-            taken_bytes += record.as_bytes().len() as u64;
-            self.pending.pop_front();
+            last.bytes += record.as_bytes().len() as u64;
+            last.records.extend(self.pending.pop_front());
         }
-        (batch, taken_bytes)
+        last.terms = terms;
+        last.is_all = self.pending.is_empty();
+        last.events = batch.events.into();
+        (Arc::clone(&last.events), batch.is_fragment)
     }
 
     /// The next events in the log; at its end `next` lies beyond the store's revision.

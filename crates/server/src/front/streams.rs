@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::counted::Begun;
 use crate::doors::Served;
 use crate::http2::{Received, hand_out, head};
+use crate::inbound::Inbound;
 use crate::outlook::Terms;
 use crate::request_body::RequestBody;
 use crate::service::{lease, watch};
@@ -88,19 +89,22 @@ impl Front {
         let Ok(out) = respond.send_response(head(), false) else {
             return;
         };
-        let body = self
-            .weighed(request.map(RequestBody::Http2), counted)
-            .into_body();
+        let received = request.into_body();
+        let weighed = move |received| {
+            let request = Request::new(RequestBody::Http2(received));
+            self.weighed(request, counted).into_body()
+        };
         let client = Client::new(&self.backend, asker);
         let out = Http2Sink::new(out, call);
         match stream {
             StreamCall::Watch => {
                 let bytes_max = self.backend.limits().request_bytes_max + MESSAGE_SLACK_BYTES;
-                let inbound = messages(body, bytes_max);
+                let inbound = messages(weighed(received), bytes_max);
                 watch::serve(client, inbound, terms, Sink::Http2(out)).await;
             }
             StreamCall::KeepAlive => {
-                let inbound = messages(body, SMALL_MESSAGE_BYTES_MAX);
+                let long = move |received| messages(weighed(received), SMALL_MESSAGE_BYTES_MAX);
+                let inbound = Inbound::new(received, (&self.metrics, counted), long);
                 lease::serve(client, inbound, terms, Sink::Http2(out)).await;
             }
         }

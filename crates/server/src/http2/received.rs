@@ -63,6 +63,11 @@ impl Received {
         self.kept.push_front(bytes);
     }
 
+    /// Has it end with what was read of it, an error, once more.
+    pub fn break_off(&mut self, error: h2::Error) {
+        self.broken = Some(error);
+    }
+
     fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         let data = ready!(self.stream.poll_data(context));
         if let Some(Ok(data)) = &data {

@@ -137,12 +137,14 @@ async fn observe_one(
     let _ = told.send(Ok(response(client, revision, head))).await;
     let watched = Watched::key(client, &key, revision + 1).await?;
     while let Some(events) = watched.next().await? {
-        for event in events {
+        for event in events.iter() {
             if event.kind == EventKind::Delete {
                 return Ok(());
             }
             let revision = event.kv.mod_revision;
-            let _ = told.send(Ok(response(client, revision, event.kv))).await;
+            let _ = told
+                .send(Ok(response(client, revision, event.kv.clone())))
+                .await;
         }
     }
     Ok(())

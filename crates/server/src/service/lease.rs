@@ -4,19 +4,22 @@
 //! # Source
 //! The etcd v3 API, service `Lease`.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use headwater_kv::auth::Right;
 use headwater_kv::check::check;
+use headwater_kv::lessor::Renewal;
 use headwater_kv::request::{
     Command, KvError, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, Outcome,
     Query, Response as KvResponse,
 };
 use headwater_runtime::ReadLevel;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -27,8 +30,10 @@ use crate::company::Call;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::lease_server::Lease;
-use crate::leases::{Answer, Question, ask, renew_confirmed};
+use crate::inbound::Inbound;
+use crate::leases::{Answer, Question, ask};
 use crate::outlook::Terms;
+use crate::renewals::{Renew, Renewed};
 use crate::service::unreadable;
 use crate::sink::Sink;
 
@@ -139,73 +144,112 @@ impl LeaseService {
     }
 }
 
-/// Renews a lease; one that is gone has no time left, and that is no error.
-async fn renew(client: &Client, id: i64) -> Result<api::LeaseKeepAliveResponse, Failure> {
-    let backend = client.backend();
-    if backend.leader() == Some(backend.cluster().me) {
-        // One read tells that the client may, and that this member led when it was asked.
-        let may = client.query(Query::May(Right::Renew(id)), ReadLevel::Linearizable);
-        match may.await {
-            Ok(before) => {
-                before.result.map_err(Failure::Kv)?;
-                let ttl = match renew_confirmed(backend, id).await? {
-                    Answer::Seconds(ttl) => Some(ttl),
-                    Answer::Gone => Some(0),
-                    _ => None,
-                };
-                if let Some(ttl) = ttl {
-                    return Ok(api::LeaseKeepAliveResponse {
-                        header: Some(backend.header(before.revision)),
-                        id,
-                        ttl,
-                    });
-                }
+/// A renewal on its way.
+enum Renewing {
+    /// This member leads, as far as it knows.
+    Here(i64, oneshot::Receiver<Renewed>),
+    /// It does not, or not yet: whoever leads is asked. One task, which ends with this.
+    Elsewhere(JoinSet<Result<api::LeaseKeepAliveResponse, Failure>>),
+}
+
+impl Renewing {
+    /// Has a lease renewed.
+    fn begin(client: &Client, id: i64) -> Self {
+        let backend = client.backend();
+        if backend.leader() != Some(backend.cluster().me) {
+            return Self::begin_elsewhere(client, id);
+        }
+        let asker = client.asker().cloned();
+        let renew = |answer| Call::Renew(Renew { id, asker, answer });
+        Self::Here(id, backend.desk().ask(renew))
+    }
+
+    fn begin_elsewhere(client: &Client, id: i64) -> Self {
+        let client = client.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move { renew_elsewhere(&client, id).await });
+        Self::Elsewhere(task)
+    }
+
+    /// What is told of it. One that is gone has no time left, and that is no error. It may be asked for again if
+    /// nobody has waited for it to the end.
+    async fn end(&mut self, client: &Client) -> Result<api::LeaseKeepAliveResponse, Failure> {
+        if let Self::Here(id, renewed) = self {
+            let Renewed { revision, result } = renewed.await.map_err(|_| Failure::Stopped)?;
+            let ttl = match result? {
+                Renewal::Renewed(ttl) => Some(ttl),
+                Renewal::Gone => Some(0),
+                Renewal::First(_) | Renewal::NotLeading => None,
+            };
+            match ttl {
+                Some(ttl) => return Ok(kept(client, (*id, ttl), revision)),
+                None => *self = Self::begin_elsewhere(client, *id),
             }
-            Err(failure @ (Failure::TimedOut | Failure::Stopped)) => return Err(failure),
-            // Whoever leads now may have it renewed yet.
-            Err(_) => {}
+        }
+        match self {
+            Self::Elsewhere(task) => match task.join_next().await {
+                Some(Ok(ended)) => ended,
+                Some(Err(_)) | None => Err(Failure::Stopped),
+            },
+            Self::Here(..) => unreachable!("it has just gone elsewhere"),
         }
     }
+}
+
+/// Has whoever leads renew a lease.
+async fn renew_elsewhere(client: &Client, id: i64) -> Result<api::LeaseKeepAliveResponse, Failure> {
     client.demand(Right::Renew(id), ReadLevel::Local).await?;
     // As in etcd, the revision is that of before the renewal, and this member's own.
-    let before = backend.query(Query::Status, ReadLevel::Local).await?;
-    let ttl = match ask(backend, Question::Renew(id)).await? {
+    let before = client
+        .backend()
+        .query(Query::Status, ReadLevel::Local)
+        .await?;
+    let ttl = match ask(client, Question::Renew(id)).await? {
         Answer::Seconds(ttl) => ttl,
         _ => 0,
     };
-    Ok(api::LeaseKeepAliveResponse {
-        header: Some(backend.header(before.revision)),
+    Ok(kept(client, (id, ttl), before.revision))
+}
+
+fn kept(client: &Client, (id, ttl): (i64, i64), revision: i64) -> api::LeaseKeepAliveResponse {
+    api::LeaseKeepAliveResponse {
+        header: Some(client.header(revision)),
         id,
         ttl,
-    })
+    }
 }
 
 /// Serves one stream of renewals until it ends: each begins as it is asked for, and how they end is told in
 /// the same order.
 pub async fn serve(
     client: Client,
-    mut inbound: Streaming<api::LeaseKeepAliveRequest>,
+    mut inbound: Inbound<'_, api::LeaseKeepAliveRequest>,
     terms: Terms,
     mut sink: Sink<api::LeaseKeepAliveResponse>,
 ) {
     // A future of its own, which is looked at when it has something to say, not with each renewal.
     let mut ends: FuturesUnordered<_> = [client.outlook().end(terms)].into_iter().collect();
-    let mut renewals = FuturesOrdered::new();
+    let mut renewals = VecDeque::new();
     let mut asks = true;
     while asks || !renewals.is_empty() {
+        let may_ask = asks && renewals.len() < RENEWALS_MAX;
+        let is_heard = may_ask && sink.is_heard();
         let renewal = tokio::select! {
             biased;
-            Some(renewal) = renewals.next() => renewal,
-            request = inbound.message(), if asks && renewals.len() < RENEWALS_MAX => {
+            renewal = first(&mut renewals, &client) => {
+                renewals.pop_front();
+                renewal
+            }
+            request = inbound.message(), if may_ask => {
                 match request {
-                    Ok(Some(request)) => renewals.push_back(renew(&client, request.id)),
+                    Ok(Some(request)) => renewals.push_back(Renewing::begin(&client, request.id)),
                     Ok(None) => asks = false,
                     Err(status) => return sink.end(Some(unreadable(status))).await,
                 }
                 continue;
             }
             Some(end) = ends.next() => return sink.end(Some(end.into())).await,
-            () = sink.gone() => return,
+            () = sink.gone(), if !is_heard => return,
         };
         let response = match renewal {
             Ok(response) => response,
@@ -218,6 +262,17 @@ pub async fn serve(
         }
     }
     sink.end(None).await;
+}
+
+/// How the renewal ends that was asked for first; without any never.
+async fn first(
+    renewals: &mut VecDeque<Renewing>,
+    client: &Client,
+) -> Result<api::LeaseKeepAliveResponse, Failure> {
+    match renewals.front_mut() {
+        Some(renewing) => renewing.end(client).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[async_trait]
@@ -252,7 +307,7 @@ impl Lease for LeaseService {
         let client = Client::of_stream(&self.0, &request);
         let (told, tells) = mpsc::channel(1);
         let sink = Sink::Channel(told);
-        tokio::spawn(serve(client, request.into_inner(), terms, sink));
+        tokio::spawn(serve(client, request.into_inner().into(), terms, sink));
         Ok(Response::new(Box::pin(ReceiverStream::new(tells))))
     }
 

@@ -4,13 +4,13 @@
 //! # Source
 //! The etcd v3 API, service `Watch`.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use headwater_kv::stream::{NOBODY, Refusal, Said, Word};
-use headwater_kv::watch::WatchRefusal;
+use headwater_kv::watch::{Event, WatchRefusal};
 use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
@@ -21,8 +21,10 @@ use crate::client::Client;
 use crate::company::Wish;
 use crate::convert;
 use crate::desk::Watching;
+use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::watch_server::Watch;
+use crate::once::Told;
 use crate::outlook::Terms;
 use crate::service::unreadable;
 use crate::sink::Sink;
@@ -55,41 +57,79 @@ pub async fn serve(
     mut sink: Sink<api::WatchResponse>,
 ) {
     let (watching, backend) = (client.watching(), client.backend());
-    let stops = async { Status::from(backend.outlook().end(terms).await) };
+    let stops = async { Some(backend.outlook().end(terms).await.into()) };
     // Futures of their own, which are looked at when they have something to say, not with each word.
-    let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = Status> + Send>>>::new();
+    let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>::new();
     ends.push(Box::pin(hear(&watching, inbound)));
     ends.push(Box::pin(stops));
+    let mut is_heard = sink.is_heard();
+    let mut next = watching.next();
     loop {
-        let said = tokio::select! {
+        let told = tokio::select! {
             biased;
-            said = watching.next() => said,
-            Some(end) = ends.next() => return sink.end(Some(end)).await,
-            () = sink.gone() => return,
+            told = &mut next => told,
+            Some(end) = ends.next() => match end {
+                Some(end) => return sink.end(Some(end)).await,
+                None => {
+                    is_heard = false;
+                    continue;
+                }
+            },
+            () = sink.gone(), if !is_heard => return,
         };
-        let response = match said {
-            Ok(said) => response(backend.header(said.revision), said),
-            Err(failure) => return sink.end(Some(failure.into())).await,
+        let Ok(told) = told else {
+            return sink.end(Some(Failure::Stopped.into())).await;
         };
-        tokio::select! {
-            biased;
-            () = sink.tell(response) => {}
-            Some(end) = ends.next() => return sink.end(Some(end)).await,
+        let header = backend.header(told.said.revision);
+        let ended = {
+            let mut telling = pin!(tell(&mut sink, header, told));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut telling => break None,
+                    Some(end) = ends.next() => match end {
+                        Some(end) => break Some(end),
+                        None => is_heard = false,
+                    },
+                }
+            }
+        };
+        if ended.is_some() {
+            return sink.end(ended).await;
+        }
+        next = watching.next();
+    }
+}
+
+/// Tells a client something.
+async fn tell(sink: &mut Sink<api::WatchResponse>, header: api::ResponseHeader, told: Told) {
+    let Told { said, once } = told;
+    let (mut response, events) = response(header, said);
+    match sink {
+        Sink::Http2(http2) if !events.is_empty() => {
+            let framed = once.framed(&response, &events);
+            drop((once, events));
+            http2.tell(framed).await;
+        }
+        _ => {
+            response.events = events.iter().cloned().map(convert::event).collect();
+            drop(events);
+            sink.tell(response).await;
         }
     }
 }
 
 /// Does what the client asks for. That it has nothing more to ask ends nothing.
-async fn hear(watching: &Watching, mut inbound: Streaming<api::WatchRequest>) -> Status {
+async fn hear(watching: &Watching, mut inbound: Streaming<api::WatchRequest>) -> Option<Status> {
     loop {
         let request = match inbound.message().await {
             Ok(Some(request)) => request,
-            Ok(None) => return std::future::pending().await,
-            Err(status) => return unreadable(status),
+            Ok(None) => return None,
+            Err(status) => return Some(unreadable(status)),
         };
         let Some(wish) = wish(request) else { continue };
         if let Err(failure) = watching.wish(wish).await {
-            return failure.into();
+            return Some(failure.into());
         }
     }
 }
@@ -106,7 +146,9 @@ fn wish(request: api::WatchRequest) -> Option<Wish> {
     })
 }
 
-fn response(header: api::ResponseHeader, said: Said) -> api::WatchResponse {
+/// What a client is told, without the events, and these.
+fn response(header: api::ResponseHeader, said: Said) -> (api::WatchResponse, Arc<[Event]>) {
+    let mut of = Arc::default();
     let mut response = api::WatchResponse {
         header: Some(header),
         watch_id: said.id,
@@ -130,12 +172,12 @@ fn response(header: api::ResponseHeader, said: Said) -> api::WatchResponse {
             response.compact_revision = revision;
         }
         Word::Events { events, fragment } => {
-            response.events = events.into_iter().map(convert::event).collect();
+            of = events;
             response.fragment = fragment;
         }
         Word::Progress => {}
     }
-    response
+    (response, of)
 }
 
 /// In etcd's words, that a client may not watch.
