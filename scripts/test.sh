@@ -118,7 +118,8 @@ all)
     cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
   step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
   step "the simulator's hashes, debug and release" bash scripts/sim-hash.sh 0..40
-  step "instructions of a request's paths" cargo xtask bench instructions
+  step "instructions of a request's paths" \
+    cargo run --quiet --locked --release -p xtask -- bench instructions
   step "the server's build" cargo build --locked
   ;;
 black-box)
