@@ -9,11 +9,17 @@ cd "$(dirname "$0")/.."
 seeds=${1:-0..100}
 plan=${2:-swarm}
 hashes=""
-for profile in dev release; do
+for build in debug release; do
+  # The debug build is that of the server, which is the same simulator: what its tests have compiled
+  # is not compiled again.
+  case $build in
+  debug) sim=(-p headwater -- sim) ;;
+  release) sim=(--release -p headwater-sim --) ;;
+  esac
   for jobs in 1 2; do
-    hash=$(cargo run --quiet --locked --profile "$profile" -p headwater-sim -- \
+    hash=$(cargo run --quiet --locked "${sim[@]}" \
       --plan "$plan" --seeds "$seeds" --jobs "$jobs" | sed -n 's/^hash //p')
-    echo "$profile, $jobs threads: $hash"
+    echo "$build, $jobs threads: $hash"
     hashes="$hashes$hash"$'\n'
   done
 done

@@ -78,8 +78,12 @@ account() {
   summary+=("$(printf '%-7s %5d s  %-38s %s' "$verdict" "$4" "$name" "$counts")")
 }
 
-# What runs beside the black-box tests, one after the other.
+# What runs beside the steps, one after the other. The last takes whatever time it is given.
 computing() {
+  aside "the specification, every state" \
+    cargo run --quiet --locked --release -p xtask -- spec check
+  aside "the specification, planted changes" \
+    cargo run --quiet --locked --release -p xtask -- spec teeth --quick
   aside "exploration of small clusters" cargo run --locked --manifest-path explore/Cargo.toml
   aside "traces against the specification" \
     cargo run --quiet --locked --release -p xtask -- spec traces
@@ -101,18 +105,21 @@ all)
   step "format of the generator of code" cargo fmt --manifest-path xtask/protogen/Cargo.toml --check
   step "format of the exploration" cargo fmt --manifest-path explore/Cargo.toml --check
   step "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
-  step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-  step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
-  step "the specification, every state" cargo xtask spec check
-  step "the specification, planted changes" cargo xtask spec teeth --quick
+  # First what runs aside, so that no processor is idle while a step waits or ends with one thread.
+  step "the build of what runs aside" cargo build --locked --release -p xtask -p headwater-sim
   step "clippy on the exploration" \
     cargo clippy --locked --manifest-path explore/Cargo.toml --all-targets -- -D warnings
   step "tests of the exploration" cargo test --locked --manifest-path explore/Cargo.toml
+  computing &
+  computing=$!
+  step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+  step "tests of the crates, and tidy" cargo test --locked --workspace --no-fail-fast
   step "clippy on the fuzz targets" \
     cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
   step "fuzz targets, kept and drawn inputs" cargo test --locked --manifest-path fuzz/Cargo.toml
   step "the simulator's hashes, debug and release" bash scripts/sim-hash.sh 0..40
-  step "instructions of a request's paths" cargo xtask bench instructions
+  step "instructions of a request's paths" \
+    cargo run --quiet --locked --release -p xtask -- bench instructions
   step "the server's build" cargo build --locked
   ;;
 black-box)
@@ -135,15 +142,11 @@ if [ "$what" = all ]; then
 fi
 step "the black-box tests' build" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-run
-if [ "$what" = all ]; then
-  computing &
-  computing=$!
-fi
 step "black-box tests with etcd's clients" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-fail-fast -- --nocapture
 if [ "$what" = all ]; then
-  await_asides "$computing" 4
   step "the demonstration" "$CARGO_TARGET_DIR/debug/headwater" dev --demo
+  await_asides "$computing" 6
 fi
 
 echo
