@@ -32,7 +32,7 @@ pub async fn measure(server: &Server, dir: &Path, shape: Shape) -> Result<Figure
     let disk = Disk::under(dir)?;
     let mut cluster = start(server, dir, &[]).await?;
     let mut figures = Figures::from([("keys".to_string(), shape.keys as f64)]);
-    let mut client = load::connect(&[leader_url(&cluster).await?], 1)
+    let client = load::connect(&[leader_url(&cluster).await?], 1)
         .await?
         .remove(0);
     let begin = Instant::now();
@@ -44,10 +44,7 @@ pub async fn measure(server: &Server, dir: &Path, shape: Shape) -> Result<Figure
     figures.insert("loaded_mib".into(), mean_mib(&cluster)?);
     restarts(&mut cluster, &mut figures).await?;
     figures.insert("restarted_mib".into(), mean_mib(&cluster)?);
-    client = load::connect(&[leader_url(&cluster).await?], 1)
-        .await?
-        .remove(0);
-    stalls(&cluster, &disk, client, shape, &mut figures).await?;
+    stalls(&cluster, &disk, shape, &mut figures).await?;
     Ok(figures)
 }
 
@@ -98,15 +95,10 @@ async fn until_serves(cluster: &Cluster, number: usize, begin: Instant) -> Resul
 }
 
 /// Puts go on while a snapshot is saved, history is compacted, and the database is defragmented.
-async fn stalls(
-    cluster: &Cluster,
-    disk: &Disk,
-    mut client: Client,
-    shape: Shape,
-    figures: &mut Figures,
-) -> Result<()> {
+async fn stalls(cluster: &Cluster, disk: &Disk, shape: Shape, figures: &mut Figures) -> Result<()> {
+    let leader = leader_url(cluster).await?;
     let plan = Plan {
-        endpoints: vec![leader_url(cluster).await?],
+        endpoints: vec![leader.clone()],
         engine: Engine::EtcdClient,
         work: Work::Put,
         clients: CLIENTS,
@@ -120,32 +112,46 @@ async fn stalls(
     let watched = watched(cluster, disk);
     let (longest, _) = during(&plan, &watched, async { Ok(()) }).await?;
     figures.insert("stall_steady_ms".into(), longest);
-    let mut other = client.clone();
-    let saving = async {
-        let mut stream = other.snapshot().await?;
-        while stream.message().await?.is_some() {}
-        Ok(())
-    };
     let mut keep = |name: &str, (longest_ms, took_s): (f64, f64)| {
         figures.insert(format!("stall_{name}_ms"), longest_ms);
         figures.insert(format!("{name}_s"), took_s);
     };
+    let saving = beside(&leader, async |mut client| {
+        let mut stream = client.snapshot().await?;
+        while stream.message().await?.is_some() {}
+        Ok(())
+    });
     keep("snapshot", during(&plan, &watched, saving).await?);
-    let mut other = client.clone();
-    let compacting = async {
-        let now = other.get("warm", None).await?;
+    let compacting = beside(&leader, async |mut client| {
+        let now = client.get("warm", None).await?;
         let revision = now.header().map_or(1, |header| header.revision());
         let options = etcd_client::CompactionOptions::new().with_physical();
-        other.compact(revision, Some(options)).await?;
+        client.compact(revision, Some(options)).await?;
         Ok(())
-    };
+    });
     keep("compact", during(&plan, &watched, compacting).await?);
-    let defragmenting = async {
+    let defragmenting = beside(&leader, async |mut client| {
         client.defragment().await?;
         Ok(())
-    };
+    });
     keep("defragment", during(&plan, &watched, defragmenting).await?);
     Ok(())
+}
+
+/// What a client of its own does on a thread of its own: who takes in a whole store would hold up those
+/// whose waiting is measured.
+async fn beside(
+    leader: &str,
+    deed: impl AsyncFnOnce(Client) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let leader = leader.to_string();
+    let there = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async { deed(Client::connect([leader], None).await?).await })
+    };
+    tokio::task::spawn_blocking(there).await?
 }
 
 /// The longest time that a put took while something was done, or that was under way then, in
