@@ -42,6 +42,13 @@ pub fn is_peer_port(failure: &Failure) -> bool {
     failure.to_string().contains(PEER_PORT)
 }
 
+/// How TLS tells that a certificate is missing, where HTTP/2 passes on no more than its words.
+const CERT_REQUIRED: &str = "received fatal alert: CertificateRequired";
+
+/// The same, for people.
+const NEEDS_CERT: &str =
+    "it lets in only who shows a certificate of a CA that it trusts: --cert FILE --key FILE";
+
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Connects to a place.
@@ -159,20 +166,20 @@ pub fn explain(error: &(dyn Error + 'static)) -> String {
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
                     CLOSED.to_owned()
                 }
+                _ if error.to_string().contains(CERT_REQUIRED) => NEEDS_CERT.to_owned(),
                 _ => error.to_string(),
             };
         }
         next = error.source();
     }
     match bottom.to_string() {
+        said if said.contains(CERT_REQUIRED) => NEEDS_CERT.to_owned(),
         said if said.contains(PEER_PORT) => NOT_FOR_CLIENTS.to_owned(),
         said => said,
     }
 }
 
 fn explain_tls(error: &rustls::Error) -> String {
-    const NEEDS_CERT: &str =
-        "it lets in only who shows a certificate of a CA that it trusts: --cert FILE --key FILE";
     match error {
         rustls::Error::InvalidMessage(_) => "it speaks no TLS: http:// may be right".to_owned(),
         rustls::Error::InvalidCertificate(why) => match why {
@@ -196,5 +203,22 @@ fn explain_tls(error: &rustls::Error) -> String {
             | AlertDescription::AccessDenied,
         ) => NEEDS_CERT.to_owned(),
         error => format!("TLS: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_certificate_is_told_however_it_comes() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        let as_tls = std::io::Error::new(ErrorKind::InvalidData, alert.clone());
+        let as_words = std::io::Error::new(ErrorKind::InvalidData, alert.to_string());
+        for error in [as_tls, as_words] {
+            assert_eq!(explain(&error), NEEDS_CERT);
+        }
+        let status = tonic::Status::unknown(alert.to_string());
+        assert!(explain(&status).contains("--cert FILE"));
     }
 }

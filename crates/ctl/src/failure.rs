@@ -9,6 +9,8 @@ use std::fmt;
 
 use tonic::{Code, Status};
 
+use crate::advice::MAKE_ROOM;
+
 /// Whatever else went wrong.
 const ERROR: u8 = 1;
 /// No connection.
@@ -85,6 +87,20 @@ impl Failure {
         self
     }
 
+    /// The same with a line more, if the server refused it for want of rights.
+    ///
+    /// `is_about_keys`: whether roles can open it; if not, `root` alone may do it.
+    pub fn explain_denial(self, is_about_keys: bool) -> Self {
+        if !self.text.ends_with("permission denied") {
+            return self;
+        }
+        self.hint(if is_about_keys {
+            "the user's roles do not open these keys: `user get NAME --detail` shows what they open"
+        } else {
+            "only a user with the role root may do this: --user root"
+        })
+    }
+
     /// The same, as part of a text of the command's own: `before (this)`.
     pub fn within(mut self, before: &str) -> Self {
         self.text = format!("{before} ({})", self.text);
@@ -116,7 +132,7 @@ impl From<std::io::Error> for Failure {
 
 /// What to do about an answer of the server's that does not say so itself.
 fn hint(status: &Status) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 9] = [
+    const HINTS: [(&str, &str); 8] = [
         (
             "no leader",
             "no majority of the members hears of each other: `headwater ctl status` tells who is missing",
@@ -130,14 +146,7 @@ fn hint(status: &Status) -> Option<&'static str> {
             "unhealthy cluster",
             "too few members are connected for this change: `headwater ctl status` tells who is missing",
         ),
-        (
-            "database space exceeded",
-            "delete what can be spared, then `compaction REVISION`, `defrag` on an etcd, and `alarm disarm`",
-        ),
-        (
-            "permission denied",
-            "the user's roles do not open these keys: `user get NAME --detail` shows what they open",
-        ),
+        ("database space exceeded", MAKE_ROOM),
         (
             "user name is empty",
             "users are switched on here: say who you are with --user NAME",
@@ -148,7 +157,8 @@ fn hint(status: &Status) -> Option<&'static str> {
         ),
         (
             "re-configuration failed due to not enough started members",
-            "start the members that were added, or remove one that never will be",
+            "most of the members that there would be then must have been started: start those that were added, \
+             or remove one that never will be; the only one that was started cannot be removed",
         ),
         (
             "can only promote a learner member which is in sync with leader",
@@ -171,4 +181,20 @@ pub fn is_transport(status: &Status) -> bool {
 /// Whether what went on may go on by another connection: this one broke, or its member has no leader.
 pub fn may_resume(status: &Status) -> bool {
     is_transport(status) || status.code() == Code::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_says_whose_right_is_missing() {
+        let denied = || Failure::from(Status::permission_denied("etcdserver: permission denied"));
+        let keys = denied().explain_denial(true).to_string();
+        assert!(keys.contains("do not open these keys"), "{keys}");
+        let other = denied().explain_denial(false).to_string();
+        assert!(other.contains("role root"), "{other}");
+        let unlike = Failure::error("no leader").explain_denial(false);
+        assert_eq!(unlike.to_string(), "no leader");
+    }
 }

@@ -10,11 +10,12 @@
 //! | `watch`, `follow` | what happens to keys |
 //! | `held` | locks and elections |
 //! | `users`, `roles` | who may do what |
-//! | `member`, `replace`, `endpoint`, `status`, `maintenance`, `snapshot` | members |
+//! | `member`, `replace`, `endpoint`, `status`, `advice`, `maintenance`, `snapshot` | members |
 //! | `download`, `kept` | a snapshot, as it comes and as it is kept |
 //! | `elsewhere` | what etcd's tools can and this client cannot, and what does it here |
 //! | `mirror`, `check`, `page` | another cluster that follows, and whether this one bears a load; what a member tells over plain HTTP |
 
+mod advice;
 mod check;
 mod connect;
 mod download;
@@ -88,6 +89,7 @@ enum Command {
     /// Delete keys
     Del(keys::DelArgs),
     /// Do several things at once, or others if conditions do not hold
+    #[command(after_help = txn::HELP)]
     Txn(txn::TxnArgs),
     /// Forget what was overwritten or deleted before a revision
     #[command(alias = "compact")]
@@ -148,11 +150,32 @@ enum Command {
     Downgrade(elsewhere::ElsewhereArgs),
 }
 
+impl Command {
+    /// Whether a user needs a right to keys for it, rather than to be root.
+    fn is_about_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::Put(_)
+                | Self::Get(_)
+                | Self::Del(_)
+                | Self::Txn(_)
+                | Self::Watch(_)
+                | Self::Lease(_)
+                | Self::Lock(_)
+                | Self::Elect(_)
+                | Self::MakeMirror(_)
+                | Self::Check(_)
+        )
+    }
+}
+
 /// Carries out a command, and prints what comes of it.
 pub async fn run(arguments: Arguments, look: snapshot::Look) -> ExitCode {
+    let is_about_keys = arguments.command.is_about_keys();
     match carry_out(arguments, look).await {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
+            let failure = failure.explain_denial(is_about_keys);
             eprintln!("Error: {failure}");
             ExitCode::from(failure.code)
         }
@@ -179,7 +202,7 @@ async fn carry_out(arguments: Arguments, look: snapshot::Look) -> Result<u8> {
         Command::Txn(args) => txn::run(session, style, args).await,
         Command::Compaction(args) => keys::compaction(session, args).await,
         Command::Member(command) => member::run(session, style, command).await,
-        Command::Status => status::run(session).await,
+        Command::Status => status::run(session, style).await,
         Command::Lease(command) => lease::run(session, style, command).await,
         Command::Alarm(command) => maintenance::alarm(session, style, command).await,
         Command::Defrag(args) => maintenance::defrag(session, args).await,

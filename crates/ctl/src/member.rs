@@ -50,16 +50,16 @@ pub struct AddArgs {
 /// Which member.
 #[derive(Args, Debug)]
 pub struct IdArgs {
-    /// Its id, in hexadecimal
-    #[arg(value_name = "ID")]
+    /// Its id in hexadecimal, or its name
+    #[arg(value_name = "ID|NAME")]
     args: Vec<String>,
 }
 
 /// Flags of `member update`.
 #[derive(Args, Debug)]
 pub struct UpdateArgs {
-    /// Its id, in hexadecimal
-    #[arg(value_name = "ID")]
+    /// Its id in hexadecimal, or its name
+    #[arg(value_name = "ID|NAME")]
     args: Vec<String>,
     /// Where its peers will reach it, comma-separated
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
@@ -82,12 +82,12 @@ pub async fn run(session: &Session, style: Style, command: MemberCommand) -> Res
     match command {
         MemberCommand::Add(args) => add(session, style, args).await,
         MemberCommand::Remove(args) => {
-            let id = one_id(&args.args)?;
+            let id = one_id(session, &args.args).await?;
             let answer = remove(session, id).await?;
             show(style, &answer, &answer.header, (id, "removed from"))
         }
         MemberCommand::Update(args) => {
-            let id = one_id(&args.args)?;
+            let id = one_id(session, &args.args).await?;
             if args.peer_urls.is_empty() {
                 return Err(Failure::arguments("member peer urls not provided"));
             }
@@ -101,7 +101,7 @@ pub async fn run(session: &Session, style: Style, command: MemberCommand) -> Res
             show(style, &answer, &answer.header, (id, "updated in"))
         }
         MemberCommand::Promote(args) => {
-            let id = one_id(&args.args)?;
+            let id = one_id(session, &args.args).await?;
             let request = api::MemberPromoteRequest { id };
             let promote = async |wire| cluster(wire).member_promote(request).await;
             let answer = session.ask(Repeat::Never, promote).await?;
@@ -126,17 +126,26 @@ fn show(
     }
 }
 
-fn cluster_of(header: &Option<api::ResponseHeader>) -> u64 {
+/// The id of the cluster that answered.
+pub fn cluster_of(header: &Option<api::ResponseHeader>) -> u64 {
     header.map_or(0, |header| header.cluster_id)
 }
 
-fn one_id(args: &[String]) -> Result<u64> {
-    let [id] = args else {
+async fn one_id(session: &Session, args: &[String]) -> Result<u64> {
+    let [said] = args else {
         return Err(Failure::arguments("member ID is not provided"));
     };
-    quantity::hexadecimal(id).map_err(|why| {
-        Failure::arguments(format!("bad member ID arg ({why}), expecting ID in Hex"))
-    })
+    let why = match quantity::hexadecimal(said) {
+        Ok(id) => return Ok(id),
+        Err(why) => why,
+    };
+    let list = members(session).await?.members;
+    let found = find(&list, said).map_err(|_| {
+        Failure::arguments(format!("bad member ID arg ({why}), expecting ID in Hex")).hint(
+            "and no single member is called so: `headwater ctl member list` shows ids and names",
+        )
+    })?;
+    Ok(found.id)
 }
 
 /// What peer URLs must be; the server says it in fewer words.
@@ -176,6 +185,33 @@ pub async fn members(session: &Session) -> Result<api::MemberListResponse> {
     let request = api::MemberListRequest { linearizable: true };
     let list = async |wire| cluster(wire).member_list(request).await;
     session.ask(Repeat::Always, list).await
+}
+
+/// The one that is called so, or has this id in hexadecimal.
+///
+/// # Errors
+/// There is none, or there are several; with those that there are.
+pub fn find<'a>(list: &'a [api::Member], said: &str) -> Result<&'a api::Member> {
+    let id = u64::from_str_radix(said, 16).ok();
+    let found = list.iter().find(|member| Some(member.id) == id);
+    let mut named = list.iter().filter(|member| member.name == said);
+    let found = found.or_else(|| named.next());
+    if let (Some(found), None) = (found, named.next()) {
+        return Ok(found);
+    }
+    let known = list
+        .iter()
+        .map(|member| format!("{} ({:x})", member.name, member.id));
+    let known: Vec<String> = known.collect();
+    let why = if found.is_some() {
+        "several members are"
+    } else {
+        "no member is"
+    };
+    Err(Failure::error(format!(
+        "{why} called \"{said}\"; there are {}",
+        known.join(", ")
+    )))
 }
 
 /// Removes a member.
@@ -385,5 +421,29 @@ impl Answer for api::MemberAddResponse {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, name: &str) -> api::Member {
+        api::Member {
+            id,
+            name: name.to_owned(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_member_is_found_by_name_or_id_and_never_by_chance() {
+        let list = [member(0xa1, "n1"), member(0xb2, "n2"), member(0xc3, "n2")];
+        assert_eq!(find(&list, "n1").unwrap().id, 0xa1);
+        assert_eq!(find(&list, "b2").unwrap().id, 0xb2);
+        let error = find(&list, "n2").unwrap_err().to_string();
+        assert!(error.starts_with("several members are called"), "{error}");
+        let error = find(&list, "n9").unwrap_err().to_string();
+        assert!(error.contains("n1 (a1), n2 (b2)"), "{error}");
     }
 }

@@ -76,6 +76,15 @@ impl Place {
             .collect()
     }
 
+    /// As it was typed, and the port that was meant if none was.
+    pub fn with_port(&self) -> String {
+        if self.said.contains(&format!(":{}", self.port)) {
+            self.said.clone()
+        } else {
+            format!("{} (port {})", self.said, self.port)
+        }
+    }
+
     /// `HOST:PORT`, as URLs have it.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {

@@ -1,6 +1,7 @@
 //! `member replace`: one command that lets a member in again whose data directory was lost, emptied or
 //! set back to an older copy.
-//! Never touches a directory, and never removes a member that could be the majority's last.
+//! Never touches a directory, never removes a member that could be the majority's last, and, unless told
+//! to, none that answers.
 //!
 //! # Source
 //! docs/operating.md, "Replace a dead machine"; ARCHITECTURE.md, rule R13.
@@ -11,8 +12,10 @@ use clap::Args;
 use headwater_api::etcdserverpb as api;
 use tokio::time::{Instant, sleep};
 
+use crate::endpoint::status_of;
 use crate::failure::{Failure, Result};
-use crate::member::{admit, check_urls, members, remove, settings};
+use crate::member::{admit, check_urls, cluster_of, find, members, remove, settings};
+use crate::place::Place;
 use crate::session::Session;
 use crate::text::say;
 
@@ -28,6 +31,9 @@ pub struct ReplaceArgs {
     /// Its new name [default: the one it has]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Even if it answers: its server stops for good
+    #[arg(long)]
+    force: bool,
 }
 
 /// How long a member may take to be added, as long as others only have to agree.
@@ -36,9 +42,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Removes it, adds it, and tells the next step.
 ///
 /// # Errors
-/// There is no such member, or one of both changes is not made; the text tells which.
+/// There is no such member, it answers, or one of both changes is not made; the text tells which.
 pub async fn run(session: &Session, args: ReplaceArgs) -> Result<()> {
-    let list = members(session).await?.members;
+    let answer = members(session).await?;
+    let cluster_id = cluster_of(&answer.header);
+    let list = answer.members;
     let old = find(&list, &args.member)?;
     if list.len() == 1 {
         return Err(Failure::error(format!(
@@ -58,6 +66,11 @@ pub async fn run(session: &Session, args: ReplaceArgs) -> Result<()> {
         urls => urls,
     };
     check_urls(&peer_urls)?;
+    if !args.force
+        && let Some(url) = answers_at(session, old, cluster_id).await
+    {
+        return Err(Failure::error(alive(old, &url)));
+    }
     remove(session, old.id).await?;
     say(format!(
         "Member {:x} ({name}) is removed: its id never comes back.\n",
@@ -75,27 +88,28 @@ pub async fn run(session: &Session, args: ReplaceArgs) -> Result<()> {
     say(next_step(&answer, &name, id).as_bytes())
 }
 
-fn find<'a>(list: &'a [api::Member], said: &str) -> Result<&'a api::Member> {
-    let id = u64::from_str_radix(said, 16).ok();
-    let found = list.iter().find(|member| Some(member.id) == id);
-    let mut named = list.iter().filter(|member| member.name == said);
-    let found = found.or_else(|| named.next());
-    if let (Some(found), None) = (found, named.next()) {
-        return Ok(found);
+/// Where it answers as this member of this cluster, if it does.
+async fn answers_at(session: &Session, member: &api::Member, cluster_id: u64) -> Option<String> {
+    for url in &member.client_ur_ls {
+        let Ok(place) = Place::parse(url, session.options()) else {
+            continue;
+        };
+        let status = status_of(session, &place).await.ok();
+        let header = status.and_then(|status| status.header);
+        // Another server may have taken its place there.
+        if header.is_some_and(|from| (from.cluster_id, from.member_id) == (cluster_id, member.id)) {
+            return Some(url.clone());
+        }
     }
-    let known = list
-        .iter()
-        .map(|member| format!("{} ({:x})", member.name, member.id));
-    let known: Vec<String> = known.collect();
-    let why = if found.is_some() {
-        "several members are"
-    } else {
-        "no member is"
-    };
-    Err(Failure::error(format!(
-        "{why} called \"{said}\"; there are {}",
-        known.join(", ")
-    )))
+    None
+}
+
+fn alive(member: &api::Member, url: &str) -> String {
+    format!(
+        "{} ({:x}) answers at {url}: it is not dead, and nothing was changed. Stop it first if it is to be \
+         replaced; --force replaces it as it runs, and its server stops for good",
+        member.name, member.id
+    )
 }
 
 /// Adds it, as often as the others need to notice that the old one is gone.
@@ -152,13 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_found_by_name_or_id_and_never_by_chance() {
-        let list = [member(0xa1, "n1"), member(0xb2, "n2"), member(0xc3, "n2")];
-        assert_eq!(find(&list, "n1").unwrap().id, 0xa1);
-        assert_eq!(find(&list, "b2").unwrap().id, 0xb2);
-        let error = find(&list, "n2").unwrap_err().to_string();
-        assert!(error.starts_with("several members are called"), "{error}");
-        let error = find(&list, "n9").unwrap_err().to_string();
-        assert!(error.contains("n1 (a1), n2 (b2)"), "{error}");
+    fn who_answers_is_told_where_and_what_can_be_done() {
+        let told = alive(&member(0xb2, "n2"), "http://10.0.0.2:2379");
+        assert!(
+            told.starts_with("n2 (b2) answers at http://10.0.0.2:2379"),
+            "{told}"
+        );
+        assert!(
+            told.contains("Stop it first") && told.contains("--force"),
+            "{told}"
+        );
     }
 }

@@ -208,8 +208,9 @@ impl Session {
             self.tell(&format!("connecting to {}", place.said));
             match connect(place, &self.options, self.tls.clone()).await {
                 Err(reason) => {
-                    self.tell(&format!("{}: {reason}", place.said));
-                    reasons.push(format!("{}: {reason}", place.said));
+                    let reason = format!("{}: {reason}", place.with_port());
+                    self.tell(&reason);
+                    reasons.push(reason);
                 }
                 Ok(channel) => {
                     let token = self.token(&channel, place).await?;

@@ -6,29 +6,37 @@
 
 use headwater_api::etcdserverpb as api;
 
+use crate::advice::advice;
 use crate::endpoint::status_of;
 use crate::failure::{Failure, Result};
+use crate::json::Json;
 use crate::page;
 use crate::place::Place;
 use crate::quantity::size;
 use crate::session::{Repeat, Session, cluster};
 use crate::table::Table;
-use crate::text::say;
+use crate::text::{Format, Style, say, unsupported};
 
 /// One member, and what it says of itself.
-struct Seen {
-    member: api::Member,
+pub struct Seen {
+    /// What the others know of it.
+    pub member: api::Member,
     /// Its answer, or why there is none.
-    answer: std::result::Result<api::StatusResponse, String>,
+    pub answer: std::result::Result<api::StatusResponse, String>,
     /// Which program it is, if it says more than the release of etcd that it is like.
-    program: Option<String>,
+    pub program: Option<String>,
 }
 
 /// Asks all members, and tells how the cluster is.
 ///
 /// # Errors
-/// Nobody answers, or the cluster needs somebody's help; the text says whose.
-pub async fn run(session: &Session) -> Result<()> {
+/// Nobody answers, there is no such form of it, or the cluster needs somebody's help; the text says whose.
+pub async fn run(session: &Session, style: Style) -> Result<()> {
+    match style.format {
+        Format::Simple | Format::Table | Format::Json => {}
+        Format::Fields => return Err(unsupported("fields")),
+        Format::Protobuf => return Err(unsupported("protobuf")),
+    }
     // As this member knows it: without a leader there is no other list.
     let request = api::MemberListRequest {
         linearizable: false,
@@ -48,13 +56,26 @@ pub async fn run(session: &Session) -> Result<()> {
         });
     }
     let leader = leader(&seen);
-    say(draw(&seen, leader).as_bytes())?;
     let advice = advice(&seen, leader);
-    for words in &advice {
-        say(format!("* {words}\n").as_bytes())?;
+    if style.format == Format::Json {
+        let json = json(&seen, leader, &advice);
+        let json = if style.hex {
+            json.with_hexadecimal_ids()
+        } else {
+            json
+        };
+        say(format!("{json}\n").as_bytes())?;
+    } else {
+        say(draw(&seen, leader).as_bytes())?;
+        for words in &advice {
+            say(format!("* {words}\n").as_bytes())?;
+        }
+        if advice.is_empty() {
+            say(b"All is well.\n")?;
+        }
     }
     if advice.is_empty() {
-        return say(b"All is well.\n");
+        return Ok(());
     }
     Err(Failure::error("the cluster needs attention"))
 }
@@ -104,32 +125,76 @@ fn index_of(seen: &[Seen], id: Option<u64>) -> Option<u64> {
     Some(one.answer.as_ref().ok()?.raft_index)
 }
 
+/// What a member does, in a word.
+fn role(one: &Seen, leader: Option<u64>) -> &'static str {
+    match (&one.answer, one.member.is_learner) {
+        (Err(_), _) if one.member.name.is_empty() => "not started",
+        _ if Some(one.member.id) == leader => "leader",
+        (Err(_), _) => "no answer",
+        (_, true) => "learner",
+        (_, false) => "follower",
+    }
+}
+
+/// How many entries a member has not applied that the leader has, if it tells.
+fn lag(newest: Option<u64>, status: &api::StatusResponse) -> Option<u64> {
+    newest.map(|newest| newest.saturating_sub(status.raft_applied_index))
+}
+
+/// The same facts as the table's and below it.
+fn json(seen: &[Seen], leader: Option<u64>, advice: &[String]) -> Json {
+    let newest = index_of(seen, leader);
+    let texts =
+        |texts: &[String]| Json::List(texts.iter().map(|text| Json::text(text.clone())).collect());
+    let members = seen.iter().map(|one| {
+        let member = Json::object([
+            ("name", Json::text(one.member.name.clone())),
+            ("ID", Json::number(one.member.id)),
+            ("role", Json::text(role(one, leader))),
+            ("endpoints", texts(&one.member.client_ur_ls)),
+        ]);
+        let status = match &one.answer {
+            Err(reason) => return member.and([("reason", Json::text(reason.clone()))]),
+            Ok(status) => status,
+        };
+        let program = one.program.clone();
+        member.and([
+            ("term", Json::number(status.raft_term)),
+            ("index", Json::number(status.raft_index)),
+            ("lag", lag(newest, status).map_or(Json::Null, Json::number)),
+            ("db_size", Json::number(status.db_size)),
+            ("version", Json::text(status.version.clone())),
+            ("program", program.map_or(Json::Null, Json::text)),
+            ("errors", texts(&status.errors)),
+        ])
+    });
+    Json::object([
+        ("members", Json::List(members.collect())),
+        ("advice", texts(advice)),
+        ("is_well", Json::Bool(advice.is_empty())),
+    ])
+}
+
 fn draw(seen: &[Seen], leader: Option<u64>) -> String {
     let newest = index_of(seen, leader);
     let mut table = Table::new(&[
         "Name", "ID", "Role", "Term", "Index", "Lag", "DB Size", "Version", "Endpoint",
     ]);
-    for Seen {
-        member,
-        answer,
-        program,
-    } in seen
-    {
-        let role = match (answer, member.is_learner) {
-            _ if Some(member.id) == leader => "leader",
-            (Err(_), _) => "no answer",
-            (_, true) => "learner",
-            (_, false) => "follower",
-        };
+    for one in seen {
+        let Seen {
+            member,
+            answer,
+            program,
+        } = one;
         let mut cells = vec![
             member.name.clone(),
             format!("{:x}", member.id),
-            role.to_owned(),
+            role(one, leader).to_owned(),
         ];
         cells.extend(match answer {
             Err(_) => vec![String::new(); 5],
             Ok(status) => {
-                let lag = newest.map(|newest| newest.saturating_sub(status.raft_applied_index));
+                let lag = lag(newest, status);
                 vec![
                     status.raft_term.to_string(),
                     status.raft_index.to_string(),
@@ -148,52 +213,12 @@ fn draw(seen: &[Seen], leader: Option<u64>) -> String {
     table.draw()
 }
 
-/// What somebody should do, most urgent first.
-fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
-    let voters = seen.iter().filter(|seen| !seen.member.is_learner);
-    let (all, up) = voters.fold((0, 0), |(all, up), seen| {
-        (all + 1, up + usize::from(seen.answer.is_ok()))
-    });
-    let majority = all / 2 + 1;
-    let mut advice = Vec::new();
-    if up < majority {
-        advice.push(format!(
-            "Only {up} of {all} voters answer, and nothing is written without {majority}: start those that \
-             are missing. If they are gone for good: `headwater disk recover`."
-        ));
-    } else if leader.is_none() {
-        advice.push(format!(
-            "{up} of {all} voters answer and none leads: can they reach each other's peer URLs?"
-        ));
-    }
-    for Seen { member, answer, .. } in seen {
-        let name = if member.name.is_empty() {
-            "(unnamed)"
-        } else {
-            &member.name
-        };
-        match answer {
-            Err(reason) if member.name.is_empty() => advice.push(format!(
-                "{name} {:x}: {reason}: start it, or take it back with `member remove {:x}`.",
-                member.id, member.id
-            )),
-            Err(reason) => advice.push(format!(
-                "{name}: {reason}. Start it; if its data are gone: `headwater ctl member replace {name}`."
-            )),
-            Ok(status) => {
-                let words = status.errors.iter().map(|error| format!("{name}: {error}."));
-                advice.extend(words);
-            }
-        }
-    }
-    advice
-}
-
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn seen(id: u64, leader: Option<u64>) -> Seen {
+    /// A member that answers, and knows this leader; or one that does not.
+    pub fn seen(id: u64, leader: Option<u64>) -> Seen {
         let member = api::Member {
             id,
             name: format!("n{id}"),
@@ -213,18 +238,6 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_majority_is_told_before_all_else() {
-        let all = [seen(1, Some(0)), seen(2, None), seen(3, None)];
-        assert_eq!(leader(&all), None);
-        let words = advice(&all, None);
-        assert!(
-            words[0].starts_with("Only 1 of 3 voters answer"),
-            "{words:?}"
-        );
-        assert!(words[1].contains("member replace n2"), "{words:?}");
-    }
-
-    #[test]
     fn a_program_that_is_no_etcd_says_which_it_is() {
         let page = r#"{"etcdcluster":"3.6.0","etcdserver":"3.6.6","headwater":"0.1.0"}"#;
         assert_eq!(program(page).as_deref(), Some("headwater 0.1.0"));
@@ -240,5 +253,19 @@ mod tests {
         assert_eq!(leader(&all), Some(1));
         assert!(advice(&all, Some(1)).is_empty());
         assert!(draw(&all, Some(1)).contains("leader"));
+    }
+
+    #[test]
+    fn json_has_the_facts_of_the_table() {
+        let all = [seen(1, Some(1)), seen(2, None)];
+        let text = json(&all, Some(1), &["do something".to_owned()]).to_string();
+        for part in [
+            r#"{"name":"n1","ID":1,"role":"leader","#,
+            r#""index":10,"lag":1,"#,
+            r#""role":"no answer","endpoints":[],"reason":"connection refused"}"#,
+            r#""advice":["do something"],"is_well":false}"#,
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

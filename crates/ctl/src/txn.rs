@@ -18,6 +18,17 @@ use crate::keys::{DelArgs, GetArgs, PutArgs};
 use crate::session::{Repeat, Session, kv};
 use crate::text::{Answer, Style, Text, field, header_fields, line, say};
 
+/// What is read.
+pub const HELP: &str = "\
+Three parts are read from the standard input, each a line an item, and each ended by an empty line:
+  compares           TARGET(\"KEY\") = \"VALUE\", or != < >, where TARGET is value (val), version (ver),
+                     create (c), mod (m) or lease; with none the success requests are done
+  success requests   put, get and del with their flags, done if all compares hold
+  failure requests   the same, done if one does not
+
+Example: write a key only if it is not there, and read it if it is:
+  printf 'create(\"a\") = \"0\"\\n\\nput a 1\\n\\nget a\\n\\n' | headwater ctl txn";
+
 /// Flags of `txn`.
 #[derive(Args, Debug)]
 pub struct TxnArgs {

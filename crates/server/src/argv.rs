@@ -416,9 +416,14 @@ fn no_command(command: &Command, word: &str) -> Error {
     }
     let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
     let guess = nearest(word, known.iter().copied());
-    let guess = guess.map_or(String::new(), |guess| {
-        format!(": did you mean \"{guess}\"?")
-    });
+    let ctl = command.find_subcommand("ctl").expect("it is defined");
+    let guess = match guess {
+        _ if ctl.find_subcommand(word).is_some() => {
+            format!(": did you mean `headwater ctl {word}`?")
+        }
+        Some(guess) => format!(": did you mean \"{guess}\"?"),
+        None => String::new(),
+    };
     let others: Vec<&str> = known.into_iter().filter(|name| *name != "serve").collect();
     let text = format!(
         "there is no command \"{word}\"{guess}\n\nThere are serve (meant if nothing is said), {}. \

@@ -130,7 +130,7 @@ Exit status: 0 if they could be read (and the new cluster's directory is made), 
     override_usage = "headwater [COMMAND] [OPTIONS]",
     after_help = EXAMPLES,
     max_term_width = 100,
-    disable_version_flag = true,
+    version = env!("CARGO_PKG_VERSION"),
 )]
 pub struct Cli {
     /// What to do; to serve, if nothing is said.

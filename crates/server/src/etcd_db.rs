@@ -268,6 +268,7 @@ pub struct Snapshot {
 /// # Errors
 /// It has none, and `skip` is not set; or it is another one.
 pub fn check(bytes: &mut Vec<u8>, skip: bool) -> Result<Vec<u8>> {
+    ensure!(!bytes.is_empty(), "it is empty");
     let sum_bytes = <Sha256 as Digest>::output_size();
     let database_bytes = match bytes.len() % 512 {
         rest if rest == sum_bytes => bytes.len() - sum_bytes,
@@ -376,4 +377,17 @@ pub fn parse_revision(key: &[u8]) -> Result<(i64, u32, bool)> {
     );
     let sub = u32::try_from(i64::from_be_bytes(*sub)).with_context(wrong)?;
     Ok((i64::from_be_bytes(*main), sub, rest == b"t"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_byte_is_told_to_be_empty() {
+        for skip in [false, true] {
+            let error = check(&mut Vec::new(), skip).unwrap_err();
+            assert_eq!(error.to_string(), "it is empty");
+        }
+    }
 }

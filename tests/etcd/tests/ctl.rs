@@ -52,7 +52,12 @@ const COMMANDS: &str = include_str!("../golden/ctl/commands.txt");
 const CHANGES: &str = include_str!("../golden/ctl/changes.txt");
 
 /// What etcdctl says in Go's words or of sockets that nobody has here, and how we say it.
-const OWN_WORDS: [(&str, &str); 5] = [
+const OWN_WORDS: [(&str, &str); 6] = [
+    (
+        "strconv.ParseUint: parsing \"xyz\": invalid syntax), expecting ID in Hex",
+        "\"xyz\" is no hexadecimal number), expecting ID in Hex\n  and no single member is called so: `headwater \
+         ctl member list` shows ids and names",
+    ),
     (
         "strconv.ParseUint: parsing \"xyz\": invalid syntax\n",
         "\"xyz\" is no hexadecimal number, and members' ids are: `headwater ctl status` shows them\n",
@@ -359,6 +364,36 @@ async fn an_error_names_its_cause() {
 }
 
 #[tokio::test]
+async fn who_was_added_and_has_not_started_is_told_to_start_and_counts_for_nothing() {
+    let cluster = cluster(1).await;
+    if cluster.server.is_etcd {
+        // There it counts at once, and nothing is written.
+        return;
+    }
+    let only = &cluster.members[0];
+    let (name, url) = (&only.name, only.peer_url());
+    let updated = ctl(&cluster, &format!("member update {name} --peer-urls={url}"));
+    assert!(updated.contains("updated in cluster"), "{updated}");
+    let added = ctl(&cluster, "member add m2 --peer-urls=http://127.0.0.1:1");
+    assert!(added.contains("added to cluster"), "{added}");
+    let status = ctl(&cluster, "status");
+    assert!(status.contains("has never been started"), "{status}");
+    let settings = format!("ETCD_INITIAL_CLUSTER=\"{name}={url},NAME=http://127.0.0.1:1\"");
+    let other_order = format!("ETCD_INITIAL_CLUSTER=\"NAME=http://127.0.0.1:1,{name}={url}\"");
+    assert!(
+        status.contains(&settings) || status.contains(&other_order),
+        "{status}"
+    );
+    for wrong in ["voters answer", "disk recover", "nothing is written"] {
+        assert!(!status.contains(wrong), "{status}");
+    }
+    let json = ctl(&cluster, "status -w json");
+    assert!(json.starts_with("{\"members\":[{"), "{json}");
+    assert!(json.contains("\"is_well\":false}"), "{json}");
+    assert_eq!(ctl(&cluster, "put a b"), "OK", "and it is true");
+}
+
+#[tokio::test]
 async fn a_member_whose_data_are_gone_comes_back_by_one_command() {
     let mut cluster = cluster(3).await;
     if cluster.server.is_etcd {
@@ -368,8 +403,12 @@ async fn a_member_whose_data_are_gone_comes_back_by_one_command() {
     assert_eq!(ctl(&cluster, "put kept value"), "OK");
     let well = ctl(&cluster, "status");
     assert!(well.contains("All is well."), "{well}");
-    cluster.kill(2);
     let name = cluster.members[2].name.clone();
+    let alive = ctl(&cluster, &format!("member replace {name}"));
+    assert!(alive.contains("it is not dead"), "{alive}");
+    let well = ctl(&cluster, "status");
+    assert!(well.contains("All is well."), "nothing was changed: {well}");
+    cluster.kill(2);
     std::fs::remove_dir_all(&cluster.members[2].data_dir).expect("its data go");
     let told = ctl(
         &cluster,

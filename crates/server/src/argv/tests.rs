@@ -40,6 +40,11 @@ fn a_command_that_there_is_not_is_refused_with_those_that_there_are() {
     assert!(error.contains("a TCP proxy"), "{error}");
     let error = run("headwater server --name a", &[]).unwrap_err();
     assert!(error.contains("did you mean \"serve\"?"), "{error}");
+    for client in ["put", "status", "compact"] {
+        let error = run(&format!("headwater {client} a b"), &[]).unwrap_err();
+        let meant = format!("did you mean `headwater ctl {client}`?");
+        assert!(error.contains(&meant), "{error}");
+    }
 }
 
 #[test]
