@@ -2,6 +2,7 @@
 
 mod api;
 mod certs;
+mod closed_pipe;
 mod dev;
 mod disk;
 mod import;
