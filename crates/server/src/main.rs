@@ -10,6 +10,7 @@
 mod agreeing;
 mod alarms;
 mod argv;
+mod astray;
 mod auth;
 mod authority;
 mod auto_compaction;
