@@ -12,6 +12,7 @@ mod range_stream;
 mod reflection;
 mod settings;
 mod start;
+mod strangers;
 mod streams;
 mod support;
 
