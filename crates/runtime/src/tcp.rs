@@ -34,7 +34,7 @@ use crate::handshake::{
 use crate::link::{Link, Peer, PeerEvent, Sink};
 use crate::name::{Names, hex};
 use crate::pipe::Pipe;
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, Told};
 use crate::stranger;
 use crate::tls::{self, TlsSource};
 
@@ -67,9 +67,6 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long the higher id waits for the lower to dial before it does so itself, and after each
 /// attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often it is said again that a peer cannot be reached, and why.
-const REMIND: Duration = Duration::from_secs(60);
 
 /// How often the higher id is turned away in a row before it takes that for a fault.
 const TURNED_AWAY_MAX: u32 = 3;
@@ -299,24 +296,6 @@ enum DialError {
 impl From<io::Error> for DialError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
-    }
-}
-
-/// What was last said of a peer that cannot be reached: the same news ten times a second would bury all
-/// other.
-#[derive(Default)]
-struct Told(Option<(String, Instant)>);
-
-impl Told {
-    /// Whether this is news, or was said long ago; then it counts as said.
-    fn is_due(&mut self, error: &str) -> bool {
-        let now = Instant::now();
-        let said = |(said, at): &(String, Instant)| said == error && now < *at + REMIND;
-        if self.0.as_ref().is_some_and(said) {
-            return false;
-        }
-        self.0 = Some((error.to_owned(), now));
-        true
     }
 }
 

@@ -30,6 +30,7 @@ fn a_command_that_nobody_reads_does_its_work_without_a_word() {
         vec!["version"],
         vec!["--help"],
         vec!["completion", "bash"],
+        vec!["sim", "--seed", "1", "--dump"],
         vec!["man", &pages],
         vec!["certs", "--dir", &keys, "--name", "n1", "--host", "::1"],
     ];
