@@ -304,8 +304,9 @@ pub enum ProposeError {
     /// surely not taken.
     #[error("no space left on the disk")]
     NoSpace,
-    /// The command is larger than the limit; it was surely not taken.
-    #[error("command of {0} bytes is too large")]
+    /// The command, of so many bytes, is larger than [`NodeConfig::command_bytes_max`]; it was surely not
+    /// taken.
+    #[error("command of {0} bytes is too large: NodeConfig::command_bytes_max is the limit")]
     TooLarge(usize),
     /// The command's entry was replaced by another leader's: it was surely not and never will be
     /// applied.

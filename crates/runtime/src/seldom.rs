@@ -14,6 +14,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// How many complaints are told apart; who makes more of them is heard less.
 const COMPLAINTS_MAX: usize = 64;
 
+/// How long what lasts is held back.
+const REMIND: Duration = Duration::from_secs(60);
+
 /// Which complaints were made, and when. The lock is held for a look.
 #[derive(Debug, Default)]
 pub struct Seldom(Mutex<BTreeMap<String, Instant>>);
@@ -30,6 +33,28 @@ impl Seldom {
         let is_due = !made.contains_key(complaint) && made.len() < COMPLAINTS_MAX;
         if is_due {
             made.insert(complaint.to_owned(), now);
+        }
+        is_due
+    }
+}
+
+/// What was last said of something that is tried again and again: the same news ten times a second would
+/// bury all other.
+#[derive(Debug, Default)]
+pub struct Told(Option<(String, Instant)>);
+
+impl Told {
+    /// Whether this is news, or was said long ago; then it counts as said.
+    pub fn is_due(&mut self, news: &str) -> bool {
+        self.is_due_at(news, Instant::now())
+    }
+
+    fn is_due_at(&mut self, news: &str, now: Instant) -> bool {
+        let was_said =
+            |(said, at): &(String, Instant)| said == news && now.duration_since(*at) < REMIND;
+        let is_due = !self.0.as_ref().is_some_and(was_said);
+        if is_due {
+            self.0 = Some((news.to_owned(), now));
         }
         is_due
     }
@@ -54,5 +79,15 @@ mod tests {
         let made = (0..1000).filter(|i| seldom.is_due_at(&i.to_string(), start));
         assert_eq!(made.count(), COMPLAINTS_MAX);
         assert!(seldom.is_due_at("more", start + PAUSE));
+    }
+
+    #[test]
+    fn what_lasts_is_said_again_after_a_while_and_what_is_new_at_once() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        assert!(told.is_due_at("a", start));
+        assert!(!told.is_due_at("a", start + REMIND / 2));
+        assert!(told.is_due_at("b", start + REMIND / 2));
+        assert!(!told.is_due_at("b", start + REMIND));
+        assert!(told.is_due_at("b", start + REMIND * 3 / 2));
     }
 }

@@ -34,7 +34,7 @@ use crate::handshake::{
 use crate::link::{Link, Peer, PeerEvent, Sink};
 use crate::name::{Names, hex};
 use crate::pipe::Pipe;
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, Told};
 use crate::stranger;
 use crate::tls::{self, TlsSource};
 
@@ -67,6 +67,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long the higher id waits for the lower to dial before it does so itself, and after each
 /// attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the higher id is turned away in a row before it takes that for a fault.
+const TURNED_AWAY_MAX: u32 = 3;
 
 /// Who this node is to its peers, and who they are to it.
 #[derive(Clone, Debug)]
@@ -116,8 +119,8 @@ impl std::fmt::Debug for Shared {
 /// What is known of other nodes. A lock held for a look or a copy.
 #[derive(Default)]
 struct Known {
-    /// Whom this node looks for itself.
-    peers: BTreeSet<NodeId>,
+    /// Whom this node looks for itself, and where.
+    peers: BTreeMap<NodeId, PeerAddress>,
     /// Who may not connect.
     removed: BTreeSet<NodeId>,
     /// How many connections there are to whom.
@@ -177,7 +180,7 @@ impl Network {
         self.shared.counters.peers.of(peer);
         let mut known = self.shared.known();
         known.removed.remove(&peer);
-        known.peers.insert(peer);
+        known.peers.insert(peer, address.clone());
         drop(known);
         if self
             .dialling
@@ -298,20 +301,21 @@ impl From<io::Error> for DialError {
 
 async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) {
     let mut pause = PAUSE_MIN;
-    let mut told = String::new();
+    let (mut told, mut turned_away) = (Told::default(), 0);
     shared.opened().await;
     let waits = shared.identity.node > peer;
     loop {
         if waits {
             sleep(PATIENCE).await;
             if shared.known().linked.contains_key(&peer) {
+                turned_away = 0;
                 continue;
             }
         }
         let attempt = timeout(HANDSHAKE_TIMEOUT, dial(&shared, peer, &address)).await;
         let error = match attempt {
             Ok(Ok((met, pipe))) => {
-                told.clear();
+                told = Told::default();
                 let up = Instant::now();
                 shared.run_link(met, pipe).await;
                 if up.elapsed() >= GOOD_LINK {
@@ -320,23 +324,31 @@ async fn keep_dialling(shared: Arc<Shared>, peer: NodeId, address: PeerAddress) 
                 }
                 "the connection broke at once".to_string()
             }
-            // It knows this node, and dials.
-            Ok(Err(DialError::Refused(Refusal::Direction, _))) => continue,
+            // It knows this node, and dials: mostly it has by the next look.
+            Ok(Err(DialError::Refused(Refusal::Direction, text))) => {
+                turned_away += 1;
+                if turned_away >= TURNED_AWAY_MAX && told.is_due(&text) {
+                    let (node, peer) = (shared.name(), shared.name_of(peer));
+                    tracing::warn!(%node, %peer, text, "a peer that answers does not reach this node");
+                }
+                continue;
+            }
             Ok(Err(DialError::Refused(refusal, text))) => {
                 if refusal != Refusal::Stopping {
                     pause = PAUSE_REFUSED;
                 }
                 text
             }
+            Ok(Err(DialError::Io(error))) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                format!("{error}: it does not run, or does not listen for peers at that address")
+            }
             Ok(Err(DialError::Io(error))) => error.to_string(),
             Err(_) => format!("no answer within {HANDSHAKE_TIMEOUT:?}"),
         };
         shared.counters.peers.of(peer).failures.add(1);
-        // The same news ten times a second would bury all other.
-        if error != told {
+        if told.is_due(&error) {
             let (node, peer) = (shared.name(), shared.name_of(peer));
             tracing::warn!(%node, %peer, address, error, "cannot connect");
-            told = error;
         }
         sleep(dice::between(pause / 2, pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -548,8 +560,16 @@ fn judge(shared: &Shared, hello: &Hello, stopping: bool) -> Result<u16, (Refusal
         let text = format!("node {from} is no member any more, says node {here}");
         return Err((Refusal::Removed, text));
     }
-    if hello.from > me.node && known.peers.contains(&hello.from) {
-        let text = format!("node {from} dialled node {here}: the lower id dials");
+    if let Some(address) = known
+        .peers
+        .get(&hello.from)
+        .filter(|_| hello.from > me.node)
+    {
+        let (peer, node) = (shared.name_of(hello.from), shared.name());
+        let text = format!(
+            "{peer} reaches {node}, but {node} makes their connection, and has not reached {peer} at \
+             {address} yet: it must listen for peers there"
+        );
         return Err((Refusal::Direction, text));
     }
     if stopping {

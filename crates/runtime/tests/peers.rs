@@ -340,6 +340,13 @@ async fn only_members_that_should_dial_and_mean_us_may_connect() {
         let (stream, answer) = greet(two.address, hello).await;
         assert_eq!(answer.refusal, Some(refusal), "{hello:?}");
         assert!(!answer.text.is_empty());
+        let says_which_way = answer.text.starts_with("3 reaches 2, but 2 makes");
+        assert_eq!(
+            says_which_way,
+            refusal == Refusal::Direction,
+            "{}",
+            answer.text
+        );
         assert_closed(stream).await;
     }
     let (_stream, answer) = greet(two.address, hello(1, 2)).await;

@@ -20,8 +20,8 @@ use self::jwt::Jwt;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Users")]
 pub struct AuthArgs {
-    /// What clients show instead of a password: simple, or jwt,sign-method=RS256,pub-key=FILE,
-    /// priv-key=FILE,ttl=5m
+    /// What clients show instead of a password: simple, or
+    /// jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m
     #[arg(long, value_name = "KIND", default_value = "simple")]
     pub auth_token: String,
 

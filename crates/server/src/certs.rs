@@ -22,6 +22,7 @@ use rcgen::{
 use rustls::RootCertStore;
 use x509_parser::parse_x509_certificate;
 
+use crate::print;
 use crate::tls::files;
 use crate::tls::revoked::{self, Revoked};
 
@@ -40,8 +41,9 @@ Examples:
   Alice's key is lost: servers with --client-crl-file certs/ca.crl refuse it from now on:
     headwater certs --dir certs --revoke alice
 
-It prints the flags that use them. Whoever has DIR/ca.key can make more: for more than tests, keep it
-off the servers, or use a CA that you have.";
+It prints the flags that use them.
+Whoever has DIR/ca.key can make more.
+For more than tests, keep it off the servers, or use a CA that you have.";
 
 /// Flags of `headwater certs`.
 #[derive(Args, Clone, Debug)]
@@ -81,8 +83,7 @@ pub struct CertsArgs {
 /// # Errors
 /// A file is there already, or cannot be written.
 pub fn run(args: &CertsArgs) -> Result<()> {
-    print!("{}{}", make(args)?, advice(args));
-    Ok(())
+    print::put(make(args)? + &advice(args))
 }
 
 /// Makes what is asked for; what was made.

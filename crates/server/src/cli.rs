@@ -85,9 +85,9 @@ Examples:
       --initial-advertise-peer-urls http://10.0.0.1:2380 \\
       --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
 
-A new cluster begins with the snapshot's keys, their history and leases: restore the same file on
-each of its members, each with its own --name and peer URLs, and start them with the same flags. An
-etcd restores our snapshots likewise, with its own tools.";
+A new cluster begins with the snapshot's keys, their history, leases, users and roles: restore the
+same file on each of its members, each with its own --name and peer URLs, and start them with the
+same flags. An etcd restores our snapshots likewise, with its own tools.";
 
 const VERIFY_HELP: &str = "\
 Exit status:

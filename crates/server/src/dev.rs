@@ -25,6 +25,8 @@ use flags::DevArgs;
 use plan::Plan;
 use screen::Screen;
 
+use crate::print;
+
 /// How often the servers are asked how they are.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,7 +58,7 @@ async fn work(cluster: &mut LocalCluster, is_demo: bool) -> Result<()> {
 
 /// To be interrupted is how the live cluster ends, but not how the demonstration should.
 fn on_signal(is_demo: bool) -> Result<()> {
-    println!();
+    print::put("\n")?;
     if is_demo {
         bail!("interrupted before the end");
     }

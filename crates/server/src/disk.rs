@@ -24,6 +24,7 @@ use headwater_runtime::name::hex;
 use serde_json::{Value, json};
 
 use crate::cli::DiskCommand;
+use crate::print;
 use crate::recover;
 
 /// The exit code for a directory that a server would refuse, or that could not be read.
@@ -56,7 +57,7 @@ pub fn run(command: &DiskCommand) -> Result<ExitCode> {
         (false, true) => verdict(&report),
         (false, false) => tell(&report, contents(&args.directory)?.as_ref())?,
     };
-    print!("{text}");
+    print::put(text)?;
     Ok(match &report.log {
         _ if !verifies => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(REFUSED),

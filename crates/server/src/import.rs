@@ -24,6 +24,7 @@ use crate::etcd_db::{self, Snapshot};
 use crate::import::flags::ImportArgs;
 use crate::import::source::Source;
 use crate::import::told_disk::ToldDisk;
+use crate::print;
 use crate::recover::vacant;
 use crate::restore::Founder;
 
@@ -67,18 +68,18 @@ pub async fn run(args: &ImportArgs) -> Result<ExitCode> {
             .context("what was written is not what the snapshot holds")?;
         Ok(())
     })?;
-    print!("{made}\n{report}");
-    if founder.size() > 1 {
-        let file = args.save.as_ref().or(args.file.as_ref());
-        println!(
-            "Import {} for each of the {} members, then start them with the same flags.",
-            file.map_or_else(String::new, |file| file.display().to_string()),
-            founder.size()
-        );
-    } else {
-        println!("Start the server with the same flags.");
-    }
-    Ok(match source.has_gone_on(revision).await {
+    let next = match founder.size() {
+        1 => "Start the server with the same flags.".to_owned(),
+        size => {
+            let file = args.save.as_ref().or(args.file.as_ref());
+            format!(
+                "Import {} for each of the {size} members, then start them with the same flags.",
+                file.map_or_else(String::new, |file| file.display().to_string()),
+            )
+        }
+    };
+    print::put(format!("{made}\n{report}{next}\n"))?;
+    Ok(match source.has_gone_on(revision).await? {
         true => ExitCode::from(BEHIND),
         false => ExitCode::SUCCESS,
     })

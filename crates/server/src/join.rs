@@ -151,12 +151,15 @@ fn take_place(config: &mut Config, card: &Card, id: u64) {
 }
 
 /// A member of a cluster that begins; unless the cluster has begun long ago and this member's
-/// directory is lost, or the member removed.
+/// directory is lost, or the member removed, or another cluster runs where its members should be.
 async fn found(config: Config) -> Result<Config> {
+    let is_vacant = !config.data_dir().join(IDENTITY_FILE).exists();
     for (at, answer) in ask_others(&config, GLANCE).await {
         let Ok(card) = answer else { continue };
-        if card.cluster != config.cluster.id {
-            warn!(at, "a server of another cluster listens there");
+        if let Some(why) = stranger(&config, &at, &card) {
+            // One that waits for its own founders may be the one whose flags are wrong.
+            ensure!(!is_vacant || card.applied == 0, "{why}");
+            warn!("{why}");
             continue;
         }
         if let Some(why) = card.refuses((&config.name, config.cluster.me.0), None) {
@@ -164,6 +167,33 @@ async fn found(config: Config) -> Result<Config> {
         }
     }
     Ok(config)
+}
+
+/// Who answers at `at`, and what to do, if that is a server of another cluster than this one.
+pub fn stranger(config: &Config, at: &str, card: &Card) -> Option<String> {
+    let (other, own) = (card.cluster, config.cluster.id);
+    if other == own {
+        return None;
+    }
+    let named = card.members.iter().filter(|member| !member.name.is_empty());
+    let mut named = named.filter(|member| member.peer_urls.iter().any(|url| url == at));
+    let who = named.next().map_or("the server", |member| &member.name);
+    let is_known = card.member(config.cluster.me.0).is_some();
+    let remedy = match (is_known, card.applied) {
+        (true, _) => {
+            "it began with a snapshot: restore the same file here, in an empty data directory"
+        }
+        (_, 0) => {
+            "--initial-cluster and --initial-cluster-token must be the same on each member of a new cluster"
+        }
+        _ => {
+            "to join it, say `etcdctl member add` to it, then start with an empty data directory and \
+             --initial-cluster-state existing; to begin another, name no member of it in --initial-cluster"
+        }
+    };
+    Some(format!(
+        "{who} at {at} belongs to cluster {other:x}, and this one to {own:x}: {remedy}"
+    ))
 }
 
 /// Everyone else of `--initial-cluster` is asked who is here.

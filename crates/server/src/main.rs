@@ -4,9 +4,13 @@
 //! # Source
 //! etcd's command line.
 
+// They panic when nobody reads any more; `print` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod agreeing;
 mod alarms;
 mod argv;
+mod astray;
 mod auth;
 mod authority;
 mod auto_compaction;
@@ -51,6 +55,7 @@ mod once;
 mod outlook;
 mod port_flags;
 mod pressure;
+mod print;
 mod process;
 mod queue;
 mod recover;
@@ -121,10 +126,7 @@ fn main() -> ExitCode {
         Command::Completion(args) => manual::completion(cli::definition(), &args),
         Command::Man(args) => manual::man(cli::definition(), &args),
         Command::Certs(args) => certs::run(&args),
-        Command::Version => {
-            println!("{}", cli::version());
-            Ok(())
-        }
+        Command::Version => print::put(cli::version() + "\n"),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,12 +5,13 @@
 //! The definition of the command line, in `cli`.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Args, Command};
 use clap_complete::Shell;
+
+use crate::print;
 
 /// Flags of `headwater completion`.
 #[derive(Args, Debug)]
@@ -35,11 +36,7 @@ pub struct ManArgs {
 pub fn completion(mut command: Command, args: &CompletionArgs) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "headwater", &mut text);
-    match std::io::stdout().write_all(&text) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing the completions"),
-    }
+    print::put(text)
 }
 
 /// Writes a page for each command.
@@ -52,11 +49,10 @@ pub fn man(command: Command, args: &ManArgs) -> Result<()> {
     fs::create_dir_all(directory).with_context(here)?;
     let pages = pages(&command);
     clap_mangen::generate_to(command, directory).with_context(here)?;
-    println!(
-        "{pages} pages are in {0}: `man {0}/headwater.1` shows the first.",
+    print::put(format!(
+        "{pages} pages are in {0}: `man {0}/headwater.1` shows the first.\n",
         directory.display()
-    );
-    Ok(())
+    ))
 }
 
 /// How many pages there are of a command: its own, and those of the commands below it.

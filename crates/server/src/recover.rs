@@ -5,7 +5,7 @@
 //! docs/format.md, "Salvage".
 
 use std::fs;
-use std::io::{BufRead, Write as _};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use headwater_runtime::{dice, name::hex};
 use crate::cli::RecoverArgs;
 use crate::config::check_name;
 use crate::identity;
+use crate::print;
 use crate::survey::Survey;
 use crate::url::Url;
 
@@ -34,9 +35,9 @@ use crate::url::Url;
 pub fn run(args: &RecoverArgs) -> Result<ExitCode> {
     let survey = Survey::of(&args.directories)?;
     if args.json {
-        println!("{:#}", survey.to_json());
+        print::put(format!("{:#}\n", survey.to_json()))?;
     } else {
-        print!("{}", survey.tell()?);
+        print::put(survey.tell()?)?;
     }
     match &args.into {
         None => Ok(ExitCode::SUCCESS),
@@ -122,12 +123,11 @@ fn begin_anew(mut survey: Survey<'_>, into: &Path, args: &RecoverArgs) -> Result
         found_anew::<Store>(disk, &options, founder.expect.clone(), survey.state)
             .map_err(|why| anyhow::anyhow!("{why}"))
     })?;
-    println!(
+    print::put(format!(
         "\nDone. Keep the old directories, never start them again, and start the new cluster with\n\n  \
-         {}\n",
+         {}\n\n",
         founder.command(into)
-    );
-    Ok(())
+    ))
 }
 
 /// Makes a data directory that gets its name when it is whole, and not before. `flag` names it.
@@ -140,7 +140,7 @@ pub fn lay_down(
     make: impl FnOnce(&mut FileDisk) -> Result<()>,
 ) -> Result<()> {
     let unfinished = unfinished_name(flag, into)?;
-    eprintln!("writing {}", into.display());
+    print::note(&format!("writing {}", into.display()));
     fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
     let mut disk = FileDisk::new(unfinished.clone(), Use::Snapshots, Arc::default());
     let made = make(&mut disk);
@@ -199,22 +199,22 @@ fn unfinished_name(flag: &str, into: &Path) -> Result<PathBuf> {
 /// Asks on the terminal, or whatever the standard input is.
 fn agree(survey: &Survey<'_>, new: u64) -> Result<()> {
     if survey.has_quorum() {
-        println!("A quorum of the old cluster is here, and can go on as it is: better start that.");
+        print::put(
+            "A quorum of the old cluster is here, and can go on as it is: better start that.\n",
+        )?;
         must_type("abandon", "abandon it all the same")?;
     }
     let old = hex(survey.cluster).to_string();
-    println!(
-        "A new cluster, {}, takes the place of {old}. The old one's other members must never run again.",
+    print::put(format!(
+        "A new cluster, {}, takes the place of {old}. The old one's other members must never run again.\n",
         hex(new),
-    );
+    ))?;
     must_type(&old, "go on")?;
-    println!();
-    Ok(())
+    print::put("\n")
 }
 
 fn must_type(word: &str, deed: &str) -> Result<()> {
-    print!("Type {word} to {deed}: ");
-    std::io::stdout().flush()?;
+    print::put(format!("Type {word} to {deed}: "))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     ensure!(

@@ -29,6 +29,7 @@ use crate::cli;
 use crate::config::{self, Cluster};
 use crate::etcd_db::{self, Snapshot};
 use crate::identity;
+use crate::print;
 use crate::recover::lay_down;
 use crate::restore::flags::{FounderArgs, RestoreArgs, SnapshotCommand, StatusArgs};
 
@@ -88,7 +89,7 @@ fn items(database: &[u8]) -> Result<(usize, u32)> {
 /// The bytes of a database, and their checksum; those after it, which vouch for it, are checked.
 fn read(path: &Path, skip_hash_check: bool) -> Result<(Vec<u8>, Vec<u8>)> {
     let name = path.display();
-    eprintln!("reading {name}");
+    print::note(&format!("reading {name}"));
     let mut bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
     let sum = etcd_db::check(&mut bytes, skip_hash_check).with_context(|| name.to_string())?;
     Ok((bytes, sum))
@@ -110,22 +111,27 @@ fn status(args: &StatusArgs) -> Result<()> {
             "totalKey": items,
             "totalSize": bytes.len(),
         });
-        println!("{told:#}");
-        return Ok(());
+        return print::put(format!("{told:#}\n"));
     }
-    println!("revision            {}", snapshot.revision);
-    println!("compacted up to     {}", snapshot.compact_revision.max(0));
-    println!("versions of keys    {}", snapshot.versions);
-    println!("leases              {}", snapshot.leases.len());
     let needed = match snapshot.auth.is_enabled {
         true => "requests need rights",
         false => "not in force",
     };
     let (users, roles) = (snapshot.auth.users.len(), snapshot.auth.roles.len());
-    println!("users, roles        {users}, {roles} ({needed})");
-    println!("items               {items} in all buckets: what etcd's tools call total keys");
-    println!("bytes               {}", bytes.len());
-    Ok(())
+    print::put(format!(
+        "revision            {}\n\
+         compacted up to     {}\n\
+         versions of keys    {}\n\
+         leases              {}\n\
+         users, roles        {users}, {roles} ({needed})\n\
+         items               {items} in all buckets: what etcd's tools call total keys\n\
+         bytes               {}\n",
+        snapshot.revision,
+        snapshot.compact_revision.max(0),
+        snapshot.versions,
+        snapshot.leases.len(),
+        bytes.len(),
+    ))
 }
 
 fn restore(args: &RestoreArgs) -> Result<()> {
@@ -142,17 +148,14 @@ fn restore(args: &RestoreArgs) -> Result<()> {
             salvaged,
         )?)
     };
-    println!("{}", founder.found(&name, &sum, snapshot, write)?);
-    println!(
-        "{}",
-        match founder.size() {
-            1 => "Start the server with the same flags.".to_owned(),
-            size => format!(
-                "Restore this very file on each of its {size} members, then start them with the same flags."
-            ),
-        }
-    );
-    Ok(())
+    let made = founder.found(&name, &sum, snapshot, write)?;
+    let next = match founder.size() {
+        1 => "Start the server with the same flags.".to_owned(),
+        size => format!(
+            "Restore this very file on each of its {size} members, then start them with the same flags."
+        ),
+    };
+    print::put(format!("{made}\n{next}\n"))
 }
 
 /// A member of a new cluster that is to begin with what a snapshot holds.
@@ -199,14 +202,16 @@ impl<'a> Founder<'a> {
             snapshot.auth = Auth::default();
         }
         if snapshot.auth.is_enabled {
-            eprintln!("requests will need the users of {name}, with their passwords");
+            print::note(&format!(
+                "requests will need the users of {name}, with their passwords"
+            ));
         }
         let (revision, versions) = (snapshot.revision, snapshot.versions);
         let (machine, orphans) = snapshot.into_store().with_context(|| name.to_owned())?;
         if orphans > 0 {
-            eprintln!(
+            print::note(&format!(
                 "{orphans} keys were attached to leases that are gone: they stay, without one"
-            );
+            ));
         }
         // All founders begin with the same state, as if it were that of the first entry.
         let salvaged = Salvaged::<Store> {

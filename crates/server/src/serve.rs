@@ -27,7 +27,7 @@ use crate::desk::Desk;
 use crate::doors::{self, Doors, Served};
 use crate::front::Front;
 use crate::tls::Tls;
-use crate::{join, leases, members, process};
+use crate::{astray, join, leases, members, process};
 
 /// How often a server without a leader says so.
 const LEADERLESS_REPORT: Duration = Duration::from_secs(5);
@@ -74,8 +74,9 @@ pub async fn run(mut config: Config) -> Result<()> {
         process::raise_open_files(),
     )
     .context("opening the ports for clients")?;
-    let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone()));
-    let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone()));
+    let (tell, strangers) = watch::channel(None);
+    let ready = tokio::spawn(make_known(Arc::clone(&backend), config.clone(), strangers));
+    let asking = tokio::spawn(ask_after_itself(Arc::clone(&backend), config.clone(), tell));
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
     let retention = backend.limits().retention;
     let compacting = tokio::spawn(auto_compaction::run(Arc::clone(&backend), retention));
@@ -143,10 +144,16 @@ async fn look_for_leader(backend: Arc<Backend>, every: Duration) {
 }
 
 /// While there is no leader, asks the others whether this server has a place among them: who was
-/// removed while it was away hears of it from nobody else.
-async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
+/// removed while it was away hears of it from nobody else, nor who listens where nobody looks for it.
+/// Who belongs to another cluster is told to `strangers`.
+async fn ask_after_itself(
+    backend: Arc<Backend>,
+    config: Config,
+    strangers: watch::Sender<Option<String>>,
+) {
     let (me, every) = (config.cluster.me.0, 2 * config.node.election);
     let flags = config.initial_peer_urls.clone();
+    let mut is_astray = false;
     loop {
         tokio::time::sleep(every).await;
         if backend.has_leader() {
@@ -163,15 +170,26 @@ async fn ask_after_itself(backend: Arc<Backend>, config: Config) {
                 .cloned()
                 .collect::<Vec<_>>(),
         );
-        for (_, answer) in join::ask_all(urls, config.node.tls.as_ref(), every).await {
+        let mut stranger = None;
+        for (at, answer) in join::ask_all(urls, config.node.tls.as_ref(), every).await {
             let Ok(card) = answer else { continue };
-            if card.cluster == config.cluster.id
-                && let Some(why) = card.refuses((&config.name, me), Some(backend.disk()))
-            {
+            if let Some(why) = join::stranger(&config, &at, &card) {
+                stranger = Some(why);
+                continue;
+            }
+            if let Some(why) = card.refuses((&config.name, me), Some(backend.disk())) {
                 backend.end(why);
                 return;
             }
+            let own = card
+                .member(me)
+                .map(|own| astray::of(&config, &own.peer_urls));
+            if let Some(why) = own.flatten().filter(|_| !is_astray) {
+                warn!("{why}");
+                is_astray = true;
+            }
         }
+        strangers.send_replace(stranger);
     }
 }
 
@@ -200,13 +218,27 @@ fn explain(error: &StartError, cluster: &Cluster) -> anyhow::Error {
 }
 
 /// Says once that clients are served, then tells the cluster where; that delays nobody.
-async fn make_known(backend: Arc<Backend>, config: Config) {
-    report_ready(&backend, &config).await;
+async fn make_known(
+    backend: Arc<Backend>,
+    config: Config,
+    strangers: watch::Receiver<Option<String>>,
+) {
+    report_ready(&backend, &config, &strangers).await;
     members::publish(&backend).await;
+    let known = members::list(&backend, ReadLevel::Local).await;
+    let mut known = known.unwrap_or_default().into_iter();
+    let own = known.find(|member| member.id == config.cluster.me);
+    if let Some(why) = own.and_then(|own| astray::of(&config, &own.peer_urls)) {
+        warn!("{why}");
+    }
 }
 
-/// Waits for a leader; says what is missing until then.
-async fn report_ready(backend: &Backend, config: &Config) {
+/// Waits for a leader; says what is missing until then, and who of the `strangers` was met instead.
+async fn report_ready(
+    backend: &Backend,
+    config: &Config,
+    strangers: &watch::Receiver<Option<String>>,
+) {
     let doors = config
         .doors
         .iter()
@@ -227,7 +259,11 @@ async fn report_ready(backend: &Backend, config: &Config) {
                 continue;
             }
             let needed = voters / 2 + 1;
-            warn!("no leader yet: {needed} of the {voters} voters must run and reach each other");
+            let met = strangers.borrow().as_ref().map(|who| format!("; {who}"));
+            warn!(
+                "no leader yet: {needed} of the {voters} voters must run and reach each other{}",
+                met.unwrap_or_default()
+            );
         }
     }
     info!(

@@ -21,6 +21,7 @@ use headwater_runtime::name::hex;
 use serde_json::{Value, json};
 
 use crate::disk::{name_of, status_of, stopped};
+use crate::print;
 
 /// Of what is damaged in one directory, so much is said.
 const DAMAGE_TOLD_MAX: usize = 8;
@@ -62,7 +63,7 @@ enum Loss {
 
 impl<'a> Looked<'a> {
     fn at(directory: &'a Path) -> Result<(Self, FileDisk)> {
-        eprintln!("reading {}", directory.display());
+        print::note(&format!("reading {}", directory.display()));
         let mut disk = stopped(directory)?;
         let (refused, unreadable) = match inspect::<Store>(&mut disk) {
             Ok(None) => (None, 0),

@@ -99,6 +99,11 @@ impl Url {
         &self.host
     }
 
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where to connect, as the runtime's peers want it.
     pub fn peer_address(&self) -> PeerAddress {
         match self.is_tls {

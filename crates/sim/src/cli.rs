@@ -18,6 +18,7 @@ use crate::dice::Dice;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::Report;
+use crate::say::{put, say};
 use crate::shrink::Shrink;
 use crate::text::{Word, is_time, name_of};
 use crate::trace::{Verbosity, Watch};
@@ -167,12 +168,12 @@ impl Session<'_> {
     fn one(&self, seed: u64) -> Result<bool, String> {
         let plan = self.draw(seed)?;
         if self.arguments.dump {
-            print!("{plan}");
+            put(format_args!("{plan}"));
             return Ok(true);
         }
         let (knobs, count) = (&plan.knobs, plan.faults.len());
         let (nodes, clients) = (knobs.nodes, knobs.clients);
-        println!(
+        say!(
             "draw     seed {seed} of {}: {nodes} nodes, {clients} clients, {count} faults in {:.1} s",
             self.arguments.plan,
             seconds(knobs.faults_ns)
@@ -182,7 +183,7 @@ impl Session<'_> {
             return Err(format!("writing the trace: {error}"));
         }
         let stats = &report.stats;
-        println!(
+        say!(
             "faults   {} struck, {} crashes; {} elections, {} of {} requests answered, {} committed",
             stats.faults,
             stats.crashes,
@@ -192,19 +193,19 @@ impl Session<'_> {
             stats.committed
         );
         let Some(violation) = &report.violation else {
-            println!(
+            say!(
                 "calm     all serve and agree after {:.3} s",
                 seconds(stats.calm_ns)
             );
-            println!("verdict  holds; hash {:016x}", report.hash);
+            say!("verdict  holds; hash {:016x}", report.hash);
             return Ok(true);
         };
         let of_the_plan = violation.oracle == "plan"; // a slip of its author: no trace explains it
         for line in report.last_lines.iter().filter(|_| !of_the_plan) {
-            println!("{line}");
+            say!("{line}");
         }
-        println!("calm     not reached in good order");
-        println!("verdict  {}; hash {:016x}", short(violation), report.hash);
+        say!("calm     not reached in good order");
+        say!("verdict  {}; hash {:016x}", short(violation), report.hash);
         self.after_failure(plan, violation, self.arguments.shrink.unwrap_or(0))?;
         Ok(false)
     }
@@ -239,7 +240,7 @@ impl Session<'_> {
         let began = Instant::now();
         let budget = arguments.minutes;
         if budget.is_some() {
-            println!("seeds from {first} on");
+            say!("seeds from {first} on");
         }
         // A panic of the code under test is reported as a violation, once, below.
         std::panic::set_hook(Box::new(|_| {}));
@@ -262,7 +263,7 @@ impl Session<'_> {
                 return true;
             };
             progress.borrow_mut().clear();
-            println!("seed {}: {}", report.seed, short(&violation));
+            say!("seed {}: {}", report.seed, short(&violation));
             if failed.is_none() {
                 failed = Some((self.recipe.draw(report.seed), violation));
             }
@@ -294,7 +295,7 @@ impl Session<'_> {
         let (program, seed) = (self.program, plan.seed);
         let whole = format!("{program} --plan {} --seed {seed}", self.arguments.plan);
         if secs == 0 {
-            println!("repeat: {whole}");
+            say!("repeat: {whole}");
             return Ok(());
         }
         std::panic::set_hook(Box::new(|_| {}));
@@ -323,11 +324,11 @@ impl Session<'_> {
             ),
         )
         .map_err(|error| format!("{path}: {error}"))?;
-        println!(
+        say!(
             "shrunk   from {before} faults to {} in {runs} runs; whole: {whole}",
             small.faults.len()
         );
-        println!("repeat: {program} --plan {path}");
+        say!("repeat: {program} --plan {path}");
         Ok(())
     }
 }
@@ -352,7 +353,7 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
     let took = began.elapsed().as_secs_f64().max(0.001);
     let (stats, runs) = (&summary.stats, summary.runs);
     let simulated = seconds(stats.simulated_ns);
-    println!(
+    say!(
         "seeds {first}..{}: {runs} run, {} failed; {took:.1} s, {simulated:.0} simulated s ({:.0}x), \
          {} events ({:.0}/s)",
         first + runs,
@@ -366,17 +367,17 @@ fn tell_summary(summary: &Summary, first: u64, began: Instant) {
         let count = count.spell(is_time(name));
         format!("{} {count}", name_of(name))
     });
-    println!("{}", paragraph("counted:", counted));
+    say!("{}", paragraph("counted:", counted));
     if !never.is_empty() && runs > 1 {
         let never = never.into_iter().map(|(name, _)| name_of(name));
-        println!("{}", paragraph("never:", never));
+        say!("{}", paragraph("never:", never));
     }
-    println!(
+    say!(
         "{runs} seeds, {} states seen, {} of them new in the last tenth",
         summary.cover.len(),
         summary.new_in_last_tenth()
     );
-    println!("hash {:016x}", summary.hash);
+    say!("hash {:016x}", summary.hash);
 }
 
 /// Words with commas between them, in lines of a hundred columns.

@@ -108,6 +108,10 @@
 //! | [`campaign`] | many seeds on several threads |
 //! | [`shrink`] | from a plan that fails to a smaller one |
 //! | [`cli`] | the command line |
+//! | `say` | what the command line prints |
+
+// It panics when nobody reads any more; `say` does not.
+#![deny(clippy::print_stdout)]
 
 mod ailing;
 pub mod application;
@@ -135,6 +139,7 @@ pub mod recipe;
 pub mod replay;
 mod rot;
 pub mod run;
+mod say;
 mod schedule;
 mod scrubber;
 mod setback;

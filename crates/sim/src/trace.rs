@@ -120,7 +120,7 @@ impl Trace {
             text()
         );
         if self.verbosity == Verbosity::All {
-            println!("{line}");
+            crate::say::say!("{line}");
         }
         self.lines.push_back(line);
         if self.lines.len() > LINES_KEPT {

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use super::cluster::{LocalCluster, Row, leader_of};
 use super::verify;
 use super::writer::{self, Ledger, Written};
+use crate::print;
 
 /// Clients that write at once.
 const CLIENTS: usize = 12;
@@ -36,19 +37,19 @@ pub async fn run(cluster: &mut LocalCluster) -> Result<()> {
         count >= 3,
         "the demonstration needs at least 3 servers, so that one can be spared"
     );
-    println!(
+    print::put(format!(
         "{count} servers, {CLIENTS} clients that write all the time; the leader is killed; then \
-         every\nacknowledged write is looked for on every server.\n"
-    );
+         every\nacknowledged write is looked for on every server.\n\n"
+    ))?;
     let dir = cluster.plan().dir().display().to_string();
-    story.tell(&format!("starting {count} servers, data in {dir}"));
+    story.tell(&format!("starting {count} servers, data in {dir}"))?;
     cluster.start_all()?;
     let rows = wait_for(cluster, "all servers to follow one leader", all_follow).await?;
     let (victim, term) = leader_of(&rows).context("a leader was just there")?;
     let name = rows[victim].name.clone();
     story.tell(&format!(
         "{name} leads in term {term}; {CLIENTS} clients begin to write through all servers"
-    ));
+    ))?;
 
     let ledger = Ledger::default();
     let servers: Vec<Channel> = (0..count)
@@ -64,7 +65,7 @@ pub async fn run(cluster: &mut LocalCluster) -> Result<()> {
     );
     story.tell(&format!(
         "{before} writes acknowledged; killing the leader {name} (SIGKILL)"
-    ));
+    ))?;
 
     let killed = Instant::now();
     cluster.nodes[victim].kill().await?;
@@ -75,16 +76,16 @@ pub async fn run(cluster: &mut LocalCluster) -> Result<()> {
         "writes are acknowledged again {} after the kill; {} leads in term {term}",
         ms(outage),
         rows[heir].name
-    ));
+    ))?;
 
     tokio::time::sleep(CALM).await;
     story.tell(&format!(
         "{} writes acknowledged; starting {name} again",
         ledger.counts().0
-    ));
+    ))?;
     cluster.nodes[victim].start()?;
     wait_for(cluster, "the server to come back", all_follow).await?;
-    story.tell(&format!("{name} is back and follows"));
+    story.tell(&format!("{name} is back and follows"))?;
     tokio::time::sleep(CALM).await;
 
     ledger.end();
@@ -93,10 +94,9 @@ pub async fn run(cluster: &mut LocalCluster) -> Result<()> {
     story.tell(&format!(
         "the clients stop: {} writes acknowledged",
         written.len()
-    ));
+    ))?;
     check(cluster, &servers, &written, &story).await?;
-    summary(&written, ledger.counts().1, outage);
-    Ok(())
+    summary(&written, ledger.counts().1, outage)
 }
 
 /// Looks for every write on every server: as the cluster has it, and as that server alone has it.
@@ -121,28 +121,28 @@ async fn check(
         story.tell(&format!(
             "{name}: all {} writes are there, through the cluster and in its own copy",
             written.len()
-        ));
+        ))?;
     }
     Ok(())
 }
 
-fn summary(written: &[Written], unknown: u64, outage: Duration) {
+fn summary(written: &[Written], unknown: u64, outage: Duration) -> Result<()> {
     let mut took: Vec<Duration> = written.iter().map(|write| write.took).collect();
     took.sort_unstable();
     let at = |part: usize| ms(took[(took.len() - 1) * part / 100]);
-    println!(
+    print::put(format!(
         "\nPASS: no acknowledged write was lost.\n\n  \
          acknowledged writes      {}\n  \
          without an answer        {unknown} (they may have happened; no one was told that they had)\n  \
          without a leader         {} from the kill to the next acknowledged write\n  \
          longest pause            {}\n  \
-         time for a write         {} median, {} for 99 of 100",
+         time for a write         {} median, {} for 99 of 100\n",
         written.len(),
         ms(outage),
         ms(longest_pause(written)),
         at(50),
         at(99),
-    );
+    ))
 }
 
 /// The longest time in which no client got an answer.
@@ -216,8 +216,9 @@ fn ms(time: Duration) -> String {
 struct Story(Instant);
 
 impl Story {
-    fn tell(&self, what: &str) {
-        println!("{:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
+    fn tell(&self, what: &str) -> Result<()> {
+        let seconds = self.0.elapsed().as_secs_f64();
+        print::put(format!("{seconds:>6.1} s  {what}\n"))
     }
 }
 

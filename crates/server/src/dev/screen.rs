@@ -5,10 +5,11 @@
 //! # Source
 //! ECMA-48: moving the cursor up and erasing below it.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cluster::Row;
+use crate::print;
 
 /// The output.
 pub struct Screen {
@@ -91,9 +92,8 @@ fn erasure(painted: &[String], width: usize) -> String {
 }
 
 fn put(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // A reader that has gone away is no reason to take the cluster down.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    // What cannot be shown is no reason to take the cluster down.
+    let _ = print::put(text);
 }
 
 /// Hours, minutes and seconds in UTC, as in the servers' logs.

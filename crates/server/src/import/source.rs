@@ -13,6 +13,7 @@ use headwater_ctl::progress::{Progress, Unit};
 use headwater_ctl::{Download, Failure, KeptSnapshot, Options, Session, revision};
 
 use crate::import::flags::ImportArgs;
+use crate::print;
 
 /// So much of a file is read at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -107,32 +108,35 @@ impl Source {
                 let _ = fs::remove_file(&part);
             })
             .with_context(here)?;
-        eprintln!("the snapshot is kept in {}", save.display());
+        print::note(&format!("the snapshot is kept in {}", save.display()));
         Ok(())
     }
 
     /// Says whether a running etcd has gone on since the revision that was imported; it has, if it cannot
     /// tell.
-    pub async fn has_gone_on(&self, imported: i64) -> bool {
-        let Self::Etcd(etcd) = self else { return false };
-        let now = async { revision(&Session::new(&etcd.options)?).await };
-        match now.await {
-            Ok(now) if now == imported => {
-                println!(
-                    "{} is still at revision {now}: nothing is missing.",
-                    self.name()
-                );
-                return false;
-            }
-            Ok(now) => println!(
+    ///
+    /// # Errors
+    /// It cannot be said.
+    pub async fn has_gone_on(&self, imported: i64) -> Result<bool> {
+        let Self::Etcd(etcd) = self else {
+            return Ok(false);
+        };
+        let now = async { revision(&Session::new(&etcd.options)?).await }.await;
+        let said = match &now {
+            Ok(now) if *now == imported => format!(
+                "{} is still at revision {now}: nothing is missing.\n",
+                self.name()
+            ),
+            Ok(now) => format!(
                 "The etcd is at revision {now}, and what it wrote after {imported} is not here. Stop who writes to \
-                 it, and import again."
+                 it, and import again.\n"
             ),
             Err(why) => {
-                println!("Whether the etcd has written something since is not known: {why}")
+                format!("Whether the etcd has written something since is not known: {why}\n")
             }
-        }
-        true
+        };
+        print::put(said)?;
+        Ok(!now.is_ok_and(|now| now == imported))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod certs;
+mod closed_pipe;
 mod dev;
 mod disk;
 mod import;
@@ -11,6 +12,7 @@ mod range_stream;
 mod reflection;
 mod settings;
 mod start;
+mod strangers;
 mod streams;
 mod support;
 
