@@ -13,7 +13,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -37,16 +37,18 @@ const PEER_PORT: &str = "this port is for the members";
 const NOT_FOR_CLIENTS: &str =
     "this port is for the members among themselves: clients use that of --listen-client-urls";
 
-/// Whether a failure is that nobody serves clients there.
-pub fn is_peer_port(failure: &Failure) -> bool {
-    failure.to_string().contains(PEER_PORT)
+/// Whether a failure is that no request comes in there: it is no port for clients, or a certificate is
+/// missing.
+pub fn lets_nothing_in(failure: &Failure) -> bool {
+    let text = failure.to_string();
+    text.contains(PEER_PORT) || text.contains(NEEDS_CERT)
 }
 
 /// How TLS tells that a certificate is missing, where HTTP/2 passes on no more than its words.
 const CERT_REQUIRED: &str = "received fatal alert: CertificateRequired";
 
 /// The same, for people.
-const NEEDS_CERT: &str =
+pub const NEEDS_CERT: &str =
     "it lets in only who shows a certificate of a CA that it trusts: --cert FILE --key FILE";
 
 type Cause = Box<dyn Error + Send + Sync>;
@@ -109,6 +111,22 @@ pub async fn open(place: &Place, tls: Option<Arc<ClientConfig>>) -> Result<Box<d
     let name = ServerName::try_from(place.host.clone())?;
     let stream = TlsConnector::from(tls).connect(name, socket).await?;
     Ok(Box::new(stream))
+}
+
+/// Whether somebody there ends TLS because no certificate was shown that it wants. HTTP/2 often sees no
+/// more of that than the end: its first bytes cross the alert. Who only listens gets it.
+pub async fn wants_cert(place: &Place, tls: Arc<ClientConfig>) -> bool {
+    let listen = async {
+        let mut stream = match open(place, Some(tls)).await {
+            Ok(stream) => stream,
+            Err(error) => return explain(&*error) == NEEDS_CERT,
+        };
+        match stream.read_u8().await {
+            Ok(_) => false,
+            Err(error) => explain(&error) == NEEDS_CERT,
+        }
+    };
+    timeout(Duration::from_secs(1), listen).await == Ok(true)
 }
 
 /// Whether somebody there answers when TLS is spoken.

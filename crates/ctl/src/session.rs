@@ -26,7 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::connect::{connect, explain, is_peer_port, speaks_tls};
+use crate::connect::{NEEDS_CERT, connect, explain, lets_nothing_in, speaks_tls, wants_cert};
 use crate::failure::{Failure, Result, is_transport};
 use crate::flags::Options;
 use crate::place::Place;
@@ -294,7 +294,7 @@ impl Session {
                     let failure = self.broken(place, &status).await;
                     match repeat {
                         Repeat::Always => failure,
-                        Repeat::Never if is_peer_port(&failure) => failure,
+                        Repeat::Never if lets_nothing_in(&failure) => failure,
                         Repeat::Never => {
                             failure.hint("the request may have been carried out, or not")
                         }
@@ -315,6 +315,11 @@ impl Session {
             return Failure::error(format!(
                 "{said} speaks TLS: say https://, and --cacert FILE"
             ));
+        }
+        if let Some(tls) = self.tls.clone().filter(|_| place.is_tls)
+            && wants_cert(place, tls).await
+        {
+            return Failure::error(format!("{said}: {NEEDS_CERT}"));
         }
         let error: &dyn std::error::Error = status;
         let reason = match error.source() {

@@ -168,6 +168,13 @@ fn three_members_and_their_clients_speak_nothing_but_tls() {
         );
         assert_eq!(got.trim(), "yes", "{}", said(&cluster));
     }
+    let own = server.program.display();
+    let nobody = format!(
+        "ETCDCTL_CACERT={} {own} ctl put a b",
+        authority.file("ca.crt")
+    );
+    let refused = shell(&cluster, &nobody).expect("a shell");
+    assert!(refused.contains("--cert FILE --key FILE"), "{refused}");
     let healthy = run(&cluster, "etcdctl endpoint health");
     assert_eq!(healthy.matches("is healthy").count(), 3, "{healthy}");
     let members = run(&cluster, "etcdctl member list");
