@@ -337,6 +337,11 @@ impl Raft {
         if self.membership.position() > self.commit || self.commit < leadership.first {
             return;
         }
+        if leadership.transfer.is_some() && config.is_voter(self.me) {
+            // Mark: a change of members waits while leadership is handed over.
+            // The target holds the whole log, or it could not win: nothing is added to that.
+            return;
+        }
         if config.is_joint() {
             // Mark: a joint configuration is left.
             self.append_config(config.without_outgoing(), fx);

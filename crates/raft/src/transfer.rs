@@ -151,6 +151,10 @@ impl Raft {
         } else {
             self.urge_target(fx);
         }
+        if self.transfer_under_way().is_none() {
+            // Nobody took over: a change of members that waited for that goes on.
+            self.advance_membership(fx);
+        }
     }
 
     /// When a leader whose disk stalls hands over: not before everyone has had the time to say

@@ -77,6 +77,29 @@ fn the_prior_leader_brings_the_targets_log_up_by_replication_as_usual() {
 }
 
 #[test]
+fn a_change_of_members_under_way_adds_nothing_to_the_log_that_the_target_must_hold() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    solo.persist();
+    solo.holds_all(2);
+    solo.change(&Config::of_voters([n(1), n(2)]))
+        .expect("begun");
+    solo.persist();
+    begins(&mut solo);
+    let joint = solo.raft.last();
+    let fx = solo.holds_all(2);
+    assert_eq!(sent_to(&fx, 2).last(), Some(&timeout_now(2)));
+    assert!(solo.raft.commit() == joint.index && solo.raft.config().is_joint());
+    assert_eq!(solo.raft.last(), joint, "the target could not win");
+    let mut ended = Vec::new();
+    while ended.is_empty() {
+        solo.hear(2, beat_reply(2, 0));
+        ended = outcomes(&solo.deadline());
+    }
+    assert_eq!(ended, [(n(2), Err(TransferFailed::TimedOut))]);
+    assert!(solo.raft.last() > joint && !solo.raft.config().is_joint());
+}
+
+#[test]
 fn it_says_so_once_and_again_only_with_each_heartbeat() {
     let mut solo = Solo::leading(3, 1, &[]);
     begins(&mut solo);

@@ -8,29 +8,36 @@
 
 use std::fs::File;
 use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+/// Files that may wait for the thread; those beyond it are closed by whoever removed them, so that few stay
+/// open.
+const WAITING_MAX: usize = 16;
+
+/// How far it stands back behind others: it gets a tenth of a processor that they could use up.
+const NICENESS: i32 = 10;
 
 /// The thread that closes them; begun when it is first needed, and gone with this.
 #[derive(Debug, Default)]
-pub(crate) struct Discard(OnceLock<Option<Sender<File>>>);
+pub(crate) struct Discard(OnceLock<Option<SyncSender<File>>>);
 
 impl Discard {
     /// Closes a file whose name is gone, some time soon. Where the operating system gives no thread, at once.
     pub(crate) fn close(&self, file: File) {
         if let Some(thread) = self.0.get_or_init(|| start().ok()) {
-            // A thread that has ended gives the file back, and it is closed here.
-            let _ = thread.send(file);
+            // What is not taken is given back, and closed here.
+            let _ = thread.try_send(file);
         }
     }
 }
 
-fn start() -> std::io::Result<Sender<File>> {
-    let (to, files) = channel::<File>();
+fn start() -> std::io::Result<SyncSender<File>> {
+    let (to, files) = sync_channel::<File>(WAITING_MAX);
     std::thread::Builder::new()
         .name("discard".into())
         .spawn(move || {
             // A wish: where it is not granted, this takes a share of a processor like any other.
-            let _ = rustix::process::setpriority_process(None, 19);
+            let _ = rustix::process::setpriority_process(None, NICENESS);
             files.into_iter().for_each(drop);
         })?;
     Ok(to)

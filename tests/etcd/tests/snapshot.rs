@@ -326,7 +326,7 @@ async fn what_is_not_whole_is_restored_nowhere() {
     refused(&whole[..whole.len() - 1], "its end is missing");
     refused(&whole[..whole.len() - 32], "it has no checksum at its end");
     refused(b"not a snapshot", "it is no snapshot");
-    refused(&[], "it has no checksum");
+    refused(&[], "it is empty");
 
     // A directory in use is left as it is.
     let mine = &cluster.members[0].data_dir;

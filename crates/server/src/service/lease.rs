@@ -5,8 +5,11 @@
 //! The etcd v3 API, service `Lease`.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -150,6 +153,8 @@ enum Renewing {
     Here(i64, oneshot::Receiver<Renewed>),
     /// It does not, or not yet: whoever leads is asked. One task, which ends with this.
     Elsewhere(JoinSet<Result<api::LeaseKeepAliveResponse, Failure>>),
+    /// What is told of it. One that is gone has no time left, and that is no error.
+    Done(Result<api::LeaseKeepAliveResponse, Failure>),
 }
 
 impl Renewing {
@@ -171,27 +176,32 @@ impl Renewing {
         Self::Elsewhere(task)
     }
 
-    /// What is told of it. One that is gone has no time left, and that is no error. It may be asked for again if
-    /// nobody has waited for it to the end.
-    async fn end(&mut self, client: &Client) -> Result<api::LeaseKeepAliveResponse, Failure> {
-        if let Self::Here(id, renewed) = self {
-            let Renewed { revision, result } = renewed.await.map_err(|_| Failure::Stopped)?;
-            let ttl = match result? {
-                Renewal::Renewed(ttl) => Some(ttl),
-                Renewal::Gone => Some(0),
-                Renewal::First(_) | Renewal::NotLeading => None,
+    /// Takes it as far as it goes now.
+    fn advance(&mut self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            *self = match self {
+                Self::Here(id, renewed) => {
+                    let renewed = ready!(Pin::new(renewed).poll(context));
+                    match renewed.map(|Renewed { revision, result }| (revision, result)) {
+                        Ok((revision, Ok(Renewal::Renewed(ttl)))) => {
+                            Self::Done(Ok(kept(client, (*id, ttl), revision)))
+                        }
+                        Ok((revision, Ok(Renewal::Gone))) => {
+                            Self::Done(Ok(kept(client, (*id, 0), revision)))
+                        }
+                        Ok((_, Ok(Renewal::First(_) | Renewal::NotLeading))) => {
+                            Self::begin_elsewhere(client, *id)
+                        }
+                        Ok((_, Err(failure))) => Self::Done(Err(failure)),
+                        Err(_) => Self::Done(Err(Failure::Stopped)),
+                    }
+                }
+                Self::Elsewhere(task) => match ready!(task.poll_join_next(context)) {
+                    Some(Ok(ended)) => Self::Done(ended),
+                    Some(Err(_)) | None => Self::Done(Err(Failure::Stopped)),
+                },
+                Self::Done(_) => return Poll::Ready(()),
             };
-            match ttl {
-                Some(ttl) => return Ok(kept(client, (*id, ttl), revision)),
-                None => *self = Self::begin_elsewhere(client, *id),
-            }
-        }
-        match self {
-            Self::Elsewhere(task) => match task.join_next().await {
-                Some(Ok(ended)) => ended,
-                Some(Err(_)) | None => Err(Failure::Stopped),
-            },
-            Self::Here(..) => unreachable!("it has just gone elsewhere"),
         }
     }
 }
@@ -236,10 +246,7 @@ pub async fn serve(
         let is_heard = may_ask && sink.is_heard();
         let renewal = tokio::select! {
             biased;
-            renewal = first(&mut renewals, &client) => {
-                renewals.pop_front();
-                renewal
-            }
+            renewal = first(&mut renewals, &client) => renewal,
             request = inbound.message(), if may_ask => {
                 match request {
                     Ok(Some(request)) => renewals.push_back(Renewing::begin(&client, request.id)),
@@ -264,15 +271,23 @@ pub async fn serve(
     sink.end(None).await;
 }
 
-/// How the renewal ends that was asked for first; without any never.
+/// The renewal that was asked for first, once it is done; without any never. All are taken as far as they go.
 async fn first(
     renewals: &mut VecDeque<Renewing>,
     client: &Client,
 ) -> Result<api::LeaseKeepAliveResponse, Failure> {
-    match renewals.front_mut() {
-        Some(renewing) => renewing.end(client).await,
-        None => std::future::pending().await,
-    }
+    poll_fn(|context| {
+        for renewing in renewals.iter_mut() {
+            let _ = renewing.advance(client, context);
+        }
+        match renewals.pop_front() {
+            Some(Renewing::Done(ended)) => return Poll::Ready(ended),
+            Some(renewing) => renewals.push_front(renewing),
+            None => {}
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::stream::unfold;
 use headwater_kv::auth::Right;
 use headwater_kv::request::{
     Alarm, AlarmKind, AlarmRequest, HashRequest, HashResponse, KvError, Query,
@@ -16,8 +17,6 @@ use headwater_runtime::{NodeId, ReadLevel};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::codegen::BoxStream;
-use tonic::codegen::tokio_stream::StreamExt;
-use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::alarms;
@@ -38,6 +37,8 @@ const SNAPSHOTS_MAX: usize = 4;
 
 /// Pieces of a snapshot that wait for the client: one that is on its way, and the next.
 const PIECES_AHEAD: usize = 2;
+
+const BROKEN_OFF: Failure = Failure::Internal("a snapshot broke off");
 
 /// How far a snapshot's thread stands back behind those that answer: it gets a tenth of a processor that
 /// they could use up.
@@ -259,13 +260,19 @@ impl Maintenance for MaintenanceService {
         let moment = Moment::of(&self.backend).await?;
         let header = self.backend.header(moment.revision);
         let pieces = written_aside(moment, place)?;
-        let responses = ReceiverStream::new(pieces).map(move |(blob, left_bytes)| {
-            Ok(api::SnapshotResponse {
-                header: Some(header),
-                remaining_bytes: left_bytes,
-                blob: blob.into(),
-                version: STORAGE_VERSION.to_owned(),
-            })
+        let response = move |blob: Vec<u8>, left_bytes| api::SnapshotResponse {
+            header: Some(header),
+            remaining_bytes: left_bytes,
+            blob: blob.into(),
+            version: STORAGE_VERSION.to_owned(),
+        };
+        let responses = unfold((pieces, None), move |(mut pieces, left)| async move {
+            match (pieces.recv().await, left) {
+                (Some((blob, left)), _) => Some((Ok(response(blob, left)), (pieces, Some(left)))),
+                (None, Some(0)) => None,
+                // Without an error this would pass for all of it.
+                (None, _) => Some((Err(BROKEN_OFF.into()), (pieces, Some(0)))),
+            }
         });
         Ok(Response::new(Box::pin(responses)))
     }
