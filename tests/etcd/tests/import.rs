@@ -377,7 +377,7 @@ async fn what_cannot_be_imported_leaves_nothing() {
     broken(&flipped, "its checksum is another");
     broken(&whole[..whole.len() - 1], "its end is missing");
     broken(&whole[..whole.len() - 32], "it has no checksum at its end");
-    broken(b"", "it has no checksum");
+    broken(b"", "it is empty");
     refused(&["/nowhere/etcd.db"], "No such file");
     let data_dir = theirs.members[0].data_dir.display().to_string();
     refused(&[&data_dir], "it is an etcd's data directory");
