@@ -425,10 +425,11 @@ impl Answer for api::MemberAddResponse {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn member(id: u64, name: &str) -> api::Member {
+    /// A member of which no more is known.
+    pub fn member(id: u64, name: &str) -> api::Member {
         api::Member {
             id,
             name: name.to_owned(),

@@ -156,14 +156,7 @@ fn next_step(answer: &api::MemberAddResponse, name: &str, id: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn member(id: u64, name: &str) -> api::Member {
-        api::Member {
-            id,
-            name: name.to_owned(),
-            ..Default::default()
-        }
-    }
+    use crate::member::tests::member;
 
     #[test]
     fn who_answers_is_told_where_and_what_can_be_done() {

@@ -241,8 +241,7 @@ impl Raft {
         let Some(transfer) = &leadership.transfer else {
             return Ok(());
         };
-        // While a transfer is under way no change of members begins, and one that goes on by
-        // itself takes nobody's vote who is to keep it.
+        // While a transfer is under way no change of members begins or goes on.
         if !self.may_take_over(transfer.to) {
             return Err("hands over to one who has no vote".to_string());
         }

@@ -92,6 +92,16 @@ fn settle(
     taken
 }
 
+/// The only node of a cluster, elected; and when that is.
+fn leader(options: Options) -> (Replica<Heap>, Instant) {
+    let now = Instant(2 * options.core.election_ns);
+    let mut replica = cluster_of_one(options);
+    let mut out = Vec::new();
+    replica.end_turn(now, &mut out);
+    settle(&mut replica, now, out);
+    (replica, now)
+}
+
 #[test]
 fn a_state_that_only_grows_is_snapshot_each_time_it_doubles() {
     let options = Options {
@@ -100,11 +110,7 @@ fn a_state_that_only_grows_is_snapshot_each_time_it_doubles() {
         snapshot_write_bytes_per_second: 0,
         ..Options::default()
     };
-    let mut replica = cluster_of_one(options.clone());
-    let now = Instant(2 * options.core.election_ns);
-    let mut out = Vec::new();
-    replica.end_turn(now, &mut out);
-    settle(&mut replica, now, out);
+    let (mut replica, now) = leader(options);
     let mut sizes = Vec::new();
     for request in 0..1000 {
         let mut out = Vec::new();
@@ -138,11 +144,7 @@ fn damage_to_the_log_that_a_snapshot_covers_already_takes_no_other() {
         snapshot_write_bytes_per_second: 0,
         ..Options::default()
     };
-    let mut replica = cluster_of_one(options.clone());
-    let now = Instant(2 * options.core.election_ns);
-    let mut out = Vec::new();
-    replica.end_turn(now, &mut out);
-    settle(&mut replica, now, out);
+    let (mut replica, now) = leader(options);
     let mut find = |file| {
         let mut out = Vec::new();
         replica.step(now, damage(file), &mut out);

@@ -18,6 +18,9 @@ use crate::grpc;
 use crate::http2::Received;
 use crate::metrics::{MethodId, Metrics, Way};
 
+/// The longest message that goes the short way.
+const SHORT_BYTES_MAX: usize = 1 << 10;
+
 /// The messages of a stream, which hold nothing of the bytes that they came in.
 pub struct Inbound<'a, T> {
     short: Option<Short<'a, T>>,
@@ -105,6 +108,3 @@ impl<T: Message + Default> Short<'_, T> {
         Poll::Ready(message)
     }
 }
-
-/// The longest message that goes the short way.
-const SHORT_BYTES_MAX: usize = 1 << 10;

@@ -182,18 +182,18 @@ impl Renewing {
             *self = match self {
                 Self::Here(id, renewed) => {
                     let renewed = ready!(Pin::new(renewed).poll(context));
-                    match renewed.map(|Renewed { revision, result }| (revision, result)) {
-                        Ok((revision, Ok(Renewal::Renewed(ttl)))) => {
+                    let told = renewed.map_err(|_| Failure::Stopped);
+                    match told.and_then(|told| Ok((told.result?, told.revision))) {
+                        Ok((Renewal::Renewed(ttl), revision)) => {
                             Self::Done(Ok(kept(client, (*id, ttl), revision)))
                         }
-                        Ok((revision, Ok(Renewal::Gone))) => {
+                        Ok((Renewal::Gone, revision)) => {
                             Self::Done(Ok(kept(client, (*id, 0), revision)))
                         }
-                        Ok((_, Ok(Renewal::First(_) | Renewal::NotLeading))) => {
+                        Ok((Renewal::First(_) | Renewal::NotLeading, _)) => {
                             Self::begin_elsewhere(client, *id)
                         }
-                        Ok((_, Err(failure))) => Self::Done(Err(failure)),
-                        Err(_) => Self::Done(Err(Failure::Stopped)),
+                        Err(failure) => Self::Done(Err(failure)),
                     }
                 }
                 Self::Elsewhere(task) => match ready!(task.poll_join_next(context)) {
