@@ -173,6 +173,11 @@ impl Raft {
         }
     }
 
+    /// The time it was last told.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Instant {
         if self.halted {

@@ -225,7 +225,10 @@ impl<A: Application> World<A> {
         let Some(upto) = live.waits.acknowledged else {
             return Ok(());
         };
-        let (raft, at, mut effects) = (live.replica.raft(), live.waits.turned_at, Vec::new());
+        let (raft, mut effects) = (live.replica.raft(), Vec::new());
+        // Not the turn's time: a turn of which the core hears nothing asks it nothing, and whoever
+        // asks it later is behind the disk's word.
+        let at = raft.now();
         let mut told = raft.clone();
         told.step(at, CoreInput::Persisted { upto }, &mut effects);
         told.end_turn(&mut effects);
