@@ -10,6 +10,7 @@ use headwater_api::etcdserverpb as api;
 use crate::elsewhere;
 use crate::endpoint::{of_members, status_of};
 use crate::failure::{Failure, Result};
+use crate::member::id_of;
 use crate::quantity;
 use crate::session::{Repeat, Session, maintenance};
 use crate::text::{Answer, Style, Text, field, header_fields, line, say};
@@ -37,8 +38,8 @@ pub struct DefragArgs {
 /// Flags of `move-leader`.
 #[derive(Args, Debug)]
 pub struct MoveArgs {
-    /// The member that is to lead: its id, in hexadecimal
-    #[arg(value_name = "ID")]
+    /// The member that is to lead: its name, or its id in hexadecimal
+    #[arg(value_name = "ID|NAME")]
     args: Vec<String>,
 }
 
@@ -137,11 +138,7 @@ pub async fn move_leader(session: &Session, args: MoveArgs) -> Result<()> {
     let [target] = &args.args[..] else {
         return Err(Failure::arguments("move-leader command needs 1 argument"));
     };
-    let target_id = quantity::hexadecimal(target).map_err(|why| {
-        Failure::arguments(format!(
-            "{why}, and members' ids are: `headwater ctl status` shows them"
-        ))
-    })?;
+    let target_id = id_of(session, target).await?;
     for place in session.places() {
         let status = status_of(session, place).await?;
         let id = status.header.map_or(0, |header| header.member_id);

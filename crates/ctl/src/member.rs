@@ -132,9 +132,17 @@ pub fn cluster_of(header: &Option<api::ResponseHeader>) -> u64 {
 }
 
 async fn one_id(session: &Session, args: &[String]) -> Result<u64> {
-    let [said] = args else {
-        return Err(Failure::arguments("member ID is not provided"));
-    };
+    match args {
+        [said] => id_of(session, said).await,
+        _ => Err(Failure::arguments("member ID is not provided")),
+    }
+}
+
+/// The id that was said, in hexadecimal, or that of the one member that is called so.
+///
+/// # Errors
+/// It is no id, and no single member is called so.
+pub async fn id_of(session: &Session, said: &str) -> Result<u64> {
     let why = match quantity::hexadecimal(said) {
         Ok(id) => return Ok(id),
         Err(why) => why,

@@ -60,7 +60,8 @@ const OWN_WORDS: [(&str, &str); 6] = [
     ),
     (
         "strconv.ParseUint: parsing \"xyz\": invalid syntax\n",
-        "\"xyz\" is no hexadecimal number, and members' ids are: `headwater ctl status` shows them\n",
+        "bad member ID arg (\"xyz\" is no hexadecimal number), expecting ID in Hex\n  and no single member is \
+         called so: `headwater ctl member list` shows ids and names\n",
     ),
     (
         "strconv.ParseUint: parsing \"xyz\": invalid syntax",
@@ -436,4 +437,17 @@ async fn a_member_whose_data_are_gone_comes_back_by_one_command() {
         sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(ctl(&cluster, "--endpoints=$EP3 get kept"), "kept\nvalue");
+}
+
+#[tokio::test]
+async fn leadership_moves_to_the_member_that_is_called_so() {
+    let cluster = cluster(3).await;
+    let leader = cluster.wait_for_leader().await.expect("a leader");
+    let next = (leader + 1) % 3;
+    let name = &cluster.members[next].name;
+    let said = ctl(&cluster, &format!("move-leader {name}"));
+    assert!(said.contains("Leadership transferred from"), "{said}");
+    assert_eq!(cluster.wait_for_leader().await.expect("a leader"), next);
+    let said = ctl(&cluster, "move-leader nobody");
+    assert!(said.contains("no single member is called so"), "{said}");
 }
