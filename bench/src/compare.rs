@@ -108,6 +108,7 @@ pub async fn run(args: &CompareArgs) -> Result<()> {
         if number < args.stores {
             for who in in_turn(number) {
                 comparison.store(who, &mut round).await;
+                comparison.written(who, &mut round).await;
             }
         }
         rounds.push(round);
@@ -286,6 +287,16 @@ impl Comparison<'_> {
         let measured = store::measure(self.server(who), &self.args.dir, shape);
         let measured = bounded(120.0 + keys as f64 / 4000.0, measured).await;
         self.keep(round, who, "store", measured);
+    }
+
+    async fn written(&mut self, who: Who, round: &mut Round) {
+        if !self.wants("written") {
+            return;
+        }
+        let puts = self.args.store_keys();
+        let measured = store::written(self.server(who), &self.args.dir, puts, self.shape);
+        let measured = bounded(120.0 + puts as f64 / 2000.0, measured).await;
+        self.keep(round, who, "written", measured);
     }
 
     async fn kills(&mut self, who: Who, round: &mut Round) {

@@ -48,6 +48,40 @@ pub async fn measure(server: &Server, dir: &Path, shape: Shape) -> Result<Figure
     Ok(figures)
 }
 
+/// Gives a fresh cluster as many puts as there are to be keys, from 64 clients: what reaches the disk with each
+/// put, with whatever snapshots and cleaning up that brings.
+///
+/// # Errors
+/// If it does not start, or does not serve any more.
+pub async fn written(server: &Server, dir: &Path, puts: u64, shape: Shape) -> Result<Figures> {
+    let disk = Disk::under(dir)?;
+    let cluster = start(server, dir, &[]).await?;
+    let leader = leader_url(&cluster).await?;
+    let clients = 64;
+    let plan = Plan {
+        endpoints: vec![leader.clone()],
+        engine: Engine::Lean,
+        work: Work::Put,
+        clients,
+        conns: load::usual_conns(clients),
+        rate: None,
+        shape,
+    };
+    let all = async {
+        let mut client = Client::connect([leader], None).await?;
+        loop {
+            let now = client.get("warm", None).await?;
+            let revision = now.header().map_or(0, |header| header.revision());
+            if u64::try_from(revision)? >= puts {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (figures, ()) = load::run_while(&plan, &watched(&cluster, &disk), all).await?;
+    Ok(figures)
+}
+
 /// Mean of the memory that members have in use.
 fn mean_mib(cluster: &Cluster) -> Result<f64> {
     let mut sum = 0.0;
