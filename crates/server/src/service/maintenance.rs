@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::unfold;
+use futures_util::stream::{Stream, unfold};
 use headwater_kv::auth::Right;
 use headwater_kv::request::{
     Alarm, AlarmKind, AlarmRequest, HashRequest, HashResponse, KvError, Query,
@@ -89,6 +89,30 @@ fn written_aside(
         Ok(_) => Ok(pieces),
         Err(_) => Err(Failure::Busy),
     }
+}
+
+/// The messages of a snapshot, from its pieces, each with how many bytes come after it.
+fn messages(
+    header: api::ResponseHeader,
+    pieces: Receiver<(Vec<u8>, u64)>,
+) -> impl Stream<Item = Result<api::SnapshotResponse, Status>> {
+    unfold((pieces, None), move |(mut pieces, left)| async move {
+        let message = |(blob, left_bytes): (Vec<u8>, u64)| api::SnapshotResponse {
+            header: Some(header),
+            remaining_bytes: left_bytes,
+            blob: blob.into(),
+            version: STORAGE_VERSION.to_owned(),
+        };
+        match (pieces.recv().await, left) {
+            (Some(piece), _) => {
+                let left = Some(piece.1);
+                Some((Ok(message(piece)), (pieces, left)))
+            }
+            (None, Some(0)) => None,
+            // Without an error this would pass for all of it.
+            (None, _) => Some((Err(BROKEN_OFF.into()), (pieces, Some(0)))),
+        }
+    })
 }
 
 /// The store in numbers and its revision, as this member has them or as the cluster does.
@@ -260,21 +284,7 @@ impl Maintenance for MaintenanceService {
         let moment = Moment::of(&self.backend).await?;
         let header = self.backend.header(moment.revision);
         let pieces = written_aside(moment, place)?;
-        let response = move |blob: Vec<u8>, left_bytes| api::SnapshotResponse {
-            header: Some(header),
-            remaining_bytes: left_bytes,
-            blob: blob.into(),
-            version: STORAGE_VERSION.to_owned(),
-        };
-        let responses = unfold((pieces, None), move |(mut pieces, left)| async move {
-            match (pieces.recv().await, left) {
-                (Some((blob, left)), _) => Some((Ok(response(blob, left)), (pieces, Some(left)))),
-                (None, Some(0)) => None,
-                // Without an error this would pass for all of it.
-                (None, _) => Some((Err(BROKEN_OFF.into()), (pieces, Some(0)))),
-            }
-        });
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(Box::pin(messages(header, pieces))))
     }
 
     async fn move_leader(
@@ -293,5 +303,31 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<api::DowngradeResponse>, Status> {
         self.demand_all(&request).await?;
         refuse("Downgrade")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    /// How many bytes each message brings, or `None` for an error, of pieces that say what is left.
+    async fn told(pieces: &[(usize, u64)]) -> Vec<Option<usize>> {
+        let (to, from) = channel(pieces.len().max(1));
+        for &(bytes, left) in pieces {
+            to.send((vec![0; bytes], left)).await.expect("room");
+        }
+        drop(to);
+        let messages = messages(api::ResponseHeader::default(), from);
+        let bytes = messages.map(|message| message.ok().map(|message| message.blob.len()));
+        bytes.collect().await
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_breaks_off_does_not_pass_for_a_whole_one() {
+        assert_eq!(told(&[(5, 3), (3, 0)]).await, [Some(5), Some(3)]);
+        assert_eq!(told(&[(5, 3)]).await, [Some(5), None], "three are missing");
+        assert_eq!(told(&[]).await, [None], "nothing came at all");
     }
 }
