@@ -158,6 +158,13 @@ fn find(texts: &BTreeMap<String, String>) -> Result<Vec<Mark>> {
                 "{place}: a mark is a sentence in one line"
             );
             let next = lines.peek().map_or("", |(_, line)| line.trim_start());
+            let mut below = text.lines().skip(at + 1).map(str::trim_start);
+            let statement = below.find(|line| !line.starts_with("//"));
+            let is_arm = statement.is_some_and(|line| line.contains(" => "));
+            ensure!(
+                !is_arm,
+                "{place}: a mark stands before a statement, not before an arm of a match"
+            );
             let twin = marks.iter().find(|mark| mark.what == what);
             ensure!(
                 twin.is_none(),

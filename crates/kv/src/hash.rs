@@ -38,13 +38,15 @@ pub(crate) fn hash(
     let same = |part: &&HashPart| part.compact_revision == compact_revision;
     let mut part = match request.so_far.as_ref().filter(same) {
         Some(part) => part.clone(),
-        // Mark: a hash begins, or begins anew.
-        None => HashPart {
-            hash: 0,
-            revision: wanted,
-            compact_revision,
-            last: None,
-        },
+        None => {
+            // Mark: a hash begins, or begins anew.
+            HashPart {
+                hash: 0,
+                revision: wanted,
+                compact_revision,
+                last: None,
+            }
+        }
     };
     let start = part.last.take();
     // Even the smallest piece gets somewhere.

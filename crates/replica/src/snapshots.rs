@@ -338,8 +338,10 @@ impl<M: StateMachine> Replica<M> {
             let matched = self.raft.matched(*peer)?;
             let sent = self.snapshots.sending.get(peer).and_then(|at| at.base);
             Some(match sent {
-                // Mark: the log behind a snapshot that is being sent is kept.
-                Some(base) => floor_sent.max(matched.max(base.index)),
+                Some(base) => {
+                    // Mark: the log behind a snapshot that is being sent is kept.
+                    floor_sent.max(matched.max(base.index))
+                }
                 None => floor.max(matched),
             })
         };

@@ -16,7 +16,13 @@ pub mod range_stream;
 pub mod reflection;
 pub mod watch;
 
+use futures_util::StreamExt;
+use futures_util::stream::{Stream, unfold};
+use tonic::Status;
+use tonic::codegen::BoxStream;
+
 use crate::failure::Failure;
+use crate::outlook::{Outlook, Terms};
 
 /// A gRPC service and its methods.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +31,24 @@ pub struct Service {
     pub name: &'static str,
     /// Its methods, with what metrics call their kind.
     pub methods: &'static [(&'static str, &'static str)],
+}
+
+/// A stream's messages, until there is a reason for it to end sooner, which is told.
+pub fn until_end<T: Send + 'static>(
+    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    outlook: Outlook,
+    terms: Terms,
+) -> BoxStream<T> {
+    let end = Box::pin(async move { outlook.end(terms).await });
+    let begun = Some((Box::pin(messages), end));
+    Box::pin(unfold(begun, |state| async {
+        let (mut messages, mut end) = state?;
+        tokio::select! {
+            biased;
+            end = &mut end => Some((Err(end.into()), None)),
+            message = messages.next() => message.map(|message| (message, Some((messages, end)))),
+        }
+    }))
 }
 
 /// What metrics call a method of one request and one answer.

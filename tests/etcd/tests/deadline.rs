@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 const PUT: &str = "etcdserverpb.KV/Put";
 const RANGE: &str = "etcdserverpb.KV/Range";
+const RANGE_STREAM: &str = "etcdserverpb.KV/RangeStream";
+const SNAPSHOT: &str = "etcdserverpb.Maintenance/Snapshot";
 const LOCK: &str = "v3lockpb.Lock/Lock";
 const WATCH: &str = "etcdserverpb.Watch/Watch";
 const KEEP_ALIVE: &str = "etcdserverpb.Lease/LeaseKeepAlive";
@@ -134,6 +136,36 @@ async fn a_stream_ends_when_its_client_says() -> Result<()> {
     ensure!(answer.code == 0 && !answer.body.is_empty(), "{answer:?}");
     let answer = within(&line, "soon", WATCH, &watch).await?;
     ensure!(answer.code == INVALID_ARGUMENT, "{answer:?}");
+    line.close();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_large_answer_ends_when_its_client_says() -> Result<()> {
+    let Some(server) = headwater() else {
+        return Ok(());
+    };
+    let cluster = Cluster::start(&server, 1, &[]).await?;
+    let mut client = cluster.client(0, Duration::from_secs(5)).await?;
+    for number in 0..8 {
+        client
+            .put(format!("k{number}"), vec![0; 1 << 20], None)
+            .await?;
+    }
+    let all = RangeRequest {
+        key: "k".into(),
+        range_end: "l".into(),
+        ..Default::default()
+    };
+    let line = Line::open(cluster.members[0].client_port.number, 1 << 20).await?;
+    for path in [RANGE_STREAM, SNAPSHOT] {
+        let whole = within(&line, "20S", path, &all).await?;
+        ensure!(whole.code == 0 && whole.body.len() > 8 << 20, "{path}");
+        let cut = within(&line, "1n", path, &all).await?;
+        ensure!(cut.code == DEADLINE_EXCEEDED, "{path}: {}", cut.code);
+        let wrong = within(&line, "soon", path, &all).await?;
+        ensure!(wrong.code == INVALID_ARGUMENT, "{path}: {}", wrong.code);
+    }
     line.close();
     Ok(())
 }

@@ -33,6 +33,7 @@ fn a_mark_is_a_sentence_of_its_own_and_may_say_why_nothing_passes_it() {
     assert_eq!((&*marks[1].what, marks[1].line), ("else.", 4));
     assert!(find(&one("// Mark: no end\nf();")).is_err());
     assert!(find(&one("// Mark: so.\nf();\n// Mark: so.\ng();")).is_err());
+    assert!(find(&one("// Mark: so.\n// Why.\nSome(a) => f(a),")).is_err());
 }
 
 #[test]

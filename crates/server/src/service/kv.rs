@@ -23,8 +23,10 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::kv_server::Kv;
+use crate::outlook::Terms;
 use crate::pressure::Fit;
 use crate::service::range_stream::{RangeStream, STREAM_BYTES};
+use crate::service::until_end;
 
 /// The service, on a backend shared with the others.
 pub struct KvService(pub Arc<Backend>);
@@ -259,8 +261,9 @@ impl Kv for KvService {
         request: Request<api::RangeRequest>,
     ) -> Answer<Self::RangeStreamStream> {
         let client = Client::of_stream(&self.0, &request);
+        let terms = Terms::of(request.metadata().as_ref())?;
         let (told, tells) = mpsc::channel(1);
-        let chunks: Self::RangeStreamStream = Box::pin(ReceiverStream::new(tells));
+        let chunks = until_end(ReceiverStream::new(tells), self.0.outlook().clone(), terms);
         let answer = client.answers().fit_stream(chunks, STREAM_BYTES).await?;
         let stream = RangeStream::open(client, request.into_inner()).await?;
         tokio::spawn(stream.tell(told));

@@ -27,7 +27,8 @@ use crate::etcd_db::{self, Moment};
 use crate::failure::Failure;
 use crate::generated::etcdserverpb as api;
 use crate::generated::etcdserverpb::maintenance_server::Maintenance;
-use crate::service::not_yet;
+use crate::outlook::Terms;
+use crate::service::{not_yet, until_end};
 
 /// What tools read as the version of the files; they are Headwater's own.
 pub const STORAGE_VERSION: &str = "3.6.0";
@@ -279,12 +280,15 @@ impl Maintenance for MaintenanceService {
         request: Request<api::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         self.demand_all(&request).await?;
+        let terms = Terms::of(request.metadata().as_ref())?;
         let place = Arc::clone(&self.snapshots).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
         let moment = Moment::of(&self.backend).await?;
         let header = self.backend.header(moment.revision);
         let pieces = written_aside(moment, place)?;
-        Ok(Response::new(Box::pin(messages(header, pieces))))
+        let outlook = self.backend.outlook().clone();
+        let messages = until_end(messages(header, pieces), outlook, terms);
+        Ok(Response::new(messages))
     }
 
     async fn move_leader(
