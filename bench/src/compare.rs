@@ -226,7 +226,7 @@ impl Comparison<'_> {
             }
             Before::Burst => {
                 let leader = vec![leader_url(cluster).await?];
-                let mut burst = self.plan(step.engine, leader, Work::Put, 256);
+                let mut burst = self.plan(engine_of(step.name), leader, Work::Put, 256);
                 burst.shape.seconds = self.shape.seconds.min(BURST_SECONDS);
                 load::run(&burst, &cluster::watched(cluster, &self.disk)).await?;
             }
@@ -235,7 +235,7 @@ impl Comparison<'_> {
             Target::Leader => vec![leader_url(cluster).await?],
             Target::All => urls(cluster),
         };
-        let mut plan = self.plan(step.engine, endpoints, step.work, step.clients);
+        let mut plan = self.plan(engine_of(step.name), endpoints, step.work, step.clients);
         if let Some(bytes) = step.value_bytes {
             // Few keys, or the store outgrows its quota.
             (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);

@@ -32,6 +32,18 @@ pub enum Client {
     Lean(lean::Client),
 }
 
+/// So many clients, each with a connection of its own, to the endpoints in turn.
+///
+/// # Errors
+/// If nobody answers at one of them.
+pub async fn connect(engine: Engine, endpoints: &[String], conns: usize) -> Result<Vec<Client>> {
+    let mut connections = Vec::with_capacity(conns);
+    for endpoint in endpoints.iter().cycle().take(conns) {
+        connections.push(Client::connect(engine, endpoint).await?);
+    }
+    Ok(connections)
+}
+
 impl Client {
     /// A client with a connection of its own, that has been answered once.
     ///

@@ -118,16 +118,16 @@ fn unframed(bytes: &mut Bytes) -> Result<Option<Bytes>> {
     Ok(Some(bytes.split_to(end).slice(PREFIX..)))
 }
 
-/// What an answer comes to if it comes before it is due.
+/// What an answer comes to if it comes within `limit` from now.
 ///
 /// The timer is one of many requests: when it goes off before this one is due, it was set for an
 /// earlier one, and is set anew.
 pub async fn within<A>(
     timer: &mut Pin<Box<Sleep>>,
-    due: Instant,
     limit: Duration,
     answer: impl Future<Output = Result<A>>,
 ) -> Result<A> {
+    let due = Instant::now() + limit;
     let mut answer = pin!(answer);
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {

@@ -33,7 +33,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// What a connection and each of its streams take unasked, in bytes: so much that answers of usual
 /// sizes need no word about windows.
@@ -221,7 +221,6 @@ impl Client {
     /// # Errors
     /// If the server does not say in time that it does.
     pub async fn watch(&mut self, key: &str) -> Result<Watch> {
-        let due = Instant::now() + self.limit;
         let create = WatchCreateRequest {
             key: Bytes::copy_from_slice(key.as_bytes()),
             ..WatchCreateRequest::default()
@@ -245,7 +244,7 @@ impl Client {
                 answers,
             })
         };
-        within(&mut self.timer, due, self.limit, created).await
+        within(&mut self.timer, self.limit, created).await
     }
 
     /// One question and its one answer.
@@ -254,7 +253,6 @@ impl Client {
         head: Request<()>,
         question: &impl Message,
     ) -> Result<A> {
-        let due = Instant::now() + self.limit;
         let send = &mut self.send;
         let answer = async {
             poll_fn(|cx| send.poll_ready(cx)).await?;
@@ -265,7 +263,7 @@ impl Client {
             ensure!(answers.next().await?.is_none(), "more than one answer");
             Ok(A::decode(answer)?)
         };
-        within(&mut self.timer, due, self.limit, answer).await
+        within(&mut self.timer, self.limit, answer).await
     }
 }
 
@@ -284,7 +282,6 @@ impl Lease {
     /// # Errors
     /// If the answer is an error or does not come in time.
     pub async fn keep_alive(&mut self) -> Result<i64> {
-        let due = Instant::now() + self.limit;
         let question = LeaseKeepAliveRequest { id: self.id };
         self.send.send_data(framed(&question), false)?;
         let answers = &mut self.answers;
@@ -292,7 +289,7 @@ impl Lease {
             let answer = answers.next().await?.context("the stream ended")?;
             Ok(LeaseKeepAliveResponse::decode(answer)?.ttl)
         };
-        within(&mut self.timer, due, self.limit, answer).await
+        within(&mut self.timer, self.limit, answer).await
     }
 }
 

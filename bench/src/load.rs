@@ -122,11 +122,7 @@ pub async fn run_while<T>(
     watched: &Watched,
     something: impl Future<Output = Result<T>>,
 ) -> Result<(Figures, T)> {
-    let mut connections = Vec::with_capacity(plan.conns);
-    for number in 0..plan.conns.max(1) {
-        let endpoint = &plan.endpoints[number % plan.endpoints.len()];
-        connections.push(engine::Client::connect(plan.engine, endpoint).await?);
-    }
+    let connections = engine::connect(plan.engine, &plan.endpoints, plan.conns.max(1)).await?;
     let tally = Rc::new(RefCell::new(Tally {
         from: None,
         is_over: false,

@@ -29,8 +29,6 @@ pub enum Before {
 pub struct Step {
     /// Its name, as `--only` takes it.
     pub name: &'static str,
-    /// What drives it.
-    pub engine: Engine,
     /// What is asked for.
     pub work: Work,
     /// By how many clients.
@@ -46,7 +44,6 @@ pub struct Step {
 const fn step(name: &'static str, work: Work, clients: usize) -> Step {
     Step {
         name,
-        engine: Engine::EtcdClient,
         work,
         clients,
         target: Target::Leader,
@@ -64,32 +61,24 @@ const fn at_all(step: Step) -> Step {
     Step { target, ..step }
 }
 
-const fn step_lean(name: &'static str, work: Work, clients: usize) -> Step {
-    let engine = Engine::Lean;
-    Step {
-        engine,
-        ..step(name, work, clients)
-    }
-}
-
 /// The loads, in the order in which a cluster gets them.
 pub const STEPS: [Step; 27] = [
     after(Before::Restart, step("range-fresh-64", Work::Range, 64)),
     step("range-fresh-256", Work::Range, 256),
-    step_lean("range-fresh-256-lean", Work::Range, 256),
+    step("range-fresh-256-lean", Work::Range, 256),
     at_all(step("serializable-64", Work::Serializable, 64)),
     at_all(step("serializable-256", Work::Serializable, 256)),
-    at_all(step_lean("serializable-256-lean", Work::Serializable, 256)),
+    at_all(step("serializable-256-lean", Work::Serializable, 256)),
     step("put-1", Work::Put, 1),
-    step_lean("put-1-lean", Work::Put, 1),
+    step("put-1-lean", Work::Put, 1),
     step("put-16", Work::Put, 16),
-    step_lean("put-16-lean", Work::Put, 16),
+    step("put-16-lean", Work::Put, 16),
     step("put-64", Work::Put, 64),
-    step_lean("put-64-lean", Work::Put, 64),
+    step("put-64-lean", Work::Put, 64),
     step("put-256", Work::Put, 256),
-    step_lean("put-256-lean", Work::Put, 256),
+    step("put-256-lean", Work::Put, 256),
     step("put-1000", Work::Put, 1000),
-    step_lean("put-1000-lean", Work::Put, 1000),
+    step("put-1000-lean", Work::Put, 1000),
     after(Before::Burst, step("range-after-puts-64", Work::Range, 64)),
     after(
         Before::Burst,
@@ -97,19 +86,19 @@ pub const STEPS: [Step; 27] = [
     ),
     after(
         Before::Burst,
-        step_lean("range-after-puts-256-lean", Work::Range, 256),
+        step("range-after-puts-256-lean", Work::Range, 256),
     ),
     step("mixed-64", Work::Mixed, 64),
     step("mixed-256", Work::Mixed, 256),
-    step_lean("mixed-256-lean", Work::Mixed, 256),
+    step("mixed-256-lean", Work::Mixed, 256),
     step("cas-256", Work::Cas, 256),
-    step_lean("cas-256-lean", Work::Cas, 256),
+    step("cas-256-lean", Work::Cas, 256),
     Step {
         value_bytes: Some(64 * 1024),
         ..step("large-16", Work::Put, 16)
     },
     step("keep-alive-256", Work::KeepAlive, 256),
-    step_lean("keep-alive-256-lean", Work::KeepAlive, 256),
+    step("keep-alive-256-lean", Work::KeepAlive, 256),
 ];
 
 /// Measurements that are more than a load, in the order in which they come.
@@ -377,14 +366,9 @@ mod tests {
     #[test]
     fn a_load_of_the_lean_engine_doubles_one_of_the_usual_client() {
         for step in STEPS {
-            let usual = step.name.strip_suffix(LEAN);
-            assert_eq!(
-                usual.is_some(),
-                step.engine == Engine::Lean,
-                "{}",
-                step.name
-            );
-            let Some(usual) = usual else { continue };
+            let Some(usual) = step.name.strip_suffix(LEAN) else {
+                continue;
+            };
             let twin = STEPS.iter().find(|other| other.name == usual).unwrap();
             let same = |step: &Step| (step.work, step.clients, step.target, step.value_bytes);
             assert_eq!(same(&step), same(twin), "{usual}");

@@ -1,6 +1,6 @@
 //! One put, many watchers: how long until the last of them knows, and how many events a second.
 
-use crate::engine::{Client, Engine};
+use crate::engine::{self, Client, Engine};
 use crate::figures::{Figures, microseconds, quantiles_ms};
 use crate::load::leader_of;
 use crate::machine::{Spent, Watched};
@@ -62,11 +62,7 @@ pub async fn fan_out(
 ) -> Result<Figures> {
     let arrived = Rc::new(Arrived::default());
     let conns = watchers.div_ceil(STREAMS_A_CONNECTION);
-    let mut connections = Vec::with_capacity(conns);
-    for number in 0..conns {
-        let endpoint = &endpoints[number % endpoints.len()];
-        connections.push(Client::connect(engine, endpoint).await?);
-    }
+    let mut connections = engine::connect(engine, endpoints, conns).await?;
     let mut tasks = JoinSet::new();
     for number in 0..watchers {
         let mut watch = connections[number % conns].watch("watched").await?;

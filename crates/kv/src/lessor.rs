@@ -70,7 +70,7 @@ struct Reign {
     known: u64,
     clocks: BTreeMap<i64, Clock>,
     /// When to look whether which lease has ended.
-    ends: BTreeSet<(u64, i64)>,
+    looks: BTreeSet<(u64, i64)>,
     /// When to write down what a lease has left.
     checkpoints: BTreeSet<(u64, i64)>,
 }
@@ -108,7 +108,7 @@ impl Lessor {
             number: 0,
             known: 0,
             clocks: BTreeMap::new(),
-            ends: BTreeSet::new(),
+            looks: BTreeSet::new(),
             checkpoints: BTreeSet::new(),
         };
         reign.begin_all(now_ns, self.checkpoint_every_ns, store);
@@ -176,7 +176,7 @@ impl Lessor {
         };
         let mut renewed = 0;
         while ended.len() < leases_max && renewed < LOOKS_MAX {
-            let first = reign.ends.first().copied();
+            let first = reign.looks.first().copied();
             let Some((_, id)) = first.filter(|(at_ns, _)| *at_ns <= now_ns) else {
                 break;
             };
@@ -245,8 +245,8 @@ impl Lessor {
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let reign = self.reign.as_ref()?;
         let first = |set: &BTreeSet<(u64, i64)>| set.first().map(|(at_ns, _)| *at_ns);
-        let (end, checkpoint) = (first(&reign.ends), first(&reign.checkpoints));
-        end.into_iter().chain(checkpoint).min()
+        let (look, checkpoint) = (first(&reign.looks), first(&reign.checkpoints));
+        look.into_iter().chain(checkpoint).min()
     }
 }
 
@@ -285,7 +285,7 @@ impl Reign {
             checkpoint_ns,
             taken_by: 0,
         };
-        self.ends.insert((ends_ns, id));
+        self.looks.insert((ends_ns, id));
         self.checkpoints
             .extend(checkpoint_ns.map(|at_ns| (at_ns, id)));
         let before = self.clocks.insert(id, clock);
@@ -313,16 +313,16 @@ impl Reign {
         let clock = self.clocks.get_mut(&id).expect("what is due has a clock");
         let ends_later = clock.ends_ns > now_ns;
         if ends_later {
-            self.ends.remove(&(clock.looked_at_ns, id));
+            self.looks.remove(&(clock.looked_at_ns, id));
             clock.looked_at_ns = clock.ends_ns;
-            self.ends.insert((clock.ends_ns, id));
+            self.looks.insert((clock.ends_ns, id));
         }
         ends_later
     }
 
     fn forget(&mut self, id: i64) {
         if let Some(clock) = self.clocks.remove(&id) {
-            self.ends.remove(&(clock.looked_at_ns, id));
+            self.looks.remove(&(clock.looked_at_ns, id));
             if let Some(at_ns) = clock.checkpoint_ns {
                 // Mark: a lease is forgotten before its checkpoint.
                 self.checkpoints.remove(&(at_ns, id));
@@ -333,7 +333,7 @@ impl Reign {
     /// From now on a lease has ended; which one it was that has.
     fn end(&mut self, now_ns: u64, id: i64) -> u64 {
         let clock = self.clocks.get_mut(&id).expect("what ends has a clock");
-        self.ends.remove(&(clock.looked_at_ns, id));
+        self.looks.remove(&(clock.looked_at_ns, id));
         if let Some(at_ns) = clock.checkpoint_ns.take() {
             // Mark: a lease ends before its checkpoint.
             self.checkpoints.remove(&(at_ns, id));
@@ -341,7 +341,7 @@ impl Reign {
         clock.has_ended = true;
         clock.ends_ns = now_ns.saturating_add(REVOKE_AGAIN_NS);
         clock.looked_at_ns = clock.ends_ns;
-        self.ends.insert((clock.ends_ns, id));
+        self.looks.insert((clock.ends_ns, id));
         clock.granted
     }
 

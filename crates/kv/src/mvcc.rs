@@ -289,6 +289,7 @@ impl Mvcc {
             );
             self.index.pop(record.key());
             let previous = self.current(record.key());
+            let previous = previous.map(|previous| Superseded::new(&previous.parts()));
             let (has_previous, lease) = (previous.is_some(), lease_of(previous));
             self.attached
                 .move_key(record.key(), record.parts().lease, lease);
@@ -343,8 +344,8 @@ impl Mvcc {
 
     /// Puts a new version into the log and the accounts.
     fn enter(&mut self, (record, parts): (Record, Parts<'_>), previous: Option<Superseded>) {
-        let lease_before = previous.map_or(0, |previous| previous.lease);
-        self.attached.move_key(parts.key, lease_before, parts.lease);
+        self.attached
+            .move_key(parts.key, lease_of(previous), parts.lease);
         let freed_before_bytes = self.freed_bytes;
         self.freed_bytes += freed_by(&parts, previous);
         self.size_bytes += parts.cost_bytes();
@@ -383,8 +384,8 @@ fn summand(record: &Record) -> u64 {
 }
 
 /// The lease of a key; zero for none.
-fn lease_of(record: Option<&Record>) -> i64 {
-    record.map_or(0, |record| record.parts().lease)
+fn lease_of(version: Option<Superseded>) -> i64 {
+    version.map_or(0, |version| version.lease)
 }
 
 pub(crate) fn tombstone(key: &[u8], main: i64, sub: u32) -> Parts<'_> {

@@ -15,8 +15,10 @@ pub struct Coalescer {
     wait_ns: u64,
     /// For whom something is queued, and whether somebody waits for it.
     queued: Vec<(NodeId, bool)>,
-    /// What was queued since the last flush: something that can wait, something that cannot.
-    fresh: (bool, bool),
+    /// Whether something that can wait was queued since the last flush.
+    has_fresh_patient: bool,
+    /// Whether something that cannot was.
+    has_fresh_urgent: bool,
     /// When something that can wait was last queued alone, until something that cannot follows.
     alone_since: Option<Instant>,
     /// Whether that followed in time.
@@ -32,7 +34,8 @@ impl Coalescer {
         Self {
             wait_ns,
             queued: Vec::new(),
-            fresh: (false, false),
+            has_fresh_patient: false,
+            has_fresh_urgent: false,
             alone_since: None,
             is_brisk: false,
             send_by: None,
@@ -42,8 +45,8 @@ impl Coalescer {
     /// A frame is queued for a peer. Whoever holds it asks before long to whom frames
     /// [leave](Coalescer::flush).
     pub fn queue(&mut self, to: NodeId, can_wait: bool) {
-        self.fresh.0 |= can_wait;
-        self.fresh.1 |= !can_wait;
+        self.has_fresh_patient |= can_wait;
+        self.has_fresh_urgent |= !can_wait;
         match self.queued.iter_mut().find(|(peer, _)| *peer == to) {
             Some((_, is_urgent)) => *is_urgent |= !can_wait,
             None => self.queued.push((to, !can_wait)),
@@ -58,16 +61,13 @@ impl Coalescer {
             self.is_brisk = false;
             self.alone_since = None;
         }
-        match core::mem::take(&mut self.fresh) {
-            (_, true) => {
-                if let Some(since) = self.alone_since.take() {
-                    self.is_brisk = now.since(since) < self.wait_ns;
-                }
+        let is_patient = core::mem::take(&mut self.has_fresh_patient);
+        if core::mem::take(&mut self.has_fresh_urgent) {
+            if let Some(since) = self.alone_since.take() {
+                self.is_brisk = now.since(since) < self.wait_ns;
             }
-            (true, false) => {
-                self.alone_since.get_or_insert(now);
-            }
-            (false, false) => {}
+        } else if is_patient {
+            self.alone_since.get_or_insert(now);
         }
         let all = is_over || !self.is_brisk;
         self.queued.retain(|&(to, is_urgent)| {

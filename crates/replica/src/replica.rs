@@ -1,8 +1,9 @@
 //! One node: drives the core, keeps the log's bodies, feeds the state machine.
 //! Never waits: inputs in, outputs out, like the core it drives.
 //!
-//! A turn is any number of [`Replica::step`]s and one [`Replica::end_turn`]: whatever arrives
-//! together is proposed, logged, sent and applied together (natural batching).
+//! A turn is any number of [`Replica::step`]s, then [`Replica::settle`] and [`Replica::apply`], which
+//! [`Replica::end_turn`] joins: whatever arrives together is proposed, logged, sent and applied together
+//! (natural batching).
 //!
 //! # Source
 //! Dissertation §10.2 (batching, pipelining, writing to disk in parallel).
@@ -299,7 +300,7 @@ impl<M: StateMachine> Replica<M> {
     /// Sends a message at once; of entries that another cannot read, what fits, unless they are to be read
     /// back first.
     fn send(&mut self, to: NodeId, message: Message, out: &mut Vec<Output<M>>) {
-        let can_wait = self.can_wait(to, &message);
+        let can_wait = !self.tells_awaited(to, &message);
         let frame = match message {
             Message::RepairTell {
                 term,
@@ -323,18 +324,19 @@ impl<M: StateMachine> Replica<M> {
         });
     }
 
-    /// Whether nobody at `to` waits for this: for what is committed, unless that node passed it on.
-    fn can_wait(&mut self, to: NodeId, message: &Message) -> bool {
+    /// Tells `to` something that is awaited there: all but what is committed, unless that node passed it on,
+    /// and then until it has been told. Says whether it is.
+    fn tells_awaited(&mut self, to: NodeId, message: &Message) -> bool {
         let Message::Commit { commit, .. } = message else {
-            return false;
+            return true;
         };
         let Some(&awaited) = self.awaited.get(&to) else {
-            return true;
+            return false;
         };
         if awaited <= *commit {
             self.awaited.remove(&to);
         }
-        false
+        true
     }
 
     fn on_role(&mut self, leader: Option<NodeId>) {

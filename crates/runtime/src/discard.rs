@@ -10,12 +10,11 @@ use std::fs::File;
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use crate::behind::{Behind, spawn_behind};
+
 /// Files that may wait for the thread; those beyond it are closed by whoever removed them, so that few stay
 /// open.
 const WAITING_MAX: usize = 16;
-
-/// How far it stands back behind others: it gets a tenth of a processor that they could use up.
-const NICENESS: i32 = 10;
 
 /// The thread that closes them; begun when it is first needed, and gone with this.
 #[derive(Debug, Default)]
@@ -33,12 +32,8 @@ impl Discard {
 
 fn start() -> std::io::Result<SyncSender<File>> {
     let (to, files) = sync_channel::<File>(WAITING_MAX);
-    std::thread::Builder::new()
-        .name("discard".into())
-        .spawn(move || {
-            // A wish: where it is not granted, this takes a share of a processor like any other.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
-            files.into_iter().for_each(drop);
-        })?;
+    spawn_behind(Behind::Others, "discard", move || {
+        files.into_iter().for_each(drop);
+    })?;
     Ok(to)
 }

@@ -292,7 +292,7 @@ impl<M: StateMachine> Driver<M> {
     fn on_frames(&mut self, now: Instant, link: &Arc<Link>, frames: Vec<Bytes>) {
         link.taken(&frames);
         // What an older connection still brings in comes out of order.
-        if !self.links.has(link) {
+        if !self.links.is_current(link) {
             return;
         }
         let from = link.peer();
@@ -387,7 +387,7 @@ impl<M: StateMachine> Driver<M> {
         } = &mut self.parts;
         if let Some(recorder) = recorder {
             let frames = self.outputs.iter().filter_map(|output| match output {
-                Output::Frame { to, frame, .. } => Some((*to, self.links.reach(*to), frame)),
+                Output::Frame { to, frame, .. } => Some((*to, self.links.is_linked(*to), frame)),
                 _ => None,
             });
             recorder.turn(&replica.take_calls(), frames);

@@ -37,6 +37,7 @@
 //! | [`seldom`] | lines of the log that would repeat too often |
 //! | `recorder` | a record of all that the core was asked, for whoever checks it |
 
+pub mod behind;
 pub mod card;
 pub mod company;
 pub mod counters;

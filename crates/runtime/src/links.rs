@@ -54,7 +54,7 @@ impl Links {
 
     /// One is gone. Says whether it had not been replaced before.
     pub fn remove(&mut self, link: &Arc<Link>) -> bool {
-        let is_current = self.has(link);
+        let is_current = self.is_current(link);
         if is_current {
             self.by_peer.remove(&link.peer());
             self.count_down(link);
@@ -68,13 +68,13 @@ impl Links {
     }
 
     /// Whether this one stands and was not replaced.
-    pub fn has(&self, link: &Arc<Link>) -> bool {
+    pub fn is_current(&self, link: &Arc<Link>) -> bool {
         let current = self.by_peer.get(&link.peer());
         current.is_some_and(|current| Arc::ptr_eq(current, link))
     }
 
     /// Whether one to that peer stands.
-    pub fn reach(&self, peer: NodeId) -> bool {
+    pub fn is_linked(&self, peer: NodeId) -> bool {
         self.by_peer.contains_key(&peer)
     }
 
@@ -148,27 +148,20 @@ mod tests {
         let pipe = Pipe::plain(here.expect("connected"));
         let link = Link::new(Peer { node, disk, life }, pipe, counters.clone());
         assert!(!links.put(Arc::new(link)));
-        let mut flush = |us: u64, frame: Option<bool>| {
-            if let Some(can_wait) = frame {
-                links.send(node, Bytes::from_static(b"frame"), can_wait);
-            }
+        let mut flush = |us: u64, can_wait: bool| {
+            links.send(node, Bytes::from_static(b"frame"), can_wait);
             links.flush(Instant(us * US));
             let waits_until = links.next_deadline().map(|by| by.0 / US);
             (counters.peers.of(node).sent_bytes.value(), waits_until)
         };
         // Nothing is known yet, so it leaves.
-        let (one, none) = flush(1000, Some(true));
+        let (one, none) = flush(1000, true);
         assert!(one > 0 && none.is_none());
-        assert_eq!(flush(1300, Some(false)), (2 * one, None));
+        assert_eq!(flush(1300, false), (2 * one, None));
         // Now it waits for the next, which takes it along.
-        assert_eq!(flush(2000, Some(true)), (2 * one, Some(4000)));
-        assert_eq!(flush(2100, None), (2 * one, Some(4000)));
-        assert_eq!(flush(2200, Some(false)), (4 * one, None));
-        // None follows this time, so the next one does not wait, either.
-        assert_eq!(flush(3000, Some(true)), (4 * one, Some(5000)));
-        assert_eq!(flush(5000, None), (5 * one, None));
-        assert_eq!(flush(6000, Some(true)), (6 * one, None));
-        let mut all = vec![0; usize::try_from(6 * one).expect("small")];
+        assert_eq!(flush(2000, true), (2 * one, Some(4000)));
+        assert_eq!(flush(2200, false), (4 * one, None));
+        let mut all = vec![0; usize::try_from(4 * one).expect("small")];
         there.read_exact(&mut all).await.expect("all arrives");
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use headwater_replica::scrub::{Damage, at_rest, check};
 use headwater_replica::{Disk, DiskError, DiskErrorKind};
 
+use crate::behind::{Behind, spawn_behind};
 use crate::counters::Counters;
 use crate::file::{FileDisk, Use};
 
@@ -42,25 +43,22 @@ impl Scrubber {
     ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let (disk, counters) = (disk.another(Use::Scrubbing), disk.counters());
-        let thread = std::thread::Builder::new()
-            .name("scrub".into())
-            .spawn(move || {
-                // A wish: where it is not granted, the rate alone bounds what this costs.
-                let _ = rustix::process::setpriority_process(None, 19);
-                let mut round = Round {
-                    slow: Slow {
-                        disk,
-                        bytes_per_second,
-                        stopped,
-                        counters,
-                    },
-                    cluster,
-                    known: BTreeSet::new(),
-                };
-                while round.slow.pause(ROUND_PAUSE).is_ok() {
-                    round.run(&found);
-                }
-            })?;
+        // Where standing back is not granted, the rate alone bounds what this costs.
+        let thread = spawn_behind(Behind::All, "scrub", move || {
+            let mut round = Round {
+                slow: Slow {
+                    disk,
+                    bytes_per_second,
+                    stopped,
+                    counters,
+                },
+                cluster,
+                known: BTreeSet::new(),
+            };
+            while round.slow.pause(ROUND_PAUSE).is_ok() {
+                round.run(&found);
+            }
+        })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),

@@ -107,9 +107,12 @@ impl Terms {
     }
 }
 
+/// The head in which a request says so.
+pub const LEADER_HEADER: &str = "hasleader";
+
 /// Whether the client would rather fail than wait for a leader.
 pub fn wants_leader(headers: &HeaderMap) -> bool {
-    headers.get("hasleader").is_some_and(|v| v == "true")
+    headers.get(LEADER_HEADER).is_some_and(|v| v == "true")
 }
 
 #[cfg(test)]

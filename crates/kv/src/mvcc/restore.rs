@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Mvcc, Superseded, freed_by};
+use super::{Mvcc, Superseded, freed_by, lease_of};
 use crate::changes::Change;
 use crate::record::{Parts, Record};
 
@@ -71,8 +71,8 @@ impl Restore {
         }
         mvcc.size_bytes += parts.cost_bytes();
         mvcc.keys = mvcc.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
-        let lease_before = previous.map_or(0, |previous| previous.lease);
-        mvcc.attached.move_key(parts.key, lease_before, parts.lease);
+        mvcc.attached
+            .move_key(parts.key, lease_of(previous), parts.lease);
         mvcc.index.push(parts.key, |_| (record.clone(), parts, ()));
         self.last = Some(record);
         Ok(())

@@ -84,11 +84,12 @@ async fn caught_up(backend: &Backend) -> Option<Arc<Auth>> {
     }
 }
 
+/// The heads in which a request may bring its token; the first that is there counts.
+pub const TOKEN_HEADERS: [&str; 2] = ["token", "authorization"];
+
 /// The token of a request, if it has one.
 fn token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers
-        .get("token")
-        .or_else(|| headers.get("authorization"))?;
+    let value = TOKEN_HEADERS.iter().find_map(|name| headers.get(*name))?;
     let token = value.to_str().unwrap_or_default();
     Some(token.strip_prefix("Bearer ").unwrap_or(token))
 }

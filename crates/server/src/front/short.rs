@@ -10,13 +10,20 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use tonic::body::Body;
 
+use crate::auth::door::TOKEN_HEADERS;
 use crate::counted::{Begun, Counted};
 use crate::deadline;
 use crate::grpc::{HEAD_BYTES, trailers, whole};
+use crate::outlook::LEADER_HEADER;
 use crate::service::kv::ShortCall;
 
 /// What a request's head may say that changes its answer.
-const USEFUL: [&str; 4] = [deadline::HEADER, "authorization", "hasleader", "token"];
+const USEFUL: [&str; 4] = [
+    deadline::HEADER,
+    LEADER_HEADER,
+    TOKEN_HEADERS[0],
+    TOKEN_HEADERS[1],
+];
 
 /// A call that goes the short way.
 pub struct ShortRequest {

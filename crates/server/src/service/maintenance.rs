@@ -13,6 +13,7 @@ use headwater_kv::request::{
     Alarm, AlarmKind, AlarmRequest, HashRequest, HashResponse, KvError, Query,
     Response as KvResponse, StoreStatus,
 };
+use headwater_runtime::behind::{Behind, spawn_behind};
 use headwater_runtime::{NodeId, ReadLevel};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,10 +41,6 @@ const SNAPSHOTS_MAX: usize = 4;
 const PIECES_AHEAD: usize = 2;
 
 const BROKEN_OFF: Failure = Failure::Internal("a snapshot broke off");
-
-/// How far a snapshot's thread stands back behind those that answer: it gets a tenth of a processor that
-/// they could use up.
-const NICENESS: i32 = 10;
 
 /// The service, on a backend shared with the others.
 pub struct MaintenanceService {
@@ -74,19 +71,16 @@ fn written_aside(
     place: OwnedSemaphorePermit,
 ) -> Result<Receiver<(Vec<u8>, u64)>, Failure> {
     let (to, pieces) = channel(PIECES_AHEAD);
-    let thread = std::thread::Builder::new().name("snapshot-out".into());
-    let started = thread.spawn(move || {
+    let made = move || {
         let _place = place;
-        // A wish: where it is not granted, this takes its share like any other.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
         let mut pieces = etcd_db::pieces(moment.into_plan());
         // A client that is gone takes no more.
         while pieces
             .next()
             .is_some_and(|piece| to.blocking_send(piece).is_ok())
         {}
-    });
-    match started {
+    };
+    match spawn_behind(Behind::Others, "snapshot-out", made) {
         Ok(_) => Ok(pieces),
         Err(_) => Err(Failure::Busy),
     }

@@ -4,8 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::headwater;
 
-/// The exit code and the complaint of a command whose output nobody reads, and of one whose complaints
-/// nobody reads either.
+/// The exit code and the complaints of a command whose output nobody reads.
 fn unread(command: &mut Command) -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
