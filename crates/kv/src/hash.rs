@@ -40,6 +40,7 @@ pub(crate) fn hash(
         Some(part) => part.clone(),
         None => {
             // Mark: a hash begins, or begins anew.
+            // Unreached: simulated stores are compared whole, and nobody asks for a hash.
             HashPart {
                 hash: 0,
                 revision: wanted,

@@ -251,6 +251,7 @@ impl Streams {
         for (stream, number) in denied {
             self.forget(stream, number);
             // Mark: a watch is ended because its client may not watch any more.
+            // Unreached: simulated clients have no users.
             self.reply(stream, number, Word::Denied, store);
         }
     }

@@ -289,6 +289,7 @@ impl Raft {
         self.membership.base = config;
         if *self.membership.current() != before {
             // Mark: a snapshot brings a configuration that could not be read.
+            // Unreached: rare; `tests/repair.rs` drives cores there.
             self.on_config(fx);
         }
     }
