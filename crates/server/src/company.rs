@@ -128,6 +128,16 @@ struct Listening {
     held_back: Option<oneshot::Sender<()>>,
 }
 
+impl Listening {
+    /// Somebody who has asked for nothing yet.
+    fn by(voice: Option<Voice>) -> Self {
+        Self {
+            voice,
+            ..Self::default()
+        }
+    }
+}
+
 impl Counts {
     /// Counts what is said; how many bytes of values it has.
     fn charge(&mut self, said: &Said) -> usize {
@@ -210,11 +220,7 @@ impl StoreCompany {
         match call {
             Call::Open(stream, asker, voice) => {
                 self.streams.open(stream, asker);
-                let listening = Listening {
-                    voice,
-                    ..Listening::default()
-                };
-                self.listeners.insert(stream, listening);
+                self.listeners.insert(stream, Listening::by(voice));
             }
             Call::Watch(stream, wish, answer) => {
                 match wish {
