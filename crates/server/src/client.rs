@@ -16,6 +16,7 @@ use tonic::Request;
 use crate::backend::Backend;
 use crate::desk::Watching;
 use crate::failure::Failure;
+use crate::voice::Voice;
 
 /// Who a request comes from, as the front door has found out: put into the request for its service, if it is
 /// known.
@@ -90,9 +91,10 @@ impl Client {
         self.asker.as_ref()
     }
 
-    /// Begins to watch, nothing so far.
-    pub fn watching(&self) -> Watching {
-        self.backend.desk().open(self.asker.clone())
+    /// Begins to watch, nothing so far. What it is to be told is said by `voice`, if it has one, as far as there is
+    /// room.
+    pub fn watching(&self, voice: Option<Voice>) -> Watching {
+        self.backend.desk().open(self.asker.clone(), voice)
     }
 
     /// The backend itself, for what the server does on its own.

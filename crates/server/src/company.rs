@@ -30,6 +30,7 @@ use crate::leases::{Answer, Question, Says};
 use crate::once::{Alike, Told};
 use crate::renewals::{Renew, Renewals};
 use crate::round_trips::{RoundTrips, Times};
+use crate::voice::Voice;
 
 /// About how many bytes of events one word holds.
 const WORD_BYTES: usize = 64 << 10;
@@ -53,11 +54,11 @@ const ENDED_MAX: usize = 500;
 /// What a service wants of the company.
 #[derive(Debug)]
 pub enum Call {
-    /// A client, known or not, begins to watch.
-    Open(StreamId, Option<Asker>),
+    /// A client, known or not, begins to watch; what it is told may be said there.
+    Open(StreamId, Option<Asker>, Option<Voice>),
     /// A client wants something changed in what it watches; answered once it may ask for more.
     Watch(StreamId, Wish, oneshot::Sender<()>),
-    /// What is a client to be told next? Answered once there is something.
+    /// What is a client to be told next? Answered once there is something, and no room to say it.
     Next(StreamId, oneshot::Sender<Told>),
     /// A client watches no more.
     Close(StreamId),
@@ -119,10 +120,22 @@ pub type Asked = (NodeId, u64, Question);
 /// Who is at the other end of a stream.
 #[derive(Debug, Default)]
 struct Listening {
-    /// Waits for the next word.
+    /// Waits for the next word, or for the next that there is no room to say.
     waits: Option<oneshot::Sender<Told>>,
+    /// How it is said.
+    voice: Option<Voice>,
     /// Has asked for so much that the answers come first.
     held_back: Option<oneshot::Sender<()>>,
+}
+
+impl Listening {
+    /// Somebody who has asked for nothing yet.
+    fn by(voice: Option<Voice>) -> Self {
+        Self {
+            voice,
+            ..Self::default()
+        }
+    }
 }
 
 impl Counts {
@@ -205,9 +218,9 @@ impl StoreCompany {
         let (now_ns, store) = (stage.now().0, stage.machine());
         // Whoever has gone away meanwhile is told nothing, and that is no loss.
         match call {
-            Call::Open(stream, asker) => {
+            Call::Open(stream, asker, voice) => {
                 self.streams.open(stream, asker);
-                self.listeners.insert(stream, Listening::default());
+                self.listeners.insert(stream, Listening::by(voice));
             }
             Call::Watch(stream, wish, answer) => {
                 match wish {
@@ -280,7 +293,7 @@ impl StoreCompany {
         }
     }
 
-    /// Lets streams speak that somebody listens to, one word each, until enough is said.
+    /// Lets streams speak that somebody listens to, one word each at a time, until enough is said.
     fn speak(&mut self, store: &Store) {
         self.woken.extend(self.streams.woken());
         let mut spoken = 0;
@@ -295,11 +308,21 @@ impl StoreCompany {
                 continue;
             }
             self.budget_bytes = self.budget_bytes.saturating_sub(WORD_COST_BYTES);
-            if let Some(said) = self.streams.next(stream, store, WORD_BYTES)
-                && let Some(waits) = listener.waits.take()
-            {
+            if let Some(said) = self.streams.next(stream, store, WORD_BYTES) {
                 self.budget_bytes = self.budget_bytes.saturating_sub(self.counts.charge(&said));
-                let _ = waits.send(self.alike.tell(said));
+                let told = self.alike.tell(said);
+                if listener
+                    .voice
+                    .as_ref()
+                    .is_some_and(|voice| voice.say(&told))
+                {
+                    // Nobody asks for what it has to say besides.
+                    if self.streams.is_awake(stream) {
+                        self.woken.push(stream);
+                    }
+                } else if let Some(waits) = listener.waits.take() {
+                    let _ = waits.send(told);
+                }
             }
             if listener.held_back.is_some()
                 && !self.streams.is_behind(stream)

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::company::{Call, Wish};
 use crate::failure::Failure;
 use crate::once::Told;
+use crate::voice::Voice;
 
 /// The way to a node's company. Cheap to clone.
 #[derive(Clone)]
@@ -56,9 +57,9 @@ impl Desk {
     }
 
     /// Somebody, known or not, begins to watch, nothing so far.
-    pub fn open(&self, asker: Option<Asker>) -> Watching {
+    pub fn open(&self, asker: Option<Asker>, voice: Option<Voice>) -> Watching {
         let id = StreamId(self.opened.fetch_add(1, Ordering::Relaxed));
-        self.put(Call::Open(id, asker));
+        self.put(Call::Open(id, asker, voice));
         let desk = self.clone();
         Watching { id, desk }
     }
@@ -87,7 +88,7 @@ impl Watching {
         self.desk.call(|done| Call::Watch(id, wish, done)).await
     }
 
-    /// What is to be told next comes there, unless the node has stopped.
+    /// What is to be told next comes there, if there was no room to say it, unless the node has stopped.
     pub fn next(&self) -> oneshot::Receiver<Told> {
         let id = self.id;
         self.desk.ask(|next| Call::Next(id, next))

@@ -73,6 +73,7 @@ mod tally;
 mod tls;
 mod tls_flags;
 mod url;
+mod voice;
 mod workers;
 
 use std::io::Write;

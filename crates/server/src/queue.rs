@@ -262,7 +262,7 @@ impl Watched {
             start_revision,
             ..WatchRequest::default()
         };
-        let watching = client.watching();
+        let watching = client.watching(None);
         watching.wish(Wish::Create(0, request)).await?;
         Ok(Self(watching))
     }

@@ -6,6 +6,7 @@
 //! gRPC over HTTP/2 (the trailers tell how a stream ends).
 
 use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -16,7 +17,7 @@ use tonic::{Code, Status};
 
 use crate::counted::Begun;
 use crate::grpc::{HEAD_BYTES, framed, trailers};
-use crate::http2::send;
+use crate::http2::poll_send;
 
 /// Who listens to a stream of messages.
 pub enum Sink<T> {
@@ -26,8 +27,11 @@ pub enum Sink<T> {
     Http2(Http2Sink),
 }
 
-/// What is told over a stream of HTTP/2.
-pub struct Http2Sink {
+/// What is told over a stream of HTTP/2, by one at a time. Cheap to clone.
+#[derive(Clone)]
+pub struct Http2Sink(Arc<Mutex<Telling>>);
+
+struct Telling {
     stream: SendStream<Bytes>,
     call: Begun,
     /// Whether a message has begun and is not all on its way.
@@ -37,25 +41,70 @@ pub struct Http2Sink {
 impl Http2Sink {
     /// The rest of a call, whose answer's head is gone.
     pub fn new(stream: SendStream<Bytes>, call: Begun) -> Self {
-        Self {
+        Self(Arc::new(Mutex::new(Telling {
             stream,
             call,
             is_amid: false,
-        }
+        })))
     }
 
     /// Tells a message, as gRPC sends it; returns once it is taken.
-    pub async fn tell(&mut self, framed: Bytes) {
-        self.call.on_answer(framed.len() - HEAD_BYTES);
-        self.is_amid = true;
-        drop(send(&mut self.stream, framed).await);
-        self.is_amid = false;
+    pub async fn tell(&self, mut framed: Bytes) {
+        self.lock().call.on_answer(framed.len() - HEAD_BYTES);
+        let told = poll_fn(|context| {
+            let telling = &mut *self.lock();
+            let sent = poll_send(&mut telling.stream, &mut framed, context);
+            telling.is_amid = sent.is_pending();
+            sent
+        });
+        drop(told.await);
+    }
+
+    /// Tells a message if there is room for all of it; says whether there was.
+    pub fn tell_at_once(&self, framed: Bytes) -> bool {
+        let telling = &mut *self.lock();
+        let length = framed.len();
+        telling.stream.reserve_capacity(length);
+        let has_room = telling.stream.capacity() >= length;
+        if has_room {
+            telling.call.on_answer(length - HEAD_BYTES);
+            // Of one who is gone, others tell.
+            drop(telling.stream.send_data(framed, false));
+        }
+        has_room
+    }
+
+    async fn gone(&self) {
+        drop(poll_fn(|context| self.lock().stream.poll_reset(context)).await);
+    }
+
+    /// Tells that there is nothing more, and why if that is not all.
+    fn end(&self, why: Option<Status>) {
+        let telling = &mut *self.lock();
+        let code = why.as_ref().map_or(Code::Ok, Status::code);
+        let trailers = why.map_or_else(trailers, |why| {
+            let mut trailers = HeaderMap::new();
+            // It fails for texts that no header holds; the code is there then.
+            let _ = why.add_header(&mut trailers);
+            trailers
+        });
+        if telling.is_amid {
+            telling.stream.send_reset(Reason::CANCEL);
+        } else if telling.stream.send_trailers(trailers).is_ok() {
+            // Whoever is gone has called it off.
+            telling.call.end(code as usize);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Telling> {
+        // No code that can panic runs under this lock, so what it guards is always whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: Message> Sink<T> {
     /// Tells a message; returns once it is taken. Of one who is gone, `gone` tells.
-    pub async fn tell(&mut self, message: T) {
+    pub async fn tell(&self, message: T) {
         match self {
             Sink::Channel(told) => drop(told.send(Ok(message)).await),
             Sink::Http2(http2) => {
@@ -72,12 +121,10 @@ impl<T: Message> Sink<T> {
     }
 
     /// Returns once nobody listens.
-    pub async fn gone(&mut self) {
+    pub async fn gone(&self) {
         match self {
             Sink::Channel(told) => told.closed().await,
-            Sink::Http2(http2) => {
-                drop(poll_fn(|context| http2.stream.poll_reset(context)).await);
-            }
+            Sink::Http2(http2) => http2.gone().await,
         }
     }
 
@@ -90,21 +137,7 @@ impl<T: Message> Sink<T> {
                     let _ = told.send(Err(why)).await;
                 }
             }
-            Sink::Http2(mut http2) => {
-                let code = why.as_ref().map_or(Code::Ok, Status::code);
-                let trailers = why.map_or_else(trailers, |why| {
-                    let mut trailers = HeaderMap::new();
-                    // It fails for texts that no header holds; the code is there then.
-                    let _ = why.add_header(&mut trailers);
-                    trailers
-                });
-                if http2.is_amid {
-                    http2.stream.send_reset(Reason::CANCEL);
-                } else if http2.stream.send_trailers(trailers).is_ok() {
-                    // Whoever is gone has called it off.
-                    http2.call.end(code as usize);
-                }
-            }
+            Sink::Http2(http2) => http2.end(why),
         }
     }
 }

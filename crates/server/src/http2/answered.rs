@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -128,14 +128,23 @@ where
 
 /// Sends some of an answer, as far as its client has room; returns once all of it is on its way.
 pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    poll_fn(|context| poll_send(stream, &mut data, context)).await
+}
+
+/// The same, as far as that goes now; what is left of `data` is not on its way.
+pub fn poll_send(
+    stream: &mut SendStream<Bytes>,
+    data: &mut Bytes,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         while stream.capacity() == 0 {
-            let more = poll_fn(|context| stream.poll_capacity(context));
-            more.await.unwrap_or(Err(Reason::CANCEL.into()))?;
+            let more = ready!(stream.poll_capacity(context));
+            more.unwrap_or(Err(Reason::CANCEL.into()))?;
         }
         let now = data.split_to(data.len().min(stream.capacity()));
         stream.send_data(now, false)?;
     }
-    Ok(())
+    Poll::Ready(Ok(()))
 }

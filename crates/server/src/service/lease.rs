@@ -235,7 +235,7 @@ pub async fn serve(
     client: Client,
     mut inbound: Inbound<'_, api::LeaseKeepAliveRequest>,
     terms: Terms,
-    mut sink: Sink<api::LeaseKeepAliveResponse>,
+    sink: Sink<api::LeaseKeepAliveResponse>,
 ) {
     // A future of its own, which is looked at when it has something to say, not with each renewal.
     let mut ends: FuturesUnordered<_> = [client.outlook().end(terms)].into_iter().collect();

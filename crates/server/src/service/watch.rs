@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use headwater_kv::stream::{NOBODY, Refusal, Said, Word};
-use headwater_kv::watch::{Event, WatchRefusal};
 use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +26,7 @@ use crate::once::Told;
 use crate::outlook::Terms;
 use crate::service::unreadable;
 use crate::sink::Sink;
+use crate::voice::{Voice, framed, response};
 
 /// The service, on a backend shared with the others.
 pub struct WatchService(pub Arc<Backend>);
@@ -54,9 +53,14 @@ pub async fn serve(
     client: Client,
     inbound: Streaming<api::WatchRequest>,
     terms: Terms,
-    mut sink: Sink<api::WatchResponse>,
+    sink: Sink<api::WatchResponse>,
 ) {
-    let (watching, backend) = (client.watching(), client.backend());
+    let backend = client.backend();
+    let voice = match &sink {
+        Sink::Http2(http2) => Some(Voice::new(backend, http2.clone())),
+        Sink::Channel(_) => None,
+    };
+    let watching = client.watching(voice);
     let stops = async { Some(backend.outlook().end(terms).await.into()) };
     // Futures of their own, which are looked at when they have something to say, not with each word.
     let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>::new();
@@ -82,7 +86,7 @@ pub async fn serve(
         };
         let header = backend.header(told.said.revision);
         let ended = {
-            let mut telling = pin!(tell(&mut sink, header, told));
+            let mut telling = pin!(tell(&sink, header, told));
             loop {
                 tokio::select! {
                     biased;
@@ -102,18 +106,17 @@ pub async fn serve(
 }
 
 /// Tells a client something.
-async fn tell(sink: &mut Sink<api::WatchResponse>, header: api::ResponseHeader, told: Told) {
-    let Told { said, once } = told;
-    let (mut response, events) = response(header, said);
+async fn tell(sink: &Sink<api::WatchResponse>, header: api::ResponseHeader, told: Told) {
     match sink {
-        Sink::Http2(http2) if !events.is_empty() => {
-            let framed = once.framed(&response, &events);
-            drop((once, events));
+        Sink::Http2(http2) => {
+            let framed = framed(header, &told);
+            drop(told);
             http2.tell(framed).await;
         }
-        _ => {
+        Sink::Channel(_) => {
+            let (mut response, events) = response(header, &told.said);
             response.events = events.iter().cloned().map(convert::event).collect();
-            drop(events);
+            drop(told);
             sink.tell(response).await;
         }
     }
@@ -144,54 +147,4 @@ fn wish(request: api::WatchRequest) -> Option<Wish> {
         RequestUnion::CancelRequest(cancel) => Wish::Cancel(cancel.watch_id),
         RequestUnion::ProgressRequest(_) => Wish::Progress,
     })
-}
-
-/// What a client is told, without the events, and these.
-fn response(header: api::ResponseHeader, said: Said) -> (api::WatchResponse, Arc<[Event]>) {
-    let mut of = Arc::default();
-    let mut response = api::WatchResponse {
-        header: Some(header),
-        watch_id: said.id,
-        ..Default::default()
-    };
-    match said.word {
-        Word::Created => response.created = true,
-        Word::Refused(refusal) => {
-            debug_assert_eq!(said.id, NOBODY);
-            response.created = true;
-            response.canceled = true;
-            response.cancel_reason = reason(refusal).to_owned();
-        }
-        Word::Canceled => response.canceled = true,
-        Word::Denied => {
-            response.canceled = true;
-            response.cancel_reason = DENIED.to_owned();
-        }
-        Word::Compacted(revision) => {
-            response.canceled = true;
-            response.compact_revision = revision;
-        }
-        Word::Events { events, fragment } => {
-            of = events;
-            response.fragment = fragment;
-        }
-        Word::Progress => {}
-    }
-    (response, of)
-}
-
-/// In etcd's words, that a client may not watch.
-const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
-
-/// In etcd's words, why nothing is watched.
-fn reason(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Denied => DENIED,
-        Refusal::Duplicate => "mvcc: duplicate watch ID provided on the WatchStream",
-        Refusal::TooMany => "etcdserver: too many requests",
-        Refusal::Watch(WatchRefusal::EmptyRange) => "mvcc: watcher range is empty",
-        Refusal::Watch(WatchRefusal::Compacted) => {
-            "etcdserver: mvcc: required revision has been compacted"
-        }
-    }
 }
