@@ -98,10 +98,15 @@ impl Application for Kv {
             80..83 => read(all_keys()),
             83..85 => read(first_or_last(dice)),
             85..93 => Want::ReadStale(Query::Range(one_key(key))),
-            93..97 => {
+            kind @ 93..97 => {
+                let keys = if kind < 95 {
+                    one_key(key)
+                } else {
+                    neighbours(key)
+                };
                 let past = Query::Range(RangeRequest {
                     revision: 1 + dice.below(client.revision as u64 + 1) as i64,
-                    ..one_key(key)
+                    ..keys
                 });
                 if dice.chance(1, 2) {
                     Want::Read(past)

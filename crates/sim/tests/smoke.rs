@@ -1,9 +1,9 @@
 //! Worlds, each from one seed: the first of each plan file, and all that ever failed.
 
-use headwater_sim::plan::Plan;
+use headwater_sim::plan::{MS, Plan};
 use headwater_sim::recipe::Recipe;
 use headwater_sim::run::{Report, run};
-use headwater_sim::trace::Verbosity;
+use headwater_sim::trace::{Stats, Verbosity};
 
 /// Every seed that ever failed, with what it found.
 const KEPT: &str = include_str!("../seeds.txt");
@@ -20,6 +20,14 @@ fn must_hold(plan: &Plan) -> Report {
         panic!("{plan}\n{violation}\nrepeat: save the plan above, and give it to --plan");
     }
     report
+}
+
+/// The same world in which a frame that nobody waits for, and the word of a leader's own disk, may
+/// wait, or in which neither may.
+fn waiting(mut plan: Plan, waits: bool) -> Plan {
+    plan.knobs.notice_wait_ns = if waits { 2 * MS } else { 0 };
+    plan.knobs.put_aside = waits;
+    plan
 }
 
 #[test]
@@ -59,10 +67,25 @@ fn every_world_that_is_kept_holds() {
         let text = std::fs::read_to_string(&path).expect("a kept world");
         let plan = Plan::parse(&text).unwrap_or_else(|wrong| panic!("{path:?}: {wrong}"));
         assert_eq!(plan.mistake(), None, "{path:?}");
-        must_hold(&plan);
+        for waits in [false, true] {
+            must_hold(&waiting(plan.clone(), waits));
+        }
         worlds += 1;
     }
     assert!(worlds >= 3, "{worlds}");
+}
+
+#[test]
+fn worlds_hold_whether_frames_and_disks_may_wait_or_not() {
+    let [without, with] = [false, true].map(|waits| {
+        let mut all = Stats::default();
+        for seed in 0..25 {
+            all.add(&must_hold(&waiting(Plan::draw(seed), waits)).stats);
+        }
+        all
+    });
+    assert_eq!((without.frames_waited, without.put_aside), (0, 0));
+    assert!(with.frames_waited > 0 && with.put_aside > 0, "{with:?}");
 }
 
 #[test]

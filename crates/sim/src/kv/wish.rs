@@ -17,7 +17,8 @@ use crate::application::Want;
 /// What there is to ask for.
 const WISHES: &str = "put:KEY:VALUE, put:KEY:VALUE:LEASE, delete:KEY, delete:KEY:END, swap:KEY:REVISION:VALUE, \
                       undone:KEY, compact:REVISION, grant:LEASE:SECONDS, revoke:LEASE, \
-                      publish:MEMBER:NAME, read:KEY, stale:KEY, past:KEY:REVISION or all is wanted";
+                      publish:MEMBER:NAME, read:KEY, stale:KEY, past:KEY:REVISION, past:KEY:END:REVISION or all \
+                      is wanted";
 
 /// The request of these words.
 pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
@@ -55,6 +56,11 @@ pub(super) fn read(words: &str) -> Result<Want<Query>, String> {
         ["stale", key] => Ok(Want::ReadStale(Query::Range(range(key)))),
         ["past", key, revision] => Ok(Want::Read(Query::Range(RangeRequest {
             revision: number(revision)?,
+            ..range(key)
+        }))),
+        ["past", key, end, revision] => Ok(Want::Read(Query::Range(RangeRequest {
+            revision: number(revision)?,
+            range_end: end.to_owned().into(),
             ..range(key)
         }))),
         ["all"] => Ok(Want::Read(Query::Range(all_keys()))),
