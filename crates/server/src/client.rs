@@ -47,10 +47,14 @@ impl Client {
 
     /// The client that a stream of requests comes from: it is known for as long as the stream lasts.
     pub fn of_stream<T>(backend: &Arc<Backend>, request: &Request<T>) -> Self {
-        let client = Self::of(backend, request);
+        Self::of(backend, request).for_stream()
+    }
+
+    /// The same client, known for as long as a stream lasts.
+    pub fn for_stream(self) -> Self {
         Self {
-            asker: client.asker.map(Asker::by_name),
-            ..client
+            asker: self.asker.map(Asker::by_name),
+            ..self
         }
     }
 

@@ -272,7 +272,7 @@ impl StoreCompany {
                 let _ = answer.send(Counts {
                     compared,
                     partings,
-                    leases_renewed: self.renewals.renewed,
+                    leases_renewed: self.renewals.renewed(),
                     streams: self.streams.len(),
                     watchers: self.streams.watchers(),
                     watchers_behind: self.streams.watchers_behind(),

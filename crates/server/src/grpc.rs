@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::body::Body;
@@ -26,9 +26,10 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// The head of an answer that has a body.
-pub fn head() -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(1);
-    head.insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
+pub fn head() -> Response<()> {
+    let mut head = Response::new(());
+    let kind = HeaderValue::from_static(KIND);
+    head.headers_mut().insert(CONTENT_TYPE, kind);
     head
 }
 

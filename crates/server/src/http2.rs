@@ -27,7 +27,7 @@ mod answered;
 mod received;
 mod wire;
 
-pub use self::answered::{hand_out, head, poll_send};
+pub use self::answered::{hand_out, poll_send};
 pub use self::received::Received;
 use self::wire::{LastHeard, Wire};
 

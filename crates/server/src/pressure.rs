@@ -227,8 +227,7 @@ impl Fit {
         let Some(large) = extensions.remove::<Large>() else {
             return Fit::Small(bytes);
         };
-        let mut response = Response::new(whole(bytes));
-        *response.headers_mut() = head();
+        let mut response = head().map(|()| whole(bytes));
         response.extensions_mut().insert(large);
         Fit::Large(response)
     }

@@ -54,11 +54,15 @@ pub struct Renewals {
     waiting: Vec<Waiting>,
     /// Until then those wait that are gathered while others wait.
     ask_at: Instant,
-    /// How many were done.
-    pub renewed: u64,
+    renewed: u64,
 }
 
 impl Renewals {
+    /// How many were done so far.
+    pub fn renewed(&self) -> u64 {
+        self.renewed
+    }
+
     /// One comes in.
     pub fn gather(&mut self, renew: Renew) {
         self.gathered.push(renew);

@@ -116,7 +116,7 @@ impl<T: Message> Sink<T> {
     }
 
     /// Whether who hears what the client asks for learns as well that it is gone.
-    pub fn is_heard(&self) -> bool {
+    pub fn inbound_tells_gone(&self) -> bool {
         matches!(self, Sink::Http2(_))
     }
 

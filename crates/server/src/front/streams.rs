@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use headwater_kv::auth::Asker;
 use http::Request;
 use prost::Message;
 use tonic::Streaming;
@@ -20,7 +19,8 @@ use crate::auth::door::CommonName;
 use crate::client::Client;
 use crate::counted::Begun;
 use crate::doors::Served;
-use crate::http2::{Received, hand_out, head};
+use crate::grpc::head;
+use crate::http2::{Received, hand_out};
 use crate::inbound::Inbound;
 use crate::outlook::Terms;
 use crate::request_body::RequestBody;
@@ -74,7 +74,7 @@ impl Front {
         let admitted = match Terms::of(headers) {
             Ok(terms) => {
                 let asker = self.admit(method, headers, name.0.as_deref()).await;
-                asker.map(|asker| (asker.map(Asker::by_name), terms))
+                asker.map(|asker| (asker, terms))
             }
             Err(failure) => Err(failure),
         };
@@ -94,7 +94,7 @@ impl Front {
             let request = Request::new(RequestBody::Http2(received));
             self.weighed(request, counted).into_body()
         };
-        let client = Client::new(&self.backend, asker);
+        let client = Client::new(&self.backend, asker).for_stream();
         let out = Http2Sink::new(out, call);
         match stream {
             StreamCall::Watch => {

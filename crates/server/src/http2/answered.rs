@@ -14,11 +14,13 @@ use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Response};
-use hyper::body::Body;
+use hyper::body::Body as _;
 use tokio::time::timeout;
+use tonic::body::Body;
 
+use crate::counted::Counted;
 use crate::front::ShortAnswer;
-use crate::grpc;
+use crate::grpc::{head, is_grpc};
 use crate::pressure::{MustGetOn, PATIENCE};
 
 /// Hands out the answer of a short call: at once where its client has room for it.
@@ -37,21 +39,11 @@ pub async fn hand_out_short(
     stream.send_trailers(trailers)
 }
 
-/// The head of an answer to a call that is taken on.
-pub fn head() -> Response<()> {
-    let mut head = Response::new(());
-    *head.headers_mut() = grpc::head();
-    head
-}
-
 /// Hands out any answer.
-pub async fn hand_out<B>(
-    response: Response<B>,
+pub async fn hand_out(
+    response: Response<Counted<Body>>,
     mut respond: SendResponse<Bytes>,
-) -> Result<(), h2::Error>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+) -> Result<(), h2::Error> {
     let (head, body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
     let has_ended = body.is_end_stream();
@@ -69,7 +61,7 @@ where
 
 /// What a page's head tells of it besides; gRPC has no use for that.
 fn describe(headers: &mut HeaderMap, bytes: Option<u64>) {
-    if grpc::is_grpc(headers) {
+    if is_grpc(headers) {
         return;
     }
     if let Some(bytes) = bytes {
@@ -83,14 +75,11 @@ fn describe(headers: &mut HeaderMap, bytes: Option<u64>) {
 }
 
 /// Passes a body on, each part of it when there is room; gives it up if no room comes for too long.
-async fn pass<B>(
-    mut body: B,
+async fn pass(
+    mut body: Counted<Body>,
     mut stream: SendStream<Bytes>,
     patience: Option<Duration>,
-) -> Result<(), h2::Error>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+) -> Result<(), h2::Error> {
     loop {
         let next = poll_fn(|context| match Pin::new(&mut body).poll_frame(context) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),

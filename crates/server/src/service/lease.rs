@@ -22,7 +22,6 @@ use headwater_kv::request::{
 };
 use headwater_runtime::ReadLevel;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -151,8 +150,8 @@ impl LeaseService {
 enum Renewing {
     /// This member leads, as far as it knows.
     Here(i64, oneshot::Receiver<Renewed>),
-    /// It does not, or not yet: whoever leads is asked. One task, which ends with this.
-    Elsewhere(JoinSet<Result<api::LeaseKeepAliveResponse, Failure>>),
+    /// It does not, or not yet: whoever leads is asked.
+    Elsewhere(Pin<Box<dyn Future<Output = Result<api::LeaseKeepAliveResponse, Failure>> + Send>>),
     /// What is told of it. One that is gone has no time left, and that is no error.
     Done(Result<api::LeaseKeepAliveResponse, Failure>),
 }
@@ -171,9 +170,7 @@ impl Renewing {
 
     fn begin_elsewhere(client: &Client, id: i64) -> Self {
         let client = client.clone();
-        let mut task = JoinSet::new();
-        task.spawn(async move { renew_elsewhere(&client, id).await });
-        Self::Elsewhere(task)
+        Self::Elsewhere(Box::pin(async move { renew_elsewhere(&client, id).await }))
     }
 
     /// Takes it as far as it goes now.
@@ -196,10 +193,7 @@ impl Renewing {
                         Err(failure) => Self::Done(Err(failure)),
                     }
                 }
-                Self::Elsewhere(task) => match ready!(task.poll_join_next(context)) {
-                    Some(Ok(ended)) => Self::Done(ended),
-                    Some(Err(_)) | None => Self::Done(Err(Failure::Stopped)),
-                },
+                Self::Elsewhere(ended) => Self::Done(ready!(ended.as_mut().poll(context))),
                 Self::Done(_) => return Poll::Ready(()),
             };
         }
@@ -243,7 +237,7 @@ pub async fn serve(
     let mut asks = true;
     while asks || !renewals.is_empty() {
         let may_ask = asks && renewals.len() < RENEWALS_MAX;
-        let is_heard = may_ask && sink.is_heard();
+        let is_heard = may_ask && sink.inbound_tells_gone();
         let renewal = tokio::select! {
             biased;
             renewal = first(&mut renewals, &client) => renewal,

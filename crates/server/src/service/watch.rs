@@ -66,7 +66,7 @@ pub async fn serve(
     let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>::new();
     ends.push(Box::pin(hear(&watching, inbound)));
     ends.push(Box::pin(stops));
-    let mut is_heard = sink.is_heard();
+    let mut is_heard = sink.inbound_tells_gone();
     let mut next = watching.next();
     loop {
         let told = tokio::select! {
