@@ -342,7 +342,7 @@ impl Streams {
             let Some(watch) = stream.watchers.get(&number).copied() else {
                 continue;
             };
-            match self.watches.take_some(watch, store, bytes_max) {
+            match self.watches.take(watch, store, bytes_max) {
                 (None, _) => {}
                 (Some(Told::Looking), _) => {
                     stream.ready.push_back(Turn::Watcher(number));

@@ -246,18 +246,9 @@ impl Watches {
         core::mem::take(&mut self.woken)
     }
 
-    /// What a watcher is to be told next, about `bytes_max` of it; `None` if there is nothing.
-    pub fn take(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> Option<Told> {
-        self.take_some(id, store, bytes_max).0
-    }
-
-    /// The same, and whether there is nothing more for it until it is woken.
-    pub(crate) fn take_some(
-        &mut self,
-        id: WatchId,
-        store: &Store,
-        bytes_max: usize,
-    ) -> (Option<Told>, bool) {
+    /// What a watcher is to be told next, about `bytes_max` of it; `None` if there is nothing. And whether there is
+    /// nothing more for it until it is woken.
+    pub fn take(&mut self, id: WatchId, store: &Store, bytes_max: usize) -> (Option<Told>, bool) {
         self.advance(store);
         let Some(watcher) = self.watchers.get_mut(&id) else {
             return (None, true);

@@ -232,7 +232,7 @@ impl Life {
         let client = self.clients.get_mut(&id).expect("it lives");
         while takes > 0 {
             takes -= 1;
-            match self.watches.take(id, &self.node, bytes_max) {
+            match self.watches.take(id, &self.node, bytes_max).0 {
                 Some(Told::Events {
                     revision,
                     events,
@@ -299,7 +299,7 @@ impl Life {
                 if let Some(id) = id {
                     assert!(self.watches.cancel(id), "{}", self.context);
                     assert!(!self.watches.cancel(id), "{}", self.context);
-                    assert_eq!(self.watches.take(id, &self.node, 1), None);
+                    assert_eq!(self.watches.take(id, &self.node, 1).0, None);
                     self.clients.remove(&id);
                     self.woken.remove(&id);
                 }
@@ -406,7 +406,7 @@ impl Pair {
     }
 
     fn take(&mut self, id: WatchId) -> Option<Told> {
-        self.watches.take(id, &self.store, 1 << 20)
+        self.watches.take(id, &self.store, 1 << 20).0
     }
 
     /// All events until there is nothing more, as text, by batch.
@@ -653,7 +653,7 @@ fn a_revision_larger_than_a_look_comes_whole() {
     let (mut batches, mut events_told) = (0, 0);
     while let Some(Told::Events {
         events, fragment, ..
-    }) = pair.watches.take(fragments, &pair.store, 4_000)
+    }) = pair.watches.take(fragments, &pair.store, 4_000).0
     {
         assert_eq!(fragment, events_told + events.len() < 5_000);
         batches += 1;

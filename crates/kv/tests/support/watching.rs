@@ -38,7 +38,7 @@ impl AtStore {
 
     pub fn told(&mut self, store: &Store, name: i64) -> String {
         let mut text = String::from("told\n");
-        while let Some(told) = self.watches.take(self.names[&name], store, 1 << 20) {
+        while let Some(told) = self.watches.take(self.names[&name], store, 1 << 20).0 {
             match told {
                 Told::Events { events, .. } => events.iter().for_each(|e| spell(&mut text, e)),
                 Told::Compacted { compact_revision } => cancelled(&mut text, compact_revision),
