@@ -17,10 +17,10 @@ use bytes::Bytes;
 use headwater_kv::Store;
 use headwater_kv::auth::{Asker, Auth};
 use headwater_kv::lessor::Lessor;
-use headwater_kv::request::Command;
+use headwater_kv::request::{Command, KeyValue};
 use headwater_kv::stream::{Said, StreamId, Streams, Word};
 use headwater_kv::tally::Tallied;
-use headwater_kv::watch::WatchRequest;
+use headwater_kv::watch::{Event, WatchRequest};
 use headwater_runtime::{Company, Instant, NodeId, Stage, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,6 +41,9 @@ const TURN_BYTES: usize = 1 << 20;
 
 /// What a word counts for beside its keys and values, and a watcher that had none for a look.
 const WORD_COST_BYTES: usize = 1 << 10;
+
+/// What an event counts for beside its keys and values.
+const EVENT_COST_BYTES: usize = 64;
 
 /// How often it is written down what a lease has left, if it has more than that; etcd's interval.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -139,13 +142,19 @@ impl Listening {
 }
 
 impl Counts {
-    /// Counts what is said; how many bytes of values it has.
-    fn charge(&mut self, said: &Said) -> usize {
+    /// Counts what is said; how many bytes of keys and values it has, and what of a turn's budget it takes.
+    fn charge(&mut self, said: &Said) -> (usize, usize) {
         let Word::Events { events, .. } = &said.word else {
-            return 0;
+            return (0, 0);
         };
         self.events += events.len() as u64;
-        events.iter().map(|event| event.kv.value.len()).sum()
+        let bytes_of = |kv: &KeyValue| kv.key.len() + kv.value.len();
+        let before = |event: &Event| event.prev_kv.as_ref().map_or(0, bytes_of);
+        let bytes = events
+            .iter()
+            .map(|event| bytes_of(&event.kv) + before(event));
+        let bytes = bytes.sum();
+        (bytes, bytes + events.len() * EVENT_COST_BYTES)
     }
 }
 
@@ -309,13 +318,11 @@ impl StoreCompany {
             }
             self.budget_bytes = self.budget_bytes.saturating_sub(WORD_COST_BYTES);
             if let Some(said) = self.streams.next(stream, store, WORD_BYTES) {
-                self.budget_bytes = self.budget_bytes.saturating_sub(self.counts.charge(&said));
+                let (bytes, cost_bytes) = self.counts.charge(&said);
+                self.budget_bytes = self.budget_bytes.saturating_sub(cost_bytes);
                 let told = self.alike.tell(said);
-                if listener
-                    .voice
-                    .as_ref()
-                    .is_some_and(|voice| voice.say(&told))
-                {
+                let voice = listener.voice.as_ref();
+                if voice.is_some_and(|voice| voice.say(&told, bytes)) {
                     // Nobody asks for what it has to say besides.
                     if self.streams.is_awake(stream) {
                         self.woken.push(stream);

@@ -6,7 +6,7 @@
 //! gRPC over HTTP/2 (the trailers tell how a stream ends).
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -27,15 +27,31 @@ pub enum Sink<T> {
     Http2(Http2Sink),
 }
 
-/// What is told over a stream of HTTP/2, by one at a time. Cheap to clone.
-#[derive(Clone)]
+/// What is told over a stream of HTTP/2, by one at a time.
 pub struct Http2Sink(Arc<Mutex<Telling>>);
+
+/// The same, for whoever does not keep the stream open.
+pub struct WeakSink(Weak<Mutex<Telling>>);
+
+impl WeakSink {
+    /// The stream, if it is still there.
+    pub fn upgrade(&self) -> Option<Http2Sink> {
+        self.0.upgrade().map(Http2Sink)
+    }
+}
 
 struct Telling {
     stream: SendStream<Bytes>,
     call: Begun,
     /// Whether a message has begun and is not all on its way.
     is_amid: bool,
+}
+
+impl Telling {
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.stream.reserve_capacity(bytes);
+        self.stream.capacity() >= bytes
+    }
 }
 
 impl Http2Sink {
@@ -60,14 +76,22 @@ impl Http2Sink {
         drop(told.await);
     }
 
+    /// For whoever is not to keep the stream open.
+    pub fn weak(&self) -> WeakSink {
+        WeakSink(Arc::downgrade(&self.0))
+    }
+
+    /// Whether there is room for so many bytes at once.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.lock().has_room(bytes)
+    }
+
     /// Tells a message if there is room for all of it; says whether there was.
     pub fn tell_at_once(&self, framed: Bytes) -> bool {
         let telling = &mut *self.lock();
-        let length = framed.len();
-        telling.stream.reserve_capacity(length);
-        let has_room = telling.stream.capacity() >= length;
+        let has_room = telling.has_room(framed.len());
         if has_room {
-            telling.call.on_answer(length - HEAD_BYTES);
+            telling.call.on_answer(framed.len() - HEAD_BYTES);
             // Of one who is gone, others tell.
             drop(telling.stream.send_data(framed, false));
         }
@@ -97,7 +121,7 @@ impl Http2Sink {
     }
 
     fn lock(&self) -> MutexGuard<'_, Telling> {
-        // No code that can panic runs under this lock, so what it guards is always whole.
+        // Where HTTP/2 has panicked under this lock it says so again by itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

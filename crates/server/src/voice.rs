@@ -6,6 +6,7 @@
 //! The etcd v3 API, service `Watch`; ARCHITECTURE.md, "Threads".
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,25 +17,36 @@ use crate::backend::Backend;
 use crate::generated::etcdserverpb as api;
 use crate::grpc;
 use crate::once::Told;
-use crate::sink::Http2Sink;
+use crate::sink::{Http2Sink, WeakSink};
 
-/// A client's stream.
+/// A client's stream. It does not outlive the stream's task.
 pub struct Voice {
     backend: Arc<Backend>,
-    sink: Http2Sink,
+    sink: WeakSink,
 }
 
 impl Voice {
     /// Speaks there.
-    pub fn new(backend: &Arc<Backend>, sink: Http2Sink) -> Self {
-        let backend = Arc::clone(backend);
-        Self { backend, sink }
+    pub fn new(backend: &Arc<Backend>, sink: &Http2Sink) -> Self {
+        Self {
+            backend: Arc::clone(backend),
+            sink: sink.weak(),
+        }
     }
 
-    /// Says something if there is room for it at once; says whether there was.
-    pub fn say(&self, told: &Told) -> bool {
-        let header = self.backend.header(told.said.revision);
-        self.sink.tell_at_once(framed(header, told))
+    /// Says something, which has so many bytes of keys and values, if there is room for it at once; says whether
+    /// there was. A connection that is broken from within breaks its own streams, and not who speaks to them.
+    pub fn say(&self, told: &Told, bytes: usize) -> bool {
+        let said = AssertUnwindSafe(|| {
+            let Some(sink) = self.sink.upgrade() else {
+                return false;
+            };
+            sink.has_room(bytes) && {
+                let header = self.backend.header(told.said.revision);
+                sink.tell_at_once(framed(header, told))
+            }
+        });
+        catch_unwind(said).unwrap_or(false)
     }
 }
 

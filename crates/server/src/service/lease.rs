@@ -260,9 +260,23 @@ pub async fn serve(
             biased;
             () = sink.tell(response) => {}
             Some(end) = ends.next() => return sink.end(Some(end.into())).await,
+            // The others go on meanwhile; this never ends.
+            () = poll_fn(|context| advance(&mut renewals, &client, context)) => {}
         }
     }
     sink.end(None).await;
+}
+
+/// Takes all as far as they go now; never ends.
+fn advance(
+    renewals: &mut VecDeque<Renewing>,
+    client: &Client,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    for renewing in renewals {
+        let _ = renewing.advance(client, context);
+    }
+    Poll::Pending
 }
 
 /// The renewal that was asked for first, once it is done; without any never. All are taken as far as they go.
@@ -271,9 +285,7 @@ async fn first(
     client: &Client,
 ) -> Result<api::LeaseKeepAliveResponse, Failure> {
     poll_fn(|context| {
-        for renewing in renewals.iter_mut() {
-            let _ = renewing.advance(client, context);
-        }
+        let _ = advance(renewals, client, context);
         match renewals.pop_front() {
             Some(Renewing::Done(ended)) => return Poll::Ready(ended),
             Some(renewing) => renewals.push_front(renewing),

@@ -57,7 +57,7 @@ pub async fn serve(
 ) {
     let backend = client.backend();
     let voice = match &sink {
-        Sink::Http2(http2) => Some(Voice::new(backend, http2.clone())),
+        Sink::Http2(http2) => Some(Voice::new(backend, http2)),
         Sink::Channel(_) => None,
     };
     let watching = client.watching(voice);
