@@ -81,14 +81,14 @@ impl Http2Sink {
         WeakSink(Arc::downgrade(&self.0))
     }
 
-    /// Whether there is room for so many bytes at once.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.lock().has_room(bytes)
-    }
-
-    /// Tells a message if there is room for all of it; says whether there was.
-    pub fn tell_at_once(&self, framed: Bytes) -> bool {
+    /// Tells a message, which has at least so many bytes and is made if there is room for those, if there is room
+    /// for all of it; says whether there was.
+    pub fn tell_at_once(&self, bytes_min: usize, framed: impl FnOnce() -> Bytes) -> bool {
         let telling = &mut *self.lock();
+        if !telling.has_room(bytes_min) {
+            return false;
+        }
+        let framed = framed();
         let has_room = telling.has_room(framed.len());
         if has_room {
             telling.call.on_answer(framed.len() - HEAD_BYTES);

@@ -41,10 +41,8 @@ impl Voice {
             let Some(sink) = self.sink.upgrade() else {
                 return false;
             };
-            sink.has_room(bytes) && {
-                let header = self.backend.header(told.said.revision);
-                sink.tell_at_once(framed(header, told))
-            }
+            let header = self.backend.header(told.said.revision);
+            sink.tell_at_once(bytes, || framed(header, told))
         });
         catch_unwind(said).unwrap_or(false)
     }
