@@ -72,6 +72,7 @@ impl Node {
         };
         let wal = WalOptions {
             segment_bytes: 16 << 10,
+            spare_bytes: 0,
         };
         let (recovered, wal, store) = open(&mut disk, &wal, expect).expect("an empty directory");
         let now = Instant(1);

@@ -251,7 +251,10 @@ fn bytes(
 ) -> Result<()> {
     let folder = tempfile::tempdir_in(&cli.dir)?;
     let bodies = bodies(cli.entry_bytes);
-    let options = WalOptions { segment_bytes };
+    let options = WalOptions {
+        segment_bytes,
+        ..WalOptions::default()
+    };
     let before = written_bytes()?;
     let mut log = ours::Ours::of_segments(folder.path(), options)?;
     let (mut entries, mut released) = (0, 0);

@@ -13,16 +13,20 @@ use crate::wal::segment_name;
 
 /// So much is gathered before it is written, however long a group of writes is.
 const PIECE_BYTES: usize = 1 << 20;
-/// A body as long as this is written from where it is.
-const OWN_PIECE_BYTES: usize = 64 << 10;
+
+/// Disks write these whole. What is gathered begins and ends where one does, so that it can go there
+/// past all caches: what begins the first one is written again, and zeros fill up the last.
+const SECTOR_BYTES: u64 = 512;
 
 /// The frames since the last sync, all of one segment.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     seq: u64,
-    /// What is not yet written, and where in the segment it goes.
+    /// The last bytes of the log, and where in the segment they go.
     gathered: Vec<u8>,
     offset: u64,
+    /// How many of them are written.
+    written: usize,
     unsynced: bool,
 }
 
@@ -38,50 +42,52 @@ impl Batch {
         head: &FrameHead,
         entries: &[Entry],
     ) -> Result<u32, DiskError> {
-        if self.is_settled() {
+        if self.seq != head.seq {
+            assert!(self.is_settled(), "another segment before all is durable");
             (self.seq, self.offset) = (head.seq, head.offset);
+            self.gathered.clear();
+            self.written = 0;
         }
-        let place = (self.seq, self.offset + self.gathered.len() as u64);
-        assert_eq!(place, (head.seq, head.offset), "a frame in another place");
+        let place = self.offset + self.gathered.len() as u64;
+        assert_eq!(place, head.offset, "a frame in another place");
         let chain = encode_frame_head(head, entries, &mut self.gathered);
         for entry in entries {
-            self.add_body(disk, &entry.body)?;
+            for piece in entry.body.chunks(PIECE_BYTES) {
+                self.gathered.extend_from_slice(piece);
+                if self.gathered.len() >= PIECE_BYTES {
+                    self.write(disk)?;
+                }
+            }
         }
         let rest = head.offset + frame_bytes(entries) - self.offset;
         self.gathered.resize(rest as usize, 0);
         Ok(chain)
     }
 
-    fn add_body(&mut self, disk: &mut dyn Disk, body: &[u8]) -> Result<(), DiskError> {
-        if body.len() < OWN_PIECE_BYTES {
-            self.gathered.extend_from_slice(body);
-            if self.gathered.len() >= PIECE_BYTES {
-                self.write(disk)?;
-            }
-            return Ok(());
-        }
-        self.write(disk)?;
-        disk.write(&segment_name(self.seq), self.offset, body)?;
-        self.offset += body.len() as u64;
-        Ok(())
-    }
-
-    /// Writes what is gathered; not yet durable.
+    /// Writes what is gathered, in whole sectors; not yet durable.
     ///
     /// # Errors
     /// The disk refused.
     pub(crate) fn write(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        if !self.gathered.is_empty() {
-            self.unsynced = true;
-            disk.write(&segment_name(self.seq), self.offset, &self.gathered)?;
-            self.offset += self.gathered.len() as u64;
-            self.gathered.clear();
+        let len = self.gathered.len();
+        if self.written == len {
+            return Ok(());
         }
+        self.unsynced = true;
+        let end = self.offset + len as u64;
+        let padded = end.next_multiple_of(SECTOR_BYTES) - self.offset;
+        self.gathered.resize(padded as usize, 0);
+        disk.write(&segment_name(self.seq), self.offset, &self.gathered)?;
+        self.gathered.truncate(len);
+        let last_sector = (end - end % SECTOR_BYTES).max(self.offset);
+        self.gathered.drain(..(last_sector - self.offset) as usize);
+        self.offset = last_sector;
+        self.written = self.gathered.len();
         Ok(())
     }
 
     fn is_settled(&self) -> bool {
-        self.gathered.is_empty() && !self.unsynced
+        self.written == self.gathered.len() && !self.unsynced
     }
 
     /// Writes what is gathered and makes all that was added durable.

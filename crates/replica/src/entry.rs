@@ -138,6 +138,9 @@ pub enum LogOrder {
         /// The last index no longer needed.
         upto: Index,
     },
+    /// The disk has no room for something else: of the files that wait to become segments one is enough.
+    /// Needs no sync and gets no answer.
+    GiveRoom,
 }
 
 /// One durable change: hard state, then truncation, then append, in this order, all or nothing.

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use headwater_raft::{Instant, RoleName};
 
+use crate::entry::LogOrder;
 use crate::interface::Output;
 use crate::machine::StateMachine;
 use crate::replica::Replica;
@@ -71,6 +72,9 @@ impl<M: StateMachine> Replica<M> {
     pub(crate) fn on_reserved(&mut self, is_there: bool, out: &mut Vec<Output<M>>) {
         let was_short = self.is_short();
         (self.space.has_reserve, self.space.files_short) = (is_there, !is_there);
+        if !is_there {
+            out.push(Output::Log(LogOrder::GiveRoom));
+        }
         self.after_space(was_short, out);
     }
 
@@ -78,6 +82,7 @@ impl<M: StateMachine> Replica<M> {
     pub(crate) fn on_no_room(&mut self, out: &mut Vec<Output<M>>) {
         let was_short = self.is_short();
         self.snapshots.drop_walk();
+        out.push(Output::Log(LogOrder::GiveRoom));
         let had_reserve = core::mem::take(&mut self.space.has_reserve);
         self.space.files_short = self.options.reserve_bytes > 0;
         self.space.reserve_at = self.pause_over();

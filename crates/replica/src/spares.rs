@@ -13,8 +13,8 @@ use crate::wal::{WAL_DIR, segment_name};
 
 /// The one that another thread makes.
 pub(crate) const SPARE_FILE: &str = "wal/spare.tmp";
-/// Released segments are kept until there are so many spares; others are removed.
-const SPARES_MAX: usize = 2;
+/// So many released segments are kept in any case, as long as the disk has room.
+const SPARES_MIN: usize = 2;
 
 /// A file that can become a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,9 +34,12 @@ impl Spares {
         self.0.is_empty()
     }
 
-    /// Whether a released segment is worth keeping. On a disk that is `short` of room one will do.
-    pub(crate) fn has_place(&self, short: bool) -> bool {
-        self.0.len() < if short { 1 } else { SPARES_MAX }
+    /// Whether a released segment is worth keeping: until all weigh `bytes_max`. On a disk that is `short`
+    /// of room one will do.
+    pub(crate) fn has_place(&self, bytes_max: u64, short: bool) -> bool {
+        let count = self.0.len();
+        let bytes = self.0.iter().map(|spare| spare.length).sum::<u64>();
+        count == 0 || !short && (count < SPARES_MIN || bytes < bytes_max)
     }
 
     /// [`SPARE_FILE`] has been made.
@@ -63,6 +66,14 @@ impl Spares {
             length,
             is_recycled: true,
         });
+        Ok(())
+    }
+
+    /// Removes all but the oldest.
+    pub(crate) fn shed(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        for spare in self.0.drain(1.min(self.0.len())..) {
+            disk.remove(&spare.name)?;
+        }
         Ok(())
     }
 

@@ -279,6 +279,7 @@ pub fn order(order: &LogOrder) -> Object {
             id(hard(object, *state), "base", "base_term", *base)
         }
         LogOrder::Release { .. } => Object::new().text("type", "release"),
+        LogOrder::GiveRoom => Object::new().text("type", "give-room"),
     }
 }
 

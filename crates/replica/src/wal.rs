@@ -33,12 +33,15 @@ const SEGMENT_ALIGN: u64 = 4096;
 pub struct WalOptions {
     /// The size of a segment; one is made larger when a single write needs it.
     pub segment_bytes: u64,
+    /// Files of released segments are kept for the next ones until they weigh so much; two in any case.
+    pub spare_bytes: u64,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            spare_bytes: 128 << 20,
         }
     }
 }
@@ -293,6 +296,11 @@ impl Wal {
                 self.release(disk, *upto)?;
                 Ok(None)
             }
+            LogOrder::GiveRoom => {
+                // Mark: spare segments go where their room is needed.
+                self.spares.shed(disk)?;
+                Ok(None)
+            }
         }
     }
 
@@ -386,7 +394,7 @@ impl Wal {
             LogOrder::Write(write) => frame_bytes(&write.entries),
             LogOrder::Repair { entries, .. } => frame_bytes(entries),
             LogOrder::Reset { .. } => frame_bytes(&[]),
-            LogOrder::Release { .. } => return Ok(true),
+            LogOrder::Release { .. } | LogOrder::GiveRoom => return Ok(true),
         };
         if frame <= self.length - self.offset {
             return Ok(true);
@@ -460,16 +468,17 @@ impl Wal {
         Ok(())
     }
 
-    /// Lets the segments go before the last one that begins at or before `upto`: a few become spares,
+    /// Lets the segments go before the last one that begins at or before `upto`: some become spares,
     /// if they are as long as segments are now.
     fn release(&mut self, disk: &mut dyn Disk, upto: Index) -> Result<(), DiskError> {
         self.runs.forget(upto);
         let keep = self.segments.iter().rposition(|held| held.prev <= upto);
         let (usual, short) = (self.segment_bytes(0), self.is_short());
+        let room = self.options.spare_bytes;
         let mut is_kept = false;
         // Oldest first, so that what a crash leaves begins later but has no hole that matters.
         for held in self.segments.drain(..keep.unwrap_or(0)) {
-            if held.length == usual && self.spares.has_place(short) {
+            if held.length == usual && self.spares.has_place(room, short) {
                 self.spares.keep(disk, held.seq, held.length)?;
                 // The next segment has a file again.
                 self.spare_lacks = false;
@@ -503,7 +512,7 @@ impl Wal {
                 LogOrder::Repair { .. } => {}
                 LogOrder::Reset { .. } => break,
                 LogOrder::Release { upto: released } if *released <= kept => upto = Some(*released),
-                LogOrder::Release { .. } => {}
+                LogOrder::Release { .. } | LogOrder::GiveRoom => {}
             }
         }
         upto.map_or(Ok(()), |upto| self.release(disk, upto))

@@ -40,6 +40,7 @@ impl Node {
         };
         let segments = WalOptions {
             segment_bytes: 16 << 10,
+            spare_bytes: 0,
         };
         let (found, wal, store) = open::<Ledger>(&mut disk, &segments, expect).unwrap();
         let mut options = options.clone();

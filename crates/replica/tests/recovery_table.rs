@@ -1012,14 +1012,17 @@ fn f11_stale_frames_behind_a_torn_one_never_come_back() {
 fn f11_a_stale_frame_that_was_not_wiped_never_follows_a_rewritten_one() {
     let mut disk = written_singly(1);
     let (_, mut wal, _) = opened(&mut disk);
+    // The second of them begins where a sector does: others are written over with the one before.
+    let body = "lost".repeat(51);
     let batch: Vec<LogOrder> = (2..=3)
-        .map(|at| write(at, None, vec![entry(1, at, "lost")]))
+        .map(|at| write(at, None, vec![entry(1, at, &body)]))
         .collect();
     wal.run(&mut disk, &batch).unwrap();
     let torn = FRAMES + frame_of("body 1");
-    let stale = torn + frame_of("lost");
+    let stale = torn + frame_of(&body);
+    assert_eq!(stale % 512, 0);
     let lost = disk
-        .read(&segment_name(1), stale, frame_of("lost") as usize)
+        .read(&segment_name(1), stale, frame_of(&body) as usize)
         .unwrap();
     disk.flip_bit(&segment_name(1), torn + 150, 0);
     let later = Expect {
@@ -1029,21 +1032,24 @@ fn f11_a_stale_frame_that_was_not_wiped_never_follows_a_rewritten_one() {
     let (_, mut wal, _) = open::<Ledger>(&mut disk, &options(SMALL), later).unwrap();
     // A disk that lied about wiping: the second frame is there as before.
     disk.write(&segment_name(1), stale, &lost).unwrap();
-    let order = write(2, None, vec![entry(1, 2, "lost")]);
+    let order = write(2, None, vec![entry(1, 2, &body)]);
     wal.run(&mut disk, &[order]).unwrap();
     let (again, ..) = opened(&mut disk);
     assert_eq!(indices(&again), [1, 2]);
-    assert_eq!(again.torn_bytes, frame_of("lost"));
+    assert_eq!(again.torn_bytes, frame_of(&body));
 }
 
 // Frames in a file that was an earlier segment's.
+
+/// The length of a body whose frame is two sectors, so that a frame of before begins behind it unharmed.
+const BODY: usize = 2 * 512 - 148;
 
 /// Writes entry after entry behind `last` until segment `count` is begun: the last one.
 fn fill_to(disk: &mut SimDisk, wal: &mut Wal, last: u64, count: u64) -> u64 {
     let mut at = last;
     while disk.size(&segment_name(count)).unwrap().is_none() {
         at += 1;
-        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(BODY))]);
         wal.run(disk, &[order]).unwrap();
     }
     at
@@ -1078,7 +1084,7 @@ fn recycled() -> (SimDisk, Wal, u64) {
 }
 
 /// Where the first frame behind that one is.
-const SECOND: u64 = FRAMES + (148 + 700u64).next_multiple_of(8);
+const SECOND: u64 = FRAMES + 2 * 512;
 
 #[test]
 fn f15_frames_of_an_earlier_use_end_the_log_and_are_neither_torn_nor_evidence() {
@@ -1111,7 +1117,7 @@ fn f15_frames_of_an_earlier_use_end_the_log_and_are_neither_torn_nor_evidence() 
             assert!(wiped.iter().all(|&byte| byte == 0));
         }
         // Frames of the same size lead from one stale frame to the next, others do not.
-        let body = if last % 2 == 0 { 700 } else { 44 };
+        let body = if last % 2 == 0 { BODY } else { BODY - 512 };
         let frame = (148 + body as u64).next_multiple_of(8);
         if place + frame > SMALL {
             break;

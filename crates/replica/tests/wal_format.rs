@@ -10,7 +10,7 @@ use headwater_replica::config_record::{decode_change, decode_config, encode_conf
 use headwater_replica::port::Disk;
 use headwater_replica::record::{decode_entries, encode_entries, entries_bytes};
 use headwater_replica::recovery::open;
-use headwater_replica::wal::segment_name;
+use headwater_replica::wal::{WAL_DIR, WalOptions, segment_name};
 use headwater_replica::{Entry, LogOrder, LogWrite};
 use headwater_sim::dice::Dice;
 use headwater_sim::disk::SimDisk;
@@ -287,11 +287,13 @@ fn long_bodies_and_many_short_ones_are_written_in_pieces_and_are_one_frame() {
     assert_eq!(wal.run(&mut disk, &orders), Ok(Some(WriteId(2))));
     let after = disk.counts();
     assert_eq!(after.syncs - before.syncs, 1);
-    // Three long bodies and what stands before each, the short ones in three pieces, the end; a sync.
-    assert_eq!(after.ops - before.ops, 11);
+    // Six pieces of a mebibyte, the end; a sync.
+    assert_eq!(after.ops - before.ops, 8);
     let exact = entries.iter().map(|entry| entry.body.len() as u64 + 20);
     let written = after.written_bytes - before.written_bytes;
-    assert!(written.abs_diff(exact.sum()) < 400, "each byte once");
+    let pieces_begin = 7 * 512;
+    let bound = 400 + pieces_begin;
+    assert!(written.abs_diff(exact.sum()) < bound, "each sector once");
     drop(wal);
     let (recovered, ..) = opened_large(&mut disk);
     let mut all = entries;
@@ -303,7 +305,7 @@ fn long_bodies_and_many_short_ones_are_written_in_pieces_and_are_one_frame() {
 fn a_crash_between_pieces_leaves_the_whole_write_or_none_of_it() {
     let entries = long_entries();
     let mut found = std::collections::BTreeSet::new();
-    for (at, power) in (1..=11).flat_map(|at| [(at, false), (at, true)]) {
+    for (at, power) in (1..=8).flat_map(|at| [(at, false), (at, true)]) {
         let mut disk = SimDisk::new();
         let (_, mut wal, _) = opened_large(&mut disk);
         let first = write(1, None, vec![entry(1, 1, "acknowledged")]);
@@ -451,5 +453,40 @@ fn bytes_per_byte(segments: u64, release: bool) -> f64 {
 fn with_releases_little_more_than_the_entries_goes_to_the_disk() {
     let (kept, released) = (bytes_per_byte(16, false), bytes_per_byte(192, true));
     println!("{kept:.3} without releases, {released:.3} with");
-    assert!(kept > 2.0 && released < 1.15, "{kept} {released}");
+    assert!(kept > 2.0 && released < 1.26, "{kept} {released}");
+}
+
+#[test]
+fn released_segments_wait_for_their_next_use_until_they_weigh_enough() {
+    for (spare_bytes, kept) in [(0, 2), (3 * 8192, 3), (1 << 20, 6)] {
+        let mut disk = SimDisk::new();
+        let options = WalOptions {
+            spare_bytes,
+            ..options(8192)
+        };
+        let (_, mut wal, _) = open::<Ledger>(&mut disk, &options, expect()).unwrap();
+        let mut at = 0;
+        while disk.size(&segment_name(7)).unwrap().is_none() {
+            at += 1;
+            let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+            wal.run(&mut disk, &[order]).unwrap();
+        }
+        let upto = Index(at - 1);
+        wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+        let names = disk.list(WAL_DIR).unwrap();
+        let spares = names.iter().filter(|name| name.ends_with(".tmp"));
+        assert_eq!(spares.count(), kept);
+        assert_eq!(names.len(), kept + 1, "the others are gone");
+        while disk.size(&segment_name(7 + kept as u64)).unwrap().is_none() {
+            at += 1;
+            let order = write(at, None, vec![entry(1, at, &"y".repeat(700))]);
+            wal.run(&mut disk, &[order]).unwrap();
+        }
+        assert_eq!(wal.recycled(), kept as u64);
+        let upto = Index(at - 1);
+        let orders = [LogOrder::Release { upto }, LogOrder::GiveRoom];
+        wal.run(&mut disk, &orders).unwrap();
+        let names = disk.list(WAL_DIR).unwrap();
+        assert_eq!(names.len(), 2, "one is enough where there is no room");
+    }
 }

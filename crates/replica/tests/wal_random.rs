@@ -67,7 +67,7 @@ impl State {
                 self.next_write = id.0 + 1;
             }
             LogOrder::Reset { id, base, hard } => self.reset(id.0, *base, *hard),
-            LogOrder::Release { .. } => {}
+            LogOrder::Release { .. } | LogOrder::GiveRoom => {}
         }
     }
 
@@ -287,6 +287,9 @@ impl Life {
             let upto = Index(self.dice.below(self.snapshots[0].index.0 + 1));
             return LogOrder::Release { upto };
         }
+        if self.dice.chance(1, 40) {
+            return LogOrder::GiveRoom;
+        }
         let floor = now.commit.max(now.base.index.0);
         let last = now.last().index.0;
         if self.dice.chance(1, 10) && !now.entries.is_empty() {
@@ -337,7 +340,7 @@ impl Life {
         let ids = orders.iter().filter_map(|order| match order {
             LogOrder::Write(write) => Some(write.id),
             LogOrder::Repair { id, .. } | LogOrder::Reset { id, .. } => Some(*id),
-            LogOrder::Release { .. } => None,
+            LogOrder::Release { .. } | LogOrder::GiveRoom => None,
         });
         match done {
             Ok(upto) => {

@@ -18,6 +18,7 @@ use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::counters::Counters;
+use crate::direct::{Direct, Room};
 use crate::discard::Discard;
 
 /// Files kept open at once; beyond it all are closed and opened again when needed.
@@ -48,8 +49,45 @@ pub struct FileDisk {
     root: PathBuf,
     used_for: Use,
     counters: Arc<Counters>,
-    open: BTreeMap<String, File>,
+    open: BTreeMap<String, Open>,
+    room: Room,
     discard: Arc<Discard>,
+}
+
+/// An open file.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// The way past the kernel's cache, for those that have one and are written sector by sector.
+    direct: Option<Direct>,
+}
+
+impl Open {
+    /// Writes all of `data` at `offset`, by way of `room` if past the cache.
+    fn write(&self, offset: u64, data: &[u8], room: &mut Room) -> io::Result<()> {
+        if let Some(direct) = self.direct.as_ref().filter(|way| way.takes(offset, data)) {
+            match direct.write(offset, data, room) {
+                // Not so, here: the file system said more than it keeps.
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+                done => return done,
+            }
+        }
+        self.file.write_all_at(data, offset)
+    }
+
+    /// Makes it `len` bytes of zeros, durably.
+    fn write_zeros(&self, len: u64) -> io::Result<()> {
+        let (zeros, mut room) = (vec![0; ZEROS_BYTES], Room::default());
+        let mut offset = 0;
+        while offset < len {
+            let piece = (len - offset).min(ZEROS_BYTES as u64);
+            self.write(offset, &zeros[..piece as usize], &mut room)?;
+            // All of it now, so that no zeros are left for the log's first sync.
+            self.file.sync_data()?;
+            offset += piece;
+        }
+        self.file.sync_all()
+    }
 }
 
 impl FileDisk {
@@ -60,6 +98,7 @@ impl FileDisk {
             used_for,
             counters,
             open: BTreeMap::new(),
+            room: Room::default(),
             discard: Arc::default(),
         }
     }
@@ -101,6 +140,10 @@ impl FileDisk {
 
     /// The open file of that name, opened and if `create` made if need be.
     fn file(&mut self, deed: &str, name: &str, create: bool) -> Result<&File, DiskError> {
+        Ok(&self.opened(deed, name, create)?.file)
+    }
+
+    fn opened(&mut self, deed: &str, name: &str, create: bool) -> Result<&Open, DiskError> {
         if !self.open.contains_key(name) {
             if self.open.len() >= OPEN_FILES_MAX {
                 self.open.clear();
@@ -116,7 +159,9 @@ impl FileDisk {
                 .mode(0o600)
                 .open(&path)
                 .map_err(|e| self.failed(deed, name, &e))?;
-            self.open.insert(name.into(), file);
+            let is_log = matches!(self.used_for, Use::Log | Use::Spare);
+            let direct = is_log.then(|| Direct::open(&file, &path)).flatten();
+            self.open.insert(name.into(), Open { file, direct });
         }
         Ok(self.open.get(name).expect("inserted above"))
     }
@@ -219,35 +264,37 @@ impl Disk for FileDisk {
 
     fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
         self.open.remove(name);
-        let file = self.file("create", name, true)?;
+        let open = self.opened("create", name, true)?;
         let fill = || {
-            file.set_len(0)?;
+            open.file.set_len(0)?;
             // Reserving first keeps the file in one piece and finds a full disk before any zero
             // is written; a file system that cannot reserve still gets its zeros.
-            allocate(file, len)?;
-            write_zeros(file, len)
+            allocate(&open.file, len)?;
+            open.write_zeros(len)
         };
         fill().map_err(|e| self.failed("create", name, &e))
     }
 
     fn reserve(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
         self.open.remove(name);
-        let file = self.file("reserve", name, true)?;
+        let open = self.opened("reserve", name, true)?;
         let reserve = || {
-            file.set_len(0)?;
-            if allocate(file, len)? {
-                file.sync_all()
+            open.file.set_len(0)?;
+            if allocate(&open.file, len)? {
+                open.file.sync_all()
             } else {
-                write_zeros(file, len)
+                open.write_zeros(len)
             }
         };
         reserve().map_err(|e| self.failed("reserve", name, &e))
     }
 
     fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
-        let file = self.file("write", name, true)?;
-        file.write_all_at(data, offset)
-            .map_err(|e| self.failed("write", name, &e))?;
+        let mut room = std::mem::take(&mut self.room);
+        let open = self.opened("write", name, true);
+        let written = open.map(|open| open.write(offset, data, &mut room));
+        self.room = room;
+        written?.map_err(|e| self.failed("write", name, &e))?;
         self.count_written(data.len());
         Ok(())
     }
@@ -298,7 +345,7 @@ impl Disk for FileDisk {
     }
 
     fn discard(&mut self, name: &str) -> Result<(), DiskError> {
-        let held = self.open.remove(name);
+        let held = self.open.remove(name).map(|open| open.file);
         let held = held.or_else(|| File::open(self.path("remove", name).ok()?).ok());
         self.remove(name)?;
         if let Some(file) = held {
@@ -315,20 +362,6 @@ fn allocate(file: &File, len: u64) -> io::Result<bool> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Makes a file `len` bytes of zeros, durably.
-fn write_zeros(file: &File, len: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < len {
-        let piece = (len - offset).min(ZEROS_BYTES as u64);
-        file.write_all_at(&zeros[..piece as usize], offset)?;
-        // All of it now, so that no zeros are left for the log's first sync.
-        file.sync_data()?;
-        offset += piece;
-    }
-    file.sync_all()
 }
 
 /// What the caller can do about an error of the operating system.

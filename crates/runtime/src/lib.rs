@@ -59,6 +59,7 @@ pub mod tls;
 
 mod clock;
 pub mod dice;
+mod direct;
 mod discard;
 mod driver;
 mod event;

@@ -315,6 +315,7 @@ async fn recover<M: StateMachine>(
     let root = config.data_dir.clone();
     let wal_options = WalOptions {
         segment_bytes: config.segment_bytes,
+        ..WalOptions::default()
     };
     let expect = Expect {
         cluster: config.cluster,

@@ -1,5 +1,6 @@
 //! The disk door over a real directory, and the directory's lock.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use headwater_replica::{Disk, DiskErrorKind};
 use headwater_runtime::counters::Counters;
 use headwater_runtime::file::{FileDisk, Use};
 use headwater_runtime::lock::{DirectoryLock, LOCK_FILE, LockError};
+use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 use tempfile::TempDir;
 
 struct Room {
@@ -41,6 +43,68 @@ fn what_is_written_is_read_back_through_another_door() {
     assert_eq!(other.read("wal/a", 100, 2).expect("read"), &b""[..]);
     assert_eq!(room.counters.syncs.now().count, 1);
     assert_eq!(room.counters.log_bytes.value(), 4);
+}
+
+/// Whether this process has the file open so that what it writes goes past the kernel's cache.
+fn is_open_past_the_cache(path: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").expect("open files");
+    open.flatten().any(|open| {
+        let name = open.file_name().into_string().expect("a number");
+        let said = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}"));
+        let said = said.unwrap_or_default();
+        let flags = said.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+        let is_direct = flags.is_some_and(|flags| flags & OFlags::DIRECT.bits() != 0);
+        is_direct && std::fs::read_link(open.path()).is_ok_and(|to| to == path)
+    })
+}
+
+#[test]
+fn sectors_go_past_the_cache_and_what_is_read_is_what_was_written_either_way() {
+    const LEN: usize = 256 << 10;
+    let mut room = room();
+    room.disk.create_zeroed("seg", LEN as u64).expect("made");
+    let path = room.directory.path().join("seg");
+    let said = statx(
+        rustix::fs::CWD,
+        &path,
+        AtFlags::empty(),
+        StatxFlags::DIOALIGN,
+    );
+    let is_known = said.is_ok_and(|said| {
+        let is_said = said.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+        is_said && said.stx_dio_offset_align > 0
+    });
+    assert_eq!(is_open_past_the_cache(&path), is_known);
+    println!("past the cache: {is_known}");
+    let mut reader = room.disk.another(Use::Reading);
+    let mut model = vec![0_u8; LEN];
+    let mut dice = 1_u64;
+    let mut below = |bound: usize| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (dice >> 33) as usize % bound
+    };
+    for round in 0..400 {
+        let (mut at, mut len) = (below(LEN - 20_000), 1 + below(20_000));
+        if below(3) > 0 {
+            (at, len) = (at & !511, (len | 511) + 1);
+        }
+        let bytes = vec![(round % 251) as u8 + 1; len];
+        room.disk.write("seg", at as u64, &bytes).expect("written");
+        model[at..at + len].copy_from_slice(&bytes);
+        if below(4) == 0 {
+            room.disk.sync("seg").expect("synced");
+        }
+        let from = below(LEN);
+        let read = reader.read("seg", from as u64, 30_000).expect("read");
+        assert!(read[..] == model[from..LEN.min(from + 30_000)], "{round}");
+    }
+    assert!(room.disk.read("seg", 0, LEN).expect("read")[..] == model);
+    // What is longer than a piece, and lies in memory where it happens to.
+    let long: Vec<u8> = (0..(3 << 20) + 1_u32).map(|at| (at % 253) as u8).collect();
+    room.disk.write("long", 512, &long[1..]).expect("written");
+    let read = reader.read("long", 512, long.len()).expect("read");
+    assert!(read[..] == long[1..]);
 }
 
 #[test]

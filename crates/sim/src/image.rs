@@ -129,7 +129,7 @@ impl LogImage {
                 };
             }
             // What may be forgotten may also be kept.
-            LogOrder::Release { .. } => {}
+            LogOrder::Release { .. } | LogOrder::GiveRoom => {}
         }
     }
 

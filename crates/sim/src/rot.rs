@@ -76,6 +76,7 @@ impl<A: Application> World<A> {
         copy.set_quota(None);
         let options = WalOptions {
             segment_bytes: self.plan.knobs.segment_bytes,
+            spare_bytes: 0,
         };
         let (found, ..) = recovery::open::<Watched<A>>(copy, &options, self.expect(at))?;
         Ok(found)

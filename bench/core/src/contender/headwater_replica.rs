@@ -158,7 +158,7 @@ impl Replicas {
                 let upto = match order {
                     LogOrder::Write(write) => write.id,
                     LogOrder::Repair { id, .. } | LogOrder::Reset { id, .. } => id,
-                    LogOrder::Release { .. } => return Ok(()),
+                    LogOrder::Release { .. } | LogOrder::GiveRoom => return Ok(()),
                 };
                 self.nodes[at].acknowledge(upto);
             }

@@ -101,7 +101,10 @@ pub fn first_config() -> Config {
 }
 
 pub fn options(segment_bytes: u64) -> WalOptions {
-    WalOptions { segment_bytes }
+    WalOptions {
+        segment_bytes,
+        spare_bytes: 3 * segment_bytes,
+    }
 }
 
 /// Small segments: a head block and this much for frames.

@@ -124,7 +124,9 @@ impl<A: Application> Cluster<A> {
                 }
                 return Ok(());
             }
-            LogOrder::Reset { .. } | LogOrder::Release { .. } => return Ok(()),
+            LogOrder::Reset { .. } | LogOrder::Release { .. } | LogOrder::GiveRoom => {
+                return Ok(());
+            }
         };
         // Recovery believes the hint of the last write it finds, and this may become the last.
         let hint = self.id_at(write.commit);
