@@ -16,7 +16,7 @@ use crate::record::{
 use crate::wal::failed;
 
 /// Read at a time; entries are slices of such pieces.
-pub(crate) const WINDOW_BYTES: u64 = 1 << 20;
+pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
 /// Where in a frame its block of entries begins.
 pub(crate) const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use headwater_replica::{Disk, DiskError, DiskErrorKind};
+use memmap2::MmapMut;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
@@ -27,6 +28,10 @@ const OPEN_FILES_MAX: usize = 64;
 /// Zeros are written and synced in pieces of this many bytes: a sync of the log that comes meanwhile
 /// waits for one piece at most.
 const ZEROS_BYTES: usize = 512 << 10;
+
+/// Of the log recovery reads pieces as long as this, as much as the log holds in all, and lets go of them one
+/// after the other. They are the kernel's pages and not the allocator's, which would keep much of that.
+const PAGES_FROM: usize = 2 << 20;
 
 /// What a disk is used for: says which counters its work goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,6 +234,7 @@ impl Disk for FileDisk {
 
     fn read(&mut self, name: &str, offset: u64, len: usize) -> Result<Bytes, DiskError> {
         let is_scrubbing = self.used_for == Use::Scrubbing;
+        let is_recovery = self.used_for == Use::Log;
         let file = self.file("read", name, false)?;
         let forget = || {
             if is_scrubbing {
@@ -241,22 +247,23 @@ impl Disk for FileDisk {
             forget();
             let left = file.metadata()?.len().saturating_sub(offset);
             let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
-            let mut bytes = vec![0; len];
-            let mut done = 0;
-            while done < len {
-                match file.read_at(&mut bytes[done..], offset + done as u64) {
-                    Ok(0) => break,
-                    Ok(n) => done += n,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
-                }
-            }
+            let bytes = if is_recovery && len >= PAGES_FROM {
+                let mut pages = MmapMut::map_anon(len)?;
+                // A wish: one large page instead of hundreds.
+                let _ = pages.advise(memmap2::Advice::HugePage);
+                let done = fill(file, offset, &mut pages)?;
+                Bytes::from_owner(pages).slice(..done)
+            } else {
+                let mut bytes = vec![0; len];
+                let done = fill(file, offset, &mut bytes)?;
+                bytes.truncate(done);
+                Bytes::from(bytes)
+            };
             forget();
-            bytes.truncate(done);
-            Ok(Bytes::from(bytes))
+            Ok(bytes)
         };
         let bytes = read().map_err(|e| self.failed("read", name, &e))?;
-        if self.used_for == Use::Log {
+        if is_recovery {
             self.counters.recovered_bytes.add(bytes.len() as u64);
         }
         Ok(bytes)
@@ -353,6 +360,20 @@ impl Disk for FileDisk {
         }
         Ok(())
     }
+}
+
+/// Reads from `offset` on until `bytes` are full or the file ends; how many there were.
+fn fill(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }
 
 /// Reserves a file's first `len` bytes; `false` if the file system cannot.

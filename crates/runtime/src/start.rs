@@ -17,6 +17,7 @@ use headwater_replica::snapshot_file::SnapshotStore;
 use headwater_replica::wal::{Wal, WalOptions};
 use headwater_replica::{Identity, LogOrder, StateMachine, telling};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -58,7 +59,6 @@ pub(crate) async fn start<M: StateMachine>(
     let counters = Arc::new(Counters::default());
     let clock = Clock::start();
     let opened = recover::<M>(&config, counters.clone()).await?;
-    let threads = |e: std::io::Error| StartError::Disk(format!("cannot start a disk thread: {e}"));
 
     report_mending(config.node, &opened);
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
@@ -69,10 +69,10 @@ pub(crate) async fn start<M: StateMachine>(
     let mut replica = Replica::new(clock.now(), options, opened.recovered)
         .map_err(|text| StartError::Damaged(format!("{}: {text}", config.data_dir.display())))?;
     let recorder = tape.map(|tape| Recorder::start(tape, &config, &found, &mut replica));
-    let recorder = recorder.transpose().map_err(threads)?;
+    let recorder = recorder.transpose().map_err(no_thread)?;
     let files = (opened.store, &opened.disk);
-    let files = start_snapshot_thread(&config, files, &lock, &inbox).map_err(threads)?;
-    let log = start_log_thread(opened.wal, opened.disk, lock, &inbox).map_err(threads)?;
+    let files = start_snapshot_thread(&config, files, &lock, &inbox).map_err(no_thread)?;
+    let log = start_log_thread(opened.wal, opened.disk, lock, &inbox).map_err(no_thread)?;
     let (config_sender, members) = watch::channel(replica.raft().config().clone());
     let parts = Parts {
         clock,
@@ -329,7 +329,7 @@ async fn recover<M: StateMachine>(
     };
     // Reading a large log takes seconds; other tasks of this runtime should not wait for it.
     let progress = Progress::of(&config.data_dir, counters.clone());
-    let opened = tokio::task::spawn_blocking(move || {
+    let open = move || {
         let mut disk = FileDisk::new(root, Use::Log, counters);
         recovery::open::<M>(&mut disk, &wal_options, expect).map(|(recovered, wal, store)| Opened {
             recovered,
@@ -339,7 +339,16 @@ async fn recover<M: StateMachine>(
             // the snapshots' thread removes it.
             disk: disk.another(Use::Log),
         })
-    });
+    };
+    // A thread of its own ends with it: what one that waits for more work has allocated costs more to free.
+    let (done, opened) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("recovery".into())
+        .spawn(move || {
+            // Whoever waited may be gone.
+            let _ = done.send(open());
+        })
+        .map_err(no_thread)?;
     match progress.watch(opened).await {
         Ok(opened) => opened.map_err(|e| refusal(config, e)),
         Err(end) => Err(StartError::Damaged(format!(
@@ -347,6 +356,10 @@ async fn recover<M: StateMachine>(
             config.data_dir.display()
         ))),
     }
+}
+
+fn no_thread(error: std::io::Error) -> StartError {
+    StartError::Disk(format!("cannot start a disk thread: {error}"))
 }
 
 fn refusal(config: &NodeConfig, error: OpenError) -> StartError {

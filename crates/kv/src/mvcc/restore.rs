@@ -15,8 +15,17 @@ use crate::record::{Parts, Record};
 pub(crate) struct Restore {
     /// The last version taken in.
     last: Option<Record>,
-    /// The changes from the compacted revision on, with what each frees.
-    changes: Vec<(Record, u64)>,
+    /// The changes from the compacted revision on.
+    changes: Vec<Found>,
+}
+
+/// A change that was found among the versions of its key.
+#[derive(Debug)]
+struct Found {
+    record: Record,
+    /// The record's, which is a wait for memory away: all are put in order by it.
+    main: i64,
+    freed_bytes: u64,
 }
 
 impl Restore {
@@ -66,8 +75,11 @@ impl Restore {
         let previous = previous.filter(|before| !before.is_tombstone());
         let previous = previous.as_ref().map(Superseded::new);
         if parts.main >= mvcc.compact_revision {
-            self.changes
-                .push((record.clone(), freed_by(&parts, previous)));
+            self.changes.push(Found {
+                record: record.clone(),
+                main: parts.main,
+                freed_bytes: freed_by(&parts, previous),
+            });
         }
         mvcc.size_bytes += parts.cost_bytes();
         mvcc.keys = mvcc.keys + u64::from(!parts.is_tombstone()) - u64::from(previous.is_some());
@@ -80,21 +92,29 @@ impl Restore {
 
     /// Takes in a change of the compacted revision that is part of the log only.
     pub(crate) fn take_change(&mut self, mvcc: &Mvcc, record: Record) -> Result<(), &'static str> {
-        if record.main() != mvcc.compact_revision {
+        let main = record.main();
+        if main != mvcc.compact_revision {
             return Err("a change of another revision than the compacted one");
         }
-        self.changes.push((record, 0));
+        self.changes.push(Found {
+            record,
+            main,
+            freed_bytes: 0,
+        });
         Ok(())
     }
 
     /// Rebuilds the log of changes, which must be without gaps.
     pub(crate) fn finish(mut self, mvcc: &mut Mvcc) -> Result<(), &'static str> {
-        self.changes.sort_by_key(|(record, _)| record.position());
+        self.changes.sort_unstable_by(|one, other| {
+            let places = || one.record.position().cmp(&other.record.position());
+            one.main.cmp(&other.main).then_with(places)
+        });
         // Nothing was ever written at the first revision.
         let first = mvcc.compact_revision.max(2);
         let mut expected = (first, 0);
-        for (record, freed_bytes) in self.changes {
-            let position = record.position();
+        for change in self.changes {
+            let position = change.record.position();
             // Of the compacted revision, no change may be left: a store of elsewhere forgets deletions.
             let may_be_over = expected.1 > 0 || expected.0 == mvcc.compact_revision;
             let is_next_revision = may_be_over && position == (expected.0 + 1, 0);
@@ -103,9 +123,9 @@ impl Restore {
             }
             expected = (position.0, position.1 + 1);
             let freed_before_bytes = mvcc.freed_bytes;
-            mvcc.freed_bytes += freed_bytes;
+            mvcc.freed_bytes += change.freed_bytes;
             mvcc.changes.push(Change {
-                record,
+                record: change.record,
                 freed_before_bytes,
             });
         }
