@@ -18,7 +18,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// past all caches: what begins the first one is written again, and zeros fill up the last.
 const SECTOR_BYTES: u64 = 512;
 
-/// The frames since the last sync, all of one segment.
+/// The frames since the last sync, all of one segment, and what the sector has in which the first one begins.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     seq: u64,
@@ -79,6 +79,7 @@ impl Batch {
         self.gathered.resize(padded as usize, 0);
         disk.write(&segment_name(self.seq), self.offset, &self.gathered)?;
         self.gathered.truncate(len);
+        // The first group of an opening may not reach the next sector.
         let last_sector = (end - end % SECTOR_BYTES).max(self.offset);
         self.gathered.drain(..(last_sector - self.offset) as usize);
         self.offset = last_sector;

@@ -299,7 +299,7 @@ impl Default for Options {
             queries_max: 65_536,
             message_bytes_max: 1 << 20,
             window_bytes_max: 8 * MIB,
-            snapshot_log_bytes: 64 * MIB,
+            snapshot_log_bytes: 128 * MIB,
             log_keep_bytes: 8 * MIB,
             log_memory_bytes: 16 * MIB,
             chunk_bytes: 256 << 10,

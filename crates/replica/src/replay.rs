@@ -21,7 +21,7 @@ use crate::runs::Runs;
 use crate::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead, WITNESS_OFFSETS, encode_witness};
 use crate::segments::{Segment, Segments};
 use crate::wal::{Held, Position, WAL_DIR};
-use crate::window::{BLOCK_AT, Framed, WINDOW_BYTES, Window};
+use crate::window::{BLOCK_AT, Framed, READ_AHEAD_BYTES, WINDOW_BYTES, Window};
 
 /// The log as read so far.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Replay {
             }
             replay.offset = SEGMENT_HEAD_BYTES as u64;
             replay.unproven.clear();
-            let mut window = Window::new(disk, &segment.name, segment.head.length);
+            let end = segment.head.length;
+            let mut window = Window::ahead(disk, &segment.name, end, READ_AHEAD_BYTES);
             let Some(next) = segments.log.get(at + 1) else {
                 replay.read_last(&mut window, segment)?;
                 break;
@@ -368,12 +369,11 @@ impl Replay {
             }
         }
         let mut at = self.offset;
-        let mut end = self.offset + self.torn_bytes;
-        if last.head.is_recycled {
-            // Where the next frame's head will be, nothing is to come back either.
-            let place = self.offset + FRAME_HEAD_BYTES as u64;
-            end = end.max(place).min(last.head.length);
-        }
+        // Where the next frame's head will be nothing is to come back either, be it that the disk has what
+        // was not read: the kernel's cache may lack a write that went past it and failed.
+        let place = self.offset + FRAME_HEAD_BYTES as u64;
+        let end = (self.offset + self.torn_bytes).max(place);
+        let end = end.min(last.head.length);
         while at < end {
             // Mark: a torn tail becomes zeros.
             let len = WINDOW_BYTES.min(end - at);

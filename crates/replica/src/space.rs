@@ -1,5 +1,5 @@
 //! A disk that is full: what a node still takes then, and how it comes by room again.
-//! Never touches a file: it orders a reserve and snapshots, whose workers do.
+//! Never touches a file: it orders a reserve, snapshots, and that the log give up its spares; workers do.
 //!
 //! A node is *short* once its log has no room for the next segment or its snapshots have none for
 //! their reserve. What makes the state larger is refused from then on; what makes it smaller is

@@ -69,12 +69,17 @@ impl Spares {
         Ok(())
     }
 
-    /// Removes all but the oldest.
-    pub(crate) fn shed(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
-        for spare in self.0.drain(1.min(self.0.len())..) {
+    /// Removes all but the oldest `count`; whether there was one to remove.
+    pub(crate) fn keep_at_most(
+        &mut self,
+        disk: &mut dyn Disk,
+        count: usize,
+    ) -> Result<bool, DiskError> {
+        let too_many = self.0.split_off(count.min(self.0.len()));
+        for spare in &too_many {
             disk.remove(&spare.name)?;
         }
-        Ok(())
+        Ok(!too_many.is_empty())
     }
 
     /// The oldest one of at least `needed` bytes; it is none any more. A file that has lost its end, for

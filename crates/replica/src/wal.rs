@@ -69,6 +69,8 @@ pub struct Wal {
     spares: Spares,
     /// How many segments were begun in files of released ones.
     recycled: u64,
+    /// Whether something else has found the disk full since this segment was begun.
+    is_sparing: bool,
     /// Whether the last spare segment could not be made because the disk is full.
     spare_lacks: bool,
     /// Orders for which there is no segment, in order: the disk is full.
@@ -126,6 +128,7 @@ impl Wal {
             witness_slot: 0,
             spares: Spares::default(),
             recycled: 0,
+            is_sparing: false,
             spare_lacks: false,
             waiting: Vec::new(),
             batch: Batch::default(),
@@ -298,7 +301,7 @@ impl Wal {
             }
             LogOrder::GiveRoom => {
                 // Mark: spare segments go where their room is needed.
-                self.spares.shed(disk)?;
+                self.give_room(disk)?;
                 Ok(None)
             }
         }
@@ -403,24 +406,43 @@ impl Wal {
         self.settle(disk)?;
         let needed = self.segment_bytes(frame);
         let spare = match self.spares.take(disk, needed)? {
-            Some(spare) => spare,
-            None => match disk.create_zeroed(NEXT_FILE, needed) {
-                Ok(()) => Spare {
-                    name: NEXT_FILE.into(),
-                    length: needed,
-                    is_recycled: false,
-                },
-                Err(error) if error.kind == DiskErrorKind::Full => {
-                    // Mark: the log waits for room on its disk.
-                    // What there is of the file stands in the way of whoever makes room.
-                    disk.remove(NEXT_FILE)?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
-            },
+            Some(spare) => Some(spare),
+            None => self.make_segment(disk, needed)?,
+        };
+        let Some(spare) = spare else {
+            // Mark: the log waits for room on its disk.
+            return Ok(false);
         };
         self.change_segment(disk, &spare)?;
         Ok(true)
+    }
+
+    /// Makes a file of `needed` bytes for the next segment; `None` if the disk has no room for it, not even
+    /// that of the spares, which are too short.
+    fn make_segment(
+        &mut self,
+        disk: &mut dyn Disk,
+        needed: u64,
+    ) -> Result<Option<Spare>, DiskError> {
+        loop {
+            match disk.create_zeroed(NEXT_FILE, needed) {
+                Ok(()) => {
+                    return Ok(Some(Spare {
+                        name: NEXT_FILE.into(),
+                        length: needed,
+                        is_recycled: false,
+                    }));
+                }
+                Err(error) if error.kind == DiskErrorKind::Full => {
+                    // What there is of the file stands in the way of whoever makes room.
+                    disk.remove(NEXT_FILE)?;
+                    if !self.spares.keep_at_most(disk, 0)? {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn change_segment(&mut self, disk: &mut dyn Disk, file: &Spare) -> Result<(), DiskError> {
@@ -444,6 +466,7 @@ impl Wal {
             self.recycled += 1;
         }
         self.spare_lacks = false;
+        self.is_sparing = false;
         self.segments.push(Held {
             seq: head.seq,
             prev: head.prev.index,
@@ -473,7 +496,8 @@ impl Wal {
     fn release(&mut self, disk: &mut dyn Disk, upto: Index) -> Result<(), DiskError> {
         self.runs.forget(upto);
         let keep = self.segments.iter().rposition(|held| held.prev <= upto);
-        let (usual, short) = (self.segment_bytes(0), self.is_short());
+        let usual = self.segment_bytes(0);
+        let short = self.is_short() || self.is_sparing;
         let room = self.options.spare_bytes;
         let mut is_kept = false;
         // Oldest first, so that what a crash leaves begins later but has no hole that matters.
@@ -497,6 +521,12 @@ impl Wal {
         Ok(())
     }
 
+    /// Room that something else needs is given, and not taken again before the next segment is begun.
+    fn give_room(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        self.is_sparing = true;
+        self.spares.keep_at_most(disk, 1).map(|_| ())
+    }
+
     /// Segments that nobody needs go at once, though writes before that order wait: theirs is the
     /// room that is waited for. Not beyond what those writes leave as it is.
     fn release_early(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
@@ -512,7 +542,8 @@ impl Wal {
                 LogOrder::Repair { .. } => {}
                 LogOrder::Reset { .. } => break,
                 LogOrder::Release { upto: released } if *released <= kept => upto = Some(*released),
-                LogOrder::Release { .. } | LogOrder::GiveRoom => {}
+                LogOrder::Release { .. } => {}
+                LogOrder::GiveRoom => self.is_sparing = true,
             }
         }
         upto.map_or(Ok(()), |upto| self.release(disk, upto))

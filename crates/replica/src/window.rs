@@ -16,7 +16,9 @@ use crate::record::{
 use crate::wal::failed;
 
 /// Read at a time; entries are slices of such pieces.
-pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
+pub(crate) const WINDOW_BYTES: u64 = 1 << 20;
+/// The same of whoever reads all of a log: as large as the kernel's pages are at best.
+pub(crate) const READ_AHEAD_BYTES: u64 = 2 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
 /// Where in a frame its block of entries begins.
 pub(crate) const BLOCK_AT: u64 = (FRAME_HEAD_BYTES - BLOCK_HEAD_BYTES) as u64;
@@ -28,11 +30,18 @@ pub(crate) struct Window<'a> {
     end: u64,
     start: u64,
     bytes: Bytes,
+    ahead: u64,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(disk: &'a mut dyn Disk, name: &'a str, end: u64) -> Self {
+        Self::ahead(disk, name, end, WINDOW_BYTES)
+    }
+
+    /// The same, `ahead` bytes at a time.
+    pub(crate) fn ahead(disk: &'a mut dyn Disk, name: &'a str, end: u64, ahead: u64) -> Self {
         Self {
+            ahead,
             disk,
             name,
             end,
@@ -46,7 +55,7 @@ impl<'a> Window<'a> {
         assert!(offset + len <= self.end, "a reading beyond the file");
         let held = self.start..self.start + self.bytes.len() as u64;
         if offset < held.start || offset + len > held.end {
-            let wanted = len.max(WINDOW_BYTES).min(self.end - offset);
+            let wanted = len.max(self.ahead).min(self.end - offset);
             self.bytes = self.disk.read(self.name, offset, wanted as usize)?;
             self.start = offset;
         }

@@ -490,3 +490,54 @@ fn released_segments_wait_for_their_next_use_until_they_weigh_enough() {
         assert_eq!(names.len(), 2, "one is enough where there is no room");
     }
 }
+
+#[test]
+fn whole_sectors_are_written_once_the_first_one_is_full() {
+    let mut disk = SimDisk::new();
+    for opening in 0..3 {
+        let (found, mut wal, _) = open::<Ledger>(&mut disk, &options(1 << 20), expect()).unwrap();
+        let first = found.entries.len() as u64 + 1;
+        let mut bytes = 0;
+        for at in first..first + 40 {
+            let before = disk.counts().written_bytes;
+            let id = found.next_write.0 + at - first;
+            let body = "x".repeat(at as usize * 37 % 900);
+            let order = write(id, None, vec![entry(1, at, &body)]);
+            wal.run(&mut disk, &[order]).unwrap();
+            let written = disk.counts().written_bytes - before;
+            // A frame is larger than 100 bytes, so five of them fill a sector.
+            let is_aligned = opening == 0 || at >= first + 5;
+            assert!(written.is_multiple_of(512) || !is_aligned, "{written}");
+            bytes += written;
+        }
+        assert!(bytes > 40 * 512);
+    }
+}
+
+#[test]
+fn spares_that_are_too_short_give_their_room_to_a_long_segment() {
+    let mut disk = SimDisk::new();
+    let options = WalOptions {
+        spare_bytes: 1 << 20,
+        ..options(8192)
+    };
+    let (_, mut wal, _) = open::<Ledger>(&mut disk, &options, expect()).unwrap();
+    let mut at = 0;
+    while disk.size(&segment_name(7)).unwrap().is_none() {
+        at += 1;
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
+        wal.run(&mut disk, &[order]).unwrap();
+    }
+    let upto = Index(at - 1);
+    wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
+    disk.set_quota(Some(disk.used_bytes()));
+    let long = write(at + 1, None, vec![entry(1, at + 1, &"y".repeat(30_000))]);
+    let done = wal.run(&mut disk, &[long]);
+    assert_eq!((done, wal.waiting()), (Ok(Some(WriteId(at + 1))), 0));
+    let names = disk.list(WAL_DIR).unwrap();
+    assert!(names.iter().all(|name| name.ends_with(".wal")), "{names:?}");
+    let too_long = write(at + 2, None, vec![entry(1, at + 2, &"z".repeat(60_000))]);
+    let orders = [too_long, LogOrder::GiveRoom];
+    assert_eq!(wal.run(&mut disk, &orders), Ok(None));
+    assert_eq!(wal.waiting(), 2);
+}

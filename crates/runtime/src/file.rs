@@ -31,7 +31,7 @@ const ZEROS_BYTES: usize = 512 << 10;
 
 /// Of the log recovery reads pieces as long as this, as much as the log holds in all, and lets go of them one
 /// after the other. They are the kernel's pages and not the allocator's, which would keep much of that.
-const PAGES_FROM: usize = 2 << 20;
+const PAGES_FROM: usize = 1 << 20;
 
 /// What a disk is used for: says which counters its work goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,30 +63,26 @@ pub struct FileDisk {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// The way past the kernel's cache, for those that have one and are written sector by sector.
-    direct: Option<Direct>,
+    /// The way past the kernel's cache, of the log's files.
+    direct: Direct,
 }
 
 impl Open {
     /// Writes all of `data` at `offset`, by way of `room` if past the cache.
-    fn write(&self, offset: u64, data: &[u8], room: &mut Room) -> io::Result<()> {
-        if let Some(direct) = self.direct.as_ref().filter(|way| way.takes(offset, data)) {
-            match direct.write(offset, data, room) {
-                // Not so, here: the file system said more than it keeps.
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
-                done => return done,
-            }
+    fn write(&mut self, path: &Path, offset: u64, data: &[u8], room: &mut Room) -> io::Result<()> {
+        if !self.direct.write((&self.file, path), offset, data, room)? {
+            self.file.write_all_at(data, offset)?;
         }
-        self.file.write_all_at(data, offset)
+        Ok(())
     }
 
     /// Makes it `len` bytes of zeros, durably.
-    fn write_zeros(&self, len: u64) -> io::Result<()> {
+    fn write_zeros(&mut self, path: &Path, len: u64) -> io::Result<()> {
         let (zeros, mut room) = (vec![0; ZEROS_BYTES], Room::default());
         let mut offset = 0;
         while offset < len {
             let piece = (len - offset).min(ZEROS_BYTES as u64);
-            self.write(offset, &zeros[..piece as usize], &mut room)?;
+            self.write(path, offset, &zeros[..piece as usize], &mut room)?;
             // All of it now, so that no zeros are left for the log's first sync.
             self.file.sync_data()?;
             offset += piece;
@@ -148,7 +144,7 @@ impl FileDisk {
         Ok(&self.opened(deed, name, create)?.file)
     }
 
-    fn opened(&mut self, deed: &str, name: &str, create: bool) -> Result<&Open, DiskError> {
+    fn opened(&mut self, deed: &str, name: &str, create: bool) -> Result<&mut Open, DiskError> {
         if !self.open.contains_key(name) {
             if self.open.len() >= OPEN_FILES_MAX {
                 self.open.clear();
@@ -164,11 +160,13 @@ impl FileDisk {
                 .mode(0o600)
                 .open(&path)
                 .map_err(|e| self.failed(deed, name, &e))?;
-            let is_log = matches!(self.used_for, Use::Log | Use::Spare);
-            let direct = is_log.then(|| Direct::open(&file, &path)).flatten();
+            let direct = match self.used_for {
+                Use::Log | Use::Spare => Direct::Unknown,
+                Use::Snapshots | Use::Reading | Use::Scrubbing => Direct::None,
+            };
             self.open.insert(name.into(), Open { file, direct });
         }
-        Ok(self.open.get(name).expect("inserted above"))
+        Ok(self.open.get_mut(name).expect("inserted above"))
     }
 
     /// Makes the directory a file is to lie in. Its own name is made durable here, because the
@@ -271,35 +269,38 @@ impl Disk for FileDisk {
 
     fn create_zeroed(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
         self.open.remove(name);
+        let path = self.path("create", name)?;
         let open = self.opened("create", name, true)?;
-        let fill = || {
+        let mut fill = || {
             open.file.set_len(0)?;
             // Reserving first keeps the file in one piece and finds a full disk before any zero
             // is written; a file system that cannot reserve still gets its zeros.
             allocate(&open.file, len)?;
-            open.write_zeros(len)
+            open.write_zeros(&path, len)
         };
         fill().map_err(|e| self.failed("create", name, &e))
     }
 
     fn reserve(&mut self, name: &str, len: u64) -> Result<(), DiskError> {
         self.open.remove(name);
+        let path = self.path("reserve", name)?;
         let open = self.opened("reserve", name, true)?;
-        let reserve = || {
+        let mut reserve = || {
             open.file.set_len(0)?;
             if allocate(&open.file, len)? {
                 open.file.sync_all()
             } else {
-                open.write_zeros(len)
+                open.write_zeros(&path, len)
             }
         };
         reserve().map_err(|e| self.failed("reserve", name, &e))
     }
 
     fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        let path = self.path("write", name)?;
         let mut room = std::mem::take(&mut self.room);
         let open = self.opened("write", name, true);
-        let written = open.map(|open| open.write(offset, data, &mut room));
+        let written = open.map(|open| open.write(&path, offset, data, &mut room));
         self.room = room;
         written?.map_err(|e| self.failed("write", name, &e))?;
         self.count_written(data.len());

@@ -127,7 +127,7 @@ impl NodeConfig {
             disk_slow: None,
             priority: u8::MAX,
             lease_drift_ppm: None,
-            snapshot_log_bytes: 64 << 20,
+            snapshot_log_bytes: 128 << 20,
             snapshots_kept: 2,
             snapshot_write_bytes_per_second: 32 << 20,
             snapshot_send_bytes_per_second: 32 << 20,

@@ -58,7 +58,7 @@ pub(crate) async fn start<M: StateMachine>(
     let tape = open_tape(&config)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::start();
-    let opened = recover::<M>(&config, counters.clone()).await?;
+    let opened = recover::<M>(&config, counters.clone(), lock.clone()).await?;
 
     report_mending(config.node, &opened);
     let inbox = Arc::new(Inbox::new(REQUESTS_QUEUED_MAX));
@@ -311,6 +311,7 @@ async fn listen(config: &NodeConfig) -> Result<Vec<(TcpListener, bool)>, StartEr
 async fn recover<M: StateMachine>(
     config: &NodeConfig,
     counters: Arc<Counters>,
+    lock: Arc<DirectoryLock>,
 ) -> Result<Opened<M>, StartError> {
     let root = config.data_dir.clone();
     let wal_options = WalOptions {
@@ -341,19 +342,24 @@ async fn recover<M: StateMachine>(
         })
     };
     // A thread of its own ends with it: what one that waits for more work has allocated costs more to free.
-    let (done, opened) = oneshot::channel();
-    std::thread::Builder::new()
+    let (ending, ended) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
         .name("recovery".into())
         .spawn(move || {
-            // Whoever waited may be gone.
-            let _ = done.send(open());
+            let _ending = ending;
+            // It writes into the directory, whether or not somebody still waits for it.
+            let _lock = lock;
+            open()
         })
         .map_err(no_thread)?;
-    match progress.watch(opened).await {
+    // Closed when the thread ends, however it does.
+    let _ = progress.watch(ended).await;
+    match thread.join() {
         Ok(opened) => opened.map_err(|e| refusal(config, e)),
-        Err(end) => Err(StartError::Damaged(format!(
-            "recovery of {} broke off: {end}",
-            config.data_dir.display()
+        Err(panic) => Err(StartError::Damaged(format!(
+            "recovery of {} broke off: {}",
+            config.data_dir.display(),
+            panic_text(&*panic)
         ))),
     }
 }

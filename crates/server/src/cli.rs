@@ -351,7 +351,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value = "64MiB",
+        default_value = "128MiB",
         value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]

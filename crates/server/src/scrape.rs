@@ -322,7 +322,7 @@ impl Scrape {
         }
         page.gauge(
             "etcd_disk_wal_write_bytes_total",
-            "Bytes written to the log.",
+            "Bytes written to the log, in whole sectors.",
             self.counter("log_bytes"),
         );
     }

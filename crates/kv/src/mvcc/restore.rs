@@ -24,7 +24,7 @@ pub(crate) struct Restore {
 struct Found {
     record: Record,
     /// The record's, which is a wait for memory away: all are put in order by it.
-    main: i64,
+    position: (i64, u32),
     freed_bytes: u64,
 }
 
@@ -77,7 +77,7 @@ impl Restore {
         if parts.main >= mvcc.compact_revision {
             self.changes.push(Found {
                 record: record.clone(),
-                main: parts.main,
+                position: (parts.main, parts.sub),
                 freed_bytes: freed_by(&parts, previous),
             });
         }
@@ -92,13 +92,13 @@ impl Restore {
 
     /// Takes in a change of the compacted revision that is part of the log only.
     pub(crate) fn take_change(&mut self, mvcc: &Mvcc, record: Record) -> Result<(), &'static str> {
-        let main = record.main();
-        if main != mvcc.compact_revision {
+        let position = record.position();
+        if position.0 != mvcc.compact_revision {
             return Err("a change of another revision than the compacted one");
         }
         self.changes.push(Found {
             record,
-            main,
+            position,
             freed_bytes: 0,
         });
         Ok(())
@@ -106,15 +106,12 @@ impl Restore {
 
     /// Rebuilds the log of changes, which must be without gaps.
     pub(crate) fn finish(mut self, mvcc: &mut Mvcc) -> Result<(), &'static str> {
-        self.changes.sort_unstable_by(|one, other| {
-            let places = || one.record.position().cmp(&other.record.position());
-            one.main.cmp(&other.main).then_with(places)
-        });
+        self.changes.sort_unstable_by_key(|change| change.position);
         // Nothing was ever written at the first revision.
         let first = mvcc.compact_revision.max(2);
         let mut expected = (first, 0);
         for change in self.changes {
-            let position = change.record.position();
+            let position = change.position;
             // Of the compacted revision, no change may be left: a store of elsewhere forgets deletions.
             let may_be_over = expected.1 > 0 || expected.0 == mvcc.compact_revision;
             let is_next_revision = may_be_over && position == (expected.0 + 1, 0);
