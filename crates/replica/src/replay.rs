@@ -198,7 +198,8 @@ impl Replay {
             // Mark: a log ends in a segment that was used before.
             // What lies behind may be of that use; of this one only frames with whole heads are known.
             self.torn_bytes = end.min(segment.head.length) - self.offset;
-        } else {
+        } else if used > self.offset {
+            // Mark: a log ends in a torn tail.
             self.torn_bytes = used - self.offset;
         }
         Ok(true)
@@ -338,8 +339,8 @@ impl Replay {
 
     /// Makes the end of the log what it was judged to be, durably: what no frame proves durable
     /// is written again, because after a failed sync the bytes that were read may be in memory only;
-    /// as it was checked, because a second read may bring something else. What is torn becomes
-    /// zeros, so that nothing of it can come back behind new frames.
+    /// as it was checked, because a second read may bring something else. What is torn, and
+    /// the place of the next frame's head, become zeros, so that nothing can come back behind new frames.
     ///
     /// `life`: of this opening. In a segment that was used before, a witness tells of it before any
     /// frame bears it.
@@ -369,13 +370,12 @@ impl Replay {
             }
         }
         let mut at = self.offset;
-        // Where the next frame's head will be nothing is to come back either, be it that the disk has what
-        // was not read: the kernel's cache may lack a write that went past it and failed.
+        // The place of the next frame's head in any case: what went past the kernel's cache and failed may be
+        // on the disk, though what was read lacks it.
         let place = self.offset + FRAME_HEAD_BYTES as u64;
         let end = (self.offset + self.torn_bytes).max(place);
         let end = end.min(last.head.length);
         while at < end {
-            // Mark: a torn tail becomes zeros.
             let len = WINDOW_BYTES.min(end - at);
             disk.write(&last.name, at, &vec![0; len as usize])?;
             at += len;

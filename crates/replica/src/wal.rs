@@ -404,26 +404,20 @@ impl Wal {
         }
         // The next head says that all writes before it are durable.
         self.settle(disk)?;
-        let needed = self.segment_bytes(frame);
-        let spare = match self.spares.take(disk, needed)? {
-            Some(spare) => Some(spare),
-            None => self.make_segment(disk, needed)?,
-        };
-        let Some(spare) = spare else {
+        let Some(file) = self.next_file(disk, self.segment_bytes(frame))? else {
             // Mark: the log waits for room on its disk.
             return Ok(false);
         };
-        self.change_segment(disk, &spare)?;
+        self.change_segment(disk, &file)?;
         Ok(true)
     }
 
-    /// Makes a file of `needed` bytes for the next segment; `None` if the disk has no room for it, not even
+    /// A spare of at least `needed` bytes, or a file made now; `None` if the disk has no room for it, not even
     /// that of the spares, which are too short.
-    fn make_segment(
-        &mut self,
-        disk: &mut dyn Disk,
-        needed: u64,
-    ) -> Result<Option<Spare>, DiskError> {
+    fn next_file(&mut self, disk: &mut dyn Disk, needed: u64) -> Result<Option<Spare>, DiskError> {
+        if let Some(spare) = self.spares.take(disk, needed)? {
+            return Ok(Some(spare));
+        }
         loop {
             match disk.create_zeroed(NEXT_FILE, needed) {
                 Ok(()) => {
@@ -498,11 +492,11 @@ impl Wal {
         let keep = self.segments.iter().rposition(|held| held.prev <= upto);
         let usual = self.segment_bytes(0);
         let short = self.is_short() || self.is_sparing;
-        let room = self.options.spare_bytes;
+        let spare_bytes = self.options.spare_bytes;
         let mut is_kept = false;
         // Oldest first, so that what a crash leaves begins later but has no hole that matters.
         for held in self.segments.drain(..keep.unwrap_or(0)) {
-            if held.length == usual && self.spares.has_place(room, short) {
+            if held.length == usual && self.spares.has_place(spare_bytes, short) {
                 self.spares.keep(disk, held.seq, held.length)?;
                 // The next segment has a file again.
                 self.spare_lacks = false;
@@ -542,8 +536,7 @@ impl Wal {
                 LogOrder::Repair { .. } => {}
                 LogOrder::Reset { .. } => break,
                 LogOrder::Release { upto: released } if *released <= kept => upto = Some(*released),
-                LogOrder::Release { .. } => {}
-                LogOrder::GiveRoom => self.is_sparing = true,
+                LogOrder::Release { .. } | LogOrder::GiveRoom => {}
             }
         }
         upto.map_or(Ok(()), |upto| self.release(disk, upto))

@@ -30,7 +30,8 @@ pub(crate) struct Window<'a> {
     end: u64,
     start: u64,
     bytes: Bytes,
-    ahead: u64,
+    /// Read at a time.
+    read_bytes: u64,
 }
 
 impl<'a> Window<'a> {
@@ -38,15 +39,15 @@ impl<'a> Window<'a> {
         Self::ahead(disk, name, end, WINDOW_BYTES)
     }
 
-    /// The same, `ahead` bytes at a time.
-    pub(crate) fn ahead(disk: &'a mut dyn Disk, name: &'a str, end: u64, ahead: u64) -> Self {
+    /// The same, so many bytes at a time.
+    pub(crate) fn ahead(disk: &'a mut dyn Disk, name: &'a str, end: u64, read_bytes: u64) -> Self {
         Self {
-            ahead,
             disk,
             name,
             end,
             start: 0,
             bytes: Bytes::new(),
+            read_bytes,
         }
     }
 
@@ -55,7 +56,7 @@ impl<'a> Window<'a> {
         assert!(offset + len <= self.end, "a reading beyond the file");
         let held = self.start..self.start + self.bytes.len() as u64;
         if offset < held.start || offset + len > held.end {
-            let wanted = len.max(self.ahead).min(self.end - offset);
+            let wanted = len.max(self.read_bytes).min(self.end - offset);
             self.bytes = self.disk.read(self.name, offset, wanted as usize)?;
             self.start = offset;
         }

@@ -450,7 +450,7 @@ fn bytes_per_byte(segments: u64, release: bool) -> f64 {
 }
 
 #[test]
-fn with_releases_little_more_than_the_entries_goes_to_the_disk() {
+fn with_releases_a_quarter_more_than_the_entries_goes_to_the_disk() {
     let (kept, released) = (bytes_per_byte(16, false), bytes_per_byte(192, true));
     println!("{kept:.3} without releases, {released:.3} with");
     assert!(kept > 2.0 && released < 1.26, "{kept} {released}");

@@ -33,14 +33,14 @@ pub(crate) enum Direct {
 }
 
 impl Direct {
-    /// Writes all of `data` at `offset` of the file at `path`, which is `same` too, from `room`; `false` if
+    /// Writes all of `data` at `offset` of the file at `path`, which is `same` too, from `aligned`; `false` if
     /// that is not for this door, or there is none.
     pub(crate) fn write(
         &mut self,
         (same, path): (&File, &Path),
         offset: u64,
         data: &[u8],
-        room: &mut Room,
+        aligned: &mut Aligned,
     ) -> io::Result<bool> {
         let sector = u64::from(SECTOR_BYTES);
         if !offset.is_multiple_of(sector) || !(data.len() as u64).is_multiple_of(sector) {
@@ -54,7 +54,7 @@ impl Direct {
         };
         let mut at = offset;
         for piece in data.chunks(PIECE_BYTES) {
-            match file.write_all_at(room.hold(piece), at) {
+            match file.write_all_at(aligned.hold(piece), at) {
                 Ok(()) => at += piece.len() as u64,
                 // The file system has said more than it keeps.
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
@@ -83,9 +83,9 @@ fn open(same: &File, path: &Path) -> Option<File> {
 
 /// Memory from which a disk can take what is written.
 #[derive(Debug, Default)]
-pub(crate) struct Room(Vec<u8>);
+pub(crate) struct Aligned(Vec<u8>);
 
-impl Room {
+impl Aligned {
     /// A copy of `data` that begins where a page does.
     fn hold(&mut self, data: &[u8]) -> &[u8] {
         if self.0.len() < data.len() + PAGE_BYTES {

@@ -19,18 +19,18 @@ use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::counters::Counters;
-use crate::direct::{Direct, Room};
+use crate::direct::{Aligned, Direct};
 use crate::discard::Discard;
 
-/// Files kept open at once; beyond it all are closed and opened again when needed.
+/// Files kept open at once, those of the log by two doors; beyond it all are closed and opened again when needed.
 const OPEN_FILES_MAX: usize = 64;
 
 /// Zeros are written and synced in pieces of this many bytes: a sync of the log that comes meanwhile
 /// waits for one piece at most.
 const ZEROS_BYTES: usize = 512 << 10;
 
-/// Of the log recovery reads pieces as long as this, as much as the log holds in all, and lets go of them one
-/// after the other. They are the kernel's pages and not the allocator's, which would keep much of that.
+/// In pieces at least as long as this recovery reads all that a log holds, and lets go of one after the other.
+/// Such a piece is in pages of the kernel's: the allocator would keep much of what was given back.
 const PAGES_FROM: usize = 1 << 20;
 
 /// What a disk is used for: says which counters its work goes to.
@@ -55,7 +55,7 @@ pub struct FileDisk {
     used_for: Use,
     counters: Arc<Counters>,
     open: BTreeMap<String, Open>,
-    room: Room,
+    aligned: Aligned,
     discard: Arc<Discard>,
 }
 
@@ -68,9 +68,18 @@ struct Open {
 }
 
 impl Open {
-    /// Writes all of `data` at `offset`, by way of `room` if past the cache.
-    fn write(&mut self, path: &Path, offset: u64, data: &[u8], room: &mut Room) -> io::Result<()> {
-        if !self.direct.write((&self.file, path), offset, data, room)? {
+    /// Writes all of `data` at `offset`, by way of `aligned` if past the cache.
+    fn write(
+        &mut self,
+        path: &Path,
+        offset: u64,
+        data: &[u8],
+        aligned: &mut Aligned,
+    ) -> io::Result<()> {
+        if !self
+            .direct
+            .write((&self.file, path), offset, data, aligned)?
+        {
             self.file.write_all_at(data, offset)?;
         }
         Ok(())
@@ -78,11 +87,11 @@ impl Open {
 
     /// Makes it `len` bytes of zeros, durably.
     fn write_zeros(&mut self, path: &Path, len: u64) -> io::Result<()> {
-        let (zeros, mut room) = (vec![0; ZEROS_BYTES], Room::default());
+        let (zeros, mut aligned) = (vec![0; ZEROS_BYTES], Aligned::default());
         let mut offset = 0;
         while offset < len {
             let piece = (len - offset).min(ZEROS_BYTES as u64);
-            self.write(path, offset, &zeros[..piece as usize], &mut room)?;
+            self.write(path, offset, &zeros[..piece as usize], &mut aligned)?;
             // All of it now, so that no zeros are left for the log's first sync.
             self.file.sync_data()?;
             offset += piece;
@@ -99,7 +108,7 @@ impl FileDisk {
             used_for,
             counters,
             open: BTreeMap::new(),
-            room: Room::default(),
+            aligned: Aligned::default(),
             discard: Arc::default(),
         }
     }
@@ -298,10 +307,10 @@ impl Disk for FileDisk {
 
     fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> Result<(), DiskError> {
         let path = self.path("write", name)?;
-        let mut room = std::mem::take(&mut self.room);
+        let mut aligned = std::mem::take(&mut self.aligned);
         let open = self.opened("write", name, true);
-        let written = open.map(|open| open.write(&path, offset, data, &mut room));
-        self.room = room;
+        let written = open.map(|open| open.write(&path, offset, data, &mut aligned));
+        self.aligned = aligned;
         written?.map_err(|e| self.failed("write", name, &e))?;
         self.count_written(data.len());
         Ok(())

@@ -341,7 +341,7 @@ async fn recover<M: StateMachine>(
             disk: disk.another(Use::Log),
         })
     };
-    // A thread of its own ends with it: what one that waits for more work has allocated costs more to free.
+    // None that tokio lends: what a thread that lives on has allocated costs more to free.
     let (ending, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
         .name("recovery".into())
