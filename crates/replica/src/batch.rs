@@ -15,7 +15,8 @@ use crate::wal::segment_name;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Disks write these whole. What is written begins and ends where one does, but for the first writes of
-/// an opening, so that it can go there past all caches: what begins the first one is written again, and zeros fill up the last.
+/// an opening, so that it can go there past all caches: what begins the first one is written again, and zeros
+/// fill up the last.
 const SECTOR_BYTES: u64 = 512;
 
 /// The frames since the last sync, all of one segment, and what the sector has in which the first one begins.

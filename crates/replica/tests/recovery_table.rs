@@ -478,7 +478,7 @@ fn s9_files_that_wait_to_become_segments_are_removed() {
     assert!(found.mended.is_empty());
     assert_eq!(disk.list("wal").unwrap().len(), 1);
     // The next segment is a new file, and so on.
-    fill_to(&mut disk, &mut wal, last, 4);
+    fill_to(&mut disk, &mut wal, last, 4, BODY);
     assert_eq!(wal.recycled(), 0);
     drop(store);
 }
@@ -1044,21 +1044,10 @@ fn f11_a_stale_frame_that_was_not_wiped_never_follows_a_rewritten_one() {
 /// The length of a body whose frame is two sectors, so that a frame of before begins behind it unharmed.
 const BODY: usize = 2 * 512 - 148;
 
-/// Writes entry after entry behind `last` until segment `count` is begun: the last one.
-fn fill_to(disk: &mut SimDisk, wal: &mut Wal, last: u64, count: u64) -> u64 {
-    let mut at = last;
-    while disk.size(&segment_name(count)).unwrap().is_none() {
-        at += 1;
-        let order = write(at, None, vec![entry(1, at, &"x".repeat(BODY))]);
-        wal.run(disk, &[order]).unwrap();
-    }
-    at
-}
-
 /// Three segments, and a snapshot that covers all but the last one's entries; and the last entry.
 fn covered(disk: &mut SimDisk) -> (Wal, SnapshotStore, u64) {
     let (_, mut wal, mut store) = opened(disk);
-    let last = fill_to(disk, &mut wal, 0, 3);
+    let last = fill_to(disk, &mut wal, 0, 3, BODY);
     let covered = meta(1, last - 1);
     take_snapshot(disk, &mut store, covered, &mut Ledger::of(&[1]), 64).unwrap();
     (wal, store, last)
@@ -1076,7 +1065,7 @@ fn released(disk: &mut SimDisk) -> (Wal, SnapshotStore, u64) {
 fn recycled() -> (SimDisk, Wal, u64) {
     let mut disk = SimDisk::new();
     let (mut wal, _, last) = released(&mut disk);
-    let last = fill_to(&mut disk, &mut wal, last, 4);
+    let last = fill_to(&mut disk, &mut wal, last, 4, BODY);
     assert_eq!(wal.recycled(), 1);
     let block = disk.read(&segment_name(4), 0, 4096).unwrap();
     assert!(SegmentHead::decode(&block).unwrap().0.is_recycled);

@@ -465,23 +465,14 @@ fn released_segments_wait_for_their_next_use_until_they_weigh_enough() {
             ..options(8192)
         };
         let (_, mut wal, _) = open::<Ledger>(&mut disk, &options, expect()).unwrap();
-        let mut at = 0;
-        while disk.size(&segment_name(7)).unwrap().is_none() {
-            at += 1;
-            let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
-            wal.run(&mut disk, &[order]).unwrap();
-        }
+        let mut at = fill_to(&mut disk, &mut wal, 0, 7, 700);
         let upto = Index(at - 1);
         wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
         let names = disk.list(WAL_DIR).unwrap();
         let spares = names.iter().filter(|name| name.ends_with(".tmp"));
         assert_eq!(spares.count(), kept);
         assert_eq!(names.len(), kept + 1, "the others are gone");
-        while disk.size(&segment_name(7 + kept as u64)).unwrap().is_none() {
-            at += 1;
-            let order = write(at, None, vec![entry(1, at, &"y".repeat(700))]);
-            wal.run(&mut disk, &[order]).unwrap();
-        }
+        at = fill_to(&mut disk, &mut wal, at, 7 + kept as u64, 700);
         assert_eq!(wal.recycled(), kept as u64);
         let upto = Index(at - 1);
         let orders = [LogOrder::Release { upto }, LogOrder::GiveRoom];
@@ -522,12 +513,7 @@ fn spares_that_are_too_short_give_their_room_to_a_long_segment() {
         ..options(8192)
     };
     let (_, mut wal, _) = open::<Ledger>(&mut disk, &options, expect()).unwrap();
-    let mut at = 0;
-    while disk.size(&segment_name(7)).unwrap().is_none() {
-        at += 1;
-        let order = write(at, None, vec![entry(1, at, &"x".repeat(700))]);
-        wal.run(&mut disk, &[order]).unwrap();
-    }
+    let at = fill_to(&mut disk, &mut wal, 0, 7, 700);
     let upto = Index(at - 1);
     wal.run(&mut disk, &[LogOrder::Release { upto }]).unwrap();
     disk.set_quota(Some(disk.used_bytes()));

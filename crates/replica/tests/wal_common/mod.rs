@@ -6,7 +6,7 @@ use headwater_raft::{Config, Entries, HardState, Index, LogId, NodeId, Term, Wri
 use headwater_replica::port::{Disk, DiskError};
 use headwater_replica::recovery::{Expect, OpenError, Recovered, open};
 use headwater_replica::snapshot_file::{FileDone, FileOrder, SnapshotStore};
-use headwater_replica::wal::{Wal, WalOptions};
+use headwater_replica::wal::{Wal, WalOptions, segment_name};
 use headwater_replica::{
     Entry, EntryKind, LogOrder, LogWrite, Malformed, SnapshotMeta, StateMachine,
 };
@@ -232,4 +232,16 @@ pub fn snapshot_file(term: u64, index: u64) -> String {
 
 pub fn part_file(term: u64, index: u64) -> String {
     snapshot_file(term, index).replace(".snap", ".part")
+}
+
+/// Writes entry after entry, with bodies of `body_bytes`, behind `last` until segment `count` is begun: the
+/// last one.
+pub fn fill_to(disk: &mut SimDisk, wal: &mut Wal, last: u64, count: u64, body_bytes: usize) -> u64 {
+    let mut at = last;
+    while disk.size(&segment_name(count)).unwrap().is_none() {
+        at += 1;
+        let order = write(at, None, vec![entry(1, at, &"x".repeat(body_bytes))]);
+        wal.run(disk, &[order]).unwrap();
+    }
+    at
 }
