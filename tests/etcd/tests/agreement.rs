@@ -89,7 +89,8 @@ async fn a_member_with_another_store_raises_the_alarm() {
     }
     let member = asked.status().await.expect("a status");
     let member = member.header().expect("a header").member_id();
-    cluster.kill(odd);
+    // What it answers with may stand on the others' disks only, until it leaves in peace.
+    cluster.terminate(odd).await.expect("it leaves");
     forge(&cluster.members[odd].data_dir);
     cluster.spawn(odd).expect("it starts");
 
