@@ -210,23 +210,29 @@ Promote(s, p) ==
     /\ ChangeTo(s, Config(s).voters \cup {p}, Config(s).learners \ {p})
     /\ UNCHANGED spent
 
-\* The second step: once the first is committed, the voters so far are let go.
+\* Leader s may write down the disk of p: none is known, and p has acknowledged the entry that made
+\* it a member.
+IsNewcomer(s, p) ==
+    /\ p \in Members(Config(s)) /\ Config(s).disks[p] = Nil
+    /\ p = s \/ mind[s].match[p] >= ConfigIndex(Now(s).log)
+
+\* The second step: once the first is committed, the voters so far are let go. Whose disk was met by
+\* then is named with it: its leader may go, too, and who missed the change hears no other.
 LeaveJoint(s) ==
     LET now == Config(s)
         next == [now EXCEPT !.outgoing = {}]
+        met == [p \in Server |-> IF IsNewcomer(s, p) THEN Now(p).life ELSE now.disks[p]]
+        named == IF WipesMax = 0 THEN now ELSE [now EXCEPT !.disks = met]
     IN  /\ IsSettled(s)
         /\ now.outgoing # {}
-        /\ AppendOwn(s, [next EXCEPT !.disks = DisksOf(now, next)])
+        /\ AppendOwn(s, [next EXCEPT !.disks = DisksOf(named, next)])
         /\ UNCHANGED <<file, mind, clock, witness, spent>>
 
-\* The disk of a member of which none is known is written down, once it has acknowledged the entry
-\* that made it one.
 NameDisk(s, p) ==
     LET now == Config(s)
     IN  /\ IsSettled(s)
         /\ now.outgoing = {}
-        /\ p \in Members(now) /\ now.disks[p] = Nil
-        /\ p = s \/ mind[s].match[p] >= ConfigIndex(Now(s).log)
+        /\ IsNewcomer(s, p)
         /\ AppendOwn(s, [now EXCEPT !.disks[p] = Now(p).life])
         /\ UNCHANGED <<file, mind, clock, witness, spent>>
 

@@ -524,7 +524,7 @@ AdvanceMembership(n) ==
         names(c) == IF c.disks = config.disks THEN promotes(c) ELSE Did(promotes(c), "WithDisks")
     IN  IF ~IsSettled(n) THEN {n}
         ELSE IF IsJoint(config)
-        THEN {AppendConfig(Did(n, "WithoutOutgoing"), WithoutOutgoing(config))}
+        THEN {AppendConfig(Did(n, "WithoutOutgoing"), WithDisks(n, WithoutOutgoing(config)))}
         ELSE IF ~IsVoter(config, n.me) THEN LeaveOffice(n)
         ELSE {IF c = config THEN n ELSE ChangeTo(names(c), c) : c \in Improved(n)}
 

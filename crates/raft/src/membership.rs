@@ -345,7 +345,10 @@ impl Raft {
         }
         if config.is_joint() {
             // Mark: a joint configuration is left.
-            self.append_config(config.without_outgoing(), fx);
+            // Its leader may leave office with it, before it could name any disk: and whoever has
+            // missed the change hears only those whose disks it names.
+            let next = self.with_disks_met(config.without_outgoing());
+            self.append_config(next, fx);
         } else if !config.is_voter(self.me) {
             // Mark: a leader that is no voter any more leaves office.
             self.leave_office(fx);
@@ -376,13 +379,18 @@ impl Raft {
         } else {
             current.clone()
         };
-        let met = improved.members().into_iter().filter_map(|id| {
-            let known = improved.disk_of(id);
+        let improved = self.with_disks_met(improved);
+        (improved != *current).then_some(improved)
+    }
+
+    /// The same with the disks of members that were met for the first time.
+    fn with_disks_met(&self, config: Config) -> Config {
+        let disks = config.members().into_iter().filter_map(|id| {
+            let known = config.disk_of(id);
             Some((id, known.or_else(|| self.newcomer_disk(id))?))
         });
-        let met: Vec<_> = met.collect();
-        let improved = improved.with_disks(met);
-        (improved != *current).then_some(improved)
+        let disks: Vec<_> = disks.collect();
+        config.with_disks(disks)
     }
 
     /// The disk of a member of which none is known yet, once it has acknowledged the entry that made

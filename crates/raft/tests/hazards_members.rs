@@ -623,6 +623,32 @@ fn a_learner_that_is_made_a_voter_is_one_by_its_disk() {
 }
 
 #[test]
+fn a_leader_that_goes_names_the_disks_of_those_who_stay() {
+    let mut solo = Solo::leading(3, 1, &[]);
+    commit_all(&mut solo, &[2, 3]);
+    // Node 4, which knows nothing, is to vote at once in the leader's place. Node 2 is away.
+    let target = Config::of_voters(nodes(&[2, 3, 4]));
+    solo.change(&target).expect("allowed");
+    meet(&mut solo, 4, 4);
+    solo.persist();
+    solo.holds_all(4);
+    solo.holds_all(3);
+    // Nothing follows this entry: with it the leader's work is done. But once node 3 has lost its
+    // disk, nobody but node 4 can lead, and node 2, which has missed all of it, must hear it.
+    let left = solo.raft.config().clone();
+    assert!(
+        !left.is_joint() && left.voters() == target.voters(),
+        "{left:?}"
+    );
+    assert_eq!(left.disk_of(n(4)), Some(Incarnation(4)));
+    solo.persist();
+    solo.holds_all(4);
+    solo.holds_all(3);
+    assert_eq!(solo.raft.role(), RoleName::Follower);
+    assert_eq!(*solo.raft.config(), left);
+}
+
+#[test]
 fn a_vote_for_a_lost_disk_is_not_told_to_the_one_in_its_place() {
     let mut solo = Solo::new(3, 1, &[1]);
     meet(&mut solo, 2, 2);
