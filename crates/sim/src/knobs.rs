@@ -128,6 +128,8 @@ knobs! {
     reserve_bytes: u64 = 0;
     /// Whether spare segments are made beforehand.
     spares: bool = true;
+    /// Released segments that wait for their next use may take so many bytes; two of them always may.
+    spare_bytes: u64 = 0;
     /// Whether an idle log leaves witnesses.
     witnesses: bool = true;
     /// The pause between two readings of all files at rest; zero: nobody reads them again.

@@ -76,7 +76,7 @@ impl<A: Application> World<A> {
         copy.set_quota(None);
         let options = WalOptions {
             segment_bytes: self.plan.knobs.segment_bytes,
-            spare_bytes: 0,
+            spare_bytes: self.plan.knobs.spare_bytes,
         };
         let (found, ..) = recovery::open::<Watched<A>>(copy, &options, self.expect(at))?;
         Ok(found)

@@ -464,7 +464,7 @@ impl<A: Application> World<A> {
         }
         let wal_options = WalOptions {
             segment_bytes: knobs.segment_bytes << dice.below(2),
-            spare_bytes: 0,
+            spare_bytes: knobs.spare_bytes,
         };
         match recovery::open::<Watched<A>>(&mut node.disk, &wal_options, expect) {
             Ok(mut opened) => {
