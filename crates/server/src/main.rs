@@ -49,6 +49,7 @@ mod leases;
 mod log;
 mod manual;
 mod members;
+mod memory;
 mod metrics;
 mod metrics_text;
 mod once;

@@ -27,7 +27,7 @@ use crate::desk::Desk;
 use crate::doors::{self, Doors, Served};
 use crate::front::Front;
 use crate::tls::Tls;
-use crate::{astray, join, leases, members, process};
+use crate::{astray, join, leases, members, memory, process};
 
 /// How often a server without a leader says so.
 const LEADERLESS_REPORT: Duration = Duration::from_secs(5);
@@ -80,11 +80,13 @@ pub async fn run(mut config: Config) -> Result<()> {
     let quota = tokio::spawn(alarms::watch_quota(Arc::clone(&backend)));
     let retention = backend.limits().retention;
     let compacting = tokio::spawn(auto_compaction::run(Arc::clone(&backend), retention));
+    let giving_back = tokio::spawn(memory::give_back());
     let end = wait_for_end(&backend, &mut ends, config.exit_with_parent).await;
     ready.abort();
     asking.abort();
     quota.abort();
     compacting.abort();
+    giving_back.abort();
     outlook.abort();
     backend.outlook().stop();
     doors.close().await;

@@ -1,0 +1,29 @@
+//! Memory that the allocator keeps for later goes back to the kernel while nothing asks for any.
+//!
+//! mimalloc gives freed pages back a second after they were freed, but looks for such pages only
+//! when it frees another one: a server at rest would keep what its busiest moment took.
+//!
+//! # Source
+//! mimalloc's options (`purge_delay`); its sources, where pages are freed.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the allocator is made to look.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Larger than what the allocator keeps in pages shared by several, and never touched: it costs
+/// addresses, no memory.
+const NUDGE_BYTES: usize = 16 << 20;
+
+/// Makes the allocator look for pages to give back, for as long as it runs.
+pub async fn give_back() {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        drop(black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
+    }
+}
