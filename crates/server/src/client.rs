@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use headwater_kv::auth::{Asker, Right};
-use headwater_kv::request::{Command, Outcome, Query};
+use headwater_kv::request::{Command, KvError, Outcome, Query};
 use headwater_runtime::ReadLevel;
 use tonic::Request;
 
@@ -79,6 +79,17 @@ impl Client {
         level: ReadLevel,
     ) -> impl Future<Output = Result<Outcome, Failure>> {
         self.backend.query_by(self.asker.clone(), query, level)
+    }
+
+    /// What `query` was answered here; or, if it asks for a revision that this member has not reached, what it is
+    /// answered once that is as far as the others were: whoever goes round members may have the revision from one
+    /// of those.
+    pub async fn caught_up(&self, outcome: Outcome, query: Query) -> Outcome {
+        if !matches!(outcome.result, Err(KvError::FutureRevision)) {
+            return outcome;
+        }
+        let later = self.query(query, ReadLevel::Linearizable).await;
+        later.unwrap_or(outcome)
     }
 
     /// Refuses a client that has not this right. What it then does is not bound to this moment.

@@ -178,3 +178,43 @@ async fn any_member_takes_writes_and_sees_those_of_others_at_once() {
         assert_eq!(read.kvs()[0].mod_revision(), revision);
     }
 }
+
+/// Transactions in memory of several clients do that: what they read first says as of when they read the rest,
+/// from whichever member.
+#[tokio::test]
+async fn a_revision_that_one_member_told_is_known_to_the_others_too() {
+    let cluster = cluster(3).await;
+    if cluster.server.is_etcd {
+        println!("an etcd that has not heard of it refuses");
+        return;
+    }
+    let leader = cluster.leader().await.expect("a leader");
+    let limit = Duration::from_secs(5);
+    let mut writer = cluster.client(leader, limit).await.expect("a client");
+    let mut readers = Vec::new();
+    for away in [1, 2] {
+        let reader = cluster.client((leader + away) % 3, limit).await;
+        let mut reader = reader.expect("a client");
+        reader.get("k", None).await.expect("it is connected");
+        readers.push(reader);
+    }
+    for round in 0..300 {
+        let put = writer.put("k", round.to_string(), None).await;
+        let put = put.expect("a put");
+        let revision = put.header().expect("a header").revision();
+        let as_of = GetOptions::new().with_serializable();
+        let as_of = as_of.with_revision(revision);
+        for reader in &mut readers {
+            let txn = Txn::new().and_then([TxnOp::get("k", Some(as_of.clone()))]);
+            let read = match round % 2 {
+                0 => reader.get("k", Some(as_of.clone())).await.map(drop),
+                _ => reader.txn(txn).await.map(drop),
+            };
+            read.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+    // What nobody has written is in the future for all of them.
+    let as_of = GetOptions::new().with_serializable();
+    let future = readers[0].get("k", Some(as_of.with_revision(1000))).await;
+    assert_eq!(refusal(future).0, 11);
+}

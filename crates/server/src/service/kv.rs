@@ -41,12 +41,17 @@ impl KvService {
         request: api::RangeRequest,
     ) -> impl Future<Output = Result<tonic::Response<api::RangeResponse>, Failure>> {
         let level = read_level(request.serializable);
+        let may_be_ahead = request.serializable && request.revision > 0;
         let query = Query::Range(convert::range(request));
         let checked = check_query(&query, client.limits().txn_ops_max);
+        let ahead = may_be_ahead.then(|| Box::new(query.clone()));
         // Asked already: the future need not hold what is.
         let asked = checked.map(|()| client.query(query, level));
         async move {
-            let outcome = asked.map_err(Failure::Kv)?.await?;
+            let mut outcome = asked.map_err(Failure::Kv)?.await?;
+            if let Some(query) = ahead {
+                outcome = Box::pin(client.caught_up(outcome, *query)).await;
+            }
             match answer(outcome)? {
                 (revision, Response::Range(response)) => {
                     let header = client.header(revision);
@@ -116,7 +121,13 @@ impl KvService {
         let txn = convert::txn(request);
         check_txn(&txn, client.limits().txn_ops_max).map_err(Failure::Kv)?;
         let outcome = if is_read_only(&txn) {
-            client.query(Query::Txn(txn), level).await?
+            let query = Query::Txn(txn);
+            let ahead = (level == ReadLevel::Local).then(|| query.clone());
+            let outcome = client.query(query, level).await?;
+            match ahead {
+                Some(query) => client.caught_up(outcome, query).await,
+                None => outcome,
+            }
         } else {
             client.propose(&Command::Txn(txn)).await?
         };

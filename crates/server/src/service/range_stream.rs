@@ -138,7 +138,11 @@ impl RangeStream {
             max_create_revision: 0,
             ..self.request.clone()
         };
-        let outcome = self.client.query(Query::Range(page), level).await?;
+        let query = Query::Range(page);
+        let mut outcome = self.client.query(query.clone(), level).await?;
+        if level == ReadLevel::Local {
+            outcome = self.client.caught_up(outcome, query).await;
+        }
         match outcome.result.map_err(Failure::Kv)? {
             Response::Range(response) => Ok((outcome.revision, response)),
             _ => Err(Failure::Internal("the store did not answer with a range")),
