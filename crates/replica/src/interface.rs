@@ -304,7 +304,7 @@ impl Default for Options {
             log_memory_bytes: 16 * MIB,
             chunk_bytes: 256 << 10,
             snapshot_write_bytes_per_second: 32 * MIB,
-            snapshot_send_bytes_per_second: 32 * MIB,
+            snapshot_send_bytes_per_second: 64 * MIB,
             reserve_bytes: 0,
         }
     }

@@ -130,7 +130,7 @@ impl NodeConfig {
             snapshot_log_bytes: 128 << 20,
             snapshots_kept: 2,
             snapshot_write_bytes_per_second: 32 << 20,
-            snapshot_send_bytes_per_second: 32 << 20,
+            snapshot_send_bytes_per_second: 64 << 20,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 0,
             scrub_bytes_per_second: 1 << 20,

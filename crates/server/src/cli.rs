@@ -383,7 +383,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value = "32MiB",
+        default_value = "64MiB",
         value_parser = quantity::bytes::<u64>,
         help_heading = "Limits"
     )]
