@@ -494,6 +494,10 @@ impl<M: StateMachine> Handle<M> {
     /// `target`: the members to have; `force`: even if fewer than a majority of the new voters
     /// answer now.
     ///
+    /// A node that is new and a voter at once, rather than by way of joining, has no disk that the configuration
+    /// names until it has acknowledged that; until then nobody who has missed the change hears it, and if others
+    /// are lost meanwhile it may be the only one fit to lead.
+    ///
     /// Before a node is added, every member must know where it listens: see
     /// [`Handle::set_peer_address`]. To replace a node that still works, add the new one first and
     /// remove the old one once the new one votes: until then the cluster has a voter less, and of

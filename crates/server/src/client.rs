@@ -84,12 +84,14 @@ impl Client {
     /// What `query` was answered here; or, if it asks for a revision that this member has not reached, what it is
     /// answered once that is as far as the others were: whoever goes round members may have the revision from one
     /// of those.
-    pub async fn caught_up(&self, outcome: Outcome, query: Query) -> Outcome {
-        if !matches!(outcome.result, Err(KvError::FutureRevision)) {
-            return outcome;
+    ///
+    /// # Errors
+    /// Nobody could say how far the others are; see [`Failure`].
+    pub async fn caught_up(&self, outcome: Outcome, query: Query) -> Result<Outcome, Failure> {
+        match outcome.result {
+            Err(KvError::FutureRevision) => self.query(query, ReadLevel::Linearizable).await,
+            _ => Ok(outcome),
         }
-        let later = self.query(query, ReadLevel::Linearizable).await;
-        later.unwrap_or(outcome)
     }
 
     /// Refuses a client that has not this right. What it then does is not bound to this moment.

@@ -9,14 +9,14 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the allocator is made to look.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Larger than what the allocator keeps in pages shared by several, and never touched: it costs
-/// addresses, no memory.
-const NUDGE_BYTES: usize = 16 << 20;
+/// More than shares a page with anything, and never touched: it costs addresses, no memory.
+const NUDGE_BYTES: usize = 4 << 20;
 
 /// Makes the allocator look for pages to give back, for as long as it runs.
 pub async fn give_back() {
@@ -24,6 +24,15 @@ pub async fn give_back() {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        drop(black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
+        // The kernel may take its time over what a burst has left behind.
+        let _ = spawn_blocking(nudge).await;
+    }
+}
+
+/// Frees a page. Without addresses for it there is nothing to be done.
+fn nudge() {
+    let mut page = Vec::<u8>::new();
+    if page.try_reserve_exact(NUDGE_BYTES).is_ok() {
+        drop(black_box(page));
     }
 }

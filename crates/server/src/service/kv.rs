@@ -50,7 +50,7 @@ impl KvService {
         async move {
             let mut outcome = asked.map_err(Failure::Kv)?.await?;
             if let Some(query) = ahead {
-                outcome = Box::pin(client.caught_up(outcome, *query)).await;
+                outcome = Box::pin(client.caught_up(outcome, *query)).await?;
             }
             match answer(outcome)? {
                 (revision, Response::Range(response)) => {
@@ -118,14 +118,15 @@ impl KvService {
         request: api::TxnRequest,
     ) -> Result<tonic::Response<api::TxnResponse>, Failure> {
         let level = read_level(is_serializable(&request));
+        let may_be_ahead = level == ReadLevel::Local && is_of_a_revision(&request);
         let txn = convert::txn(request);
         check_txn(&txn, client.limits().txn_ops_max).map_err(Failure::Kv)?;
         let outcome = if is_read_only(&txn) {
             let query = Query::Txn(txn);
-            let ahead = (level == ReadLevel::Local).then(|| query.clone());
+            let ahead = may_be_ahead.then(|| query.clone());
             let outcome = client.query(query, level).await?;
             match ahead {
-                Some(query) => client.caught_up(outcome, query).await,
+                Some(query) => client.caught_up(outcome, query).await?,
                 None => outcome,
             }
         } else {
@@ -258,6 +259,14 @@ fn is_serializable(txn: &api::TxnRequest) -> bool {
     ops.peek().is_some() && ops.all(may_be_stale)
 }
 
+/// Whether a range in it is as of a revision that the client names.
+fn is_of_a_revision(txn: &api::TxnRequest) -> bool {
+    use api::request_op::Request;
+    let mut ops = txn.success.iter().chain(&txn.failure);
+    let names_one = |op: &api::RequestOp| matches!(&op.request, Some(Request::RequestRange(range)) if range.revision > 0);
+    ops.any(names_one)
+}
+
 #[async_trait]
 impl Kv for KvService {
     type RangeStreamStream = BoxStream<api::RangeStreamResponse>;
@@ -276,7 +285,11 @@ impl Kv for KvService {
         let (told, tells) = mpsc::channel(1);
         let chunks = until_end(ReceiverStream::new(tells), self.0.outlook().clone(), terms);
         let answer = client.answers().fit_stream(chunks, STREAM_BYTES).await?;
-        let stream = RangeStream::open(client, request.into_inner()).await?;
+        let stream = tokio::select! {
+            biased;
+            end = self.0.outlook().end(terms) => return Err(end.into()),
+            opened = RangeStream::open(client, request.into_inner()) => opened?,
+        };
         tokio::spawn(stream.tell(told));
         Ok(answer)
     }

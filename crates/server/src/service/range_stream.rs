@@ -68,7 +68,14 @@ impl RangeStream {
             has_more_pages: false,
             end: api::RangeResponse::default(),
         };
-        let (revision, first) = stream.read(level).await?;
+        let first = match stream.read(level).await {
+            // As for `Range`: another member may have told it.
+            Err(Failure::Kv(KvError::FutureRevision)) if level == ReadLevel::Local => {
+                stream.read(ReadLevel::Linearizable).await
+            }
+            first => first,
+        };
+        let (revision, first) = first?;
         stream.end.header = Some(stream.client.header(revision));
         stream.end.count = first.count;
         if stream.request.revision <= 0 {
@@ -138,11 +145,7 @@ impl RangeStream {
             max_create_revision: 0,
             ..self.request.clone()
         };
-        let query = Query::Range(page);
-        let mut outcome = self.client.query(query.clone(), level).await?;
-        if level == ReadLevel::Local {
-            outcome = self.client.caught_up(outcome, query).await;
-        }
+        let outcome = self.client.query(Query::Range(page), level).await?;
         match outcome.result.map_err(Failure::Kv)? {
             Response::Range(response) => Ok((outcome.revision, response)),
             _ => Err(Failure::Internal("the store did not answer with a range")),
