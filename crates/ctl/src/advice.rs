@@ -17,7 +17,7 @@ pub const MAKE_ROOM: &str = "delete what can be spared, then `compaction REVISIO
 ///
 /// `leader`: who leads, as far as those know that answer.
 pub fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
-    // Who was added and never started has no name, and no vote.
+    // Who was added has no name before it has a vote.
     let voters = seen
         .iter()
         .filter(|seen| !seen.member.is_learner && !seen.member.name.is_empty());
@@ -82,7 +82,7 @@ fn first_start(member: &api::Member, seen: &[Seen]) -> String {
     let settings: Vec<&str> = settings.split_whitespace().collect();
     let id = member.id;
     format!(
-        "{id:x} was added and has never been started; until it has caught up it counts for no majority. \
+        "{id:x} was added and has never been started, or has not caught up: until it has, it counts for no majority. \
          Start it on its machine, with a NAME of its own, its listeners and an empty data directory:\n    \
          {} headwater ...\n  or take it back: `headwater ctl member remove {id:x}`.",
         settings.join(" ")

@@ -76,6 +76,22 @@ pub fn called(roster: &Roster, id: NodeId) -> String {
     }
 }
 
+/// Waits until a member that was added to vote does. Whoever is listed as started is counted on: an operator
+/// may switch off another for it.
+pub async fn settle_in(backend: &Backend) {
+    let step = Duration::from_millis(20);
+    while is_settling_in(&backend.config(), backend.cluster().me) {
+        tokio::time::sleep(step).await;
+    }
+}
+
+/// Whether `me` was added to vote and does not yet, or others vote as if it did not. What it publishes once it
+/// does stands in the log behind the entry by which it does.
+fn is_settling_in(config: &Config, me: NodeId) -> bool {
+    let is_promoted = config.is_joint() && !config.outgoing().contains(&me);
+    config.joining().contains(&me) || is_promoted && config.voters().contains(&me)
+}
+
 /// Publishes this member's name and client URLs unless the cluster has them, and those it began
 /// with; tries until that has succeeded or cannot.
 pub async fn publish(backend: &Backend) {
@@ -175,5 +191,26 @@ fn own_attributes(cluster: &Cluster) -> Attributes {
         member: cluster.me.0,
         name: cluster.name.clone(),
         client_urls: cluster.client_urls.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_added_has_settled_in_once_it_votes_and_nobody_votes_without_it() {
+        let nodes = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+        let two = || Config::of_voters(nodes(&[1, 2]));
+        let three = || Config::of_voters(nodes(&[1, 2, 3]));
+        let settling = |config: Config| is_settling_in(&config, NodeId(3));
+        assert!(settling(two().with_joining(nodes(&[3]))));
+        assert!(settling(three().with_outgoing(nodes(&[1, 2]))));
+        assert!(!settling(three()));
+        // It was one before, or learns, or leaves, or nobody has told it anything yet.
+        assert!(!settling(three().with_outgoing(nodes(&[2, 3]))));
+        assert!(!settling(two().with_learners(nodes(&[3]))));
+        assert!(!settling(two().with_outgoing(nodes(&[1, 2, 3]))));
+        assert!(!settling(Config::of_voters([])));
     }
 }

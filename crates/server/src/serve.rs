@@ -226,6 +226,7 @@ async fn make_known(
     strangers: watch::Receiver<Option<String>>,
 ) {
     report_ready(&backend, &config, &strangers).await;
+    members::settle_in(&backend).await;
     members::publish(&backend).await;
     let known = members::list(&backend, ReadLevel::Local).await;
     let mut known = known.unwrap_or_default().into_iter();

@@ -218,6 +218,7 @@ async fn the_status_table_tells_who_leads() {
 async fn leadership_moves_to_the_member_that_is_named() {
     let server = Server::from_env().expect("a server to test");
     let cluster = Cluster::start(&server, 3, &[]).await.expect("a cluster");
+    cluster.acquainted().await.expect("all know all");
     let shell = |command: &str| golden::shell(&cluster, command).expect("a shell");
     let members = shell("etcdctl member list");
     let id_of = |member: usize| {

@@ -180,6 +180,29 @@ async fn a_wiped_directory_is_refused_until_its_member_is_replaced() {
     assert_eq!(read, "before\nvalue\n");
 }
 
+/// An operator who waits for that may switch off another.
+#[tokio::test]
+async fn who_is_listed_as_started_votes() {
+    let mut cluster = cluster(2).await;
+    let new = cluster.lay_out().expect("ports");
+    add(&mut cluster, 0, new, "").await;
+    let mut client = cluster.client(0, STOP_LIMIT).await.expect("a client");
+    let deadline = Instant::now() + STOP_LIMIT;
+    loop {
+        let list = client.member_list().await.expect("a list");
+        if list
+            .members()
+            .iter()
+            .all(|member| !member.name().is_empty())
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it does not start");
+    }
+    cluster.kill(1);
+    put(&cluster, new, "after").await;
+}
+
 #[tokio::test]
 async fn whoever_is_removed_stops_and_says_why() {
     let mut cluster = cluster(5).await;
