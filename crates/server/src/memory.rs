@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 /// How often the allocator is made to look.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,10 +20,8 @@ const NUDGE_BYTES: usize = 4 << 20;
 
 /// Makes the allocator look for pages to give back, for as long as it runs.
 pub async fn give_back() {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        sleep(EVERY).await;
         // The kernel may take its time over what a burst has left behind.
         let _ = spawn_blocking(nudge).await;
     }

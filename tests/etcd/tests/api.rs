@@ -146,11 +146,10 @@ async fn refusals_have_etcds_codes() {
 /// etcd up to 3.6 carries out the put on some members only; after that they differ for ever.
 #[tokio::test]
 async fn a_transaction_fails_on_all_members_or_on_none() {
-    let cluster = cluster(3).await;
-    if cluster.server.is_etcd {
-        println!("known to be wrong in etcd 3.4 and 3.5");
+    if Server::unless_etcd("known to be wrong in etcd 3.4 and 3.5").is_none() {
         return;
     }
+    let cluster = cluster(3).await;
     let mut client = client(&cluster).await;
     client.put("k", "1", None).await.expect("a put");
     let future = TxnOp::get("k", Some(GetOptions::new().with_revision(1000)));
@@ -183,11 +182,10 @@ async fn any_member_takes_writes_and_sees_those_of_others_at_once() {
 /// from whichever member.
 #[tokio::test]
 async fn a_revision_that_one_member_told_is_known_to_the_others_too() {
-    let cluster = cluster(3).await;
-    if cluster.server.is_etcd {
-        println!("an etcd that has not heard of it refuses");
+    if Server::unless_etcd("an etcd that has not heard of it refuses").is_none() {
         return;
     }
+    let cluster = cluster(3).await;
     let leader = cluster.leader().await.expect("a leader");
     let limit = Duration::from_secs(5);
     let mut writer = cluster.client(leader, limit).await.expect("a client");

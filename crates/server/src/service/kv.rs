@@ -253,18 +253,23 @@ pub(super) fn read_level(is_serializable: bool) -> ReadLevel {
 /// Whether every operation is a read that may be stale. One without operations has only its
 /// conditions, which nobody has said may be judged by old state.
 fn is_serializable(txn: &api::TxnRequest) -> bool {
-    use api::request_op::Request;
-    let mut ops = txn.success.iter().chain(&txn.failure).peekable();
-    let may_be_stale = |op: &api::RequestOp| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable);
-    ops.peek().is_some() && ops.all(may_be_stale)
+    let mut ranges = ranges(txn).peekable();
+    ranges.peek().is_some() && ranges.all(|range| range.is_some_and(|range| range.serializable))
 }
 
 /// Whether a range in it is as of a revision that the client names.
 fn is_of_a_revision(txn: &api::TxnRequest) -> bool {
+    ranges(txn).flatten().any(|range| range.revision > 0)
+}
+
+/// The operations of a transaction, as ranges; `None` for each that is something else.
+fn ranges(txn: &api::TxnRequest) -> impl Iterator<Item = Option<&api::RangeRequest>> {
     use api::request_op::Request;
-    let mut ops = txn.success.iter().chain(&txn.failure);
-    let names_one = |op: &api::RequestOp| matches!(&op.request, Some(Request::RequestRange(range)) if range.revision > 0);
-    ops.any(names_one)
+    let ops = txn.success.iter().chain(&txn.failure);
+    ops.map(|op| match &op.request {
+        Some(Request::RequestRange(range)) => Some(range),
+        _ => None,
+    })
 }
 
 #[async_trait]
