@@ -85,11 +85,14 @@ pub async fn settle_in(backend: &Backend) {
     }
 }
 
-/// Whether `me` was added to vote and does not yet, or others vote as if it did not. What it publishes once it
-/// does stands in the log behind the entry by which it does.
+/// Whether `me` was added to vote and does not yet, or has not heard of it. What it publishes once it does stands
+/// in the log behind the entry by which it does.
 fn is_settling_in(config: &Config, me: NodeId) -> bool {
-    let is_promoted = config.is_joint() && !config.outgoing().contains(&me);
-    config.joining().contains(&me) || is_promoted && config.voters().contains(&me)
+    let votes = match config.is_joint() {
+        true => config.outgoing().contains(&me),
+        false => config.voters().contains(&me),
+    };
+    !votes && !config.learners().contains(&me)
 }
 
 /// Publishes this member's name and client URLs unless the cluster has them, and those it began
@@ -207,10 +210,12 @@ mod tests {
         assert!(settling(two().with_joining(nodes(&[3]))));
         assert!(settling(three().with_outgoing(nodes(&[1, 2]))));
         assert!(!settling(three()));
-        // It was one before, or learns, or leaves, or nobody has told it anything yet.
+        // Nobody has told it anything yet, or only what was before.
+        assert!(settling(Config::of_voters([])));
+        assert!(settling(two()));
+        // It was one before, or learns, or leaves.
         assert!(!settling(three().with_outgoing(nodes(&[2, 3]))));
         assert!(!settling(two().with_learners(nodes(&[3]))));
         assert!(!settling(two().with_outgoing(nodes(&[1, 2, 3]))));
-        assert!(!settling(Config::of_voters([])));
     }
 }
