@@ -190,10 +190,10 @@ impl Comparison<'_> {
             Ok(cluster) => cluster,
             Err(error) => return self.keep(round, who, "start", Err(error)),
         };
-        for step in steps {
-            let measured = self.step(&mut cluster, &step);
+        for wanted in steps {
+            let measured = step(&mut cluster, &self.disk, self.shape, &wanted);
             let measured = bounded(60.0 + 3.0 * self.shape.seconds, measured).await;
-            self.keep(round, who, step.name, measured);
+            self.keep(round, who, wanted.name, measured);
         }
         if self.wants("floor") {
             let measured = floor::measure(&cluster, &self.args.dir, self.shape);
@@ -212,55 +212,6 @@ impl Comparison<'_> {
         }
     }
 
-    async fn step(&self, cluster: &mut Cluster, step: &Step) -> Result<Figures> {
-        match step.before {
-            Before::Nothing => {}
-            Before::Restart => {
-                for number in 0..cluster::SIZE {
-                    cluster.terminate(number).await?;
-                }
-                for number in 0..cluster::SIZE {
-                    cluster::spawn(cluster, number)?;
-                }
-                cluster.ready().await?;
-            }
-            Before::Burst => {
-                let leader = vec![leader_url(cluster).await?];
-                let mut burst = self.plan(engine_of(step.name), leader, Work::Put, 256);
-                burst.shape.seconds = self.shape.seconds.min(BURST_SECONDS);
-                load::run(&burst, &cluster::watched(cluster, &self.disk)).await?;
-            }
-        }
-        let endpoints = match step.target {
-            Target::Leader => vec![leader_url(cluster).await?],
-            Target::All => urls(cluster),
-        };
-        let mut plan = self.plan(engine_of(step.name), endpoints, step.work, step.clients);
-        if let Some(bytes) = step.value_bytes {
-            // Few keys, or the store outgrows its quota.
-            (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);
-        }
-        load::run(&plan, &watched(cluster, &self.disk)).await
-    }
-
-    fn plan(
-        &self,
-        engine: Engine,
-        endpoints: Vec<String>,
-        work: Work,
-        clients: usize,
-    ) -> load::Plan {
-        load::Plan {
-            endpoints,
-            engine,
-            work,
-            clients,
-            conns: load::usual_conns(clients),
-            rate: None,
-            shape: self.shape,
-        }
-    }
-
     /// The prototype under the loads that it takes, each on fresh processes.
     async fn bare(&mut self, round: &mut Round) {
         for name in ["put-64", "put-64-lean"] {
@@ -270,7 +221,8 @@ impl Comparison<'_> {
             let measured = async {
                 let bare = bare::start(&self.args.dir)?;
                 bare.serves().await?;
-                let plan = self.plan(engine_of(name), vec![bare.url.clone()], Work::Put, 64);
+                let urls = vec![bare.url.clone()];
+                let plan = plan(engine_of(name), urls, Work::Put, 64, self.shape);
                 load::run(&plan, &bare.watched(&self.disk)).await
             };
             let measured = bounded(60.0, measured).await;
@@ -313,6 +265,65 @@ impl Comparison<'_> {
             let measured = bounded(120.0, measured).await;
             self.keep(round, who, name, measured);
         }
+    }
+}
+
+/// One load on a running cluster.
+///
+/// # Errors
+/// If it cannot be asked at all, or does not come back from what happens before.
+pub async fn step(
+    cluster: &mut Cluster,
+    disk: &Disk,
+    shape: Shape,
+    step: &Step,
+) -> Result<Figures> {
+    match step.before {
+        Before::Nothing => {}
+        Before::Restart => {
+            for number in 0..cluster.members.len() {
+                cluster.terminate(number).await?;
+            }
+            for number in 0..cluster.members.len() {
+                cluster::spawn(cluster, number)?;
+            }
+            cluster.ready().await?;
+        }
+        Before::Burst => {
+            let leader = vec![leader_url(cluster).await?];
+            let mut burst = plan(engine_of(step.name), leader, Work::Put, 256, shape);
+            burst.shape.seconds = shape.seconds.min(BURST_SECONDS);
+            load::run(&burst, &watched(cluster, disk)).await?;
+        }
+    }
+    let endpoints = match step.target {
+        Target::Leader => vec![leader_url(cluster).await?],
+        Target::All => urls(cluster),
+    };
+    let engine = engine_of(step.name);
+    let mut plan = plan(engine, endpoints, step.work, step.clients, shape);
+    if let Some(bytes) = step.value_bytes {
+        // Few keys, or the store outgrows its quota.
+        (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);
+    }
+    load::run(&plan, &watched(cluster, disk)).await
+}
+
+fn plan(
+    engine: Engine,
+    endpoints: Vec<String>,
+    work: Work,
+    clients: usize,
+    shape: Shape,
+) -> load::Plan {
+    load::Plan {
+        endpoints,
+        engine,
+        work,
+        clients,
+        conns: load::usual_conns(clients),
+        rate: None,
+        shape,
     }
 }
 

@@ -19,6 +19,7 @@ mod plot;
 mod report;
 mod rows;
 mod store;
+mod train;
 mod watch;
 mod work;
 
@@ -85,6 +86,8 @@ enum Command {
     Compare(CompareArgs),
     /// Compare two servers' clusters as keys, values, members and idle watchers become more.
     Growth(GrowthArgs),
+    /// Use a cluster in every way there is, and measure nothing: what a compiler may go by.
+    Train(TrainArgs),
     /// One process of a prototype that replicates and syncs but checks nothing.
     #[command(hide = true)]
     Bare(bare::BareArgs),
@@ -187,6 +190,19 @@ struct CatchUpArgs {
     /// Flags that every server gets besides.
     #[arg(last = true)]
     flags: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct TrainArgs {
+    /// The server program; clusters of three are started.
+    #[arg(long)]
+    server: PathBuf,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Where the servers keep their data.
+    #[arg(long, default_value = "target/bench-data")]
+    dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -354,6 +370,7 @@ fn main() -> Result<()> {
             Command::Failover(args) => failovers(args).await,
             Command::Compare(args) => compare::run(&args).await,
             Command::Growth(args) => growth::run(&args).await,
+            Command::Train(args) => train::run(&args).await,
             Command::Bare(args) => bare::run(args).await,
         }
     })

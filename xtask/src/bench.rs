@@ -6,17 +6,20 @@
 
 mod instructions;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
+
+use crate::cargo::{build_bench, call, cargo, got_by, target_dir};
 
 const USAGE: &str = "\
 usage: cargo xtask bench WHAT
 
   compare       our cluster and etcd 3.5.1's in turn, under the same load on the same disk: a table with
                 quotients and aims, bench/results/latest.json and puts.svg
-                [--quick] [--only NAME] [--rounds N] ...; `compare --help` lists all
+                [--quick] [--only NAME] [--rounds N] [--ours PROGRAM, instead of one that is built] ...;
+                `compare --help` lists all
   growth        the same as keys, values, members and idle watchers become more
                 [--only keys|values|members|watchers] [--rounds N] ...; `growth --help` lists all
   instructions  what the paths of a request take, counted by Valgrind, beside the recorded counts
@@ -47,17 +50,15 @@ fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
             .arg("scripts/setup.sh")
             .current_dir(root),
     )?;
-    let rival = Command::new("bash")
-        .arg("scripts/rival.sh")
-        .current_dir(root)
-        .output()
-        .context("starting scripts/rival.sh")?;
-    ensure!(rival.status.success(), "scripts/rival.sh failed");
-    let rival = PathBuf::from(String::from_utf8(rival.stdout)?.trim()).join("etcd");
-    call(cargo(root).args(["build", "--locked", "--release", "--bin", "headwater"]))?;
+    let rival = got_by(root, "scripts/rival.sh")?.join("etcd");
+    let is_ours = |option: &&str| *option == "--ours" || option.starts_with("--ours=");
+    let is_given = options.iter().any(is_ours);
+    if !is_given {
+        call(cargo(root).args(["build", "--locked", "--release", "--bin", "headwater"]))?;
+    }
     let bench = build_bench(root)?;
     // One comparison at a time has this folder; what a broken one left behind goes.
-    let data = target(root).join("bench-data");
+    let data = target_dir(root).join("bench-data");
     if data.exists() {
         std::fs::remove_dir_all(&data)?;
     }
@@ -65,10 +66,11 @@ fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
     std::fs::create_dir_all(&results)?;
     let mut command = Command::new(bench);
     command.arg(what).current_dir(root);
-    command
-        .arg("--ours")
-        .arg(target(root).join("release/headwater"));
-    command.arg("--rival").arg(root.join(rival));
+    if !is_given {
+        let built = target_dir(root).join("release/headwater");
+        command.arg("--ours").arg(built);
+    }
+    command.arg("--rival").arg(rival);
     let (json, svg) = match what {
         "compare" => ("latest.json", Some(results.join("puts.svg"))),
         _ => ("growth.json", None),
@@ -85,50 +87,4 @@ fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
         }
     }
     call(command.args(options))
-}
-
-/// Builds the load generator, and gives its path.
-fn build_bench(root: &Path) -> Result<PathBuf> {
-    call(cargo(root).args([
-        "build",
-        "--locked",
-        "--release",
-        "--manifest-path",
-        "bench/Cargo.toml",
-        "-p",
-        "headwater-bench",
-    ]))?;
-    Ok(target(root).join("release/headwater-bench"))
-}
-
-/// Where everything is compiled to; one folder for all workspaces.
-fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .env("CARGO_TARGET_DIR", target(root))
-        // What is compiled bit by bit is other code than what is compiled at once.
-        .env("CARGO_INCREMENTAL", "0")
-        .current_dir(root);
-    // What cargo says of this package to whom it runs would make build scripts of others run again.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        // Nor is what is measured built otherwise because a test is.
-        let removed = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_PROFILE_RELEASE_"];
-        if removed.iter().any(|begin| text.starts_with(begin)) {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
-}
-
-fn call(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("starting {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed");
-    Ok(())
 }

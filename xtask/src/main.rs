@@ -5,10 +5,12 @@
 //! Matklad's `cargo xtask` convention.
 
 mod bench;
+mod cargo;
 mod ci;
 mod marks;
 mod mutants;
 mod proto;
+mod release;
 mod spec;
 mod tidy;
 
@@ -27,6 +29,7 @@ usage: cargo xtask CHORE
                   [--list] [--seeds N, of each plan] [--jobs N]
   spec            the specification in spec/, checked by TLC; `spec` alone says how
   bench           how fast, at what cost, beside etcd 3.5.1; `bench` alone says how
+  release         the server as it is to be installed: compiled by how it is used
   tidy            the rules of the house that the compiler does not know
   proto           write crates/api/src/generated from crates/api/proto
   proto --check   say whether that would change anything";
@@ -50,6 +53,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["marks", options @ ..] => marks::run(&root(), options),
         ["spec", what @ ..] => spec::run(&root(), what),
         ["bench", what @ ..] => bench::run(&root(), what),
+        ["release", options @ ..] => release::run(&root(), options),
         ["tidy"] => tidy_up(&root()),
         ["proto"] => proto::write(&root()),
         ["proto", "--check"] => proto::check(&root()),

@@ -15,8 +15,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::cargo::target_dir;
 use crate::git_files;
-use crate::mutants::{PLANS, Simulator, Worlds, copy, target_dir};
+use crate::mutants::{PLANS, Simulator, Worlds, copy};
 
 const MARK: &str = "// Mark: ";
 const UNREACHED: &str = "// Unreached: ";

@@ -15,13 +15,14 @@ mod mutant;
 mod schemata;
 pub mod sheet;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::cargo::target_dir;
 use hunt::Hunt;
 pub use hunt::{Simulator, Worlds, with_bug};
 pub use mutant::{Mutant, PLANS};
@@ -114,11 +115,6 @@ pub fn plant(root: &Path, mutants: &[Mutant]) -> Result<Simulator> {
     let source = target.join("source");
     copy::make(root, &source, mutants)?;
     Simulator::build(&source, &target.join("build"))
-}
-
-/// Where cargo builds.
-pub fn target_dir(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), |dir| root.join(dir))
 }
 
 /// What came of all mutants.

@@ -88,7 +88,8 @@ async fn ask(
     if member.name.is_empty() {
         return Err("it has never been started".to_owned());
     }
-    let mut reason = "it tells no address for clients".to_owned();
+    let mut reason =
+        "it has told nobody where clients reach it (--advertise-client-urls)".to_owned();
     for url in &member.client_ur_ls {
         let place = Place::parse(url, session.options()).map_err(|failure| failure.to_string())?;
         match status_of(session, &place).await {

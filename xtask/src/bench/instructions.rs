@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{call, cargo, target};
+use crate::cargo::{call, cargo, target_dir};
 
 /// What was recorded, by the compiler that its first line names.
 const RECORD: &str = "xtask/instructions/counts.txt";
@@ -46,7 +46,7 @@ pub fn run(root: &Path, options: &[&str]) -> Result<()> {
         "-p",
         "headwater-instructions",
     ]))?;
-    let counted = count(&target(root).join("release/headwater-instructions"))?;
+    let counted = count(&target_dir(root).join("release/headwater-instructions"))?;
     let compiler = Command::new("rustc").arg("--version").output()?;
     let compiler = String::from_utf8(compiler.stdout)?.trim().to_owned();
     let path = root.join(RECORD);

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::states::{Side, States};
 use super::tlc::{Job, Tlc};
 use super::{Options, difference, results, unequal};
-use crate::mutants::target_dir;
+use crate::cargo::target_dir;
 
 /// Bounds that both sides know.
 #[derive(Clone, Copy)]

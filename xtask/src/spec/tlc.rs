@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::mutants::target_dir;
+use crate::cargo::target_dir;
 
 /// Where the specification lies.
 pub const DIR: &str = "spec";

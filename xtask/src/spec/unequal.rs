@@ -14,8 +14,9 @@ use anyhow::{Context, Result, ensure};
 use super::equal::{self, Found, List, SCOPES, Scope};
 use super::tlc::{DIR, Tlc};
 use super::{Options, results};
+use crate::cargo::target_dir;
+use crate::mutants::copy;
 use crate::mutants::sheet::{self, Sheet};
-use crate::mutants::{copy, target_dir};
 
 /// Where the changes lie, one a file.
 const MUTANTS: &str = "mutants/equal";

@@ -10,7 +10,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::mutants::{PLANS, Simulator, target_dir};
+use crate::cargo::target_dir;
+use crate::mutants::{PLANS, Simulator};
 
 /// More lines than an event ever has, with what is no event around it.
 const LINES_PER_EVENT: usize = 10;
