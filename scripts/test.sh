@@ -139,6 +139,9 @@ if [ "$what" = all ]; then
     cargo test --locked --manifest-path bench/Cargo.toml -p headwater-bench
   step "the core's benchmark counts right" \
     cargo run --locked --manifest-path bench/Cargo.toml -p headwater-bench-core -- --quick
+  step "a server used in every way there is" \
+    cargo run --quiet --locked --manifest-path bench/Cargo.toml -p headwater-bench -- train \
+    --server "$CARGO_TARGET_DIR/debug/headwater" --seconds 0.5 --keys 5000 --dir "$CARGO_TARGET_DIR/bench-data"
 fi
 step "the black-box tests' build" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-run

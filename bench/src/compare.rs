@@ -8,7 +8,7 @@ use crate::cluster::{leader_url, start, urls, watched};
 use crate::engine::Engine;
 use crate::failover::{self, Kills};
 use crate::figures::{Figures, under};
-use crate::machine::Disk;
+use crate::machine::{Disk, Watched};
 use crate::rows::{Before, STEPS, Step, Target, engine_of, is_wanted};
 use crate::work::{Shape, Work};
 use crate::{CompareArgs, bare, cluster, floor, load, plot, report, store, watch, work};
@@ -190,10 +190,13 @@ impl Comparison<'_> {
             Ok(cluster) => cluster,
             Err(error) => return self.keep(round, who, "start", Err(error)),
         };
-        for wanted in steps {
-            let measured = step(&mut cluster, &self.disk, self.shape, &wanted);
+        for step in steps {
+            let measured = async {
+                let plan = prepare(&mut cluster, self.shape, &step).await?;
+                load::run(&plan, &watched(&cluster, &self.disk)).await
+            };
             let measured = bounded(60.0 + 3.0 * self.shape.seconds, measured).await;
-            self.keep(round, who, wanted.name, measured);
+            self.keep(round, who, step.name, measured);
         }
         if self.wants("floor") {
             let measured = floor::measure(&cluster, &self.args.dir, self.shape);
@@ -268,16 +271,11 @@ impl Comparison<'_> {
     }
 }
 
-/// One load on a running cluster.
+/// Does what comes before a load, and says what that is.
 ///
 /// # Errors
-/// If it cannot be asked at all, or does not come back from what happens before.
-pub async fn step(
-    cluster: &mut Cluster,
-    disk: &Disk,
-    shape: Shape,
-    step: &Step,
-) -> Result<Figures> {
+/// If the cluster does not come back from it.
+pub async fn prepare(cluster: &mut Cluster, shape: Shape, step: &Step) -> Result<load::Plan> {
     match step.before {
         Before::Nothing => {}
         Before::Restart => {
@@ -293,7 +291,7 @@ pub async fn step(
             let leader = vec![leader_url(cluster).await?];
             let mut burst = plan(engine_of(step.name), leader, Work::Put, 256, shape);
             burst.shape.seconds = shape.seconds.min(BURST_SECONDS);
-            load::run(&burst, &watched(cluster, disk)).await?;
+            load::run(&burst, &Watched::default()).await?;
         }
     }
     let endpoints = match step.target {
@@ -306,7 +304,7 @@ pub async fn step(
         // Few keys, or the store outgrows its quota.
         (plan.shape.value_bytes, plan.shape.keys) = (bytes, 1000);
     }
-    load::run(&plan, &watched(cluster, disk)).await
+    Ok(plan)
 }
 
 fn plan(

@@ -200,6 +200,9 @@ struct TrainArgs {
     /// Seconds of each load.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Keys of the store; snapshots are worth something with many.
+    #[arg(long, default_value_t = 200_000)]
+    keys: u64,
     /// Where the servers keep their data.
     #[arg(long, default_value = "target/bench-data")]
     dir: PathBuf,

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::cargo::{build_bench, call, cargo, got_by, target_dir};
+use crate::cargo::{build_bench, call, cargo, path_from, target_dir};
 
 const USAGE: &str = "\
 usage: cargo xtask bench WHAT
@@ -50,10 +50,14 @@ fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
             .arg("scripts/setup.sh")
             .current_dir(root),
     )?;
-    let rival = got_by(root, "scripts/rival.sh")?.join("etcd");
-    let is_ours = |option: &&str| *option == "--ours" || option.starts_with("--ours=");
-    let is_given = options.iter().any(is_ours);
-    if !is_given {
+    let rival = path_from(root, "scripts/rival.sh")?.join("etcd");
+    let is_given = |flag: &str| {
+        let mut rests = options
+            .iter()
+            .filter_map(|option| option.strip_prefix(flag));
+        rests.any(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if !is_given("--ours") {
         call(cargo(root).args(["build", "--locked", "--release", "--bin", "headwater"]))?;
     }
     let bench = build_bench(root)?;
@@ -66,23 +70,20 @@ fn beside_rival(root: &Path, what: &str, options: &[&str]) -> Result<()> {
     std::fs::create_dir_all(&results)?;
     let mut command = Command::new(bench);
     command.arg(what).current_dir(root);
-    if !is_given {
-        let built = target_dir(root).join("release/headwater");
-        command.arg("--ours").arg(built);
-    }
     command.arg("--rival").arg(rival);
     let (json, svg) = match what {
         "compare" => ("latest.json", Some(results.join("puts.svg"))),
         _ => ("growth.json", None),
     };
     let files = [
+        ("--ours", Some(target_dir(root).join("release/headwater"))),
         ("--dir", Some(data)),
         ("--json", Some(results.join(json))),
         ("--svg", svg),
     ];
     for (flag, path) in files {
         let Some(path) = path else { continue };
-        if !options.contains(&flag) {
+        if !is_given(flag) {
             command.arg(flag).arg(path);
         }
     }

@@ -1,5 +1,5 @@
-//! Cargo as chores call it, and where it builds.
-//! Never lets what called the chore change what is built.
+//! Cargo and other programs as chores call them, and where cargo builds.
+//! Never lets the cargo that runs the chore change what is built.
 //!
 //! # Source
 //! The cargo book: environment variables.
@@ -21,6 +21,8 @@ pub fn cargo(root: &Path) -> Command {
         .env("CARGO_TARGET_DIR", target_dir(root))
         // What is compiled bit by bit is other code than what is compiled at once.
         .env("CARGO_INCREMENTAL", "0")
+        // Programs are looked for where they lie without.
+        .env_remove("CARGO_BUILD_TARGET")
         .current_dir(root);
     // What cargo says of this package to whom it runs would make build scripts of others run again.
     for (name, _) in std::env::vars_os() {
@@ -57,8 +59,8 @@ pub fn call(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a script of `scripts` prints: the path of what it has got.
-pub fn got_by(root: &Path, script: &str) -> Result<PathBuf> {
+/// The path that a script prints.
+pub fn path_from(root: &Path, script: &str) -> Result<PathBuf> {
     let output = Command::new("bash")
         .arg(script)
         .current_dir(root)

@@ -7,6 +7,7 @@
 
 use headwater_api::etcdserverpb as api;
 
+use crate::connect::is_there;
 use crate::member::settings;
 use crate::status::Seen;
 
@@ -21,9 +22,12 @@ pub fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
     let voters = seen
         .iter()
         .filter(|seen| !seen.member.is_learner && !seen.member.name.is_empty());
-    let (all, up) = voters.fold((0, 0), |(all, up), seen| {
-        (all + 1, up + usize::from(seen.answer.is_ok()))
-    });
+    let (mut all, mut up, mut there) = (0, 0, 0);
+    for seen in voters {
+        all += 1;
+        up += usize::from(seen.answer.is_ok());
+        there += usize::from(seen.answer.as_ref().err().is_none_or(|why| is_there(why)));
+    }
     let majority = all / 2 + 1;
     let leads = seen
         .iter()
@@ -33,6 +37,9 @@ pub fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
         _ if up >= majority && leader.is_some() => {}
         _ if up >= majority => advice.push(format!(
             "{up} of {all} voters answer and none leads: can they reach each other's peer URLs?"
+        )),
+        _ if there >= majority => advice.push(format!(
+            "Only {up} of {all} voters could be asked; others are there, but not for this client:"
         )),
         Some(seen) => advice.push(format!(
             "Only {up} of {all} voters answer, and {} still leads: it may not for long, or not all vote yet. \
@@ -60,6 +67,7 @@ fn of_member(one: &Seen, seen: &[Seen], may_change: bool) -> Vec<String> {
     let name = &member.name;
     match answer {
         Err(_) if name.is_empty() => vec![first_start(member, seen)],
+        Err(reason) if is_there(reason) => vec![format!("{name}: {reason}.")],
         Err(reason) if may_change => vec![format!(
             "{name}: {reason}. Start it; if its data are gone: `headwater ctl member replace {name}`."
         )],
@@ -138,6 +146,27 @@ mod tests {
         let all = [seen(1, Some(1)), seen(2, Some(1)), seen(3, None)];
         let words = advice(&all, Some(1));
         assert!(words[0].contains("member replace n3"), "{words:?}");
+    }
+
+    #[test]
+    fn who_is_there_and_not_trusted_is_not_taken_for_missing() {
+        let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature);
+        let mut all = [seen(1, Some(3)), seen(2, None), seen(3, None)];
+        for one in &mut all[1..] {
+            one.answer = Err(crate::connect::explain(&untrusted));
+        }
+        let words = advice(&all, Some(3));
+        assert!(
+            words[0].starts_with("Only 1 of 3 voters could be asked"),
+            "{words:?}"
+        );
+        assert!(words[1].contains("--cacert"), "{words:?}");
+        assert!(!words.concat().contains("Start it"), "{words:?}");
+        // One that is really away makes no difference; two do.
+        all[2].answer = Err("connection refused".to_owned());
+        assert!(advice(&all, None)[0].contains("could be asked"));
+        all[1].answer = Err("connection refused".to_owned());
+        assert!(advice(&all, None)[0].contains("disk recover"));
     }
 
     #[test]

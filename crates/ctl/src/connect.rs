@@ -44,6 +44,17 @@ pub fn lets_nothing_in(failure: &Failure) -> bool {
     text.contains(PEER_PORT) || text.contains(NEEDS_CERT)
 }
 
+/// Whether a member is there by what it was not asked for: it turned us away, or we it.
+pub fn is_there(reason: &str) -> bool {
+    let words = [PEER_PORT, NEEDS_CERT, ITS_CERT, NO_TLS];
+    words.iter().any(|words| reason.contains(words))
+}
+
+/// How every reason begins not to trust a member.
+const ITS_CERT: &str = "its certificate";
+
+const NO_TLS: &str = "it speaks no TLS: http:// may be right";
+
 /// How TLS tells that a certificate is missing, where HTTP/2 passes on no more than its words.
 const CERT_REQUIRED: &str = "received fatal alert: CertificateRequired";
 
@@ -199,19 +210,21 @@ pub fn explain(error: &(dyn Error + 'static)) -> String {
 
 fn explain_tls(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidMessage(_) => "it speaks no TLS: http:// may be right".to_owned(),
+        rustls::Error::InvalidMessage(_) => NO_TLS.to_owned(),
         rustls::Error::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => {
-                "its certificate is of a CA that is not trusted here: --cacert FILE names the right one"
-                    .to_owned()
+            // A CA of the same name, as all are that servers make for themselves.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                format!(
+                    "{ITS_CERT} is of a CA that is not trusted here: --cacert FILE names the right one"
+                )
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("its certificate is not for this name: {why}")
+                format!("{ITS_CERT} is not for this name: {why}")
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                format!("its certificate has expired: {why}")
+                format!("{ITS_CERT} has expired: {why}")
             }
-            why => format!("its certificate is no good: {why}"),
+            why => format!("{ITS_CERT} is no good: {why}"),
         },
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired

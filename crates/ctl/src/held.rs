@@ -14,6 +14,7 @@ use headwater_api::v3electionpb as election;
 use headwater_api::v3lockpb as lock;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tonic::{Code, Response};
 
 use crate::failure::{Failure, Result, may_resume};
 use crate::keep;
@@ -80,10 +81,17 @@ async fn grant(session: &Session, ttl: i64) -> Result<i64> {
     Ok(session.ask(Repeat::Never, grant).await?.id)
 }
 
+/// Ends a lease, by whichever member is there. One that is gone already is what was wanted: who asks twice may have
+/// been heard at once.
 async fn revoke(session: &Session, id: i64) -> Result<()> {
     let request = api::LeaseRevokeRequest { id };
-    let revoke = async |wire| leases(wire).lease_revoke(request).await;
-    session.ask(Repeat::Never, revoke).await.map(|_| ())
+    let revoke = async |wire| match leases(wire).lease_revoke(request).await {
+        Err(status) if status.code() == Code::NotFound => {
+            Ok(Response::new(api::LeaseRevokeResponse::default()))
+        }
+        answer => answer,
+    };
+    session.ask(Repeat::Always, revoke).await.map(|_| ())
 }
 
 /// Does something that takes time while a lease is kept alive, then ends the lease.

@@ -194,6 +194,41 @@ async fn a_watch_goes_on_by_another_member() {
 }
 
 #[tokio::test]
+async fn a_lock_is_given_back_though_the_member_that_gave_it_is_gone() {
+    let mut cluster = cluster(3).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (held, enough) = (
+        directory.path().join("held"),
+        directory.path().join("enough"),
+    );
+    let work = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.05; done; exit 7",
+        held.display(),
+        enough.display()
+    );
+    let urls: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
+    let mut lock = Command::new(program())
+        .args(["ctl", "--endpoints", &urls.join(","), "lock", "--ttl=60"])
+        .args(["nightly", "--", "sh", "-c", &work])
+        .spawn()
+        .expect("a lock");
+    let end = Instant::now() + STOP_LIMIT;
+    while !held.exists() {
+        assert!(Instant::now() < end, "it is not held");
+        sleep(Duration::from_millis(50)).await;
+    }
+    cluster.kill(0);
+    std::fs::write(&enough, "").expect("a file");
+    let status = lock.wait().expect("it ends");
+    assert_eq!(status.code(), Some(7), "the status is the command's");
+    let left = ctl(
+        &cluster,
+        "--endpoints=$EP2,$EP3 get nightly --prefix --keys-only",
+    );
+    assert_eq!(left, "", "the lock is held no more");
+}
+
+#[tokio::test]
 async fn users_and_roles_are_changed_in_the_same_words() {
     let cluster = cluster(1).await;
     let ours = format!("{} ctl", program().display());

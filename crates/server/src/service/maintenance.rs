@@ -4,8 +4,11 @@
 //! # Source
 //! The etcd v3 API, service `Maintenance`.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Thread, current, park_timeout};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{Stream, unfold};
 use headwater_kv::auth::Right;
@@ -15,7 +18,7 @@ use headwater_kv::request::{
 };
 use headwater_runtime::behind::{Behind, spawn_behind};
 use headwater_runtime::{NodeId, ReadLevel};
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -39,6 +42,10 @@ const SNAPSHOTS_MAX: usize = 4;
 
 /// Pieces of a snapshot that wait for the client: one that is on its way, and the next.
 const PIECES_AHEAD: usize = 2;
+
+/// How long a client may take nothing of a snapshot: what it shows stays in memory meanwhile, and its place is one
+/// of few.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const BROKEN_OFF: Failure = Failure::Internal("a snapshot broke off");
 
@@ -73,16 +80,47 @@ fn written_aside(
     let (to, pieces) = channel(PIECES_AHEAD);
     let made = move || {
         let _place = place;
-        let mut pieces = etcd_db::pieces(moment.into_plan());
-        // A client that is gone takes no more.
-        while pieces
-            .next()
-            .is_some_and(|piece| to.blocking_send(piece).is_ok())
-        {}
+        send_all(etcd_db::pieces(moment.into_plan()), &to, PATIENCE);
     };
     match spawn_behind(Behind::Others, "snapshot-out", made) {
         Ok(_) => Ok(pieces),
         Err(_) => Err(Failure::Busy),
+    }
+}
+
+/// Sends what there is, as it is taken; ends when a client is gone, or has taken nothing for so long.
+fn send_all<T>(all: impl Iterator<Item = T>, to: &Sender<T>, patience: Duration) {
+    for one in all {
+        if !matches!(wait_for(to.send(one), patience), Some(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// What comes of something within so long. It is this thread that waits: a runtime that ends has no timers.
+fn wait_for<T>(something: impl Future<Output = T>, patience: Duration) -> Option<T> {
+    let waker = Waker::from(Arc::new(Unpark(current())));
+    let mut context = Context::from_waker(&waker);
+    let mut something = pin!(something);
+    let end = Instant::now() + patience;
+    loop {
+        if let Poll::Ready(outcome) = something.as_mut().poll(&mut context) {
+            return Some(outcome);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        park_timeout(left);
+    }
+}
+
+/// A thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -307,6 +345,8 @@ impl Maintenance for MaintenanceService {
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
+    use tokio::task::spawn_blocking;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -320,6 +360,21 @@ mod tests {
         let messages = messages(api::ResponseHeader::default(), from);
         let bytes = messages.map(|message| message.ok().map(|message| message.blob.len()));
         bytes.collect().await
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_nobody_takes_ends() {
+        let patience = Duration::from_millis(20);
+        let (to, mut taken) = channel(PIECES_AHEAD);
+        let sending = spawn_blocking(move || send_all(0.., &to, patience));
+        // There is no end of it as long as somebody does.
+        for number in 0..1000 {
+            assert_eq!(taken.recv().await, Some(number));
+        }
+        let ended = timeout(Duration::from_secs(10), sending).await;
+        ended.expect("it waits for ever").expect("no panic");
+        let rest = [taken.recv().await, taken.recv().await, taken.recv().await];
+        assert_eq!(rest, [Some(1000), Some(1001), None]);
     }
 
     #[tokio::test]
