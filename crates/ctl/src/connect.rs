@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::failure::Failure;
 use crate::flags::Options;
 use crate::place::Place;
 
@@ -37,18 +36,14 @@ const PEER_PORT: &str = "this port is for the members";
 const NOT_FOR_CLIENTS: &str =
     "this port is for the members among themselves: clients use that of --listen-client-urls";
 
-/// Whether a failure is that no request comes in there: it is no port for clients, or a certificate is
-/// missing.
-pub fn lets_nothing_in(failure: &Failure) -> bool {
-    let text = failure.to_string();
-    text.contains(PEER_PORT) || text.contains(NEEDS_CERT)
-}
-
-/// Whether a member is there by what it was not asked for: it turned us away, or we it.
+/// Whether a member is there though no request gets through: it turned this client away, or this client it.
 pub fn is_there(reason: &str) -> bool {
-    let words = [PEER_PORT, NEEDS_CERT, ITS_CERT, NO_TLS];
+    let words = [PEER_PORT, NEEDS_CERT, ITS_CERT, NO_TLS, SPEAKS_TLS];
     words.iter().any(|words| reason.contains(words))
 }
+
+/// What a place is told that speaks TLS and was not called so.
+pub const SPEAKS_TLS: &str = "speaks TLS: say https://, and --cacert FILE";
 
 /// How every reason begins not to trust a member.
 const ITS_CERT: &str = "its certificate";

@@ -26,7 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::connect::{NEEDS_CERT, connect, explain, lets_nothing_in, speaks_tls, wants_cert};
+use crate::connect::{NEEDS_CERT, SPEAKS_TLS, connect, explain, is_there, speaks_tls, wants_cert};
 use crate::failure::{Failure, Result, is_transport};
 use crate::flags::Options;
 use crate::place::Place;
@@ -294,7 +294,7 @@ impl Session {
                     let failure = self.broken(place, &status).await;
                     match repeat {
                         Repeat::Always => failure,
-                        Repeat::Never if lets_nothing_in(&failure) => failure,
+                        Repeat::Never if is_there(&failure.to_string()) => failure,
                         Repeat::Never => {
                             failure.hint("the request may have been carried out, or not")
                         }
@@ -312,9 +312,7 @@ impl Session {
     pub async fn broken(&self, place: &Place, status: &Status) -> Failure {
         let said = &place.said;
         if !place.is_tls && speaks_tls(place).await {
-            return Failure::error(format!(
-                "{said} speaks TLS: say https://, and --cacert FILE"
-            ));
+            return Failure::error(format!("{said} {SPEAKS_TLS}"));
         }
         if let Some(tls) = self.tls.clone().filter(|_| place.is_tls)
             && wants_cert(place, tls).await

@@ -6,7 +6,6 @@
 
 use headwater_api::etcdserverpb as api;
 
-use crate::advice::advice;
 use crate::endpoint::status_of;
 use crate::failure::{Failure, Result};
 use crate::json::Json;
@@ -42,9 +41,10 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
         linearizable: false,
     };
     let list = async |wire| cluster(wire).member_list(request).await;
-    let members = session.ask(Repeat::Always, list).await?.members;
+    let list = session.ask(Repeat::Always, list).await?;
+    let mut advice = strangers(session, &list).await;
     let mut seen = Vec::new();
-    for member in members {
+    for member in list.members {
         let (answer, program) = match ask(session, &member).await {
             Ok((answer, program)) => (Ok(answer), program),
             Err(reason) => (Err(reason), None),
@@ -56,7 +56,7 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
         });
     }
     let leader = leader(&seen);
-    let advice = advice(&seen, leader);
+    advice.extend(crate::advice::advice(&seen, leader));
     if style.format == Format::Json {
         let json = json(&seen, leader, &advice);
         let json = if style.hex {
@@ -78,6 +78,33 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
         return Ok(());
     }
     Err(Failure::error("the cluster needs attention"))
+}
+
+/// Which of the endpoints that were named are of another cluster than the one whose members these are.
+async fn strangers(session: &Session, list: &api::MemberListResponse) -> Vec<String> {
+    let cluster = list.header.map_or(0, |header| header.cluster_id);
+    let known = list.members.iter().flat_map(|member| &member.client_ur_ls);
+    let known: Vec<Place> = known
+        .filter_map(|url| Place::parse(url, session.options()).ok())
+        .collect();
+    let mut words = Vec::new();
+    for place in session.places() {
+        if known.iter().any(|k| k.authority() == place.authority()) {
+            continue;
+        }
+        let Ok(status) = status_of(session, place).await else {
+            continue;
+        };
+        let other = status.header.map_or(cluster, |header| header.cluster_id);
+        if other != cluster {
+            words.push(format!(
+                "{} is of another cluster ({other:x}) than the one shown here ({cluster:x}): has a member been \
+                 started with another --initial-cluster or --initial-cluster-token?",
+                place.said
+            ));
+        }
+    }
+    words
 }
 
 /// How a member is, and which program.
@@ -217,6 +244,7 @@ fn draw(seen: &[Seen], leader: Option<u64>) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::advice::advice;
 
     /// A member that answers, and knows this leader; or one that does not.
     pub fn seen(id: u64, leader: Option<u64>) -> Seen {

@@ -229,6 +229,17 @@ async fn a_lock_is_given_back_though_the_member_that_gave_it_is_gone() {
 }
 
 #[tokio::test]
+async fn an_endpoint_of_another_cluster_is_told_so() {
+    let (one, other) = (cluster(1).await, cluster(1).await);
+    let both = format!("--endpoints=$EP1,{}", other.members[0].client_url());
+    let status = ctl(&one, &format!("{both} status"));
+    let words = format!("{} is of another cluster", other.members[0].client_url());
+    assert!(status.contains(&words), "{status}");
+    let status = ctl(&one, "--endpoints=$EP1 status");
+    assert!(status.contains("All is well"), "{status}");
+}
+
+#[tokio::test]
 async fn users_and_roles_are_changed_in_the_same_words() {
     let cluster = cluster(1).await;
     let ours = format!("{} ctl", program().display());
