@@ -141,7 +141,7 @@ if [ "$what" = all ]; then
     cargo run --locked --manifest-path bench/Cargo.toml -p headwater-bench-core -- --quick
   step "a server used in every way there is" \
     cargo run --quiet --locked --manifest-path bench/Cargo.toml -p headwater-bench -- train \
-    --server "$CARGO_TARGET_DIR/debug/headwater" --seconds 0.5 --keys 5000 --dir "$CARGO_TARGET_DIR/bench-data"
+    --server "$CARGO_TARGET_DIR/debug/headwater" --seconds 0.5 --keys 5000 --dir "$CARGO_TARGET_DIR/train-data"
 fi
 step "the black-box tests' build" \
   cargo test --locked --manifest-path tests/etcd/Cargo.toml --no-run

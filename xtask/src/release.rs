@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{build_bench, call, cargo, path_from, target_dir};
 
@@ -76,6 +76,7 @@ fn build(root: &Path, folder: &Path, flag: &str, path: &Path) -> Result<PathBuf>
         .output();
     let host = String::from_utf8(host.context("starting rustc")?.stdout)?;
     let host = host.trim();
+    ensure!(!host.is_empty(), "rustc does not say its host");
     let mut flag = OsString::from(flag);
     flag.push(path);
     let flags = flags_of_the_caller().into_iter().chain([flag]);

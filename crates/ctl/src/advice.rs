@@ -39,7 +39,11 @@ pub fn advice(seen: &[Seen], leader: Option<u64>) -> Vec<String> {
             "{up} of {all} voters answer and none leads: can they reach each other's peer URLs?"
         )),
         _ if there >= majority => advice.push(format!(
-            "Only {up} of {all} voters could be asked; others are there, but not for this client:"
+            "Only {up} of {all} voters could be asked; others are there, but not for this client. {}",
+            match leader {
+                Some(_) => "Those that answer know a leader.",
+                None => "Those that answer know of no leader.",
+            }
         )),
         Some(seen) => advice.push(format!(
             "Only {up} of {all} voters answer, and {} still leads: it may not for long, or not all vote yet. \

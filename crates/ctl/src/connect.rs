@@ -38,7 +38,7 @@ const NOT_FOR_CLIENTS: &str =
 
 /// Whether a member is there though no request gets through: it turned this client away, or this client it.
 pub fn is_there(reason: &str) -> bool {
-    let words = [PEER_PORT, NEEDS_CERT, ITS_CERT, NO_TLS, SPEAKS_TLS];
+    let words = [PEER_PORT, NEEDS_CERT, ITS_CERT, NO_TLS, SPEAKS_TLS, ALERT];
     words.iter().any(|words| reason.contains(words))
 }
 
@@ -47,6 +47,9 @@ pub const SPEAKS_TLS: &str = "speaks TLS: say https://, and --cacert FILE";
 
 /// How every reason begins not to trust a member.
 const ITS_CERT: &str = "its certificate";
+
+/// How TLS tells what the other side does not like.
+const ALERT: &str = "received fatal alert";
 
 const NO_TLS: &str = "it speaks no TLS: http:// may be right";
 

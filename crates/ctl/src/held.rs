@@ -4,6 +4,7 @@
 //! # Source
 //! etcdctl's commands of these names; the etcd v3 API, services `Lock` and `Election`.
 
+use std::cell::Cell;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -81,17 +82,37 @@ async fn grant(session: &Session, ttl: i64) -> Result<i64> {
     Ok(session.ask(Repeat::Never, grant).await?.id)
 }
 
-/// Ends a lease, by whichever member is there. One that is gone already is what was wanted: who asks twice may have
-/// been heard at once.
+/// Ends a lease, by whichever member is there.
+///
+/// # Errors
+/// Nobody could be asked, or the lease had ended: then what it held was lost before.
 async fn revoke(session: &Session, id: i64) -> Result<()> {
     let request = api::LeaseRevokeRequest { id };
-    let revoke = async |wire| match leases(wire).lease_revoke(request).await {
-        Err(status) if status.code() == Code::NotFound => {
-            Ok(Response::new(api::LeaseRevokeResponse::default()))
+    let (was_asked, was_lost) = (Cell::new(false), Cell::new(false));
+    let revoke = async |wire| {
+        let is_first = !was_asked.replace(true);
+        match leases(wire).lease_revoke(request).await {
+            // Who was asked before may have heard it.
+            Err(status) if status.code() == Code::NotFound && !is_first => {
+                Ok(Response::new(api::LeaseRevokeResponse::default()))
+            }
+            answer => {
+                let failed = answer.as_ref().err().map(|status| status.code());
+                was_lost.set(failed == Some(Code::NotFound));
+                answer
+            }
         }
-        answer => answer,
     };
-    session.ask(Repeat::Always, revoke).await.map(|_| ())
+    let mut left = session.places().len();
+    loop {
+        left -= 1;
+        match session.ask(Repeat::Always, &revoke).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if left == 0 || was_lost.get() => return Err(failure),
+            // It is silent, or in the middle of a change of leaders.
+            Err(_) => drop(session.again().await),
+        }
+    }
 }
 
 /// Does something that takes time while a lease is kept alive, then ends the lease.

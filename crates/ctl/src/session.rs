@@ -1,6 +1,6 @@
 //! Asking the cluster: the first member that can be reached, another when that one is gone, and a
 //! reason that names the cause when nobody can help.
-//! Never repeats a request that may have been carried out.
+//! Never repeats a request that may have been carried out, unless twice comes to the same as once.
 //!
 //! # Source
 //! etcd's clients; the etcd v3 API, service `Auth` (tokens).
@@ -35,7 +35,7 @@ use crate::tls::Files;
 /// What may be done with a request that got no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
-    /// It changes nothing: another member may be asked.
+    /// Twice comes to the same as once: another member may be asked.
     Always,
     /// It may have been carried out.
     Never,

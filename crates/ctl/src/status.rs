@@ -6,9 +6,12 @@
 
 use headwater_api::etcdserverpb as api;
 
+use crate::advice::advice;
+use crate::connect::is_there;
 use crate::endpoint::status_of;
 use crate::failure::{Failure, Result};
 use crate::json::Json;
+use crate::member::cluster_of;
 use crate::page;
 use crate::place::Place;
 use crate::quantity::size;
@@ -42,10 +45,11 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
     };
     let list = async |wire| cluster(wire).member_list(request).await;
     let list = session.ask(Repeat::Always, list).await?;
-    let mut advice = strangers(session, &list).await;
+    let cluster = cluster_of(&list.header);
+    let strangers = strangers(session, &list).await;
     let mut seen = Vec::new();
     for member in list.members {
-        let (answer, program) = match ask(session, &member).await {
+        let (answer, program) = match ask(session, cluster, &member).await {
             Ok((answer, program)) => (Ok(answer), program),
             Err(reason) => (Err(reason), None),
         };
@@ -56,7 +60,8 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
         });
     }
     let leader = leader(&seen);
-    advice.extend(crate::advice::advice(&seen, leader));
+    let mut advice = advice(&seen, leader);
+    advice.extend(strangers);
     if style.format == Format::Json {
         let json = json(&seen, leader, &advice);
         let json = if style.hex {
@@ -82,7 +87,7 @@ pub async fn run(session: &Session, style: Style) -> Result<()> {
 
 /// Which of the endpoints that were named are of another cluster than the one whose members these are.
 async fn strangers(session: &Session, list: &api::MemberListResponse) -> Vec<String> {
-    let cluster = list.header.map_or(0, |header| header.cluster_id);
+    let cluster = cluster_of(&list.header);
     let known = list.members.iter().flat_map(|member| &member.client_ur_ls);
     let known: Vec<Place> = known
         .filter_map(|url| Place::parse(url, session.options()).ok())
@@ -95,7 +100,7 @@ async fn strangers(session: &Session, list: &api::MemberListResponse) -> Vec<Str
         let Ok(status) = status_of(session, place).await else {
             continue;
         };
-        let other = status.header.map_or(cluster, |header| header.cluster_id);
+        let other = cluster_of(&status.header);
         if other != cluster {
             words.push(format!(
                 "{} is of another cluster ({other:x}) than the one shown here ({cluster:x}): has a member been \
@@ -107,9 +112,10 @@ async fn strangers(session: &Session, list: &api::MemberListResponse) -> Vec<Str
     words
 }
 
-/// How a member is, and which program.
+/// How a member of this cluster is, and which program.
 async fn ask(
     session: &Session,
+    cluster: u64,
     member: &api::Member,
 ) -> std::result::Result<(api::StatusResponse, Option<String>), String> {
     if member.name.is_empty() {
@@ -121,6 +127,12 @@ async fn ask(
         let place = Place::parse(url, session.options()).map_err(|failure| failure.to_string())?;
         match status_of(session, &place).await {
             Ok(status) => {
+                let header = status.header.unwrap_or_default();
+                if (header.cluster_id, header.member_id) != (cluster, member.id) {
+                    let (other, whose) = (header.member_id, header.cluster_id);
+                    reason = format!("{url} is answered by member {other:x} of cluster {whose:x}");
+                    continue;
+                }
                 // Where pages have a port of their own, or it is an etcd, nothing is missing.
                 let page = page::of(session, &place, "/version").await;
                 return Ok((status, page.ok().as_deref().and_then(program)));
@@ -157,8 +169,9 @@ fn index_of(seen: &[Seen], id: Option<u64>) -> Option<u64> {
 fn role(one: &Seen, leader: Option<u64>) -> &'static str {
     match (&one.answer, one.member.is_learner) {
         (Err(_), _) if one.member.name.is_empty() => "not started",
+        (Err(reason), _) if !is_there(reason) => "no answer",
         _ if Some(one.member.id) == leader => "leader",
-        (Err(_), _) => "no answer",
+        (Err(_), _) => "not for us",
         (_, true) => "learner",
         (_, false) => "follower",
     }
@@ -244,7 +257,6 @@ fn draw(seen: &[Seen], leader: Option<u64>) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::advice::advice;
 
     /// A member that answers, and knows this leader; or one that does not.
     pub fn seen(id: u64, leader: Option<u64>) -> Seen {

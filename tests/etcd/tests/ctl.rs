@@ -195,6 +195,16 @@ async fn a_watch_goes_on_by_another_member() {
 
 #[tokio::test]
 async fn a_lock_is_given_back_though_the_member_that_gave_it_is_gone() {
+    is_given_back_by_another(|cluster| cluster.kill(0)).await;
+}
+
+#[tokio::test]
+async fn a_lock_is_given_back_though_the_member_that_gave_it_is_silent() {
+    is_given_back_by_another(|cluster| cluster.pause(0)).await;
+}
+
+/// A lock that the first member gave, which then goes, while a command runs.
+async fn is_given_back_by_another(goes: impl FnOnce(&mut Cluster)) {
     let mut cluster = cluster(3).await;
     let directory = tempfile::tempdir().expect("a directory");
     let (held, enough) = (
@@ -208,7 +218,8 @@ async fn a_lock_is_given_back_though_the_member_that_gave_it_is_gone() {
     );
     let urls: Vec<String> = cluster.members.iter().map(|m| m.client_url()).collect();
     let mut lock = Command::new(program())
-        .args(["ctl", "--endpoints", &urls.join(","), "lock", "--ttl=60"])
+        .args(["ctl", "--command-timeout=2s", "--endpoints"])
+        .args([&urls.join(","), "lock", "--ttl=60"])
         .args(["nightly", "--", "sh", "-c", &work])
         .spawn()
         .expect("a lock");
@@ -217,15 +228,30 @@ async fn a_lock_is_given_back_though_the_member_that_gave_it_is_gone() {
         assert!(Instant::now() < end, "it is not held");
         sleep(Duration::from_millis(50)).await;
     }
-    cluster.kill(0);
+    goes(&mut cluster);
     std::fs::write(&enough, "").expect("a file");
     let status = lock.wait().expect("it ends");
     assert_eq!(status.code(), Some(7), "the status is the command's");
+    let others = "--endpoints=$EP2,$EP3";
     let left = ctl(
         &cluster,
-        "--endpoints=$EP2,$EP3 get nightly --prefix --keys-only",
+        &format!("{others} get nightly --prefix --keys-only"),
     );
     assert_eq!(left, "", "the lock is held no more");
+}
+
+#[tokio::test]
+async fn a_lock_that_was_lost_is_not_said_to_have_been_held() {
+    let cluster = cluster(1).await;
+    // The command itself ends the lease that holds the lock, and ends before anybody asks after that.
+    let ctl_too = format!("{} ctl --endpoints=$EP1", program().display());
+    let work = format!("{ctl_too} lease list | tail -1 | xargs {ctl_too} lease revoke");
+    let lost = ctl(
+        &cluster,
+        &format!("--endpoints=$EP1 lock --ttl=60 nightly -- sh -c '{work}'; echo status $?"),
+    );
+    assert!(lost.contains("lease not found"), "{lost}");
+    assert!(lost.ends_with("status 1"), "{lost}");
 }
 
 #[tokio::test]

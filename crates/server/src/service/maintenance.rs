@@ -364,7 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_snapshot_that_nobody_takes_ends() {
-        let patience = Duration::from_millis(20);
+        let patience = Duration::from_secs(1);
         let (to, mut taken) = channel(PIECES_AHEAD);
         let sending = spawn_blocking(move || send_all(0.., &to, patience));
         // There is no end of it as long as somebody does.
