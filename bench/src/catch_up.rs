@@ -5,7 +5,7 @@
 //! latencies from then until it answers a linearizable read are set beside those of before.
 
 use crate::machine::Disk;
-use crate::{CatchUpArgs, load};
+use crate::{CatchUpArgs, cluster, load};
 use anyhow::{Context, Result, bail, ensure};
 use etcd_client::{Client, Txn, TxnOp};
 use hdrhistogram::Histogram;
@@ -13,7 +13,6 @@ use headwater_etcd_tests::cluster::{Cluster, Server};
 use headwater_etcd_tests::random::Random;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
-use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
@@ -117,7 +116,7 @@ pub async fn run(args: &CatchUpArgs) -> Result<()> {
     let follower = (leader + 1) % 3;
     wipe(&mut cluster, leader, follower).await?;
     let started = Instant::now();
-    begin_anew(&mut cluster, follower)?;
+    cluster::spawn_added(&mut cluster, follower)?;
     let caught_up = catches_up(&mut cluster, follower).await?;
     sleep(Duration::from_secs_f64(args.warmup)).await;
     let end = Instant::now();
@@ -233,17 +232,6 @@ async fn wipe(cluster: &mut Cluster, leader: usize, follower: usize) -> Result<(
     let url = cluster.members[follower].peer_url();
     client.member_add([url], None).await?;
     Ok(())
-}
-
-fn begin_anew(cluster: &mut Cluster, follower: usize) -> Result<()> {
-    let flags = cluster.flags(follower).into_iter().map(|flag| {
-        let is_state = flag == "--initial-cluster-state=new";
-        let existing = || "--initial-cluster-state=existing".to_string();
-        if is_state { existing() } else { flag }
-    });
-    let mut command = Command::new(&cluster.server.program);
-    command.args(flags);
-    cluster.spawn_command(follower, command)
 }
 
 /// When a member answers a linearizable read.

@@ -45,6 +45,21 @@ pub fn spawn(cluster: &mut Cluster, number: usize) -> Result<()> {
     cluster.spawn_command(number, command)
 }
 
+/// Starts one member, with nothing, that has been added to the running cluster.
+///
+/// # Errors
+/// If the program cannot be run.
+pub fn spawn_added(cluster: &mut Cluster, number: usize) -> Result<()> {
+    let flags = cluster.flags(number).into_iter().map(|flag| {
+        let is_state = flag == "--initial-cluster-state=new";
+        let existing = || "--initial-cluster-state=existing".to_string();
+        if is_state { existing() } else { flag }
+    });
+    let mut command = bound(&cluster.server.program);
+    command.args(flags);
+    cluster.spawn_command(number, command)
+}
+
 /// A command that the kernel kills when this process is gone.
 pub fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");

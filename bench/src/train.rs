@@ -251,15 +251,7 @@ async fn newcomer(cluster: &mut Cluster) -> Result<()> {
     let url = cluster.members[added].peer_url();
     let answer = client.member_add([url], None).await?;
     let id = answer.member().context("no member was added")?.id();
-    let mut flags = cluster.flags(added);
-    for flag in &mut flags {
-        if flag == "--initial-cluster-state=new" {
-            *flag = "--initial-cluster-state=existing".into();
-        }
-    }
-    let mut command = cluster::bound(&cluster.server.program);
-    command.args(flags);
-    cluster.spawn_command(added, command)?;
+    cluster::spawn_added(cluster, added)?;
     cluster.ready().await?;
     client.member_remove(id).await?;
     cluster.terminate(added).await?;
